@@ -1,0 +1,41 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The kernels are compiled for AVX2 and FMA: without an FMA target Swift's fused multiply-add is a call into libm.
+// carl_check_cpu() reports an older processor as an error before any such instruction runs.
+#if arch(x86_64)
+let kernelFlags: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
+#else
+let kernelFlags: [SwiftSetting] = []
+#endif
+
+let package = Package(
+    name: "carl",
+    products: [
+        .library(name: "CARL", targets: ["CARL"]),
+        .library(name: "carl", type: .dynamic, targets: ["CARLInterface"]),
+    ],
+    targets: [
+        .systemLibrary(
+            name: "COpenBLAS", pkgConfig: "openblas",
+            providers: [.apt(["libopenblas-dev"])]),
+        .target(name: "CARLHeader"),
+        .target(name: "CARL", dependencies: ["COpenBLAS"], swiftSettings: kernelFlags),
+        .target(
+            name: "CARLInterface", dependencies: ["CARL", "CARLHeader"], exclude: ["exports.map"],
+            swiftSettings: kernelFlags,
+            linkerSettings: [
+                .unsafeFlags([
+                    "-static-stdlib",
+                    "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CARLInterface/exports.map",
+                    "-Xlinker", "-soname=libcarl.so.0",
+                    "-Xlinker", "--gc-sections",
+                    "-Xlinker", "-s",
+                ])
+            ]),
+        .testTarget(
+            name: "CARLTests", dependencies: ["CARL"], swiftSettings: kernelFlags),
+    ],
+    // Kernels share raw memory among the threads of concurrentPerform, disjoint by construction: mode 6 has no way to say so.
+    swiftLanguageModes: [.v5]
+)

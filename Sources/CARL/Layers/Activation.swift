@@ -1,0 +1,30 @@
+/// A batch of feature maps: Float32, NHWC, contiguous. Vectors are maps of height and width 1.
+///
+/// Shape legend used throughout: B images, H x W pixels, C channels; rows = B * H * W, so that the memory is also a
+/// row-major matrix (rows, C), which is what a 1x1 convolution, a linear layer and BatchNorm see.
+struct Activation {
+    let buffer: FloatBuffer
+    let batch: Int
+    let height: Int
+    let width: Int
+    let channels: Int
+
+    var base: FloatPointer { buffer.base }
+    var rows: Int { batch * height * width }
+    var count: Int { rows * channels }
+}
+
+extension Workspace {
+    /// An activation with undefined content.
+    func takeActivation(_ batch: Int, _ height: Int, _ width: Int, _ channels: Int) throws -> Activation {
+        Activation(
+            buffer: try take(batch * height * width * channels),
+            batch: batch, height: height, width: width, channels: channels)
+    }
+
+    func takeActivation(like other: Activation) throws -> Activation {
+        try takeActivation(other.batch, other.height, other.width, other.channels)
+    }
+
+    func give(_ activation: Activation) { give(activation.buffer) }
+}

@@ -1,0 +1,60 @@
+import Dispatch
+import Synchronization
+
+/// Where and with what a computation runs: the number of threads, the memory it reuses, and each thread's scratch.
+///
+/// Every trainer or encoder owns one, so two of them may work in two threads at once. One `Compute` serves one caller at a time.
+public final class Compute {
+    public let threads: Int
+    public let workspace = Workspace()
+    private var scratch: [FloatBuffer?]
+
+    /// - Parameter threads: threads to use; 0 means `ThreadCount.available`.
+    public init(threads: Int = 0) {
+        self.threads = threads > 0 ? threads : ThreadCount.available
+        scratch = Array(repeating: nil, count: self.threads)
+    }
+
+    /// Runs `body(item, worker)` for every item in `0 ..< count`; items are handed out as threads become free.
+    ///
+    /// Results must not depend on which worker takes an item; `worker` in `0 ..< threads` only selects scratch memory.
+    public func parallel(_ count: Int, _ body: (_ item: Int, _ worker: Int) -> Void) {
+        let workers = min(threads, count)
+        if workers <= 1 {
+            for item in 0..<max(count, 0) { body(item, 0) }
+            return
+        }
+        let next = Atomic<Int>(0)
+        DispatchQueue.concurrentPerform(iterations: workers) { worker in
+            while true {
+                let item = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                if item >= count { break }
+                body(item, worker)
+            }
+        }
+    }
+
+    /// Runs `body(worker, range)` once per worker over contiguous, nearly equal parts of `0 ..< count`, none smaller than
+    /// `grain` (but for the last). The split depends on `threads` alone, so sums kept per worker are reproducible.
+    public func parallelRanges(_ count: Int, grain: Int = 1, _ body: (_ worker: Int, _ range: Range<Int>) -> Void) {
+        let parts = max(1, min(threads, count / max(grain, 1)))
+        if parts == 1 {
+            if count > 0 { body(0, 0..<count) }
+            return
+        }
+        DispatchQueue.concurrentPerform(iterations: parts) { part in
+            body(part, (count * part / parts)..<(count * (part + 1) / parts))
+        }
+    }
+
+    /// At least `count` values of memory for each worker, kept from call to call. Call before the parallel loop.
+    public func scratch(_ count: Int) throws -> [FloatPointer] {
+        for worker in 0..<threads where (scratch[worker]?.count ?? -1) < count {
+            scratch[worker] = try FloatBuffer(count, zeroed: false)
+        }
+        return scratch.map { $0!.base }
+    }
+
+    /// Bytes of scratch and workspace held.
+    public var bytes: Int { workspace.bytes + scratch.reduce(0) { $0 + ($1?.count ?? 0) * 4 } }
+}

@@ -1,0 +1,33 @@
+/* What Swift has no words for: a thread-local buffer and the processor's feature bits. */
+#include "CARLHeader.h"
+
+#include <string.h>
+
+static _Thread_local char last_error[4096];
+
+void carl_shim_set_last_error(const char *message) {
+    size_t length = strlen(message);
+    if (length >= sizeof last_error) {
+        length = sizeof last_error - 1;
+        while (length > 0 && ((unsigned char)message[length] & 0xC0) == 0x80) length--;
+    }
+    memcpy(last_error, message, length);
+    last_error[length] = 0;
+}
+
+const char *carl_last_error(void) { return last_error; }
+
+int carl_shim_cpu_supported(void) {
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#else
+    return 1;
+#endif
+}
+
+carl_status carl_check_cpu(void) {
+    if (carl_shim_cpu_supported()) return CARL_OK;
+    carl_shim_set_last_error("this build of libcarl needs a processor with AVX2, FMA and BMI2 (x86-64-v3, from about 2013 on), "
+                             "and this one lacks at least one of them");
+    return CARL_UNSUPPORTED_CPU;
+}

@@ -1,0 +1,2 @@
+import CARL
+import CARLHeader

@@ -1,0 +1,306 @@
+/* carl.h - the C interface of libcarl.
+ *
+ * libcarl learns visual representations from images without labels by Consistent Assignment for Representation
+ * Learning (CARL: Silva and Adin Ramirez Rivera, arXiv 2112.15421): an encoder and K prototypes are trained together,
+ * online, so that two views of one image are assigned to the same prototype.
+ *
+ * Reading order is learning order:
+ *   1. Results and errors          what every call returns, and how to learn why
+ *   2. Version and build           what library this is
+ *   3. Images                      how pictures are passed
+ *   4. Trainer, the simple use     create, step, embed, save, resume, free
+ *   5. Trainer, exact control      views made by the caller, parameters, gradients
+ *   6. Encoder                     a trained model that only embeds
+ *   7. The objective by itself     assignment loss and its gradients
+ *   8. Views and evaluation        augmentation and nearest neighbours by themselves
+ *   9. Logging and threads
+ *
+ * Ownership and NULL. The caller owns every buffer it passes; the library neither keeps nor frees it, and writes only to
+ * parameters that are not const. Handles are made by a create, resume or load call and ended by the free call of
+ * their type; free of NULL does nothing. A pointer may be NULL only where its comment says so; elsewhere NULL is
+ * CARL_INVALID_ARGUMENT. A handle that was freed, or is of another type, is CARL_INVALID_HANDLE. No input makes
+ * the library crash, exit, raise a signal or print.
+ *
+ * Threads. Different handles may be used in different threads at once. A handle serves one call at a time: a second
+ * one, made meanwhile, returns CARL_BUSY and changes nothing.
+ *
+ * Arrays are dense and row-major. float is IEEE 754 binary32. Shapes: B images, V views, H x W pixels, C channels, F encoder
+ * features, D dimensions of the projection, K prototypes. Float images are NHWC: (B, H, W, C).
+ */
+#ifndef CARL_H
+#define CARL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- 1. Results and errors ------------------------------------------------------------------------------------- */
+
+/* What a call returns. The values are fixed for ever. */
+typedef int32_t carl_status;
+enum {
+    CARL_OK = 0,
+    CARL_INVALID_ARGUMENT = 1,  /* a value, a shape, a NULL */
+    CARL_INVALID_HANDLE = 2,    /* freed, NULL, or of another type */
+    CARL_INVALID_CONFIG = 3,    /* JSON that is malformed, an unknown key, a value out of range */
+    CARL_BUSY = 4,              /* the handle is in use by another thread */
+    CARL_OUT_OF_MEMORY = 5,
+    CARL_FILE_ERROR = 6,        /* not readable, not writable, or not what it should be */
+    CARL_NOT_FINITE = 7,        /* the loss or a gradient is NaN or infinite; the parameters were not changed */
+    CARL_INVALID_STATE = 8,     /* right call, wrong moment: for example gradients before the first step */
+    CARL_UNSUPPORTED_CPU = 9,   /* this build needs instructions that the processor lacks */
+    CARL_INTERNAL_ERROR = 10
+};
+
+/* The sentence that explains the last failed call of this thread; "" if none failed. It names the argument, what it was
+ * and what was wanted. Valid until the thread's next failing call. Never NULL. */
+const char *carl_last_error(void);
+
+/* The name of a status, such as "CARL_OK"; "unknown status" for other numbers. Never NULL. */
+const char *carl_status_name(carl_status status);
+
+/* ---- 2. Version and build -------------------------------------------------------------------------------------- */
+
+/* Grows when a declaration of this header changes incompatibly. Compare it with what you were compiled against. */
+#define CARL_ABI_VERSION 1
+int32_t carl_abi_version(void);
+
+/* Such as "0.1.0". Never NULL. */
+const char *carl_version_string(void);
+
+/* CARL_OK, or CARL_UNSUPPORTED_CPU when this processor lacks AVX2 and FMA (x86-64 builds). Every call that creates
+ * a handle or computes checks this first. */
+carl_status carl_check_cpu(void);
+
+/* A JSON object: version, abi, compiler, target, blas, threads and so on. Never NULL, valid for ever. */
+const char *carl_build_info(void);
+
+/* ---- 3. Images ------------------------------------------------------------------------------------------------- */
+
+/* One image of bytes, rows from top to bottom, channels interleaved (RGB for colour): the byte of channel c of the
+ * pixel in row y, column x is pixels[y * row_stride + x * channels + c]. Sub-images need no copy. */
+typedef struct carl_image {
+    const uint8_t *pixels;
+    int32_t height;        /* 1 .. 65535 */
+    int32_t width;         /* 1 .. 65535 */
+    int32_t channels;      /* 1 .. 1024, the same in all images of a call */
+    int32_t reserved;      /* 0 */
+    ptrdiff_t row_stride;  /* bytes from a row to the next; at least width * channels, or negative likewise */
+} carl_image;
+
+/* A batch of float images, already normalised: (batch, height, width, channels). */
+typedef struct carl_batch {
+    const float *values;
+    int32_t batch;
+    int32_t height;
+    int32_t width;
+    int32_t channels;
+} carl_batch;
+
+/* ---- 4. Trainer, the simple use -------------------------------------------------------------------------------- */
+
+/* A model in training: encoder, projection head, prototypes, optimizer, and the state of all of them. */
+typedef struct carl_trainer carl_trainer;
+
+/* What a step reports. Set struct_size to sizeof(carl_metrics) before the call, so that the struct may grow. */
+typedef struct carl_metrics {
+    uint64_t struct_size;
+    int64_t step;                 /* steps taken, this one included */
+    double loss;                  /* consistency + prior_weight * prior */
+    double consistency;           /* mean of -log sum_k p1 p2 over images and ordered pairs of views, in nats */
+    double prior;                 /* KL(mean assignment || uniform), in nats */
+    double prior_weight;
+    double temperature;
+    double learning_rate;         /* the value this step used */
+    double teacher_momentum;      /* 0 without a teacher */
+    double log_prototypes;        /* log K (of a block, with partitions): what a collapsed run's loss terms come to */
+    double effective_prototypes;  /* exp of the entropy of the mean assignment, 1 .. K */
+    double used_prototypes;       /* prototypes that were somebody's argmax within the sliding window */
+    double max_probability;       /* mean over images and views of the largest assignment probability */
+    double embedding_std;         /* mean over dimensions of the std of the unit-length embedding; about 1/sqrt(D) is healthy */
+    double agreement;             /* share of image and view pairs whose argmax prototypes agree */
+    double gradient_norm;         /* l2 norm over all parameters, before clipping and weight decay */
+    double views_per_second;
+    double seconds;               /* of this step */
+    double view_seconds;          /* of these, spent making views */
+    int64_t memory_bytes;         /* activations, gradients and scratch held by the trainer */
+    int32_t collapsed;            /* 0; 1 all views on few prototypes; 2 uniform assignments; 3 constant embedding */
+    int32_t updated;              /* 1 when the optimizer changed the parameters, 0 while gradients accumulate */
+} carl_metrics;
+
+/* Makes a trainer from a JSON object; see docs/configuration.md for its keys. "{}" takes every default. An unknown key is
+ * CARL_INVALID_CONFIG and the message names the nearest known one. */
+carl_status carl_trainer_create(const char *config_json, carl_trainer **out);
+
+/* Ends a trainer and frees its memory. NULL does nothing. */
+carl_status carl_trainer_free(carl_trainer *trainer);
+
+/* One training step on `count` images (at least 2): makes the views that the configuration describes, runs forward and
+ * backward, updates the parameters.
+ *   indices  the images' places in the caller's data set, of `count` numbers, or NULL to number images as they come.
+ *            A view depends on (seed, epoch, index, view) alone.
+ *   epoch    0 .. 2^24 - 1; ignored when indices is NULL.
+ *   metrics  may be NULL. */
+carl_status carl_trainer_step(carl_trainer *trainer, const carl_image *images, size_t count,
+                              const uint64_t *indices, uint64_t epoch, carl_metrics *metrics);
+
+/* What the embed calls give for each image. */
+typedef int32_t carl_output;
+enum {
+    CARL_FEATURES = 0,       /* encoder output after global average pooling: F values */
+    CARL_PROJECTION = 1,     /* projection head's output, not normalised: D values */
+    CARL_PROBABILITIES = 2,  /* softmax over all K prototypes: K values */
+    CARL_LOGITS = 3          /* similarity to all prototypes divided by the temperature: K values */
+};
+
+/* Number of values per image for an output: F, D or K. */
+carl_status carl_trainer_output_width(carl_trainer *trainer, carl_output output, int64_t *width);
+
+/* Embeds normalised float images in evaluation mode (running statistics of BatchNorm). `out` takes
+ * batch * width floats; out_count is what it has room for, and must be exactly that. */
+carl_status carl_trainer_embed(carl_trainer *trainer, const carl_batch *images, carl_output output,
+                               float *out, size_t out_count);
+
+/* The same for images of bytes of any size: resized (shorter side, antialiased) and centre-cropped to `size` pixels, scaled and normalised
+ * as the configuration's first view. size 0 means the first view's size. */
+carl_status carl_trainer_embed_images(carl_trainer *trainer, const carl_image *images, size_t count, int32_t size,
+                                      carl_output output, float *out, size_t out_count);
+
+/* Writes everything needed to go on exactly: parameters, running statistics, momenta, teacher, counters, configuration. The file is a safetensors
+ * file. It appears under its name only when complete. `notes_json`: the caller's own JSON object, kept in the file; NULL for none. */
+carl_status carl_trainer_save(carl_trainer *trainer, const char *path, const char *notes_json);
+
+/* Makes a trainer from a saved file. The next step is what it would have been. `overrides_json`: configuration keys to change, for example
+ * {"threads": 1}; NULL for none. Keys that fix the shape of the model cannot be changed. */
+carl_status carl_trainer_resume(const char *path, const char *overrides_json, carl_trainer **out);
+
+/* The notes saved with the file this trainer was resumed from, "{}" if none. Copied like carl_trainer_config. */
+carl_status carl_trainer_notes(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
+
+/* The complete configuration with every default filled in, as JSON. Copies at most `capacity` bytes with a final 0; `needed` (may be
+ * NULL) gets the size with the final 0. buffer may be NULL when capacity is 0. Too small a buffer is CARL_INVALID_ARGUMENT and `needed` is set. */
+carl_status carl_trainer_config(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
+
+/* ---- 5. Trainer, exact control --------------------------------------------------------------------------------- */
+
+/* One training step on views made by the caller: `count` batches (at least 2), each of the same images in the same order.
+ * Sizes may differ from view to view. BatchNorm takes its statistics from each view by itself. metrics may be NULL. */
+carl_status carl_trainer_step_views(carl_trainer *trainer, const carl_batch *views, size_t count, carl_metrics *metrics);
+
+/* What an entry of the state is. */
+typedef struct carl_tensor_info {
+    const char *name;     /* such as "encoder.layer1.0.conv1.weight"; lives as long as the trainer */
+    int64_t shape[4];     /* unused dimensions are 1 */
+    int32_t dimensions;   /* 0 .. 4 */
+    int32_t trained;      /* 1 for parameters (which have gradients), 0 for running statistics and the teacher */
+    int64_t count;        /* number of values */
+} carl_tensor_info;
+
+/* The state is a list of named tensors, in torch's layouts: convolution weights (out, in, kh, kw), linear weights (out, in). */
+carl_status carl_trainer_state_size(carl_trainer *trainer, int64_t *count);
+carl_status carl_trainer_state_info(carl_trainer *trainer, int64_t index, carl_tensor_info *out);
+carl_status carl_trainer_state_get(carl_trainer *trainer, const char *name, float *out, size_t count);
+carl_status carl_trainer_state_set(carl_trainer *trainer, const char *name, const float *values, size_t count);
+
+/* The gradient of the last step's loss, before weight decay and clipping. CARL_INVALID_STATE before the first step. */
+carl_status carl_trainer_gradient_get(carl_trainer *trainer, const char *name, float *out, size_t count);
+
+/* ---- 6. Encoder ------------------------------------------------------------------------------------------------ */
+
+/* A trained model that only embeds; holds neither gradients nor momenta. */
+typedef struct carl_encoder carl_encoder;
+
+/* Reads a file written by carl_trainer_save. `threads` 0 means all. */
+carl_status carl_encoder_load(const char *path, int32_t threads, carl_encoder **out);
+
+/* A copy of a trainer's present model, the teacher's when there is one and `teacher` is 1. */
+carl_status carl_encoder_from_trainer(carl_trainer *trainer, int32_t teacher, carl_encoder **out);
+carl_status carl_encoder_free(carl_encoder *encoder);
+carl_status carl_encoder_output_width(carl_encoder *encoder, carl_output output, int64_t *width);
+carl_status carl_encoder_embed(carl_encoder *encoder, const carl_batch *images, carl_output output, float *out, size_t out_count);
+carl_status carl_encoder_embed_images(carl_encoder *encoder, const carl_image *images, size_t count, int32_t size,
+                                      carl_output output, float *out, size_t out_count);
+
+/* ---- 7. The objective by itself -------------------------------------------------------------------------------- */
+
+/* Options of the objective. Start from carl_assignment_options_init, which sets struct_size and every default. */
+typedef struct carl_assignment_options {
+    uint64_t struct_size;
+    double temperature;            /* T > 0; 1 */
+    double prior_weight;           /* lambda; 1 */
+    int32_t normalize_embedding;   /* divide each z by its l2 norm; 1 */
+    int32_t normalize_prototypes;  /* divide each prototype by its l2 norm; 1 */
+    int32_t stop_gradient;         /* the target of a pair gets no gradient from it; 1 */
+    int32_t symmetric;             /* every ordered pair of views; 0: only pairs (a, b) with a < b, b the target; 1 */
+    int64_t partition_size;        /* 0: one softmax over all K */
+    uint64_t seed;                 /* of the random partition */
+    int32_t prior_over_targets;    /* 1: the mean assignment of the prior includes the targets' probabilities; 0 */
+    int32_t threads;               /* 0: all */
+} carl_assignment_options;
+
+void carl_assignment_options_init(carl_assignment_options *options);
+
+/* What the objective comes to. */
+typedef struct carl_assignment_result {
+    double loss, consistency, prior;
+} carl_assignment_result;
+
+/* Consistency and prior of `views` embeddings and K prototypes, with gradients.
+ *   embeddings     `views` pointers (at least 2 without targets), each to (batch, dimension)
+ *   prototypes     (prototype_count, dimension), before normalisation
+ *   targets        NULL, or `target_count` pointers to a teacher's embeddings (batch, dimension): pairs are then (view a, target b)
+ *                  with a != b, and targets get no gradient. target_prototypes: the teacher's, NULL for the same.
+ *   grad_views     NULL, or `views` pointers to (batch, dimension)
+ *   grad_prototypes  NULL, or (prototype_count, dimension) */
+carl_status carl_assignment_loss(const carl_assignment_options *options,
+                                 const float *const *embeddings, size_t views, int64_t batch, int64_t dimension,
+                                 const float *prototypes, int64_t prototype_count,
+                                 const float *const *targets, size_t target_count, const float *target_prototypes,
+                                 carl_assignment_result *result, float *const *grad_views, float *grad_prototypes);
+
+/* ---- 8. Views and evaluation ----------------------------------------------------------------------------------- */
+
+/* Makes augmented views as training does. spec_json: one view's specification or a list of them, or a preset name in
+ * quotes (the configuration key "views"). View v of image i goes to out[v] + i * size * size * channels, where size is that view's.
+ * `indices` as in carl_trainer_step; NULL numbers the images 0, 1, ...
+ * out: `out_views` pointers, as many as the specification makes (with each spec's "count"). out_counts: floats at each pointer, checked. */
+carl_status carl_make_views(const carl_image *images, size_t count, const char *spec_json, uint64_t seed, uint64_t epoch,
+                            const uint64_t *indices, int32_t threads, float *const *out, const size_t *out_counts, size_t out_views);
+
+/* Number of views a specification makes, and the size in pixels of each (sizes may be NULL; room for capacity numbers). */
+carl_status carl_views_describe(const char *spec_json, int32_t channels, int32_t *sizes, size_t capacity, size_t *views);
+
+/* Exact k nearest neighbours by cosine similarity: for each query row the k reference rows of largest similarity, in falling order; equal
+ * similarities in order of index. references (n, dimension), queries (m, dimension); neighbours and similarities (m, k), either may be NULL.
+ * A row of zeros has similarity 0 to every row. */
+carl_status carl_nearest_neighbours(const float *references, int64_t n, const float *queries, int64_t m, int64_t dimension,
+                                    int64_t k, int32_t threads, int64_t *neighbours, float *similarities);
+
+/* k-NN classification: each query takes the label with the largest vote among its k nearest references, a vote weighing
+ * exp(similarity / temperature) (Wu et al., CVPR 2018), or 1 when temperature is 0. labels: n numbers in 0 .. classes-1. predicted: m numbers. */
+carl_status carl_knn_classify(const float *references, const int64_t *labels, int64_t n, const float *queries, int64_t m, int64_t dimension,
+                              int64_t classes, int64_t k, double temperature, int32_t threads, int64_t *predicted);
+
+/* ---- 9. Logging and threads ------------------------------------------------------------------------------------ */
+
+/* Severity of a message. */
+typedef int32_t carl_log_level;
+enum { CARL_LOG_INFO = 0, CARL_LOG_WARNING = 1 };
+
+/* Receives messages such as the warning that a run collapses. Called in the thread of the call that caused it. NULL (the default): none. */
+typedef void (*carl_log_callback)(carl_log_level level, const char *message, void *context);
+carl_status carl_set_log_callback(carl_log_callback callback, void *context);
+
+/* Threads used where nothing else is said: CARL_NUM_THREADS, else the processors this process may use. */
+int32_t carl_default_threads(void);
+
+/* Handles alive: 0 after every handle was freed. For leak tests. */
+int64_t carl_live_objects(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* CARL_H */
