@@ -173,7 +173,7 @@ public struct ConsistentAssignment {
     }
 
     /// logits (rows, K) = z c^T / T.
-    private func multiplyLogits(_ z: FloatPointer, _ rows: Int, _ c: FloatPointer, _ k: Int, _ d: Int, _ logits: FloatPointer) {
+    func multiplyLogits(_ z: FloatPointer, _ rows: Int, _ c: FloatPointer, _ k: Int, _ d: Int, _ logits: FloatPointer) {
         compute.multiply(rows, k, d, z, d, c, d, transposeB: true, logits, k, alpha: Float(1 / options.temperature))
     }
 
