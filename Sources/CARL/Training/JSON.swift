@@ -87,15 +87,16 @@ public struct JSONObject: Sendable {
         members.append((key, value))
         return true
     }
+}
 
-    private struct ByteString: Hashable, Sendable {
-        let text: String
-        init(_ text: String) { self.text = text }
-        static func == (a: Self, b: Self) -> Bool { a.text.utf8.elementsEqual(b.text.utf8) }
-        func hash(into hasher: inout Hasher) {
-            var text = text
-            text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
-        }
+/// A string that is equal to another when their UTF-8 is.
+struct ByteString: Hashable, Sendable {
+    let text: String
+    init(_ text: String) { self.text = text }
+    static func == (a: Self, b: Self) -> Bool { a.text.utf8.elementsEqual(b.text.utf8) }
+    func hash(into hasher: inout Hasher) {
+        var text = text
+        text.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
     }
 }
 
