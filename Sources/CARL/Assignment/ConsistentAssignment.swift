@@ -51,6 +51,11 @@ public struct ConsistentAssignment {
         return pairs
     }
 
+    /// Whether there is anything to be consistent with.
+    public static func hasPairs(views: Int, targets: Int, options: AssignmentOptions) -> Bool {
+        !pairs(views: views, targets: targets, options: options).isEmpty
+    }
+
     /// Embeddings or prototypes as the logits see them: normalised or as they are.
     struct Rows {
         let values: FloatBuffer
@@ -83,7 +88,7 @@ public struct ConsistentAssignment {
     /// Computes the objective, its diagnostics, and the gradients that `inputs` has room for.
     ///
     /// - Parameter used: called with the most probable prototype of every row of student assignments.
-    public func evaluate(_ inputs: Inputs, used: ((Int) -> Void)? = nil) throws -> AssignmentResult {
+    public func evaluate(_ inputs: Inputs, used: (Int) -> Void = { _ in }) throws -> AssignmentResult {
         let workspace = compute.workspace
         let (views, batch, d, k) = (inputs.embeddings.count, inputs.batch, inputs.dimension, inputs.prototypeCount)
         let pairs = Self.pairs(views: views, targets: inputs.targets.count, options: options)
@@ -166,7 +171,7 @@ public struct ConsistentAssignment {
         result.agreement = Double(agreeing) / Double(max(pairs.count * batch, 1))
         for row in 0..<studentRows {
             result.maxProbability += Double(peaks[row].probability) / Double(studentRows)
-            used?(peaks[row].index)
+            used(peaks[row].index)
         }
         if let gradient { try propagate(gradient.base, students, prototypes, inputs) }
         return result

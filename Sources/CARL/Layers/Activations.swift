@@ -1,5 +1,5 @@
 /// Elementwise nonlinearities on vectors of the projection head.
-enum ActivationFunction: String, Sendable {
+enum ActivationFunction: String, CaseIterable, Sendable {
     case relu
     /// x * Phi(x) with the exact normal distribution function (Hendrycks and Gimpel, arXiv 1606.08415), torch's default.
     case gelu

@@ -14,6 +14,11 @@ public final class Trainer {
     let secondMoment: FloatBuffer?
     let teacherParameters: FloatBuffer?
     let teacherStatistics: FloatBuffer?
+    /// Evaluation's batches have other sizes than training's: memory of its own keeps both planned.
+    private lazy var evaluationCompute = Compute(threads: configuration.threads)
+    /// Shapes of the last step's views; memory planned for other shapes is let go.
+    private var plannedShapes: [[Int]] = []
+    private var hasGradients = false
     var counters = Counters()
     /// The step, from 1, at which each prototype was last somebody's most probable one; 0 for never.
     var lastUsed: [Int64]
@@ -136,6 +141,11 @@ public final class Trainer {
     }
 
     private func takeStep(_ views: [Activation], start: Double) throws -> Metrics {
+        let shapes = views.map { [$0.batch, $0.height, $0.width] }
+        if shapes != plannedShapes {
+            compute.workspace.trim()
+            plannedShapes = shapes
+        }
         let step = counters.step
         var options = configuration.assignment
         options.priorWeight = configuration.priorWeight(step: step)
@@ -157,6 +167,7 @@ public final class Trainer {
         if let teacherStatistics { teacherBefore?.copy(from: teacherStatistics) }
 
         gradients.fill(0)
+        hasGradients = true
         var usedNow: [Int] = []
         metrics.result = try passForwardAndBack(views, options) { usedNow.append($0) }
         metrics.gradientNorm = Optimizer.norm(gradients.base, gradients.count, compute)
@@ -283,10 +294,11 @@ public final class Trainer {
 
     // MARK: Evaluation and state
 
-    /// The part that evaluates: student by default.
+    /// The student in evaluation mode, on the trainer's own memory.
     public var evaluator: Evaluator {
         Evaluator(
-            configuration: configuration, model: model, parameters: parameters, statistics: statistics, compute: compute)
+            configuration: configuration, model: model, parameters: parameters, statistics: statistics,
+            compute: evaluationCompute)
     }
 
     /// All named tensors: parameters, running statistics, and the teacher's under "teacher.".
@@ -300,6 +312,45 @@ public final class Trainer {
         return entries
     }
 
-    /// The last step's gradients, before weight decay and clipping.
-    var gradientState: [StateEntry] { model.layout.entries(parameters: gradients.base, trained: true) }
+    /// Name, torch's shape and role of a tensor of the state.
+    public struct Tensor: Sendable {
+        public let name: String
+        public let shape: [Int]
+        /// Has a gradient: not a running statistic, not the teacher's.
+        public let trained: Bool
+        public var count: Int { shape.reduce(1, *) }
+    }
+
+    public var tensors: [Tensor] { state.map { Tensor(name: $0.name, shape: $0.shape, trained: $0.trained) } }
+
+    /// Copies a tensor of the state in torch's layout; `count` must be its size.
+    public func readTensor(_ name: String, into target: FloatPointer, count: Int) throws {
+        try entry(name, in: state, count).read(into: target)
+    }
+
+    /// Overwrites a tensor of the state. Values must be finite.
+    public func writeTensor(_ name: String, from source: UnsafePointer<Float>, count: Int) throws {
+        let entry = try entry(name, in: state, count)
+        if let bad = (0..<count).first(where: { !source[$0].isFinite }) {
+            throw CARLError.invalidArgument("values of \"\(name)\": value \(bad) is \(source[bad]), all must be finite")
+        }
+        entry.write(from: source)
+    }
+
+    /// Copies the gradient of the last step's loss, before weight decay and clipping, in torch's layout.
+    public func readGradient(_ name: String, into target: FloatPointer, count: Int) throws {
+        guard hasGradients else { throw CARLError.state("there are no gradients before the first step") }
+        try entry(name, in: model.layout.entries(parameters: gradients.base, trained: true), count).read(into: target)
+    }
+
+    private func entry(_ name: String, in entries: [StateEntry], _ count: Int) throws -> StateEntry {
+        guard let entry = entries.first(where: { $0.name == name }) else {
+            let hint = JSONValue.nearest(name, in: entries.map(\.name)).map { "; did you mean \"\($0)\"?" } ?? ""
+            throw CARLError.invalidArgument("name: there is no tensor \"\(name)\"\(hint)")
+        }
+        guard entry.count == count else {
+            throw CARLError.invalidArgument("count: got \(count), tensor \"\(name)\" has shape \(entry.shape), \(entry.count) values")
+        }
+        return entry
+    }
 }
