@@ -74,7 +74,7 @@ import Testing
 
     @Test func writesWhatItReads() throws {
         let value: JSONValue = [
-            "whole": 9_007_199_254_740_992, "negative": -3, "zero": -0.0, "tenth": 0.1, "small": 5e-324, "large": 1.797_693_134_862_315_7e308,
+            "whole": 9_007_199_254_740_992, "negative": -3, "zero": -0.0, "tenth": 0.1, "small": .number(.leastNonzeroMagnitude), "large": 1.797_693_134_862_315_7e308,
             "beyond": 18_014_398_509_481_984.0, "text": "\"\\\u{0}\u{1f}\n\t\u{7f}é\u{2028}😀", "nested": [[], [:], [nil, true, ["k": false]]],
         ]
         for pretty in [false, true] { #expect(try JSONValue.parse(value.serialized(pretty: pretty)) == value) }

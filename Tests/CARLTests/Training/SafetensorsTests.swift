@@ -48,7 +48,7 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
         let directory = try TemporaryDirectory()
         let path = "\(directory.path)/model.safetensors"
         let flags: [UInt8] = [1, 0, 1]
-        let weights: [Float] = [1.5, -2, .infinity, 1e-40, 0, -0.0]
+        let weights: [Float] = [1.5, -2, .infinity, .leastNonzeroMagnitude, 0, -0.0]
         let step: [Int64] = [1 << 60]
         try flags.withUnsafeBytes { flags in
             try weights.withUnsafeBytes { weights in
@@ -89,7 +89,7 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
         #expect(try bytes(of: path)[0] % 8 == 0)
     }
 
-    /// Bytes made by version 0.6 of the Python package: {"w": float32 [[1.5, -2], [3, 0.25]], "n": int64 7, "e": float32 (0, 3),
+    /// Bytes made by version 0.8 of the Python package: {"w": float32 [[1.5, -2], [3, 0.25]], "n": int64 7, "e": float32 (0, 3),
     /// "h": float16 [1, -0.5, 65504], "u": uint8 [1, 2, 255]}, metadata {"format": "pt", "é": "ü\n"}.
     @Test func readsAFileOfThePythonPackage() throws {
         let header =
