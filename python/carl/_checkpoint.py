@@ -33,5 +33,7 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def steps_taken(path: str | os.PathLike[str]) -> int:
     """The step counter of a checkpoint."""
-    metadata = read_header(path).get("__metadata__", {})
-    return int(metadata["step"])
+    try:
+        return int(json.loads(read_header(path)["__metadata__"]["counters"])["step"])
+    except (KeyError, TypeError, ValueError):
+        raise FileError(f"{os.fspath(path)}: not a checkpoint: it has no step counter") from None
