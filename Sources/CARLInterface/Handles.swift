@@ -1,2 +1,73 @@
 import CARL
 import CARLHeader
+import Synchronization
+
+/// Every handle given out, by number. A handle is never a pointer to an object but a number in a pointer's clothes that is not used
+/// twice, so that a freed, foreign or made-up handle is found out instead of followed.
+enum Handles {
+    /// An object behind a handle, and whether a call is using it.
+    private final class Entry {
+        let object: AnyObject
+        var busy = false
+        init(_ object: AnyObject) { self.object = object }
+    }
+
+    private struct Table {
+        var entries: [UInt: Entry] = [:]
+        /// Handles are odd multiples far from any real address or small number that a mistake would produce.
+        var next: UInt = 0x0CA2_1000_0000_0001
+    }
+
+    private static let table = Mutex(Table())
+
+    static var count: Int { table.withLock { $0.entries.count } }
+
+    static func add(_ object: AnyObject) -> OpaquePointer? {
+        table.withLock { table in
+            let number = table.next
+            table.next += 2
+            table.entries[number] = Entry(object)
+            return OpaquePointer(bitPattern: number)
+        }
+    }
+
+    /// Runs `body` with the object, which no other call can use meanwhile.
+    static func use<Object: AnyObject, Result>(
+        _ handle: OpaquePointer?, as type: Object.Type, _ name: String, _ body: (Object) throws -> Result
+    ) throws -> Result {
+        let entry = try table.withLock { table throws(InterfaceError) -> Entry in
+            let entry = try find(handle, type, name, in: table)
+            if entry.busy { throw InterfaceError(CARL_BUSY, "this \(name) is in use by another thread; use one per thread") }
+            entry.busy = true
+            return entry
+        }
+        defer { table.withLock { _ in entry.busy = false } }
+        guard let object = entry.object as? Object else { throw InterfaceError(CARL_INTERNAL_ERROR, "a handle changed its type") }
+        return try body(object)
+    }
+
+    /// Forgets a handle; its object goes with the last reference. NULL is fine.
+    static func remove<Object: AnyObject>(_ handle: OpaquePointer?, as type: Object.Type, _ name: String) throws {
+        guard let handle else { return }
+        // The object is released outside the lock: freeing gigabytes takes a while.
+        let removed = try table.withLock { table throws(InterfaceError) -> Entry? in
+            let entry = try find(handle, type, name, in: table)
+            if entry.busy { throw InterfaceError(CARL_BUSY, "this \(name) is in use by another thread; free it afterwards") }
+            return table.entries.removeValue(forKey: UInt(bitPattern: handle))
+        }
+        _ = removed
+    }
+
+    private static func find<Object: AnyObject>(
+        _ handle: OpaquePointer?, _ type: Object.Type, _ name: String, in table: Table
+    ) throws(InterfaceError) -> Entry {
+        guard let handle else { throw InterfaceError(CARL_INVALID_HANDLE, "the \(name) handle is NULL") }
+        guard let entry = table.entries[UInt(bitPattern: handle)] else {
+            throw InterfaceError(CARL_INVALID_HANDLE, "the \(name) handle is not valid: it was freed, or never came from this library")
+        }
+        guard entry.object is Object else {
+            throw InterfaceError(CARL_INVALID_HANDLE, "the handle is not that of a \(name)")
+        }
+        return entry
+    }
+}

@@ -2,7 +2,7 @@ import COpenBLAS
 import Synchronization
 
 /// Row-major matrix products on OpenBLAS, one thread a call; `Compute.multiply` splits a product over the threads.
-enum MatrixProduct {
+public enum MatrixProduct {
     /// C (m x n) = alpha * op(A) (m x k) * op(B) (k x n) + beta * C, with row strides `lda`, `ldb`, `ldc`.
     @inline(__always)
     static func multiply(

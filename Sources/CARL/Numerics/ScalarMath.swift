@@ -10,6 +10,7 @@ import Darwin
 @inline(__always) func cosine(_ x: Double) -> Double { cos(x) }
 @inline(__always) func sine(_ x: Double) -> Double { sin(x) }
 @inline(__always) func power(_ x: Double, _ y: Double) -> Double { pow(x, y) }
+@inline(__always) func errorFunction(_ x: Double) -> Double { erf(x) }
 
 /// Seconds of a clock that never runs backwards.
 public func monotonicSeconds() -> Double {

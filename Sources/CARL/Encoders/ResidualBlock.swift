@@ -1,0 +1,140 @@
+/// One residual block (He et al., arXiv 1512.03385): two 3x3 convolutions ("basic"), or 1x1, 3x3, 1x1 with four times the channels at
+/// the end ("bottleneck", the stride on the 3x3 as in torchvision). Where the shape changes, the skip is a 1x1 convolution with BatchNorm.
+struct ResidualBlock {
+    /// The convolutions of the main path, in order; ReLU follows each but the last, whose result is added to the skip first.
+    let path: [ConvolutionNorm]
+    let downsample: ConvolutionNorm?
+
+    init(
+        _ layout: inout ParameterLayout, _ name: String, inChannels: Int, channels: Int, stride: Int, bottleneck: Bool,
+        zeroInitResidual: Bool
+    ) {
+        let outChannels = bottleneck ? channels * 4 : channels
+        let lastScale: Float = zeroInitResidual ? 0 : 1
+        func unit(_ i: Int, _ from: Int, _ to: Int, kernel: Int, stride: Int, scale: Float, _ layout: inout ParameterLayout)
+            -> ConvolutionNorm
+        {
+            ConvolutionNorm(
+                &layout, convolution: "\(name).conv\(i)", norm: "\(name).bn\(i)", from, to, kernel: kernel, stride: stride,
+                padding: kernel / 2, initialScale: scale)
+        }
+        if bottleneck {
+            path = [
+                unit(1, inChannels, channels, kernel: 1, stride: 1, scale: 1, &layout),
+                unit(2, channels, channels, kernel: 3, stride: stride, scale: 1, &layout),
+                unit(3, channels, outChannels, kernel: 1, stride: 1, scale: lastScale, &layout),
+            ]
+        } else {
+            path = [
+                unit(1, inChannels, channels, kernel: 3, stride: stride, scale: 1, &layout),
+                unit(2, channels, channels, kernel: 3, stride: 1, scale: lastScale, &layout),
+            ]
+        }
+        downsample =
+            stride != 1 || inChannels != outChannels
+            ? ConvolutionNorm(
+                &layout, convolution: "\(name).downsample.0", norm: "\(name).downsample.1", inChannels, outChannels, kernel: 1,
+                stride: stride)
+            : nil
+    }
+
+    /// What a forward pass leaves for backward. `inner` are the results after ReLU of all convolutions but the last.
+    struct Tape {
+        let x: Activation
+        let path: [ConvolutionNorm.Tape]
+        let inner: [Activation]
+        let skip: ConvolutionNorm.Tape?
+        let result: Activation
+
+        /// Gives back everything but the block's input and result.
+        func release(_ workspace: Workspace) {
+            path.forEach { $0.release(workspace) }
+            inner.forEach { workspace.give($0) }
+            skip?.release(workspace)
+        }
+    }
+
+    func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
+        var tapes: [ConvolutionNorm.Tape] = []
+        var inner: [Activation] = []
+        var input = x
+        for unit in path.dropLast() {
+            let tape = try unit.forward(input, memory, compute)
+            let z = try compute.workspace.takeActivation(like: tape.y)
+            BatchNorm.apply(tape.y, tape.norm, relu: true, into: z, compute)
+            tapes.append(tape)
+            inner.append(z)
+            input = z
+        }
+        let last = try path[path.count - 1].forward(input, memory, compute)
+        tapes.append(last)
+        let skip = try downsample?.forward(x, memory, compute)
+        let result = try compute.workspace.takeActivation(like: last.y)
+        BatchNorm.apply(
+            last.y, last.norm, skip: skip?.y ?? x, skipTape: skip?.norm, relu: true, into: result, compute)
+        return Tape(x: x, path: tapes, inner: inner, skip: skip, result: result)
+    }
+
+    func evaluate(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
+        let workspace = compute.workspace
+        let skip = try downsample?.evaluate(x, relu: false, memory, compute)
+        var input = x
+        for (i, unit) in path.enumerated() {
+            let isLast = i == path.count - 1
+            let z = try unit.evaluate(input, skip: isLast ? skip ?? x : nil, relu: true, memory, compute)
+            if i > 0 { workspace.give(input) }
+            input = z
+        }
+        if let skip { workspace.give(skip) }
+        return input
+    }
+
+    /// From the gradient of the block's result to that of its input, which is returned. Consumes `gradient` and the tape, the result included.
+    func backward(_ gradient: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
+        let workspace = compute.workspace
+        Self.maskInPlace(gradient, tape.result, compute)
+        // The masked gradient goes two ways; the main path works on a copy of its own.
+        var flowing = try workspace.takeActivation(like: gradient)
+        let last = path.count - 1
+        try path[last].norm.backward(
+            gradient, mask: nil, tape.path[last].y, tape.path[last].norm, into: flowing, memory, compute)
+        for i in stride(from: last, through: 1, by: -1) {
+            let input = tape.inner[i - 1]
+            try path[i].convolution.weightGradient(input, flowing, memory, compute)
+            let next = try workspace.takeActivation(like: input)
+            try path[i].convolution.dataGradient(input, flowing, into: next, accumulate: false, memory, compute)
+            workspace.give(flowing)
+            let below = tape.path[i - 1]
+            try path[i - 1].norm.backward(next, mask: input, below.y, below.norm, into: next, memory, compute)
+            flowing = next
+        }
+        try path[0].convolution.weightGradient(tape.x, flowing, memory, compute)
+        var dx = gradient
+        if let downsample, let skip = tape.skip {
+            dx = try workspace.takeActivation(like: tape.x)
+            try downsample.backward(gradient, mask: nil, x: tape.x, skip, into: dx, accumulate: false, memory, compute)
+            workspace.give(gradient)
+        }
+        try path[0].convolution.dataGradient(tape.x, flowing, into: dx, accumulate: true, memory, compute)
+        workspace.give(flowing)
+        tape.release(workspace)
+        workspace.give(tape.result)
+        return dx
+    }
+
+    /// Backward of the ReLU at the block's end.
+    private static func maskInPlace(_ gradient: Activation, _ result: Activation, _ compute: Compute) {
+        compute.parallelRanges(gradient.count, grain: 1 << 13) { _, range in
+            let (g, z) = (gradient.base, result.base)
+            var i = range.lowerBound
+            while i &+ 8 <= range.upperBound {
+                store8(Float8.zero.replacing(with: load8(g + i), where: load8(z + i) .> 0), g + i)
+                i &+= 8
+            }
+            while i < range.upperBound {
+                if !(z[i] > 0) { g[i] = 0 }
+                i &+= 1
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+/// A 2-D convolution layer without bias, NHWC.
+struct Convolution {
+    let inChannels: Int
+    let outChannels: Int
+    let kernel: Int
+    let stride: Int
+    let padding: Int
+    /// Offset of the weights, (kernel * kernel * IC, OC) as `ConvolutionShape` says.
+    let weight: Int
+
+    init(
+        _ layout: inout ParameterLayout, _ name: String, _ inChannels: Int, _ outChannels: Int,
+        kernel: Int, stride: Int = 1, padding: Int = 0
+    ) {
+        self.inChannels = inChannels
+        self.outChannels = outChannels
+        self.kernel = kernel
+        self.stride = stride
+        self.padding = padding
+        weight = layout.add("\(name).weight", [outChannels, inChannels, kernel, kernel], .convolutionWeight)
+    }
+
+    func shape(_ x: Activation) -> ConvolutionShape {
+        ConvolutionShape(
+            batch: x.batch, height: x.height, width: x.width, inChannels: inChannels, outChannels: outChannels,
+            kernel: kernel, stride: stride, padding: padding)
+    }
+
+    /// y = conv(x). `rowsDone` as described at its type; it is called for `partCount` parts.
+    func forward(
+        _ x: Activation, into y: Activation, _ memory: ModelMemory, _ compute: Compute, rowsDone: RowsDone? = nil
+    ) throws {
+        let shape = shape(x)
+        let weights = memory.parameters + weight
+        switch ConvolutionMethod.choose(shape) {
+        case .pointwise:
+            PointwiseConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+        case .patches:
+            try PatchConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+        }
+    }
+
+    func partCount(_ shape: ConvolutionShape) -> Int {
+        switch ConvolutionMethod.choose(shape) {
+        case .pointwise: PointwiseConvolution.partCount(shape)
+        case .patches: PatchConvolution.partCount(shape)
+        }
+    }
+
+    /// Adds the weight gradient to `memory.gradients`.
+    func weightGradient(_ x: Activation, _ dy: Activation, _ memory: ModelMemory, _ compute: Compute) throws {
+        guard let gradients = memory.gradients else { return }
+        let shape = shape(x)
+        let dw = gradients + weight
+        switch ConvolutionMethod.choose(shape) {
+        case .pointwise: try PointwiseConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
+        case .patches: try PatchConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
+        }
+    }
+
+    /// The gradient of the layer's input, shaped like `x`: written to `dx`, or added to it.
+    func dataGradient(
+        _ x: Activation, _ dy: Activation, into dx: Activation, accumulate: Bool, _ memory: ModelMemory, _ compute: Compute
+    ) throws {
+        let shape = shape(x)
+        let weights = memory.parameters + weight
+        switch ConvolutionMethod.choose(shape) {
+        case .pointwise: PointwiseConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+        case .patches: try PatchConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+        }
+    }
+}
+
+/// How a convolution is computed.
+enum ConvolutionMethod {
+    /// 1x1, stride 1: one matrix product.
+    case pointwise
+    /// Windows gathered tile by tile, then a matrix product. Right for every shape.
+    case patches
+
+    static func choose(_ shape: ConvolutionShape) -> ConvolutionMethod {
+        if shape.kernel == 1 && shape.stride == 1 && shape.padding == 0 { return .pointwise }
+        return .patches
+    }
+}

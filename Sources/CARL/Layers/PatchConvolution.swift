@@ -1,0 +1,153 @@
+/// Convolution of any kernel, stride and padding: windows are gathered for some output pixels at a time (im2col), then
+/// multiplied. The gathered windows of all pixels never exist at once.
+enum PatchConvolution {
+    private static func rowsPerPart(_ shape: ConvolutionShape) -> Int {
+        min(512, max(64, (1 << 16) / shape.patch & ~15))
+    }
+
+    static func partCount(_ shape: ConvolutionShape) -> Int {
+        let size = rowsPerPart(shape)
+        return (shape.outRows + size - 1) / size
+    }
+
+    static func forward(
+        _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
+        _ compute: Compute, rowsDone: RowsDone?
+    ) throws {
+        let size = rowsPerPart(shape)
+        let oc = shape.outChannels
+        let scratch = try compute.scratch(size * shape.patch)
+        compute.parallel(partCount(shape)) { part, worker in
+            let rows = part * size..<min(shape.outRows, (part + 1) * size)
+            let patches = scratch[worker]
+            gather(x, shape, rows, patches)
+            MatrixProduct.multiply(
+                rows.count, oc, shape.patch, patches, shape.patch, weights, oc, y + rows.lowerBound * oc, oc)
+            rowsDone?(part, rows)
+        }
+    }
+
+    static func weightGradient(
+        _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
+    ) throws {
+        // Larger pieces than forward's: the whole of dw is read and written for each.
+        let size = min(1024, max(256, (1 << 18) / shape.patch & ~15))
+        let parts = (shape.outRows + size - 1) / size
+        let oc = shape.outChannels
+        let scratch = try compute.scratch(size * shape.patch)
+        if compute.threads == 1 || parts < compute.threads {
+            for part in 0..<parts {
+                let rows = part * size..<min(shape.outRows, (part + 1) * size)
+                gather(x, shape, rows, scratch[0])
+                compute.multiply(
+                    shape.patch, oc, rows.count, scratch[0], shape.patch, transposeA: true, dy + rows.lowerBound * oc, oc,
+                    dw, oc, beta: 1)
+            }
+            return
+        }
+        try PartialSums.add(to: dw, shape.weightCount, over: parts, compute) { partial, worker, range in
+            let patches = scratch[worker]
+            for part in range {
+                let rows = part * size..<min(shape.outRows, (part + 1) * size)
+                gather(x, shape, rows, patches)
+                MatrixProduct.multiply(
+                    shape.patch, oc, rows.count, patches, shape.patch, transposeA: true, dy + rows.lowerBound * oc, oc,
+                    partial, oc, beta: 1)
+            }
+        }
+    }
+
+    static func dataGradient(
+        _ dy: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
+        _ compute: Compute, accumulate: Bool
+    ) throws {
+        let size = rowsPerPart(shape)
+        let oc = shape.outChannels
+        let pixels = shape.outHeight * shape.outWidth
+        let imageCount = shape.height * shape.width * shape.inChannels
+        // Windows overlap, so an image belongs to one worker; small images go several at a time for the product's sake.
+        let images = max(1, min(size / pixels, shape.batch))
+        let groups = (shape.batch + images - 1) / images
+        let scratch = try compute.scratch(size * shape.patch)
+        compute.parallel(groups) { group, worker in
+            let first = group * images
+            let last = min(shape.batch, first + images)
+            if !accumulate { (dx + first * imageCount).update(repeating: 0, count: (last - first) * imageCount) }
+            let patches = scratch[worker]
+            for start in stride(from: first * pixels, to: last * pixels, by: size) {
+                let rows = start..<min(last * pixels, start + size)
+                MatrixProduct.multiply(
+                    rows.count, shape.patch, oc, dy + rows.lowerBound * oc, oc, weights, oc, transposeB: true,
+                    patches, shape.patch)
+                scatterAdd(patches, shape, rows, dx)
+            }
+        }
+    }
+
+    /// Copies the windows of output pixels `rows` to `patches`, (rows, patch); outside the image is 0.
+    static func gather(_ x: UnsafePointer<Float>, _ shape: ConvolutionShape, _ rows: Range<Int>, _ patches: FloatPointer) {
+        forEachWindowRow(shape, rows) { place, source, before, inside, after in
+            let target = patches + place
+            for i in 0..<before { target[i] = 0 }
+            if inside > 0 { (target + before).update(from: x + source, count: inside) }
+            let rest = target + (before &+ inside)
+            for i in 0..<after { rest[i] = 0 }
+        }
+    }
+
+    /// Adds windows to where `gather` would have taken them from.
+    static func scatterAdd(_ patches: UnsafePointer<Float>, _ shape: ConvolutionShape, _ rows: Range<Int>, _ dx: FloatPointer) {
+        forEachWindowRow(shape, rows) { place, source, before, inside, _ in
+            let from = patches + (place &+ before)
+            let to = dx + source
+            var i = 0
+            while i &+ 8 <= inside {
+                store8(load8(to + i) + load8(from + i), to + i)
+                i &+= 8
+            }
+            while i < inside {
+                to[i] += from[i]
+                i &+= 1
+            }
+        }
+    }
+
+    /// For each output pixel and each row of its window: where the row starts in the gathered matrix, where its part inside
+    /// the image starts in x, and how many values lie before, inside and after.
+    @inline(__always)
+    private static func forEachWindowRow(
+        _ shape: ConvolutionShape, _ rows: Range<Int>,
+        _ body: (_ place: Int, _ source: Int, _ before: Int, _ inside: Int, _ after: Int) -> Void
+    ) {
+        let (h, w, c, k) = (shape.height, shape.width, shape.inChannels, shape.kernel)
+        let (oh, ow) = (shape.outHeight, shape.outWidth)
+        let rowValues = k &* c
+        var ox = rows.lowerBound % ow
+        var oy = rows.lowerBound / ow % oh
+        var n = rows.lowerBound / (ow &* oh)
+        var place = 0
+        for _ in rows {
+            let x0 = ox &* shape.stride &- shape.padding
+            let first = max(0, min(k, 0 &- x0))
+            let last = max(first, min(k, w &- x0))
+            for ky in 0..<k {
+                let y = oy &* shape.stride &- shape.padding &+ ky
+                if y < 0 || y >= h {
+                    body(place, 0, rowValues, 0, 0)
+                } else {
+                    body(place, ((n &* h &+ y) &* w &+ x0 &+ first) &* c, first &* c, (last &- first) &* c, (k &- last) &* c)
+                }
+                place &+= rowValues
+            }
+            ox &+= 1
+            if ox == ow {
+                ox = 0
+                oy &+= 1
+                if oy == oh {
+                    oy = 0
+                    n &+= 1
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+/// Maximum over windows of 3x3 pixels, stride 2, padding 1 (the pool of the ImageNet stem). Pixels outside do not count.
+enum MaxPool {
+    static func outSize(_ size: Int) -> Int { (size - 1) / 2 + 1 }
+
+    static func forward(_ x: Activation, _ compute: Compute) throws -> Activation {
+        let y = try compute.workspace.takeActivation(x.batch, outSize(x.height), outSize(x.width), x.channels)
+        let c = x.channels
+        compute.parallel(y.batch * y.height) { row, _ in
+            let (n, oy) = (row / y.height, row % y.height)
+            for ox in 0..<y.width {
+                let target = y.base + (row * y.width + ox) * c
+                target.update(repeating: -Float.infinity, count: c)
+                forEachPixel(x, n, oy, ox) { source in
+                    let from = x.base + source
+                    var i = 0
+                    while i &+ 8 <= c {
+                        store8(max8(load8(target + i), load8(from + i)), target + i)
+                        i &+= 8
+                    }
+                    while i < c {
+                        target[i] = max(target[i], from[i])
+                        i &+= 1
+                    }
+                }
+            }
+        }
+        return y
+    }
+
+    /// Gives each window's gradient to the first pixel, in reading order, that has the maximum. That pixel is found again by
+    /// comparing, so that forward stores no indices.
+    static func backward(_ x: Activation, _ y: Activation, _ dy: Activation, _ compute: Compute) throws -> Activation {
+        let dx = try compute.workspace.takeActivation(like: x)
+        let c = x.channels
+        let scratch = try compute.scratch(c)
+        // Windows overlap: an image belongs to one worker.
+        compute.parallel(x.batch) { n, worker in
+            (dx.base + n * x.height * x.width * c).update(repeating: 0, count: x.height * x.width * c)
+            let open = scratch[worker]
+            for oy in 0..<y.height {
+                for ox in 0..<y.width {
+                    let at = ((n * y.height + oy) * y.width + ox) * c
+                    open.update(repeating: 1, count: c)
+                    forEachPixel(x, n, oy, ox) { source in
+                        for i in 0..<c where open[i] == 1 && x.base[source &+ i] == y.base[at &+ i] {
+                            dx.base[source &+ i] += dy.base[at &+ i]
+                            open[i] = 0
+                        }
+                    }
+                }
+            }
+        }
+        return dx
+    }
+
+    @inline(__always)
+    private static func forEachPixel(_ x: Activation, _ n: Int, _ oy: Int, _ ox: Int, _ body: (_ source: Int) -> Void) {
+        for iy in max(0, oy * 2 - 1)..<min(x.height, oy * 2 + 2) {
+            for ix in max(0, ox * 2 - 1)..<min(x.width, ox * 2 + 2) {
+                body(((n * x.height + iy) * x.width + ix) * x.channels)
+            }
+        }
+    }
+}
+
+/// Mean over all pixels: (B, H, W, C) -> (B, C).
+enum GlobalAveragePool {
+    static func forward(_ x: Activation, _ compute: Compute) throws -> Activation {
+        let y = try compute.workspace.takeActivation(x.batch, 1, 1, x.channels)
+        let pixels = x.height * x.width
+        let scale = 1 / Float(pixels)
+        compute.parallel(x.batch) { n, _ in
+            let target = y.base + n * x.channels
+            target.update(repeating: 0, count: x.channels)
+            ColumnKernels.sums(x.base + n * pixels * x.channels, pixels, x.channels, into: target)
+            for c in 0..<x.channels { target[c] *= scale }
+        }
+        return y
+    }
+
+    /// The gradient of x, shaped like it.
+    static func backward(_ x: Activation, _ dy: Activation, _ compute: Compute) throws -> Activation {
+        let dx = try compute.workspace.takeActivation(like: x)
+        let pixels = x.height * x.width
+        let c = x.channels
+        let scale = 1 / Float(pixels)
+        compute.parallel(x.batch) { n, _ in
+            let first = dx.base + n * pixels * c
+            for i in 0..<c { first[i] = dy.base[n &* c &+ i] * scale }
+            for pixel in 1..<max(pixels, 1) { (first + pixel * c).update(from: first, count: c) }
+        }
+        return dx
+    }
+}

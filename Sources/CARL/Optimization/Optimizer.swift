@@ -1,0 +1,131 @@
+/// The update rules. w: parameters, g: gradient, m, v: moments, all in memories of one layout.
+enum OptimizerKind: String, CaseIterable, Sendable {
+    /// torch.optim.SGD: g += decay w; m = momentum m + g; w -= lr m.
+    case sgd
+    /// SGD whose g, after decay, is scaled per tensor by 0.001 |w| / |g|; scales, shifts and biases are neither decayed nor scaled
+    /// (You, Gitman, Ginsburg, arXiv 1708.03888).
+    case lars
+    /// torch.optim.AdamW with betas (momentum, 0.999) and eps 1e-8 (Loshchilov and Hutter, arXiv 1711.05101).
+    case adamw
+
+    var hasSecondMoment: Bool { self == .adamw }
+}
+
+/// Applies one step to all parameters, and moves the teacher towards them, in one pass over memory.
+struct Optimizer {
+    static let trustCoefficient = 0.001
+    static let secondMomentDecay = 0.999
+    static let adamEpsilon = 1e-8
+    /// Values a thread takes at a time.
+    private static let piece = 1 << 15
+
+    let kind: OptimizerKind
+    let momentum: Double
+    let weightDecay: Double
+
+    /// Where the step works. `second` only for AdamW; `teacher` when there is one.
+    struct Memory {
+        let parameters: FloatPointer
+        let gradients: FloatPointer
+        let first: FloatPointer
+        let second: FloatPointer?
+        let teacher: FloatPointer?
+    }
+
+    /// - Parameters:
+    ///   - update: how many updates were made before, from 0 (AdamW's bias correction).
+    ///   - gradientScale: factor on the gradient, from clipping.
+    ///   - teacherMomentum: t = momentum t + (1 - momentum) w, with the new w.
+    func step(
+        _ layout: ParameterLayout, _ memory: Memory, learningRate: Double, update: Int, gradientScale: Double,
+        teacherMomentum: Double, _ compute: Compute
+    ) throws {
+        // Pieces of slots, so that one parallel loop covers tensors of every size.
+        var pieces: [(slot: Int, range: Range<Int>)] = []
+        for (i, slot) in layout.parameters.enumerated() {
+            for start in stride(from: 0, to: slot.count, by: Self.piece) {
+                pieces.append((i, slot.offset + start..<slot.offset + min(slot.count, start + Self.piece)))
+            }
+        }
+        let trust = try kind == .lars ? trustRatios(layout, pieces, memory, gradientScale, compute) : []
+        let (rate, decay, mu, scale) = (Float(learningRate), Float(weightDecay), Float(momentum), Float(gradientScale))
+        let teacherKeep = Float(teacherMomentum)
+        let teacherTake = Float(1 - teacherMomentum)
+        let correction1 = Float(1 - power(momentum, Double(update + 1)))
+        let correction2 = Float((1 - power(Self.secondMomentDecay, Double(update + 1))).squareRoot())
+        let beta2 = Float(Self.secondMomentDecay)
+        let take2 = Float(1 - Self.secondMomentDecay)
+        let epsilon = Float(Self.adamEpsilon)
+        let (w, g, m) = (memory.parameters, memory.gradients, memory.first)
+        compute.parallel(pieces.count) { item, _ in
+            let (slot, range) = pieces[item]
+            switch kind {
+            case .sgd:
+                for i in range {
+                    let moment = m[i] * mu + (g[i] * scale + decay * w[i])
+                    m[i] = moment
+                    w[i] -= rate * moment
+                }
+            case .lars:
+                let plain = layout.parameters[slot].kind.isScaleOrBias
+                let (factor, slotDecay) = (plain ? 1 : trust[slot], plain ? 0 : decay)
+                for i in range {
+                    let moment = m[i] * mu + (g[i] * scale + slotDecay * w[i]) * factor
+                    m[i] = moment
+                    w[i] -= rate * moment
+                }
+            case .adamw:
+                guard let v = memory.second else { return }
+                for i in range {
+                    let gradient = g[i] * scale
+                    m[i] = m[i] * mu + gradient * (1 - mu)
+                    v[i] = v[i] * beta2 + gradient * gradient * take2
+                    let kept = w[i] * (1 - rate * decay)
+                    w[i] = kept - rate / correction1 * m[i] / (v[i].squareRoot() / correction2 + epsilon)
+                }
+            }
+            if let teacher = memory.teacher {
+                for i in range { teacher[i] = teacher[i] * teacherKeep + w[i] * teacherTake }
+            }
+        }
+    }
+
+    /// 0.001 |w| / |g + decay w| for each tensor, 1 where either norm is 0.
+    private func trustRatios(
+        _ layout: ParameterLayout, _ pieces: [(slot: Int, range: Range<Int>)], _ memory: Memory, _ gradientScale: Double,
+        _ compute: Compute
+    ) throws -> [Float] {
+        let norms = UnsafeMutablePointer<(Double, Double)>.allocate(capacity: pieces.count)
+        defer { norms.deallocate() }
+        let (decay, scale) = (Float(weightDecay), Float(gradientScale))
+        compute.parallel(pieces.count) { item, _ in
+            var (weights, steps) = (0.0, 0.0)
+            for i in pieces[item].range {
+                let w = memory.parameters[i]
+                let g = memory.gradients[i] * scale + decay * w
+                weights += Double(w) * Double(w)
+                steps += Double(g) * Double(g)
+            }
+            norms[item] = (weights, steps)
+        }
+        var sums = [(Double, Double)](repeating: (0, 0), count: layout.parameters.count)
+        for (item, piece) in pieces.enumerated() {
+            sums[piece.slot].0 += norms[item].0
+            sums[piece.slot].1 += norms[item].1
+        }
+        return sums.map { $0 > 0 && $1 > 0 ? Float(Self.trustCoefficient * $0.squareRoot() / $1.squareRoot()) : 1 }
+    }
+
+    /// l2 norm of all values; not finite when any value is not.
+    static func norm(_ values: FloatPointer, _ count: Int, _ compute: Compute) -> Double {
+        let pieces = (count + piece - 1) / piece
+        let sums = UnsafeMutablePointer<Double>.allocate(capacity: max(pieces, 1))
+        defer { sums.deallocate() }
+        compute.parallel(pieces) { item, _ in
+            var sum = 0.0
+            for i in item * piece..<min(count, (item + 1) * piece) { sum += Double(values[i]) * Double(values[i]) }
+            sums[item] = sum
+        }
+        return (0..<pieces).reduce(0.0) { $0 + sums[$1] }.squareRoot()
+    }
+}

@@ -1,0 +1,219 @@
+/// Everything that decides a training run. One struct here, one dataclass in Python, one JSON object in C and in checkpoints.
+public struct Configuration: Equatable, Sendable {
+    // Encoder
+    var encoder = ResNet.Variant.resnet18
+    var stem = ResNet.Stem.small
+    var width = 1.0
+    var inChannels = 3
+    var zeroInitResidual = true
+    // Projection head; the last width is D
+    var projector = [512, 128]
+    var projectorActivation = ActivationFunction.relu
+    // Assignment
+    var prototypes = 128
+    var assignment = AssignmentOptions()
+    var priorWeight = Ramp(start: 2, end: 2, steps: 0)
+    var teacherMomentum = 0.0
+    var usedWindow = 100
+    // Optimization
+    var optimizer = OptimizerKind.sgd
+    var learningRate = 0.06
+    var momentum = 0.9
+    var weightDecay = 5e-4
+    var schedule: Schedule? = nil
+    var warmupSteps = 0
+    var totalSteps: Int? = nil
+    var minimumLearningRate = 0.0
+    var clipNorm: Double? = nil
+    var accumulate = 1
+    // Data
+    var viewSize = 32
+    var views: [ViewSpec] = []
+    /// The preset `views` came from, nil for a list of specifications.
+    var viewPreset: String? = nil
+    var batchSize = 256
+    var epochs = 100
+    var seed: UInt64 = 0
+    var threads = 0
+
+    /// A number that goes linearly from `start` to `end` in `steps` steps.
+    struct Ramp: Equatable, Sendable {
+        var start: Double
+        var end: Double
+        var steps: Int
+    }
+
+    enum Schedule: String, CaseIterable, Sendable { case cosine, constant }
+
+    /// Keys that fix the tensors of a model: they cannot change when a checkpoint is read.
+    static let structuralKeys = [
+        "encoder", "stem", "width", "in_channels", "projector", "projector_activation", "prototypes", "optimizer",
+    ]
+
+    public static let keys = [
+        "encoder", "stem", "width", "in_channels", "zero_init_residual", "projector", "projector_activation", "prototypes",
+        "temperature", "normalize_embedding", "normalize_prototypes", "stop_gradient", "symmetric",
+        "prior_over_targets", "teacher_momentum", "prior_weight", "used_window", "optimizer", "learning_rate", "momentum",
+        "weight_decay", "schedule", "warmup_steps", "total_steps", "min_learning_rate", "clip_norm", "accumulate", "view_size",
+        "views", "batch_size", "epochs", "seed", "threads",
+    ]
+
+    /// - Throws: `CARLError.configuration` that names the key, what it got and what it wanted.
+    public init(json: String) throws { try self.init(JSONValue.parse(json)) }
+
+    public init(_ value: JSONValue) throws {
+        let reader = try ConfigurationReader(value, known: Self.keys)
+        try readEncoder(reader)
+        try readAssignment(reader)
+        try readOptimization(reader)
+        try readData(reader)
+    }
+
+    private mutating func readEncoder(_ reader: ConfigurationReader) throws {
+        encoder = try reader.choice("encoder") ?? encoder
+        width = try reader.number("width", 0...16, positive: true) ?? width
+        let base = 64 * width
+        guard abs(base - base.rounded()) < 1e-9, base >= 1 else {
+            throw reader.error("width", "a multiple of 1/64: 64 times it is the number of channels of the first layer")
+        }
+        inChannels = try reader.integer("in_channels", 1...1024) ?? inChannels
+        zeroInitResidual = try reader.bool("zero_init_residual", zeroInitResidual)
+        if let widths = try reader.numbers("projector", count: 1...16, 1...Double(1 << 20)) {
+            guard widths.allSatisfy({ $0 == $0.rounded() }) else { throw reader.error("projector", "a list of whole numbers") }
+            projector = widths.map { Int($0) }
+        }
+        projectorActivation = try reader.choice("projector_activation") ?? projectorActivation
+    }
+
+    private mutating func readAssignment(_ reader: ConfigurationReader) throws {
+        prototypes = try reader.integer("prototypes", 1...(1 << 24)) ?? prototypes
+        assignment.temperature = try reader.number("temperature", 0...1e6, positive: true) ?? 0.1
+        assignment.normalizeEmbedding = try reader.bool("normalize_embedding", true)
+        assignment.normalizePrototypes = try reader.bool("normalize_prototypes", true)
+        assignment.stopGradient = try reader.bool("stop_gradient", true)
+        assignment.symmetric = try reader.bool("symmetric", true)
+        assignment.priorOverTargets = try reader.bool("prior_over_targets", false)
+        teacherMomentum = try reader.number("teacher_momentum", 0...1) ?? teacherMomentum
+        if assignment.priorOverTargets && teacherMomentum == 0 {
+            throw reader.error("prior_over_targets", "false unless \"teacher_momentum\" is above 0: without a teacher the targets are the views themselves")
+        }
+        if let value = reader.value("prior_weight") {
+            if value.object != nil {
+                let ramp = try ConfigurationReader(value, path: "prior_weight.", known: ["start", "end", "steps"])
+                let start = try ramp.number("start", 0...1e6)
+                let end = try ramp.number("end", 0...1e6)
+                guard let start, let end, let steps = try ramp.integer("steps", 0...Int(Int32.max)) else {
+                    throw reader.error("prior_weight", "a number, or an object with \"start\", \"end\" and \"steps\"")
+                }
+                priorWeight = Ramp(start: start, end: end, steps: steps)
+            } else {
+                let weight = try reader.number("prior_weight", 0...1e6) ?? 2
+                priorWeight = Ramp(start: weight, end: weight, steps: 0)
+            }
+        }
+        usedWindow = try reader.integer("used_window", 1...1_000_000) ?? usedWindow
+    }
+
+    private mutating func readOptimization(_ reader: ConfigurationReader) throws {
+        optimizer = try reader.choice("optimizer") ?? optimizer
+        learningRate = try reader.number("learning_rate", 0...1e6) ?? (optimizer == .adamw ? 1e-3 : learningRate)
+        momentum = try reader.number("momentum", 0...0.999_999) ?? momentum
+        weightDecay = try reader.number("weight_decay", 0...1e3) ?? weightDecay
+        schedule = try reader.choice("schedule")
+        warmupSteps = try reader.integer("warmup_steps", 0...Int(Int32.max)) ?? warmupSteps
+        totalSteps = try reader.integer("total_steps", 1...Int(Int32.max))
+        if schedule == .cosine && totalSteps == nil {
+            throw CARLError.configuration("\"schedule\": \"cosine\" needs \"total_steps\", the number of steps until the learning rate is at its minimum")
+        }
+        minimumLearningRate = try reader.number("min_learning_rate", 0...1e6) ?? minimumLearningRate
+        clipNorm = try reader.number("clip_norm", 0...1e12, positive: true)
+        accumulate = try reader.integer("accumulate", 1...1_000_000) ?? accumulate
+    }
+
+    private mutating func readData(_ reader: ConfigurationReader) throws {
+        let stemChoice: ResNet.Stem? = try reader.choice("stem")
+        let sizeChoice = try reader.integer("view_size", 1...4096)
+        let value = reader.value("views") ?? .string("auto")
+        if let preset = value.string {
+            viewSize = sizeChoice ?? (stemChoice == .imagenet ? 224 : 32)
+            views = try ViewSpec.preset(preset, size: viewSize, channels: inChannels)
+            viewPreset = preset
+        } else {
+            if sizeChoice != nil {
+                throw reader.error("view_size", "left out when \"views\" is a list: each specification has its own \"size\"")
+            }
+            views = try ViewSpec.list(value, channels: inChannels)
+            viewSize = views[0].size
+        }
+        stem = stemChoice ?? (viewSize < 64 ? .small : .imagenet)
+        let count = views.reduce(0) { $0 + $1.count }
+        guard (2...64).contains(count) else {
+            throw reader.error("views", "a preset or a list that makes 2 to 64 views of an image (it makes \(count))")
+        }
+        batchSize = try reader.integer("batch_size", 2...1_000_000) ?? batchSize
+        epochs = try reader.integer("epochs", 1...1_000_000) ?? epochs
+        seed = UInt64(try reader.integer("seed", 0...(1 << 53)) ?? 0)
+        threads = try reader.integer("threads", 0...1024) ?? threads
+    }
+
+    /// Every key with the value in force; reading it back gives an equal configuration.
+    public var json: JSONValue {
+        let ramp: JSONValue =
+            priorWeight.start == priorWeight.end
+            ? .number(priorWeight.start)
+            : ["start": .number(priorWeight.start), "end": .number(priorWeight.end), "steps": .number(Double(priorWeight.steps))]
+        var members: [(String, JSONValue)] = [
+            ("encoder", .string(encoder.rawValue)), ("stem", .string(stem.rawValue)), ("width", .number(width)),
+            ("in_channels", .number(Double(inChannels))), ("zero_init_residual", .bool(zeroInitResidual)),
+            ("projector", .array(projector.map { .number(Double($0)) })),
+            ("projector_activation", .string(projectorActivation.rawValue)),
+            ("prototypes", .number(Double(prototypes))), ("temperature", .number(assignment.temperature)),
+            ("normalize_embedding", .bool(assignment.normalizeEmbedding)),
+            ("normalize_prototypes", .bool(assignment.normalizePrototypes)),
+            ("stop_gradient", .bool(assignment.stopGradient)), ("symmetric", .bool(assignment.symmetric)),
+            ("prior_over_targets", .bool(assignment.priorOverTargets)), ("teacher_momentum", .number(teacherMomentum)),
+            ("prior_weight", ramp), ("used_window", .number(Double(usedWindow))),
+            ("optimizer", .string(optimizer.rawValue)), ("learning_rate", .number(learningRate)),
+            ("momentum", .number(momentum)), ("weight_decay", .number(weightDecay)),
+            ("schedule", schedule.map { .string($0.rawValue) } ?? .null), ("warmup_steps", .number(Double(warmupSteps))),
+            ("total_steps", totalSteps.map { .number(Double($0)) } ?? .null),
+            ("min_learning_rate", .number(minimumLearningRate)), ("clip_norm", clipNorm.map { .number($0) } ?? .null),
+            ("accumulate", .number(Double(accumulate))),
+        ]
+        if let viewPreset {
+            members += [("view_size", .number(Double(viewSize))), ("views", .string(viewPreset))]
+        } else {
+            members += [("views", .array(views.map(\.json)))]
+        }
+        members += [
+            ("batch_size", .number(Double(batchSize))), ("epochs", .number(Double(epochs))), ("seed", .number(Double(seed))),
+            ("threads", .number(Double(threads))),
+        ]
+        return .object(JSONObject(members))
+    }
+
+    /// This configuration with some keys changed; null takes a key's default.
+    public func overriding(_ changes: JSONValue) throws -> Configuration {
+        guard let changed = changes.object else {
+            throw CARLError.configuration("overrides must be a JSON object, got \(changes.kind)")
+        }
+        var members = (json.object ?? JSONObject()).members.filter { changed[$0.key] == nil }.map { ($0.key, $0.value) }
+        members += changed.members.map { ($0.key, $0.value) }
+        return try Configuration(.object(JSONObject(members)))
+    }
+
+    /// The learning rate of a step, counted from 0.
+    func learningRate(step: Int) -> Double {
+        Schedules.learningRate(
+            step: step, base: learningRate, minimum: minimumLearningRate, warmup: warmupSteps,
+            total: schedule == .constant ? nil : totalSteps)
+    }
+
+    func priorWeight(step: Int) -> Double {
+        Schedules.linear(step: step, start: priorWeight.start, end: priorWeight.end, steps: priorWeight.steps)
+    }
+
+    func teacherMomentum(step: Int) -> Double {
+        Schedules.teacherMomentum(step: step, base: teacherMomentum, total: totalSteps)
+    }
+}

@@ -1,0 +1,73 @@
+/// Embeds images with a model in evaluation mode.
+public struct Evaluator {
+    public let configuration: Configuration
+    let model: Model
+    let parameters: FloatBuffer
+    let statistics: FloatBuffer
+    let compute: Compute
+
+    /// Images embedded at a time: enough to keep all cores busy, few enough to keep memory small.
+    static let batch = 128
+
+    /// Values per image of an output.
+    public func width(_ output: Model.Output) -> Int { model.width(output) }
+
+    /// Writes `output` of normalised images to `out` (B, width(output)).
+    public func embed(_ images: FloatImages, _ output: Model.Output, into out: FloatPointer) throws {
+        try MatrixProduct.withSingleThread {
+            try images.check("images", channels: configuration.inChannels, compute)
+            let pixels = images.height * images.width * images.channels
+            try inBatches(images.batch, images.height, images.width, output, into: out) { x, first in
+                x.base.update(from: images.values + first * pixels, count: x.count)
+            }
+        }
+    }
+
+    /// Writes `output` of images of bytes, resized to `size` and normalised as the first view is.
+    public func embed(_ images: [SourceImage], size: Int, _ output: Model.Output, into out: FloatPointer) throws {
+        try MatrixProduct.withSingleThread {
+            let spec = configuration.views[0]
+            let size = size == 0 ? spec.size : size
+            for (i, image) in images.enumerated() where image.channels != configuration.inChannels {
+                throw CARLError.invalidArgument(
+                    "images[\(i)]: got \(image.channels) channels, the model takes \(configuration.inChannels) (\"in_channels\")")
+            }
+            try inBatches(images.count, size, size, output, into: out) { x, first in
+                try ViewMaker.evaluation(
+                    Array(images[first..<first + x.batch]), size: size, mean: spec.mean, std: spec.std, into: x.base, compute)
+            }
+        }
+    }
+
+    private func inBatches(
+        _ count: Int, _ height: Int, _ width: Int, _ output: Model.Output, into out: FloatPointer,
+        fill: (_ x: Activation, _ first: Int) throws -> Void
+    ) throws {
+        let memory = ModelMemory(parameters: parameters.base, statistics: statistics.base, gradients: nil)
+        let outputWidth = model.width(output)
+        for first in stride(from: 0, to: count, by: Self.batch) {
+            let x = try compute.workspace.takeActivation(
+                min(Self.batch, count - first), height, width, configuration.inChannels)
+            defer { compute.workspace.give(x) }
+            try fill(x, first)
+            try model.evaluate(x, output, configuration.assignment, memory, into: out + first * outputWidth, compute)
+        }
+    }
+}
+
+extension Evaluator {
+    /// An evaluator with memory of its own, so that it outlives the trainer and does not share its scratch.
+    public init(copying trainer: Trainer, teacher: Bool) throws {
+        let (parameters, statistics): (FloatBuffer, FloatBuffer)
+        if teacher, let p = trainer.teacherParameters, let s = trainer.teacherStatistics {
+            (parameters, statistics) = (p, s)
+        } else {
+            (parameters, statistics) = (trainer.parameters, trainer.statistics)
+        }
+        self.init(
+            configuration: trainer.configuration, model: trainer.model, parameters: try FloatBuffer(parameters.count),
+            statistics: try FloatBuffer(statistics.count), compute: Compute(threads: trainer.configuration.threads))
+        self.parameters.copy(from: parameters)
+        self.statistics.copy(from: statistics)
+    }
+}

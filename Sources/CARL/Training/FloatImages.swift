@@ -1,0 +1,53 @@
+/// A batch of normalised float images that the caller owns: (B, H, W, C), dense.
+public struct FloatImages {
+    public let values: UnsafePointer<Float>
+    public let batch: Int
+    public let height: Int
+    public let width: Int
+    public let channels: Int
+
+    public init(_ values: UnsafePointer<Float>, batch: Int, height: Int, width: Int, channels: Int) {
+        self.values = values
+        self.batch = batch
+        self.height = height
+        self.width = width
+        self.channels = channels
+    }
+
+    /// - Throws: `CARLError.invalidArgument` naming `argument` when sizes are out of range, channels are not `channels`, or a value is not finite.
+    func check(_ argument: String, channels wanted: Int, _ compute: Compute) throws {
+        guard batch >= 1, (1...65_535).contains(height), (1...65_535).contains(width) else {
+            throw CARLError.invalidArgument(
+                "\(argument): got shape (\(batch), \(height), \(width), \(channels)); batch must be at least 1, height and width 1 to 65535")
+        }
+        guard channels == wanted else {
+            throw CARLError.invalidArgument(
+                "\(argument): got \(channels) channels, the model takes \(wanted) (\"in_channels\"); images are (batch, height, width, channels)")
+        }
+        let pixels = height * width * channels
+        guard batch <= (1 << 40) / pixels else {
+            throw CARLError.invalidArgument("\(argument): got \(batch) images of \(pixels) values, more than 2^40 in all")
+        }
+        let bad = UnsafeMutablePointer<Int>.allocate(capacity: batch)
+        defer { bad.deallocate() }
+        compute.parallel(batch) { image, _ in
+            let from = values + image * pixels
+            // 0 times a value is 0 for finite values and NaN for the others.
+            var sum = Float8.zero
+            var tail: Float = 0
+            var i = 0
+            while i &+ 8 <= pixels {
+                sum += load8(from + i) * 0
+                i &+= 8
+            }
+            while i < pixels {
+                tail += from[i] * 0
+                i &+= 1
+            }
+            bad[image] = sum.sum() + tail == 0 ? 0 : 1
+        }
+        if let image = (0..<batch).first(where: { bad[$0] != 0 }) {
+            throw CARLError.invalidArgument("\(argument): image \(image) has a value that is NaN or infinite")
+        }
+    }
+}

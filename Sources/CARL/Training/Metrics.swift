@@ -1,0 +1,64 @@
+/// What a step reports.
+public struct Metrics: Equatable, Sendable {
+    public var step = 0
+    public var result = AssignmentResult()
+    public var priorWeight = 0.0
+    public var temperature = 0.0
+    public var learningRate = 0.0
+    public var teacherMomentum = 0.0
+    /// log K: what the loss terms come to in a collapsed run.
+    public var logPrototypes = 0.0
+    /// Prototypes that were somebody's most probable one within the last `used_window` steps.
+    public var usedPrototypes = 0
+    /// l2 norm of the gradient over all parameters, before clipping and weight decay.
+    public var gradientNorm = 0.0
+    public var seconds = 0.0
+    /// Of these, spent making views.
+    public var viewSeconds = 0.0
+    public var viewsPerSecond = 0.0
+    /// Bytes of activations, gradients of activations and scratch held by the trainer.
+    public var memoryBytes = 0
+    public var collapse = Collapse.none
+    /// Whether the optimizer changed the parameters: false while gradients accumulate.
+    public var updated = false
+
+    public init() {}
+}
+
+/// The ways a run can stop learning.
+public enum Collapse: Int32, Sendable {
+    case none = 0
+    /// All images are assigned to the same few prototypes: consistency near 0, prior near log K.
+    case fewPrototypes = 1
+    /// Every image is assigned to all prototypes alike: consistency near log K, prior near 0.
+    case uniform = 2
+    /// The embedding is the same for all images.
+    case constantEmbedding = 3
+
+    /// What a step's numbers say. `dimension` is D, `count` K.
+    static func judge(_ result: AssignmentResult, count: Int, dimension: Int) -> Collapse {
+        if result.embeddingStd < 0.05 / Double(dimension).squareRoot() { return .constantEmbedding }
+        guard count > 2 else { return .none }
+        if result.effectivePrototypes < 1.1 { return .fewPrototypes }
+        if result.maxProbability < 1.05 / Double(count) { return .uniform }
+        return .none
+    }
+
+    /// What was seen and what to try; nil for none.
+    func advice(_ result: AssignmentResult, count: Int, steps: Int, priorWeight: Double) -> String? {
+        func brief(_ x: Double) -> String { "\((x * 1000).rounded() / 1000)" }
+        let logK = brief(logarithm(Double(count)))
+        switch self {
+        case .none: return nil
+        case .fewPrototypes:
+            return
+                "for \(steps) steps all images have been assigned to about one prototype (effective prototypes \(brief(result.effectivePrototypes)) of \(count), prior \(brief(result.prior)), log K = \(logK)). Try a larger \"prior_weight\" (now \(brief(priorWeight))), at least at the start, or a smaller \"learning_rate\""
+        case .uniform:
+            return
+                "for \(steps) steps every image has been assigned to all \(count) prototypes alike (consistency \(brief(result.consistency)), log K = \(logK)). Try a smaller \"temperature\", a smaller \"prior_weight\" (now \(brief(priorWeight))), fewer \"prototypes\" or a larger \"learning_rate\""
+        case .constantEmbedding:
+            return
+                "for \(steps) steps the embedding has been the same for all images (standard deviation \(brief(result.embeddingStd))). Try a smaller \"learning_rate\", a \"projector\" with a hidden layer, or views that change the images less"
+        }
+    }
+}

@@ -1,0 +1,356 @@
+/// A model in training: parameters, running statistics, moments, teacher, counters. Takes steps, embeds, saves, resumes.
+///
+/// Not for use by several threads at once; different trainers may run in different threads.
+public final class Trainer {
+    public let configuration: Configuration
+    public let compute: Compute
+    let model: Model
+    let parameters: FloatBuffer
+    let statistics: FloatBuffer
+    let gradients: FloatBuffer
+    /// Gradients of the steps since the last update, when `accumulate` > 1.
+    let accumulated: FloatBuffer?
+    let firstMoment: FloatBuffer
+    let secondMoment: FloatBuffer?
+    let teacherParameters: FloatBuffer?
+    let teacherStatistics: FloatBuffer?
+    /// Evaluation's batches have other sizes than training's: memory of its own keeps both planned.
+    private lazy var evaluationCompute = Compute(threads: configuration.threads)
+    /// Shapes of the last step's views; memory planned for other shapes is let go.
+    private var plannedShapes: [[Int]] = []
+    private var hasGradients = false
+    var counters = Counters()
+    /// The step, from 1, at which each prototype was last somebody's most probable one; 0 for never.
+    var lastUsed: [Int64]
+    /// What the caller saved beside the model.
+    public internal(set) var notes: JSONValue = .object(JSONObject())
+    /// Receives warnings, such as that of a collapse.
+    public var warn: ((String) -> Void)?
+
+    /// Whole numbers that a run is resumed with.
+    struct Counters: Equatable {
+        var step = 0
+        var updates = 0
+        /// Images seen by `step` without indices.
+        var images = 0
+        var collapse = Collapse.none
+        var collapseSteps = 0
+    }
+
+    /// Steps in a row that must look collapsed before the trainer says so.
+    static let collapsePatience = 50
+
+    public convenience init(_ configuration: Configuration) throws {
+        try self.init(uninitialized: configuration)
+        model.initialize(parameters.base, statistics.base, seed: configuration.seed)
+        copyToTeacher()
+    }
+
+    /// Memory for a model whose values are set afterwards.
+    init(uninitialized configuration: Configuration) throws {
+        self.configuration = configuration
+        model = try Model(configuration)
+        compute = Compute(threads: configuration.threads)
+        let count = model.layout.parameterCount
+        parameters = try FloatBuffer(count)
+        statistics = try FloatBuffer(model.layout.statisticCount)
+        gradients = try FloatBuffer(count)
+        accumulated = configuration.accumulate > 1 ? try FloatBuffer(count) : nil
+        firstMoment = try FloatBuffer(count)
+        secondMoment = configuration.optimizer.hasSecondMoment ? try FloatBuffer(count) : nil
+        let hasTeacher = configuration.teacherMomentum > 0
+        teacherParameters = hasTeacher ? try FloatBuffer(count) : nil
+        teacherStatistics = hasTeacher ? try FloatBuffer(model.layout.statisticCount) : nil
+        lastUsed = Array(repeating: 0, count: configuration.prototypes)
+    }
+
+    func copyToTeacher() {
+        teacherParameters?.copy(from: parameters)
+        teacherStatistics?.copy(from: statistics)
+    }
+
+    /// Steps taken.
+    public var stepCount: Int { counters.step }
+
+    // MARK: Steps
+
+    /// One step on images: makes the configured views, then `step(views:)`.
+    ///
+    /// - Parameters:
+    ///   - indices: places of the images in the caller's data set; nil numbers images as they come.
+    ///   - epoch: views depend on (seed, epoch, index, view) alone; 0 when `indices` is nil.
+    public func step(_ images: [SourceImage], indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0) throws -> Metrics {
+        try MatrixProduct.withSingleThread {
+            let start = monotonicSeconds()
+            guard images.count >= 2 else {
+                throw CARLError.invalidArgument(
+                    "images: got \(images.count), need at least 2 (BatchNorm and the prior are statistics over the batch)")
+            }
+            try checkImages(images)
+            var made: [Activation] = []
+            defer { for view in made { compute.workspace.give(view) } }
+            let own = indices == nil ? (0..<UInt64(images.count)).map { UInt64(counters.images) &+ $0 } : []
+            var lane = 0
+            for spec in configuration.views {
+                for _ in 0..<spec.count {
+                    let view = try compute.workspace.takeActivation(images.count, spec.size, spec.size, configuration.inChannels)
+                    made.append(view)
+                    try own.withUnsafeBufferPointer { numbered in
+                        try ViewMaker.make(
+                            images, spec: spec, seed: configuration.seed, epoch: indices == nil ? 0 : epoch,
+                            indices: indices ?? numbered.baseAddress, lane: lane, into: view.base, compute)
+                    }
+                    lane += 1
+                }
+            }
+            let viewSeconds = monotonicSeconds() - start
+            var metrics = try takeStep(made, start: start)
+            counters.images += images.count
+            metrics.viewSeconds = viewSeconds
+            return metrics
+        }
+    }
+
+    /// One step on normalised views made by the caller: V batches of the same images in the same order. Views as large as the first, at the front,
+    /// are the global ones, which may be targets; smaller ones behind them are only students (Caron et al., arXiv 2006.09882).
+    public func step(views: [FloatImages]) throws -> Metrics {
+        try MatrixProduct.withSingleThread {
+            let start = monotonicSeconds()
+            guard views.count >= 2 else { throw CARLError.invalidArgument("views: got \(views.count), need at least 2") }
+            guard views.count <= 256 else { throw CARLError.invalidArgument("views: got \(views.count), at most 256 are possible") }
+            guard views[0].batch >= 2 else {
+                throw CARLError.invalidArgument(
+                    "views: got batches of \(views[0].batch), need at least 2 images (BatchNorm and the prior are statistics over the batch)")
+            }
+            for (i, view) in views.enumerated() {
+                guard view.batch == views[0].batch else {
+                    throw CARLError.invalidArgument(
+                        "views[\(i)]: got a batch of \(view.batch), views[0] has \(views[0].batch): all views show the same images")
+                }
+                try view.check("views[\(i)]", channels: configuration.inChannels, compute)
+            }
+            var copies: [Activation] = []
+            defer { for view in copies { compute.workspace.give(view) } }
+            for view in views {
+                let copy = try compute.workspace.takeActivation(view.batch, view.height, view.width, view.channels)
+                copy.base.update(from: view.values, count: copy.count)
+                copies.append(copy)
+            }
+            return try takeStep(copies, start: start)
+        }
+    }
+
+    private func takeStep(_ views: [Activation], start: Double) throws -> Metrics {
+        let shapes = views.map { [$0.batch, $0.height, $0.width] }
+        if shapes != plannedShapes {
+            compute.workspace.trim()
+            plannedShapes = shapes
+        }
+        let step = counters.step
+        var options = configuration.assignment
+        options.priorWeight = configuration.priorWeight(step: step)
+        var metrics = Metrics()
+        metrics.step = step + 1
+        metrics.priorWeight = options.priorWeight
+        metrics.temperature = options.temperature
+        metrics.learningRate = configuration.learningRate(step: step)
+        metrics.logPrototypes = logarithm(Double(configuration.prototypes))
+
+        // Running statistics move in forward; they go back when the step turns out not to be finite.
+        let before = try compute.workspace.take(statistics.count)
+        let teacherBefore = try teacherStatistics.map { try compute.workspace.take($0.count) }
+        defer {
+            compute.workspace.give(before)
+            if let teacherBefore { compute.workspace.give(teacherBefore) }
+        }
+        before.copy(from: statistics)
+        if let teacherStatistics { teacherBefore?.copy(from: teacherStatistics) }
+
+        gradients.fill(0)
+        hasGradients = true
+        var usedNow: [Int] = []
+        metrics.result = try passForwardAndBack(views, options) { usedNow.append($0) }
+        metrics.gradientNorm = Optimizer.norm(gradients.base, gradients.count, compute)
+        guard metrics.result.loss.isFinite, metrics.gradientNorm.isFinite else {
+            statistics.copy(from: before)
+            if let teacherBefore { teacherStatistics?.copy(from: teacherBefore) }
+            let what = metrics.result.loss.isFinite ? "the gradient" : "the loss"
+            throw CARLError.notFinite(
+                "\(what) is not finite in step \(step + 1) (consistency \(metrics.result.consistency), prior \(metrics.result.prior), learning rate \(metrics.learningRate)); the model was not changed. Try a smaller \"learning_rate\", a longer warm-up or \"clip_norm\"")
+        }
+
+        for index in usedNow { lastUsed[index] = Int64(step + 1) }
+        let oldest = Int64(step + 1 - configuration.usedWindow)
+        metrics.usedPrototypes = lastUsed.reduce(0) { $0 + ($1 > max(oldest, 0) ? 1 : 0) }
+        counters.step += 1
+        metrics.updated = try update(metrics: &metrics)
+        watchForCollapse(&metrics)
+        metrics.memoryBytes = compute.bytes
+        metrics.seconds = monotonicSeconds() - start
+        metrics.viewsPerSecond = Double(views.count * views[0].batch) / max(metrics.seconds, 1e-9)
+        return metrics
+    }
+
+    /// Loss and gradients of one batch; gradients are added to `self.gradients`.
+    private func passForwardAndBack(
+        _ views: [Activation], _ options: AssignmentOptions, used: (Int) -> Void
+    ) throws -> AssignmentResult {
+        let workspace = compute.workspace
+        let student = ModelMemory(parameters: parameters.base, statistics: statistics.base, gradients: gradients.base)
+        let globalViews = views.prefix { $0.height == views[0].height && $0.width == views[0].width }.count
+        let d = model.head.outputs
+
+        // The teacher first: it keeps nothing but its embeddings.
+        var targets: [Activation] = []
+        defer { for target in targets { workspace.give(target) } }
+        if let teacherParameters, let teacherStatistics {
+            let teacher = ModelMemory(
+                parameters: teacherParameters.base, statistics: teacherStatistics.base, gradients: nil)
+            for view in views.prefix(globalViews) {
+                let features = try model.encoder.forwardWithoutTape(view, teacher, compute)
+                let (z, tape) = try model.head.forward(features, teacher, compute)
+                tape.release(workspace)
+                targets.append(z)
+            }
+        }
+
+        var passes: [(z: Activation, head: ProjectionHead.Tape, encoder: ResNet.Tape)] = []
+        for view in views {
+            let (features, encoderTape) = try model.encoder.forward(view, student, compute)
+            let (z, headTape) = try model.head.forward(features, student, compute)
+            passes.append((z, headTape, encoderTape))
+        }
+
+        var options = options
+        options.targetViews = globalViews
+        var inputs = ConsistentAssignment.Inputs(
+            embeddings: passes.map { UnsafePointer($0.z.base) }, batch: views[0].batch, dimension: d,
+            prototypes: parameters.base + model.prototypes, prototypeCount: model.prototypeCount)
+        inputs.targets = targets.map { UnsafePointer($0.base) }
+        inputs.targetPrototypes = teacherParameters.map { UnsafePointer($0.base + model.prototypes) }
+        let embeddingGradients = try passes.map { try workspace.takeActivation(like: $0.z) }
+        inputs.embeddingGradients = embeddingGradients.map(\.base)
+        inputs.prototypeGradient = gradients.base + model.prototypes
+        let result = try ConsistentAssignment(options, compute).evaluate(inputs, used: used)
+
+        // Last view first: its memory is the first to be free.
+        for (pass, gradient) in zip(passes, embeddingGradients).reversed() {
+            workspace.give(pass.z)
+            let below = try model.head.backward(gradient, pass.head, student, compute)
+            try model.encoder.backward(below, pass.encoder, student, compute)
+        }
+        return result
+    }
+
+    /// Lets the optimizer act, unless gradients still accumulate. Returns whether it did.
+    private func update(metrics: inout Metrics) throws -> Bool {
+        var source = gradients
+        var norm = metrics.gradientNorm
+        if let accumulated {
+            let share = 1 / Float(configuration.accumulate)
+            let (sum, new) = (accumulated.base, gradients.base)
+            compute.parallelRanges(accumulated.count, grain: 1 << 14) { _, range in for i in range { sum[i] += new[i] * share } }
+            if counters.step % configuration.accumulate != 0 { return false }
+            source = accumulated
+            norm = Optimizer.norm(sum, accumulated.count, compute)
+        }
+        let scale = configuration.clipNorm.map { min(1, $0 / (norm + 1e-6)) } ?? 1
+        metrics.teacherMomentum = teacherParameters == nil ? 0 : configuration.teacherMomentum(step: counters.step - 1)
+        let optimizer = Optimizer(
+            kind: configuration.optimizer, momentum: configuration.momentum, weightDecay: configuration.weightDecay)
+        try optimizer.step(
+            model.layout,
+            .init(
+                parameters: parameters.base, gradients: source.base, first: firstMoment.base, second: secondMoment?.base,
+                teacher: teacherParameters?.base),
+            learningRate: metrics.learningRate, update: counters.updates, gradientScale: scale,
+            teacherMomentum: metrics.teacherMomentum, compute)
+        accumulated?.fill(0)
+        counters.updates += 1
+        return true
+    }
+
+    /// Names a collapse that has lasted, and warns once when it begins.
+    private func watchForCollapse(_ metrics: inout Metrics) {
+        let seen = Collapse.judge(metrics.result, count: configuration.prototypes, dimension: model.head.outputs)
+        counters.collapseSteps = seen == counters.collapse ? counters.collapseSteps + 1 : 1
+        counters.collapse = seen
+        guard seen != .none, counters.collapseSteps >= Self.collapsePatience else { return }
+        metrics.collapse = seen
+        if counters.collapseSteps == Self.collapsePatience,
+            let advice = seen.advice(
+                metrics.result, count: configuration.prototypes, steps: counters.collapseSteps, priorWeight: metrics.priorWeight)
+        {
+            warn?("collapse: " + advice)
+        }
+    }
+
+    private func checkImages(_ images: [SourceImage]) throws {
+        for (i, image) in images.enumerated() where image.channels != configuration.inChannels {
+            throw CARLError.invalidArgument(
+                "images[\(i)]: got \(image.channels) channels, the model takes \(configuration.inChannels) (\"in_channels\")")
+        }
+    }
+
+    // MARK: Evaluation and state
+
+    /// The student in evaluation mode, on the trainer's own memory.
+    public var evaluator: Evaluator {
+        Evaluator(
+            configuration: configuration, model: model, parameters: parameters, statistics: statistics,
+            compute: evaluationCompute)
+    }
+
+    /// All named tensors: parameters, running statistics, and the teacher's under "teacher.".
+    var state: [StateEntry] {
+        var entries = model.layout.entries(parameters: parameters.base, trained: true)
+        entries += model.layout.entries(statistics: statistics.base)
+        if let teacherParameters, let teacherStatistics {
+            entries += model.layout.entries(parameters: teacherParameters.base, prefix: "teacher.", trained: false)
+            entries += model.layout.entries(statistics: teacherStatistics.base, prefix: "teacher.")
+        }
+        return entries
+    }
+
+    /// Name, torch's shape and role of a tensor of the state.
+    public struct Tensor: Sendable {
+        public let name: String
+        public let shape: [Int]
+        /// Has a gradient: not a running statistic, not the teacher's.
+        public let trained: Bool
+        public var count: Int { shape.reduce(1, *) }
+    }
+
+    public var tensors: [Tensor] { state.map { Tensor(name: $0.name, shape: $0.shape, trained: $0.trained) } }
+
+    /// Copies a tensor of the state in torch's layout; `count` must be its size.
+    public func readTensor(_ name: String, into target: FloatPointer, count: Int) throws {
+        try entry(name, in: state, count).read(into: target)
+    }
+
+    /// Overwrites a tensor of the state. Values must be finite.
+    public func writeTensor(_ name: String, from source: UnsafePointer<Float>, count: Int) throws {
+        let entry = try entry(name, in: state, count)
+        if let bad = (0..<count).first(where: { !source[$0].isFinite }) {
+            throw CARLError.invalidArgument("values of \"\(name)\": value \(bad) is \(source[bad]), all must be finite")
+        }
+        entry.write(from: source)
+    }
+
+    /// Copies the gradient of the last step's loss, before weight decay and clipping, in torch's layout.
+    public func readGradient(_ name: String, into target: FloatPointer, count: Int) throws {
+        guard hasGradients else { throw CARLError.state("there are no gradients before the first step") }
+        try entry(name, in: model.layout.entries(parameters: gradients.base, trained: true), count).read(into: target)
+    }
+
+    private func entry(_ name: String, in entries: [StateEntry], _ count: Int) throws -> StateEntry {
+        guard let entry = entries.first(where: { $0.name == name }) else {
+            let hint = JSONValue.nearest(name, in: entries.map(\.name)).map { "; did you mean \"\($0)\"?" } ?? ""
+            throw CARLError.invalidArgument("name: there is no tensor \"\(name)\"\(hint)")
+        }
+        guard entry.count == count else {
+            throw CARLError.invalidArgument("count: got \(count), tensor \"\(name)\" has shape \(entry.shape), \(entry.count) values")
+        }
+        return entry
+    }
+}

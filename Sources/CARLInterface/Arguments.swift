@@ -1,0 +1,88 @@
+import CARL
+import CARLHeader
+
+// Turns C's structs into the library's types, with every check that keeps what follows from trapping.
+
+func outputKind(_ output: carl_output) throws -> Model.Output {
+    guard let kind = Model.Output(rawValue: output) else {
+        throw InterfaceError(CARL_INVALID_ARGUMENT, "output: got \(output), want CARL_FEATURES (0), CARL_PROJECTION, CARL_PROBABILITIES or CARL_LOGITS (3)")
+    }
+    return kind
+}
+
+func floatImages(_ batch: carl_batch, _ name: String) throws -> FloatImages {
+    FloatImages(
+        try required(batch.values, name), batch: Int(batch.batch), height: Int(batch.height), width: Int(batch.width),
+        channels: Int(batch.channels))
+}
+
+func sourceImages(_ images: UnsafePointer<carl_image>?, _ count: Int) throws -> [SourceImage] {
+    let count = try size(count, "count", 0...(1 << 31))
+    if count == 0 { return [] }
+    let images = try required(images, "images")
+    return try (0..<count).map { i in
+        let image = images[i]
+        let height = try size(image.height, "images[\(i)].height", 1...65_535)
+        let width = try size(image.width, "images[\(i)].width", 1...65_535)
+        let channels = try size(image.channels, "images[\(i)].channels", 1...1024)
+        guard channels == Int(images[0].channels) else {
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT, "images[\(i)].channels: got \(channels), images[0] has \(images[0].channels); all must have the same")
+        }
+        guard image.reserved == 0 else {
+            throw InterfaceError(CARL_INVALID_ARGUMENT, "images[\(i)].reserved: got \(image.reserved), want 0")
+        }
+        let stride = Int(image.row_stride)
+        guard stride.magnitude >= UInt(width * channels), stride.magnitude <= 1 << 40 else {
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT,
+                "images[\(i)].row_stride: got \(stride), want at least width * channels = \(width * channels) bytes (or its negative)")
+        }
+        return SourceImage(
+            pixels: try required(image.pixels, "images[\(i)].pixels"), height: height, width: width, channels: channels,
+            rowStride: stride)
+    }
+}
+
+/// Checks that the caller's memory for `count` rows of `width` values has exactly that size.
+private func checkOutput(_ outCount: Int, _ count: Int, _ width: Int) throws {
+    let (wanted, overflow) = count.multipliedReportingOverflow(by: width)
+    guard !overflow, outCount == wanted else {
+        throw InterfaceError(
+            CARL_INVALID_ARGUMENT, "out_count: got \(outCount), want images * width = \(count) * \(width) floats")
+    }
+}
+
+func embed(
+    _ evaluator: Evaluator, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
+    _ outCount: Int
+) throws {
+    let batch = try floatImages(try required(images, "images").pointee, "images.values")
+    let kind = try outputKind(output)
+    guard batch.batch >= 1 else { throw InterfaceError(CARL_INVALID_ARGUMENT, "images.batch: got \(batch.batch), want at least 1") }
+    try checkOutput(outCount, batch.batch, evaluator.width(kind))
+    try evaluator.embed(batch, kind, into: try required(out, "out"))
+}
+
+func embed(
+    _ evaluator: Evaluator, _ images: UnsafePointer<carl_image>?, _ count: Int, _ imageSize: Int32, _ output: carl_output,
+    _ out: UnsafeMutablePointer<Float>?, _ outCount: Int
+) throws {
+    let sources = try sourceImages(images, count)
+    let kind = try outputKind(output)
+    let imageSize = try size(imageSize, "size", 0...4096)
+    guard !sources.isEmpty else { throw InterfaceError(CARL_INVALID_ARGUMENT, "count: got 0, want at least 1") }
+    try checkOutput(outCount, sources.count, evaluator.width(kind))
+    try evaluator.embed(sources, size: imageSize, kind, into: try required(out, "out"))
+}
+
+/// Copies a string with its final 0, as carl_trainer_config describes.
+func copy(_ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?) throws {
+    let bytes = Array(text.utf8CString)
+    needed?.pointee = bytes.count
+    if capacity == 0 && buffer == nil && needed != nil { return }
+    guard capacity >= bytes.count else {
+        throw InterfaceError(CARL_INVALID_ARGUMENT, "capacity: got \(capacity), want at least \(bytes.count) bytes")
+    }
+    try required(buffer, "buffer").update(from: bytes, count: bytes.count)
+}

@@ -1,0 +1,78 @@
+import CARL
+import CARLHeader
+
+@c @implementation
+public func carl_assignment_options_init(_ options: UnsafeMutablePointer<carl_assignment_options>?) {
+    options?.pointee = carl_assignment_options(
+        struct_size: UInt64(MemoryLayout<carl_assignment_options>.size), temperature: 1, prior_weight: 1,
+        normalize_embedding: 1, normalize_prototypes: 1, stop_gradient: 1, symmetric: 1, partition_size: 0, seed: 0,
+        prior_over_targets: 0, threads: 0)
+}
+
+private func read(_ options: carl_assignment_options) throws -> AssignmentOptions {
+    guard options.struct_size == UInt64(MemoryLayout<carl_assignment_options>.size) else {
+        throw InterfaceError(
+            CARL_INVALID_ARGUMENT, "options.struct_size: got \(options.struct_size); call carl_assignment_options_init first")
+    }
+    guard options.temperature > 0, options.temperature.isFinite else {
+        throw InterfaceError(CARL_INVALID_ARGUMENT, "temperature: got \(options.temperature), want a finite number above 0")
+    }
+    guard options.prior_weight >= 0, options.prior_weight.isFinite else {
+        throw InterfaceError(CARL_INVALID_ARGUMENT, "prior_weight: got \(options.prior_weight), want a finite number, 0 or above")
+    }
+    var result = AssignmentOptions()
+    result.temperature = options.temperature
+    result.priorWeight = options.prior_weight
+    result.normalizeEmbedding = options.normalize_embedding != 0
+    result.normalizePrototypes = options.normalize_prototypes != 0
+    result.stopGradient = options.stop_gradient != 0
+    result.symmetric = options.symmetric != 0
+    result.priorOverTargets = options.prior_over_targets != 0
+    return result
+}
+
+@c @implementation
+public func carl_assignment_loss(
+    _ options: UnsafePointer<carl_assignment_options>?, _ embeddings: UnsafePointer<UnsafePointer<Float>?>?, _ views: Int,
+    _ batch: Int64, _ dimension: Int64, _ prototypes: UnsafePointer<Float>?, _ prototype_count: Int64,
+    _ targets: UnsafePointer<UnsafePointer<Float>?>?, _ target_count: Int, _ target_prototypes: UnsafePointer<Float>?,
+    _ result: UnsafeMutablePointer<carl_assignment_result>?, _ grad_views: UnsafePointer<UnsafeMutablePointer<Float>?>?,
+    _ grad_prototypes: UnsafeMutablePointer<Float>?
+) -> carl_status {
+    guarded {
+        let raw = try required(options, "options").pointee
+        let options = try read(raw)
+        let batch = try size(batch, "batch", 1...(1 << 31))
+        let dimension = try size(dimension, "dimension", 1...(1 << 24))
+        let count = try size(prototype_count, "prototype_count", 1...(1 << 31))
+        let targetCount = targets == nil ? 0 : try size(target_count, "target_count", 1...256)
+        let views = try size(views, "views", (targetCount > 0 ? 1 : 2)...256)
+        guard batch <= (1 << 40) / (dimension * views), count <= (1 << 40) / dimension else {
+            throw InterfaceError(CARL_INVALID_ARGUMENT, "the embeddings or prototypes have more than 2^40 values")
+        }
+        let embeddings = try required(embeddings, "embeddings")
+        var inputs = ConsistentAssignment.Inputs(
+            embeddings: try (0..<views).map { try required(embeddings[$0], "embeddings[\($0)]") }, batch: batch,
+            dimension: dimension, prototypes: try required(prototypes, "prototypes"), prototypeCount: count)
+        if let targets {
+            inputs.targets = try (0..<targetCount).map { try required(targets[$0], "targets[\($0)]") }
+            inputs.targetPrototypes = target_prototypes
+        }
+        guard ConsistentAssignment.hasPairs(views: views, targets: targetCount, options: options) else {
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT, "targets: \(views) view(s) and \(targetCount) target(s) make no pair of different views")
+        }
+        if let grad_views { inputs.embeddingGradients = try (0..<views).map { try required(grad_views[$0], "grad_views[\($0)]") } }
+        if let grad_prototypes {
+            grad_prototypes.update(repeating: 0, count: count * dimension)
+            inputs.prototypeGradient = grad_prototypes
+        }
+        let threads = try size(raw.threads, "threads", 0...1024)
+        let compute = Compute(threads: threads)
+        let outcome = try MatrixProduct.withSingleThread {
+            try ConsistentAssignment(options, compute).evaluate(inputs)
+        }
+        result?.pointee = carl_assignment_result(
+            loss: outcome.loss, consistency: outcome.consistency, prior: outcome.prior)
+    }
+}

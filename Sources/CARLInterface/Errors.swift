@@ -1,0 +1,70 @@
+import CARL
+import CARLHeader
+
+/// An error with the status that C gets for it.
+struct InterfaceError: Error {
+    let status: carl_status
+    let message: String
+
+    init(_ status: Int, _ message: String) {
+        self.status = carl_status(status)
+        self.message = message
+    }
+}
+
+extension InterfaceError {
+    init(_ status: some BinaryInteger, _ message: String) { self.init(Int(status), message) }
+}
+
+/// Runs a call's body; an error becomes its status, and its message the thread's last error.
+func guarded(_ body: () throws -> Void) -> carl_status {
+    let unsupported = carl_check_cpu()
+    if unsupported != carl_status(CARL_OK) { return unsupported }
+    let failure: InterfaceError
+    do {
+        try body()
+        return carl_status(CARL_OK)
+    } catch let error as InterfaceError {
+        failure = error
+    } catch let error as CARLError {
+        switch error {
+        case .invalidArgument(let text): failure = InterfaceError(CARL_INVALID_ARGUMENT, text)
+        case .configuration(let text): failure = InterfaceError(CARL_INVALID_CONFIG, text)
+        case .state(let text): failure = InterfaceError(CARL_INVALID_STATE, text)
+        case .outOfMemory(let text): failure = InterfaceError(CARL_OUT_OF_MEMORY, text)
+        case .file(let text): failure = InterfaceError(CARL_FILE_ERROR, text)
+        case .notFinite(let text): failure = InterfaceError(CARL_NOT_FINITE, text)
+        }
+    } catch {
+        failure = InterfaceError(CARL_INTERNAL_ERROR, "\(error)")
+    }
+    failure.message.withCString { carl_shim_set_last_error($0) }
+    return failure.status
+}
+
+/// The pointer, or an error that names the argument when it is NULL.
+func required<Pointer>(_ pointer: Pointer?, _ name: String) throws -> Pointer {
+    guard let pointer else { throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name) is NULL") }
+    return pointer
+}
+
+/// A C string, checked to be UTF-8.
+func text(_ pointer: UnsafePointer<CChar>?, _ name: String) throws -> String {
+    guard let result = String(validatingCString: try required(pointer, name)) else {
+        throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name) is not valid UTF-8")
+    }
+    return result
+}
+
+/// A JSON argument that may be NULL.
+func optionalJSON(_ pointer: UnsafePointer<CChar>?, _ name: String) throws -> JSONValue? {
+    try pointer.map { try JSONValue.parse(try text($0, name)) }
+}
+
+/// A count that a caller passed, checked to fit what follows.
+func size<Number: BinaryInteger>(_ value: Number, _ name: String, _ range: ClosedRange<Int>) throws -> Int {
+    guard let result = Int(exactly: value), range.contains(result) else {
+        throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name): got \(value), want \(range.lowerBound) to \(range.upperBound)")
+    }
+    return result
+}

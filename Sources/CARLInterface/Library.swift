@@ -1,0 +1,78 @@
+import CARL
+import CARLHeader
+import Synchronization
+
+/// Strings that C may keep for ever.
+private func permanent(_ text: StaticString) -> UnsafePointer<CChar> {
+    UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
+}
+
+private let version: StaticString = "0.1.0"
+
+@c @implementation
+public func carl_abi_version() -> Int32 { CARL_ABI_VERSION }
+
+@c @implementation
+public func carl_version_string() -> UnsafePointer<CChar>? { permanent(version) }
+
+@c @implementation
+public func carl_status_name(_ status: carl_status) -> UnsafePointer<CChar>? {
+    switch Int(status) {
+    case Int(CARL_OK): permanent("CARL_OK")
+    case Int(CARL_INVALID_ARGUMENT): permanent("CARL_INVALID_ARGUMENT")
+    case Int(CARL_INVALID_HANDLE): permanent("CARL_INVALID_HANDLE")
+    case Int(CARL_INVALID_CONFIG): permanent("CARL_INVALID_CONFIG")
+    case Int(CARL_BUSY): permanent("CARL_BUSY")
+    case Int(CARL_OUT_OF_MEMORY): permanent("CARL_OUT_OF_MEMORY")
+    case Int(CARL_FILE_ERROR): permanent("CARL_FILE_ERROR")
+    case Int(CARL_NOT_FINITE): permanent("CARL_NOT_FINITE")
+    case Int(CARL_INVALID_STATE): permanent("CARL_INVALID_STATE")
+    case Int(CARL_UNSUPPORTED_CPU): permanent("CARL_UNSUPPORTED_CPU")
+    case Int(CARL_INTERNAL_ERROR): permanent("CARL_INTERNAL_ERROR")
+    default: permanent("unknown status")
+    }
+}
+
+/// A string made once and never freed.
+private struct BuildInfo: @unchecked Sendable {
+    let pointer: UnsafePointer<CChar>
+
+    init() {
+        let info = CARL.BuildInfo.json(version: version.description, abi: Int(CARL_ABI_VERSION))
+        let bytes = Array(info.serialized().utf8CString)
+        let memory = UnsafeMutablePointer<CChar>.allocate(capacity: bytes.count)
+        memory.update(from: bytes, count: bytes.count)
+        pointer = UnsafePointer(memory)
+    }
+}
+
+private let buildInfo = BuildInfo()
+
+@c @implementation
+public func carl_build_info() -> UnsafePointer<CChar>? { buildInfo.pointer }
+
+@c @implementation
+public func carl_default_threads() -> Int32 { Int32(ThreadCount.available) }
+
+@c @implementation
+public func carl_live_objects() -> Int64 { Int64(Handles.count) }
+
+/// The caller's log function and its context.
+private struct LogSink: @unchecked Sendable {
+    var callback: carl_log_callback?
+    var context: UnsafeMutableRawPointer?
+}
+
+private let logSink = Mutex(LogSink())
+
+@c @implementation
+public func carl_set_log_callback(_ callback: carl_log_callback?, _ context: UnsafeMutableRawPointer?) -> carl_status {
+    logSink.withLock { $0 = LogSink(callback: callback, context: context) }
+    return carl_status(CARL_OK)
+}
+
+func log(_ level: carl_log_level, _ message: String) {
+    // Called outside the lock, so that the function may set another.
+    let sink = logSink.withLock { $0 }
+    if let callback = sink.callback { message.withCString { callback(level, $0, sink.context) } }
+}
