@@ -22,7 +22,9 @@ def features():
 
 
 def similarity(train, test):
-    unit = lambda x: x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+    def unit(x):
+        return x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
+
     return unit(test) @ unit(train).T
 
 

@@ -190,6 +190,7 @@ def test_state_before_the_first_step(handle):
 
 def test_garbage_for_json(handle):
     for text in (b"", b"\xff\xfe", b'{"width"', b'{"a":' * 2000, b"\x00"):
-        assert LIB.carl_trainer_create(text, byref(TrainerHandle())) == CONFIG, text[:10]
+        assert LIB.carl_trainer_create(text, byref(TrainerHandle())) in (CONFIG, ARGUMENT), text[:10]
+        assert message()
         assert LIB.carl_trainer_save(handle, b"/tmp/never-written.carl", text) != OK
     assert _c_api.string_from(LIB.carl_trainer_notes, handle) == "{}"

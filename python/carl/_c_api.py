@@ -6,7 +6,6 @@ Nothing here computes. ``ctypes`` releases the interpreter lock during each call
 from __future__ import annotations
 
 import ctypes
-import logging
 import threading
 from collections.abc import Callable
 from ctypes import (
@@ -227,9 +226,13 @@ def _load() -> tuple[ctypes.CDLL, str]:
 
 
 def _declare(library: ctypes.CDLL, path: str) -> None:
-    library.carl_abi_version.restype = c_int32
-    library.carl_abi_version.argtypes = []
-    found = library.carl_abi_version()
+    try:
+        abi_version = library.carl_abi_version
+    except AttributeError:
+        raise LibraryError(f"{path} does not export carl_abi_version: it is not this package's libcarl") from None
+    abi_version.restype = c_int32
+    abi_version.argtypes = []
+    found = abi_version()
     if found != ABI_VERSION:
         raise LibraryError(
             f"{path} has interface version {found}, this package needs version {ABI_VERSION}: "
@@ -264,22 +267,24 @@ def check_call(status: int) -> None:
     raise _ERRORS.get(status, CARLError)(text or name)
 
 
-_logger = logging.getLogger("carl")
-
-
 def _to_logging(level: int, message: str) -> None:
-    _logger.log(logging.WARNING if level >= 1 else logging.INFO, "%s", message)
+    import logging  # not needed by most processes, and slow to import
+
+    logging.getLogger("carl").log(logging.WARNING if level >= 1 else logging.INFO, "%s", message)
 
 
 _listener: Callable[[int, str], None] = _to_logging
 
 
-@LogCallback
-def _on_message(level: int, message: bytes | None, context: int | None) -> None:
+def _receive(level: int, message: bytes | None, context: int | None) -> None:
     try:
         _listener(level, (message or b"").decode("utf-8", "replace"))
     except BaseException as error:  # KeyboardInterrupt too must not be lost in the callback
         _pending.exception = error
+
+
+# Kept for ever: the library holds the address.
+_on_message = LogCallback(_receive)
 
 
 def set_log_callback(callback: Callable[[int, str], None] | None) -> None:

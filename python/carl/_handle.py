@@ -39,6 +39,10 @@ class EmbeddingHandle:
             raise InvalidHandleError(f"this {type(self).__name__} is closed")
         return pointer
 
+    def _check_open(self) -> None:
+        """Raises InvalidHandleError after ``close``."""
+        _ = self._handle
+
     def _function(self, name: str) -> Callable[..., int]:
         return getattr(LIB, f"{self._prefix}_{name}")
 

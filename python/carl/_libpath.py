@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 #: Environment variable that names the library's file and goes before every other place.
 ENVIRONMENT_VARIABLE = "CARL_LIBRARY"
@@ -19,11 +18,11 @@ def candidates() -> list[str]:
     if named:
         # A path that somebody chose is used or is an error: falling back would hide a spelling mistake.
         return [os.path.abspath(os.path.expanduser(named))]
-    package = Path(__file__).resolve().parent
-    places = [str(package / "lib" / FILE_NAME)]
-    checkout = package.parent.parent
-    if (checkout / "Package.swift").is_file():
-        places.append(str(checkout / ".build" / "release" / FILE_NAME))
+    package = os.path.dirname(os.path.realpath(__file__))
+    places = [os.path.join(package, "lib", FILE_NAME)]
+    checkout = os.path.dirname(os.path.dirname(package))
+    if os.path.isfile(os.path.join(checkout, "Package.swift")):
+        places.append(os.path.join(checkout, ".build", "release", FILE_NAME))
     places.extend(SYSTEM_NAMES)
     return places
 

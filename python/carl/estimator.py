@@ -136,6 +136,8 @@ class CARL:
         self.progress = progress
         self.callbacks = callbacks
 
+    _position: Position
+
     # ---- Training
 
     def fit(self, images: Any, y: Any = None, *, resume: bool | str | os.PathLike[str] = False) -> CARL:

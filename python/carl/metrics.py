@@ -65,7 +65,7 @@ class Metrics(Mapping[str, Any]):
 
     @classmethod
     def from_struct(cls, struct: carl_metrics, data_wait: float = 0.0) -> Metrics:
-        values = {name: getattr(struct, name) for name, _ in carl_metrics._fields_[1:]}
+        values = {field[0]: getattr(struct, field[0]) for field in carl_metrics._fields_[1:]}
         values["updated"] = bool(values["updated"])
         return cls(**values, data_wait=data_wait)
 

@@ -13,19 +13,18 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .errors import FileError, InvalidArgumentError
 from .metrics import Metrics
 from .trainer import Trainer
 
-_logger = logging.getLogger("carl")
-
+if TYPE_CHECKING:
+    import logging
+    from pathlib import Path
 
 class RunFolder:
     """Writes a run's folder. Use as a context: warnings of the library go to train.log while it is open."""
@@ -33,6 +32,8 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
             raise InvalidArgumentError(f"run_dir: got {path!r}, want a folder's path")
+        from pathlib import Path
+
         self.path = Path(path).expanduser()
         self._log: IO[str] | None = None
         self._metrics: IO[str] | None = None
@@ -58,12 +59,11 @@ class RunFolder:
         except OSError as error:
             self.close()
             raise FileError(f"run_dir: cannot write {self.path}: {error}") from error
-        self._handler = _LogHandler(self)
-        _logger.addHandler(self._handler)
+        self._handler = _attach_handler(self)
 
     def close(self) -> None:
         if self._handler is not None:
-            _logger.removeHandler(self._handler)
+            _detach_handler(self._handler)
         for file in (self._metrics, self._log):
             if file is not None:
                 file.close()
@@ -111,16 +111,26 @@ class RunFolder:
         return file
 
 
-class _LogHandler(logging.Handler):
-    def __init__(self, run: RunFolder) -> None:
-        super().__init__(logging.INFO)
-        self._run = run
+def _attach_handler(run: RunFolder) -> logging.Handler:
+    """Sends what is logged under "carl" to the run's train.log too."""
+    import logging
 
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._run.log(f"{record.levelname.lower()}: {record.getMessage()}")
-        except Exception:
-            self.handleError(record)
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            try:
+                run.log(f"{record.levelname.lower()}: {record.getMessage()}")
+            except Exception:
+                self.handleError(record)
+
+    handler = Handler(logging.INFO)
+    logging.getLogger("carl").addHandler(handler)
+    return handler
+
+
+def _detach_handler(handler: logging.Handler) -> None:
+    import logging
+
+    logging.getLogger("carl").removeHandler(handler)
 
 
 def _keep_until(file: Path, step: int) -> None:
@@ -140,6 +150,8 @@ def _keep_until(file: Path, step: int) -> None:
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The figures of a run, one dict a step, from its folder or its metrics.jsonl."""
+    from pathlib import Path
+
     file = Path(path)
     if file.is_dir():
         file = file / "metrics.jsonl"
@@ -151,5 +163,7 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     """The checkpoint that a path means: itself, or the last one of a run's folder."""
+    from pathlib import Path
+
     place = Path(path).expanduser()
     return RunFolder(place).checkpoint if place.is_dir() else place

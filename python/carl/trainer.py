@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from ctypes import byref, c_int64, sizeof
 from typing import Any
@@ -143,7 +142,7 @@ class Trainer(EmbeddingHandle):
         Encoder keys are torchvision's behind "encoder.", such as "encoder.layer1.0.conv1.weight" (out, in, kh, kw);
         then "projector.<i>.<name>" as of a torch Sequential, "prototypes.weight" (K, D), and "teacher." in front of the same.
         """
-        self._handle
+        self._check_open()
         return {name: self._read(LIB.carl_trainer_state_get, name, info) for name, info in self._tensors().items()}
 
     def gradients(self) -> dict[str, np.ndarray]:
@@ -151,7 +150,7 @@ class Trainer(EmbeddingHandle):
 
         Raises InvalidStateError before the first step.
         """
-        self._handle
+        self._check_open()
         return {
             name: self._read(LIB.carl_trainer_gradient_get, name, info)
             for name, info in self._tensors().items()
@@ -163,7 +162,7 @@ class Trainer(EmbeddingHandle):
 
         strict: every key of ``state_dict`` must be there and no other. "num_batches_tracked" is ignored always.
         """
-        self._handle
+        self._check_open()
         if not isinstance(state, Mapping):
             raise InvalidArgumentError(f"state: got {type(state).__name__}, want a mapping from names to arrays")
         known = self._tensors()
@@ -224,7 +223,7 @@ class Trainer(EmbeddingHandle):
 
     def to_bytes(self, notes: Mapping[str, Any] | None = None) -> bytes:
         """What ``save`` would write."""
-        with tempfile.TemporaryDirectory(prefix="carl-") as folder:
+        with _temporary_folder() as folder:
             path = os.path.join(folder, "trainer.carl")
             self.save(path, self.notes if notes is None else notes)
             with open(path, "rb") as file:
@@ -235,7 +234,7 @@ class Trainer(EmbeddingHandle):
         """The inverse of ``to_bytes``."""
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise InvalidArgumentError(f"data: got {type(data).__name__}, want bytes")
-        with tempfile.TemporaryDirectory(prefix="carl-") as folder:
+        with _temporary_folder() as folder:
             path = os.path.join(folder, "trainer.carl")
             with open(path, "wb") as file:
                 file.write(data)
@@ -259,6 +258,12 @@ class _TensorInfo:
 
     def __init__(self, shape: tuple[int, ...], count: int, trained: bool) -> None:
         self.shape, self.count, self.trained = shape, count, trained
+
+
+def _temporary_folder() -> Any:
+    import tempfile  # imports much that is needed nowhere else
+
+    return tempfile.TemporaryDirectory(prefix="carl-")
 
 
 def _unpickle(cls: type[Trainer], data: bytes) -> Trainer:

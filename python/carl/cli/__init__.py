@@ -30,7 +30,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = build_parser().parse_args(argv)
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    # argparse gives up on key=value arguments that stand behind options.
+    overrides = getattr(arguments, "overrides", None)
+    for item in rest:
+        if overrides is None or item.startswith("-") or "=" not in item:
+            parser.error(f"unrecognized argument: {item}")
+        overrides.append(item)
     try:
         return int(arguments.run(arguments) or 0)
     except KeyboardInterrupt:

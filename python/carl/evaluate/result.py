@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,5 +28,6 @@ class Result:
         """The figures as JSON, written to `path` if given."""
         text = json.dumps(self.to_dict(), indent=2)
         if path is not None:
-            Path(path).write_text(text + "\n", encoding="utf-8")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
         return text

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import FileError, InvalidArgumentError
 from .base import ImageSource, Images
 from .decode import SUFFIXES, gray_file, pillow, read_image
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 
 class FileSource(ImageSource):
@@ -49,6 +51,8 @@ class FileSource(ImageSource):
 
     def read(self, indices: np.ndarray) -> Images:
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="carl-decode")
         paths = [self.paths[int(place)] for place in indices]
         return list(self._pool.map(read_image, paths, [self._channels] * len(paths)))
@@ -72,6 +76,8 @@ def folder_source(folder: str | os.PathLike[str], channels: int | None = None) -
     If every image lies in a sub-folder, and there are at least two, the sub-folders are taken for classes: their names in
     order become the labels, which training ignores.
     """
+    from pathlib import Path
+
     root = Path(folder)
     paths: list[Path] = []
     for place, folders, files in os.walk(root, followlinks=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 from typing import Any
@@ -16,12 +15,14 @@ from .arrays import ArraySource
 IMAGE_KEYS = ("images", "x_train", "x", "X", "data", "arr_0")
 LABEL_KEYS = ("labels", "y_train", "y", "Y", "targets", "arr_1")
 
-_IDX_TYPES = {0x08: np.dtype("u1"), 0x09: np.dtype("i1"), 0x0B: np.dtype(">i2"), 0x0C: np.dtype(">i4"),
+_IDX_TYPES: dict[int, np.dtype[Any]] = {0x08: np.dtype("u1"), 0x09: np.dtype("i1"), 0x0B: np.dtype(">i2"), 0x0C: np.dtype(">i4"),
               0x0D: np.dtype(">f4"), 0x0E: np.dtype(">f8")}
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """The array of an IDX file, plain or compressed by gzip, in the machine's byte order."""
+    import gzip
+
     path = os.fspath(path)
     try:
         with open(path, "rb") as file:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .base import BatchStream, ImageSource
 from .order import epoch_order
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 #: Batches read ahead. Two cover a source whose batches take unequal time; more would only cost memory.
 AHEAD = 2
@@ -85,6 +87,8 @@ class _ReadAhead:
     """One thread that reads; what it has not begun when the loop ends is cancelled."""
 
     def __enter__(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor
+
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="carl-read")
         return self._pool
 
