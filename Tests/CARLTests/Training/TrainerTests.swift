@@ -114,10 +114,10 @@ import Testing
     }
 
     @Test func learnsToAgree() throws {
-        let trainer = try Self.trainer(#""learning_rate": 0.05, "used_window": 5"#)
+        let trainer = try Self.trainer(#""learning_rate": 0.1, "used_window": 5, "views": [{"size": 12, "scale": [0.6, 1], "count": 2}]"#)
         var first = 0.0
         var last = Metrics()
-        for i in 0..<60 {
+        for i in 0..<120 {
             last = try Self.step(trainer, seed: 0)
             if i == 0 { first = last.result.loss }
         }
