@@ -118,8 +118,7 @@ def test_demo_on_a_small_set(images, tmp_path, monkeypatch, capsys):
     for part, count in (("train", 120), ("t10k", 60)):
         write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", gray[:count])
         write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", labels[:count])
-    monkeypatch.setattr(demo, "REFERENCES", (60, 120))
-    monkeypatch.setitem(demo.BUDGETS, "quick", {"images": 120, "epochs": 2})
+    monkeypatch.setitem(demo.BUDGETS, "quick", {"images": 120, "epochs": 2, "references": (60, 120)})
     overrides = {"width": 0.125, "projector": [16, 8], "prototypes": 6, "batch_size": 20}
     results = demo.run(tmp_path / "out", quick=True, data=tmp_path, overrides=overrides, progress=False)
     printed = capsys.readouterr().out
