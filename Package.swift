@@ -34,7 +34,7 @@ let package = Package(
                 ])
             ]),
         .testTarget(
-            name: "CARLTests", dependencies: ["CARL"], swiftSettings: kernelFlags),
+            name: "CARLTests", dependencies: ["CARL"], exclude: ["Views/goldens.json"], swiftSettings: kernelFlags),
     ],
     // Kernels share raw memory among the threads of concurrentPerform, disjoint by construction: mode 6 has no way to say so.
     swiftLanguageModes: [.v5]

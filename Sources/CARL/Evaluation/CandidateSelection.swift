@@ -23,8 +23,9 @@ enum CandidateSelection {
 
     /// Moves the `k` largest keys to the front, the smallest of them to place `k - 1`; 0 < k <= count.
     ///
-    /// Hoare's quickselect with the middle of three as pivot. - Complexity: O(count) on average; a partition that does not shrink
-    /// for long ends in a sort, so the worst case is O(count log count).
+    /// Quickselect with the middle of three as pivot and a partition without branches: the comparisons are unpredictable.
+    /// - Complexity: O(count) on average; rounds that do not shrink for long end in a sort, so the worst case is
+    ///   O(count log count).
     static func selectLargest(_ keys: UnsafeMutablePointer<Key>, _ count: Int, _ k: Int) {
         let wanted = k &- 1
         var low = 0
@@ -40,31 +41,33 @@ enum CandidateSelection {
                 sortDescending(keys + low, high &- low &+ 1)
                 return
             }
-            let a = keys[low]
-            let b = keys[low &+ (high &- low) / 2]
-            let c = keys[high]
-            let pivot = max(min(a, b), min(max(a, b), c))
+            moveMedianToEnd(keys, low, high)
+            let pivot = keys[high]
+            var boundary = low  // keys before it are larger than the pivot
             var i = low
-            var j = high
-            while i <= j {
-                while keys[i] > pivot { i &+= 1 }
-                while keys[j] < pivot { j &-= 1 }
-                if i <= j {
-                    let swapped = keys[i]
-                    keys[i] = keys[j]
-                    keys[j] = swapped
-                    i &+= 1
-                    j &-= 1
-                }
+            while i < high {
+                let key = keys[i]
+                keys[i] = keys[boundary]
+                keys[boundary] = key
+                boundary &+= key > pivot ? 1 : 0
+                i &+= 1
             }
-            if wanted <= j {
-                high = j
-            } else if wanted >= i {
-                low = i
-            } else {
-                return
-            }
+            keys[high] = keys[boundary]
+            keys[boundary] = pivot
+            if wanted == boundary { return }
+            if wanted < boundary { high = boundary &- 1 } else { low = boundary &+ 1 }
         }
+    }
+
+    /// Puts the middle one of the first, middle and last key last.
+    @inline(__always)
+    private static func moveMedianToEnd(_ keys: UnsafeMutablePointer<Key>, _ low: Int, _ high: Int) {
+        let middle = low &+ (high &- low) / 2
+        let (a, b, c) = (keys[low], keys[middle], keys[high])
+        let median = max(min(a, b), min(max(a, b), c))
+        let place = median == a ? low : median == b ? middle : high
+        keys[high] = median
+        keys[place] = c
     }
 
     static func sortDescending(_ keys: UnsafeMutablePointer<Key>, _ count: Int) {

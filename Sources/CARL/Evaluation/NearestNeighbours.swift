@@ -1,7 +1,7 @@
 /// Exact k nearest neighbours by cosine similarity, and the classification by their vote.
 ///
 /// A row of zeros has similarity 0 to every row. Similarities lie in [-1, 1]; equal ones come in order of index. Results are
-/// the same bit for bit with any number of threads. Beside the result, memory is some megabytes a thread and four bytes a row.
+/// the same bit for bit with any number of threads. Beside the result, memory is some megabytes a thread and eight bytes a row.
 public enum NearestNeighbours {
     /// Finds the `k` references of largest cosine similarity for each query, in falling order.
     ///

@@ -27,7 +27,9 @@ private final class TemporaryDirectory {
         return names.sorted()
     }
     func write(_ bytes: [UInt8], to name: String) throws -> String {
-        try FileOutput.replace("\(path)/\(name)") { file in try bytes.withUnsafeBytes { try file.write($0) } }
+        let file = try #require(fopen("\(path)/\(name)", "w"))
+        fwrite(bytes, 1, bytes.count, file)
+        fclose(file)
         return "\(path)/\(name)"
     }
 }

@@ -1,0 +1,140 @@
+# Builds libcarl and the Python package in .venv, runs the demonstration and the tests.
+# Needed beforehand: Swift 6.2 or later and Python 3.10 or later. The rest is installed by apt (with sudo unless root).
+#
+#   make         the library, the C and Swift examples, and .venv with the package
+#   make demo    trains on Fashion-MNIST and judges the result (15 minutes on two processors; QUICK=1: two minutes)
+#   make test    all tests: Swift, C, Python, and the examples
+#   make bench   programs that print speeds as ratios
+#   make clean   removes everything built
+
+SHELL       := /bin/bash
+PYTHON      ?= python3
+SWIFT       ?= swift
+CC          ?= cc
+APT_PACKAGES := libopenblas-dev pkg-config python3-dev python3-venv dataset-fashion-mnist
+
+BUILD       := .build/make
+VENV        := .venv
+LIBRARY     := .build/release/libcarl.so
+# Tests see internal declarations, so they are built apart: one folder for both would rebuild the product every time.
+TEST_BUILD  := .build-tests
+CFLAGS      ?= -O2
+C_FLAGS     := -std=c11 -Wall -Wextra -Werror -Iinclude $(CFLAGS)
+C_LINK      := -L.build/release -lcarl -lm -lpthread -Wl,-rpath,'$$ORIGIN/../release'
+
+SWIFT_SOURCES  := Package.swift $(shell find Sources include -type f 2>/dev/null)
+PYTHON_SOURCES := pyproject.toml hatch_build.py $(shell find python -type f -name '*.py' 2>/dev/null)
+C_TESTS        := $(patsubst Tests/c/%.c,$(BUILD)/test-%,$(wildcard Tests/c/*.c))
+C_EXAMPLES     := $(patsubst examples/c/%.c,$(BUILD)/%,$(wildcard examples/c/*.c))
+
+.PHONY: all library examples python demo test test-swift test-c test-examples test-python bench clean
+.DELETE_ON_ERROR:
+
+all: library examples python
+
+# ---- What is needed
+
+# /usr/share/datasets belongs to dataset-fashion-mnist; -dev packages are known to dpkg alone.
+$(BUILD)/packages.stamp:
+	@mkdir -p $(BUILD)
+	@command -v $(SWIFT) >/dev/null || { echo "make: Swift is not on the PATH; see https://www.swift.org/install" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "make: Python 3.10 or later is needed; name it with make PYTHON=..." >&2; exit 1; }
+	@missing=""; \
+	for package in $(APT_PACKAGES); do \
+	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
+	done; \
+	command -v $(CC) >/dev/null || missing="$$missing gcc libc6-dev"; \
+	if [ -n "$$missing" ]; then \
+	    command -v apt-get >/dev/null || { echo "make: please install:$$missing" >&2; exit 1; }; \
+	    sudo=""; \
+	    if [ "$$(id -u)" -ne 0 ]; then \
+	        command -v sudo >/dev/null || { echo "make: please install, as root: apt-get install$$missing" >&2; exit 1; }; \
+	        sudo="sudo"; \
+	    fi; \
+	    echo "installing:$$missing"; \
+	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q && \
+	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	fi
+	@touch $@
+
+# ---- The library and the examples
+
+library: $(BUILD)/library.stamp
+
+$(BUILD)/library.stamp: $(BUILD)/packages.stamp $(SWIFT_SOURCES)
+	$(SWIFT) build -c release --product carl
+	@ln -sf libcarl.so .build/release/libcarl.so.0  # the name that linked programs ask for
+	@touch $@
+
+$(BUILD)/%: examples/c/%.c include/carl.h $(BUILD)/library.stamp
+	$(CC) $(C_FLAGS) $< -o $@ $(C_LINK)
+
+$(BUILD)/test-%: Tests/c/%.c include/carl.h $(BUILD)/library.stamp
+	$(CC) $(C_FLAGS) $< -o $@ $(C_LINK)
+
+# Swift examples are packages of their own that depend on this one by its path.
+SWIFT_EXAMPLES := $(patsubst examples/swift/%/Package.swift,%,$(wildcard examples/swift/*/Package.swift))
+SWIFT_EXAMPLE_STAMPS := $(patsubst %,$(BUILD)/swift-%.stamp,$(SWIFT_EXAMPLES))
+ifneq ($(wildcard examples/swift/Package.swift),)
+SWIFT_EXAMPLE_STAMPS += $(BUILD)/swift-examples.stamp
+endif
+
+$(BUILD)/swift-examples.stamp: $(BUILD)/library.stamp $(shell find examples/swift -name '*.swift' 2>/dev/null)
+	$(SWIFT) build -c release --package-path examples/swift
+	@touch $@
+
+$(BUILD)/swift-%.stamp: $(BUILD)/library.stamp $(shell find examples/swift -name '*.swift' 2>/dev/null)
+	$(SWIFT) build -c release --package-path examples/swift/$*
+	@touch $@
+
+examples: $(C_EXAMPLES) $(SWIFT_EXAMPLE_STAMPS)
+
+# ---- The Python package
+
+python: $(BUILD)/python.stamp
+
+$(VENV)/bin/python: $(BUILD)/packages.stamp
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade pip
+	@touch $@
+
+$(BUILD)/python.stamp: $(VENV)/bin/python $(BUILD)/library.stamp $(PYTHON_SOURCES)
+	CARL_PREBUILT_LIBRARY=$(CURDIR)/$(LIBRARY) $(VENV)/bin/python -m pip install --quiet '.[demo,test]'
+	@touch $@
+
+# ---- What to do with it
+
+demo: python
+	$(VENV)/bin/carl demo $(if $(QUICK),--quick)
+
+test: test-swift test-c test-examples test-python
+	@echo "all tests passed"
+
+test-swift: $(BUILD)/packages.stamp
+	$(SWIFT) test -c release -Xswiftc -enable-testing --scratch-path $(TEST_BUILD)
+
+test-c: $(C_TESTS)
+	@for program in $(C_TESTS); do echo "$$program"; $$program || exit 1; done
+
+test-examples: examples
+	@for program in $(C_EXAMPLES); do echo "$$program"; $$program || exit 1; done
+	@for name in $(SWIFT_EXAMPLES); do \
+	    (cd examples/swift/$$name && $(SWIFT) run -c release --skip-build) || exit 1; \
+	done
+	@if [ -f examples/swift/Package.swift ]; then cd examples/swift && $(SWIFT) run -c release --skip-build; fi
+
+test-python: python
+	$(VENV)/bin/python -m pytest Tests/python
+
+bench: python
+	@found=""; \
+	if [ -f Benchmarks/Package.swift ]; then found=yes; $(SWIFT) run -c release --package-path Benchmarks || exit 1; fi; \
+	for program in $(wildcard Benchmarks/*.py Benchmarks/python/*.py); do \
+	    found=yes; echo "$$program"; $(VENV)/bin/python $$program || exit 1; \
+	done; \
+	[ -n "$$found" ] || { echo "make: no benchmarks here" >&2; exit 1; }
+
+clean:
+	rm -rf .build $(TEST_BUILD) $(VENV) examples/swift/.build examples/swift/*/.build Benchmarks/.build build dist .pytest_cache .mypy_cache
+	find python Tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,177 @@
+import Foundation
+import Testing
+
+@testable import CARL
+
+@Suite struct TrainerTests {
+    /// A small model on 12x12 images; `more` adds or changes keys.
+    static func trainer(_ more: String = "", threads: Int = 2) throws -> Trainer {
+        let base = try Configuration(
+            json: """
+                {"width": 0.125, "in_channels": 1, "projector": [16, 8], "prototypes": 10, "threads": \(threads), "seed": 4,
+                 "learning_rate": 0.01, "views": [{"size": 12, "jitter": [0.4, 0.4, 0, 0], "blur_p": 0.5, "count": 2}]}
+                """)
+        return try Trainer(base.overriding(JSONValue.parse("{\(more)}")))
+    }
+
+    /// Images with structure: random blocks of 4 pixels.
+    static func images(_ count: Int, seed: UInt64 = 0) -> [UInt8] {
+        var random = RandomStream(seed: seed, purpose: .order)
+        var pixels = [UInt8](repeating: 0, count: count * 144)
+        for i in 0..<count {
+            let blocks = (0..<9).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+            for y in 0..<12 { for x in 0..<12 { pixels[i * 144 + y * 12 + x] = blocks[y / 4 * 3 + x / 4] } }
+        }
+        return pixels
+    }
+
+    static func step(_ trainer: Trainer, seed: UInt64, indices: [UInt64]? = nil, count: Int = 20) throws -> Metrics {
+        let pixels = images(count, seed: seed)
+        return try pixels.withUnsafeBufferPointer { pixels in
+            let sources = (0..<count).map {
+                SourceImage(pixels: pixels.baseAddress! + $0 * 144, height: 12, width: 12, channels: 1, rowStride: 12)
+            }
+            guard let indices else { return try trainer.step(sources) }
+            return try indices.withUnsafeBufferPointer { try trainer.step(sources, indices: $0.baseAddress, epoch: 3) }
+        }
+    }
+
+    static func state(_ trainer: Trainer) throws -> [[Float]] {
+        try trainer.tensors.map { tensor in
+            var values = [Float](repeating: 0, count: tensor.count)
+            try values.withUnsafeMutableBufferPointer {
+                try trainer.readTensor(tensor.name, into: $0.baseAddress!, count: tensor.count)
+            }
+            return values
+        }
+    }
+
+    static let variants = [
+        "", #""optimizer": "lars""#, #""optimizer": "adamw", "learning_rate": 0.001"#,
+        #""teacher_momentum": 0.9, "total_steps": 20, "prior_over_targets": true"#, #""accumulate": 2, "clip_norm": 0.5"#,
+        #""projector": [8], "schedule": "cosine", "total_steps": 9, "warmup_steps": 3"#,
+        #""projector_activation": "gelu", "prior_weight": {"start": 4, "end": 1, "steps": 4}"#,
+    ]
+
+    @Test(arguments: variants) func resumeIsExact(_ more: String) throws {
+        let path = NSTemporaryDirectory() + "carl-\(UUID().uuidString).carl"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        let whole = try Self.trainer(more)
+        let half = try Self.trainer(more)
+        for i in 0..<3 {
+            _ = try Self.step(whole, seed: UInt64(i))
+            _ = try Self.step(half, seed: UInt64(i))
+        }
+        try half.save(to: path, notes: ["epoch": 3])
+        let resumed = try Trainer.resume(from: path)
+        #expect(resumed.notes == ["epoch": 3])
+        #expect(resumed.configuration == half.configuration)
+        for i in 3..<6 {
+            let a = try Self.step(whole, seed: UInt64(i))
+            let b = try Self.step(resumed, seed: UInt64(i))
+            #expect(a.result == b.result && a.usedPrototypes == b.usedPrototypes && a.learningRate == b.learningRate)
+        }
+        #expect(try Self.state(whole) == Self.state(resumed))
+    }
+
+    @Test func threadsChangeResultsOnlyByRounding() throws {
+        let one = try Self.trainer(threads: 1)
+        let three = try Self.trainer(threads: 3)
+        let a = try Self.step(one, seed: 1)
+        let b = try Self.step(three, seed: 1)
+        #expect(abs(a.result.loss - b.result.loss) < 1e-5)
+        #expect(abs(a.gradientNorm - b.gradientNorm) < 1e-4 * a.gradientNorm)
+    }
+
+    @Test func viewsDependOnTheImagesNumbersAlone() throws {
+        let a = try Self.trainer()
+        let b = try Self.trainer()
+        let first = try Self.step(a, seed: 1, indices: (100..<120).map { $0 })
+        #expect(try Self.step(b, seed: 1, indices: (100..<120).map { $0 }).result == first.result)
+        let c = try Self.trainer()
+        #expect(try Self.step(c, seed: 1, indices: (200..<220).map { $0 }).result != first.result)
+    }
+
+    @Test func aStepAllocatesNothingAfterTheFirst() throws {
+        let trainer = try Self.trainer()
+        _ = try Self.step(trainer, seed: 0)
+        let allocations = trainer.compute.workspace.allocations
+        let bytes = trainer.compute.bytes
+        for i in 1..<4 { _ = try Self.step(trainer, seed: UInt64(i)) }
+        #expect(trainer.compute.workspace.allocations == allocations)
+        #expect(trainer.compute.bytes == bytes)
+    }
+
+    @Test func aStepThatIsNotFiniteLeavesTheModelAsItWas() throws {
+        let trainer = try Self.trainer()
+        _ = try Self.step(trainer, seed: 0)
+        var weights = [Float](repeating: 3e38, count: 8 * 9)
+        try trainer.writeTensor("encoder.conv1.weight", from: &weights, count: weights.count)
+        let before = try Self.state(trainer)
+        #expect(throws: CARLError.self) { try Self.step(trainer, seed: 1) }
+        #expect(try Self.state(trainer) == before)
+        #expect(trainer.stepCount == 1)
+    }
+
+    @Test func learnsToAgree() throws {
+        let trainer = try Self.trainer(#""learning_rate": 0.1, "used_window": 5, "views": [{"size": 12, "scale": [0.6, 1], "count": 2}]"#)
+        var first = 0.0
+        var last = Metrics()
+        for i in 0..<120 {
+            last = try Self.step(trainer, seed: 0)
+            if i == 0 { first = last.result.loss }
+        }
+        #expect(last.result.loss < 0.8 * first)
+        #expect(last.result.agreement > 0.5)
+        #expect(last.usedPrototypes >= 3 && last.usedPrototypes <= 10)
+        #expect(last.collapse == .none)
+    }
+
+    @Test func namesACollapse() throws {
+        // Without a prior one prototype for all is the best there is.
+        let trainer = try Self.trainer(#""prior_weight": 0, "learning_rate": 0.1, "temperature": 0.05"#)
+        var warnings: [String] = []
+        trainer.warn = { warnings.append($0) }
+        var last = Metrics()
+        for _ in 0..<250 where warnings.isEmpty { last = try Self.step(trainer, seed: 0) }
+        #expect(last.collapse == .fewPrototypes || last.collapse == .constantEmbedding)
+        #expect(warnings.count == 1)
+        #expect(warnings.first?.contains("Try") == true)
+    }
+
+    @Test func badInputIsNamed() throws {
+        let trainer = try Self.trainer()
+        func message(_ body: () throws -> Void) -> String {
+            do {
+                try body()
+                return ""
+            } catch { return "\(error)" }
+        }
+        #expect(message { _ = try Self.step(trainer, seed: 0, count: 1) }.contains("images"))
+        var values = [Float](repeating: 0, count: 4 * 144)
+        values[200] = .nan
+        let text = message {
+            try values.withUnsafeBufferPointer { values in
+                let view = FloatImages(values.baseAddress!, batch: 4, height: 12, width: 12, channels: 1)
+                _ = try trainer.step(views: [view, view])
+            }
+        }
+        #expect(text.contains("views[0]") && text.contains("image 1"))
+        #expect(message { _ = try Configuration(json: #"{"protoypes": 3}"#) }.contains("prototypes"))
+        #expect(message { _ = try Configuration(json: #"{"temperature": 0}"#) }.contains("temperature"))
+        #expect(message { _ = try Configuration(json: #"{"views": "simclrr"}"#) }.contains("simclr"))
+        #expect(message { _ = try Configuration(json: #"{"width": 0.001}"#) }.contains("width"))
+        #expect(message { _ = try Trainer.resume(from: "/nowhere/at/all.carl") }.contains("/nowhere/at/all.carl"))
+    }
+
+    @Test func configurationSurvivesItsJSON() throws {
+        for more in Self.variants {
+            let configuration = try Self.trainer(more).configuration
+            #expect(try Configuration(configuration.json) == configuration)
+        }
+        for preset in ViewSpec.presetNames {
+            let configuration = try Configuration(json: #"{"views": "\#(preset)", "view_size": 40}"#)
+            #expect(try Configuration(configuration.json) == configuration)
+        }
+    }
+}

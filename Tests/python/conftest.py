@@ -1,0 +1,94 @@
+"""Small models and images that the tests of the Python interface share."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import carl
+
+#: A network small enough that a step takes milliseconds.
+SMALL: dict[str, Any] = {
+    "encoder": "resnet18", "stem": "small", "width": 0.125, "projector": [16, 8], "prototypes": 6, "view_size": 12,
+    "learning_rate": 0.01, "seed": 3,
+}
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """uint8 (40, 12, 12, 3) with structure: a gradient of its own colour and direction in each."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:12, :12] / 11
+    angle = random.uniform(0, 2 * np.pi, 40)[:, None, None]
+    ramp = np.cos(angle) * x + np.sin(angle) * y
+    colour = random.uniform(60, 120, (40, 1, 1, 3))
+    noise = random.uniform(-10, 10, (40, 12, 12, 3))
+    return (ramp[..., None] * colour + 120 + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def views() -> list[np.ndarray]:
+    """Two float32 views (16, 12, 12, 3)."""
+    random = np.random.default_rng(1)
+    base = random.standard_normal((16, 12, 12, 3))
+    return [(base + 0.3 * random.standard_normal(base.shape)).astype(np.float32) for _ in range(2)]
+
+
+@pytest.fixture
+def make_trainer() -> Iterator[Callable[..., carl.Trainer]]:
+    made: list[carl.Trainer] = []
+
+    def make(**changes: Any) -> carl.Trainer:
+        made.append(carl.Trainer({**SMALL, **changes}))
+        return made[-1]
+
+    yield make
+    for trainer in made:
+        trainer.close()
+
+
+@pytest.fixture
+def trainer(make_trainer: Callable[..., carl.Trainer]) -> carl.Trainer:
+    return make_trainer()
+
+
+def small_model(**changes: Any) -> carl.CARL:
+    """An unfitted estimator around the small network."""
+    params = {key: value for key, value in SMALL.items() if key != "view_size"}
+    return carl.CARL(**{**params, "epochs": 2, "batch_size": 8, "progress": False, **changes})
+
+
+@pytest.fixture
+def model_of() -> Callable[..., carl.CARL]:
+    return small_model
+
+
+@pytest.fixture
+def no_leak() -> Iterator[None]:
+    """Fails if the test leaves a trainer or encoder alive."""
+    gc.collect()
+    before = carl.live_objects()
+    yield
+    gc.collect()
+    assert carl.live_objects() == before
+
+
+def same_state(a: carl.Trainer, b: carl.Trainer) -> bool:
+    """Whether two trainers hold bitwise the same parameters and statistics."""
+    first, second = a.state_dict(), b.state_dict()
+    return first.keys() == second.keys() and all(first[key].tobytes() == second[key].tobytes() for key in first)
+
+
+def run_python(code: str, *, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs code in a new interpreter that finds the same package."""
+    package_root = os.path.dirname(os.path.dirname(carl.__file__))
+    env = {**os.environ, **environment}
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [package_root, env.get("PYTHONPATH", "")]))
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout, env=env)

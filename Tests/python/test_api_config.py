@@ -1,0 +1,120 @@
+"""The configuration: keys, defaults, JSON, and errors that name the key."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import carl
+from conftest import SMALL
+
+FIELDS = {field.name for field in dataclasses.fields(carl.TrainerConfig)}
+
+
+def test_complete_configuration_has_no_unknown_key(trainer):
+    config = trainer.config
+    for key, value in SMALL.items():
+        assert getattr(config, key) == value
+    assert config.batch_size and config.temperature and config.optimizer == "sgd"
+    assert config.views is not None
+
+
+def test_every_field_is_a_key_of_the_library(trainer):
+    from carl._c_api import LIB, string_from
+
+    known = set(json.loads(string_from(LIB.carl_trainer_config, trainer._handle)))
+    assert known <= FIELDS
+    # Keys that a later version of the library will know; see the class's documentation.
+    assert FIELDS - known <= {"objective", "partition_size", "view_size"}
+
+
+def test_configuration_goes_round(trainer):
+    config = trainer.config
+    again = carl.TrainerConfig.from_json(config.to_json())
+    assert again == config
+    with carl.Trainer(config) as other:
+        assert other.config == config
+
+
+@pytest.mark.parametrize("form", ["dataclass", "dict", "json"])
+def test_forms_and_overrides(form):
+    values = {**SMALL, "prototypes": np.int64(9)}
+    config = {
+        "dataclass": lambda: carl.TrainerConfig(**values), "dict": lambda: values,
+        "json": lambda: carl.TrainerConfig(**values).to_json(),
+    }[form]()
+    with carl.Trainer(config, seed=11, temperature=None) as trainer:
+        assert (trainer.config.prototypes, trainer.config.seed, trainer.config.width) == (9, 11, 0.125)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prototipes": 4}, ["prototipes", "prototypes"]),
+        ({"learning_rates": 4}, ["learning_rates", "learning_rate"]),
+        ({"prototypes": 0}, ["prototypes"]),
+        ({"prototypes": "many"}, ["prototypes"]),
+        ({"prototypes": 2.5}, ["prototypes"]),
+        ({"prototypes": 10**15}, ["prototypes"]),
+        ({"temperature": 0}, ["temperature"]),
+        ({"temperature": -1.0}, ["temperature"]),
+        ({"encoder": "resnet19"}, ["encoder", "resnet18"]),
+        ({"stem": "tiny"}, ["stem"]),
+        ({"width": 0.001}, ["width"]),
+        ({"width": 1e9}, ["width"]),
+        ({"in_channels": 0}, ["in_channels"]),
+        ({"in_channels": 5000}, ["in_channels"]),
+        ({"projector": []}, ["projector"]),
+        ({"projector": [0]}, ["projector"]),
+        ({"projector": [2**40]}, ["projector"]),
+        ({"projector": 128}, ["projector"]),
+        ({"prior_weight": {"start": 1}}, ["prior_weight"]),
+        ({"prior_weight": "high"}, ["prior_weight"]),
+        ({"optimizer": "adam"}, ["optimizer"]),
+        ({"momentum": 1.5}, ["momentum"]),
+        ({"schedule": "cosine", "total_steps": None}, ["total_steps"]),
+        ({"seed": -1}, ["seed"]),
+        ({"threads": -2}, ["threads"]),
+        ({"views": 3}, ["views"]),
+        ({"views": "no such preset"}, ["views", "no such preset"]),
+        ({"stop_gradient": "yes"}, ["stop_gradient"]),
+        ({"accumulate": 0}, ["accumulate"]),
+        ({"batch_size": 1}, ["batch_size"]),
+    ],
+)
+def test_bad_values_name_the_key(changes, words, no_leak):
+    values = {**SMALL, **changes}
+    if "views" in changes:
+        del values["view_size"]
+    with pytest.raises(carl.ConfigurationError) as caught:
+        carl.Trainer(values)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"width": 0.125} x', '{"width": NaN}', "{'width': 1}", "[" * 5000])
+def test_malformed_json(text):
+    with pytest.raises(carl.ConfigurationError):
+        carl.Trainer(text)
+
+
+@pytest.mark.parametrize("config", [3, [("width", 1)], {3: 4}, {"width": object()}, {"width": float("nan")}, {"seed": 1 + 2j}])
+def test_other_types(config):
+    with pytest.raises(carl.ConfigurationError):
+        carl.Trainer(config)
+
+
+def test_the_dataclass_knows_its_keys():
+    with pytest.raises(carl.ConfigurationError, match="did you mean 'temperature'"):
+        carl.TrainerConfig.from_dict({"temperatur": 1})
+    assert carl.TrainerConfig(width=2).replace(width=3).to_dict() == {"width": 3}
+
+
+def test_zero_character_is_refused():
+    with pytest.raises(carl.InvalidArgumentError, match="zero character"):
+        carl.Trainer('{"encoder": "resnet18\0"}')
+    with pytest.raises(carl.CARLError):
+        carl.Trainer(encoder="resnet18\0")

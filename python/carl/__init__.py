@@ -1,0 +1,69 @@
+"""CARL: visual representations and prototypes from images without labels, on the CPU.
+
+::
+
+    import carl
+    model = carl.CARL(encoder="resnet18", epochs=20).fit(images)   # uint8 (N, H, W, C)
+    features = model.transform(images)
+    clusters = model.predict(images)
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ._c_api import LIB as _LIB
+from ._c_api import LIBRARY_PATH as _LIBRARY_PATH
+from ._c_api import set_log_callback
+from . import evaluate
+from .callbacks import Callback
+from .config import TrainerConfig
+from .encoder import Encoder
+from .errors import (
+    BusyError,
+    CARLError,
+    ConfigurationError,
+    FileError,
+    InvalidArgumentError,
+    InvalidHandleError,
+    InvalidStateError,
+    LibraryError,
+    NotFiniteError,
+    NotFittedError,
+    OutOfMemoryError,
+    StopTraining,
+    UnsupportedProcessorError,
+)
+from .estimator import CARL, load
+from .metrics import Metrics
+from .objective import AssignmentLoss, assignment_loss
+from .sources import as_source
+from .trainer import Trainer
+from .views import make_views, view_sizes
+
+__version__ = "0.1.0"
+
+
+def build_info() -> dict[str, Any]:
+    """What this build of libcarl is: version, compiler, target, BLAS, threads, and the file it was loaded from."""
+    return {**json.loads(_LIB.carl_build_info()), "library": _LIBRARY_PATH, "package": __version__}
+
+
+def default_threads() -> int:
+    """Threads used where nothing else is said: CARL_NUM_THREADS, else the processors this process may use."""
+    return int(_LIB.carl_default_threads())
+
+
+def live_objects() -> int:
+    """Trainers and encoders that were made and not yet freed."""
+    return int(_LIB.carl_live_objects())
+
+
+__all__ = [
+    "CARL", "AssignmentLoss", "BusyError", "CARLError", "Callback", "ConfigurationError", "Encoder", "FileError",
+    "InvalidArgumentError", "InvalidHandleError", "InvalidStateError", "LibraryError", "Metrics", "NotFiniteError",
+    "NotFittedError", "OutOfMemoryError", "StopTraining", "Trainer", "TrainerConfig", "UnsupportedProcessorError",
+    "as_source", "assignment_loss", "build_info", "default_threads", "evaluate", "live_objects", "load", "make_views",
+    "set_log_callback", "view_sizes",
+]

@@ -1,0 +1,39 @@
+"""The header of a checkpoint: a safetensors file begins with the length of a JSON object, then the object."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from typing import Any
+
+from .errors import FileError
+
+#: A header of a hundred thousand tensors is a few megabytes; more is a damaged file.
+_LONGEST = 100_000_000
+
+
+def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The header of a safetensors file: tensor names with dtype, shape and offsets, and ``__metadata__``."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if not 2 <= length <= _LONGEST:
+                raise FileError(f"{os.fspath(path)}: not a safetensors file")
+            header = json.loads(file.read(length))
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{os.fspath(path)}: cannot read its header: {error}") from None
+    if not isinstance(header, dict):
+        raise FileError(f"{os.fspath(path)}: not a safetensors file")
+    return header
+
+
+def steps_taken(path: str | os.PathLike[str]) -> int:
+    """The step counter of a checkpoint."""
+    try:
+        return int(json.loads(read_header(path)["__metadata__"]["counters"])["step"])
+    except (KeyError, TypeError, ValueError):
+        raise FileError(f"{os.fspath(path)}: not a checkpoint: it has no step counter") from None

@@ -1,0 +1,112 @@
+"""What trainers and encoders have in common: a handle that is freed once, and the embed calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ctypes import byref, c_int64
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import _arrays
+from ._c_api import LIB, OUTPUTS, check_call
+from .errors import InvalidArgumentError, InvalidHandleError
+
+#: Images given to the library in one embed call: enough to fill all processors, and a bound on its scratch memory.
+EMBED_CHUNK = 256
+
+
+def output_code(output: str) -> int:
+    """The carl_output of a name."""
+    try:
+        return OUTPUTS[output]
+    except (KeyError, TypeError):
+        raise InvalidArgumentError(f"output: got {output!r}, want one of {', '.join(map(repr, OUTPUTS))}") from None
+
+
+class EmbeddingHandle:
+    """Owner of a ``carl_trainer`` or ``carl_encoder``."""
+
+    _prefix: ClassVar[str]
+
+    def __init__(self) -> None:
+        self._pointer: Any = None
+
+    @property
+    def _handle(self) -> Any:
+        pointer = getattr(self, "_pointer", None)
+        if pointer is None:
+            raise InvalidHandleError(f"this {type(self).__name__} is closed")
+        return pointer
+
+    def _check_open(self) -> None:
+        """Raises InvalidHandleError after ``close``."""
+        _ = self._handle
+
+    def _function(self, name: str) -> Callable[..., int]:
+        return getattr(LIB, f"{self._prefix}_{name}")
+
+    @property
+    def closed(self) -> bool:
+        return getattr(self, "_pointer", None) is None
+
+    def close(self) -> None:
+        """Frees the model's memory. Closing twice does nothing; any other use afterwards is an InvalidHandleError."""
+        pointer = getattr(self, "_pointer", None)
+        if pointer is not None:
+            check_call(self._function("free")(pointer))
+            self._pointer = None
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        try:
+            pointer = getattr(self, "_pointer", None)
+            if pointer is not None:
+                self._pointer = None
+                self._function("free")(pointer)
+        except Exception:  # the interpreter is shutting down: the process's end frees the memory
+            pass
+
+    def output_width(self, output: str = "features") -> int:
+        """Number of values an image for "features" (F), "projection" (D), "probabilities" (K) or "logits" (K)."""
+        width = c_int64(0)
+        check_call(self._function("output_width")(self._handle, output_code(output), byref(width)))
+        return width.value
+
+    def embed(self, images: Any, output: str = "features") -> np.ndarray:
+        """Embeds images that are already normalised, in evaluation mode (running statistics of BatchNorm).
+
+        images: float32 (B, H, W, C). Returns float32 (B, width), where width is ``output_width(output)``.
+        """
+        code, handle = output_code(output), self._handle
+        array = _arrays.float_batch(images, "images")
+        result = np.empty((len(array), self.output_width(output)), np.float32)
+        for start in range(0, len(array), EMBED_CHUNK):
+            part, out = array[start : start + EMBED_CHUNK], result[start : start + EMBED_CHUNK]
+            batch = _arrays.describe_batch(part)
+            check_call(self._function("embed")(handle, byref(batch), code, out.ctypes.data, out.size))
+        return result
+
+    def embed_images(self, images: Any, size: int = 0, output: str = "features") -> np.ndarray:
+        """Embeds images of bytes: resized to `size` pixels on the shorter side (0: the first view's size), cropped in
+        the centre, and normalised as in training.
+
+        images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes. Returns float32 (B, width).
+        """
+        code, handle = output_code(output), self._handle
+        size = _arrays.integer(size, "size", 0, _arrays.MAX_SIDE)
+        packed = _arrays.pack_images(images)
+        result = np.empty((len(packed), self.output_width(output)), np.float32)
+        for start in range(0, len(packed), EMBED_CHUNK):
+            records, out = packed.records[start : start + EMBED_CHUNK], result[start : start + EMBED_CHUNK]
+            check_call(
+                self._function("embed_images")(
+                    handle, records.ctypes.data, len(records), size, code, out.ctypes.data, out.size
+                )
+            )
+        return result

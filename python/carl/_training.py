@@ -1,0 +1,176 @@
+"""The loop of ``CARL.fit``: epochs over a source, with checkpoints, progress and callbacks."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .callbacks import Callback
+from .errors import InvalidArgumentError, StopTraining
+from .metrics import Metrics
+from .progress import Progress, describe
+from .runs import RunFolder
+from .sources import BatchStream, ImageSource
+from .sources.loader import Batch, epoch_batches
+from .trainer import Trainer
+
+if TYPE_CHECKING:
+    from .estimator import CARL
+
+
+@dataclass
+class Position:
+    """Where a run is in its data: `batch` batches of epoch number `epoch` are done. `samples`: size of the data set, None for streams."""
+
+    epoch: int = 0
+    batch: int = 0
+    samples: int | None = None
+    batch_size: int = 0
+
+    def to_notes(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    @classmethod
+    def from_notes(cls, notes: dict[str, Any]) -> Position:
+        return cls(**{key: notes[key] for key in ("epoch", "batch", "samples", "batch_size") if key in notes})
+
+
+def batch_size_for(source: ImageSource | BatchStream, batch_size: int) -> int:
+    """The batch size used: the whole set where it is smaller than one batch."""
+    if isinstance(source, BatchStream):
+        return batch_size
+    if len(source) < 2:
+        raise InvalidArgumentError(f"images: got {len(source)}, want at least 2")
+    return min(batch_size, len(source))
+
+
+def steps_per_epoch(source: ImageSource | BatchStream, batch_size: int) -> int | None:
+    """None for a stream that does not know its length."""
+    if isinstance(source, BatchStream):
+        return source.steps
+    return len(source) // batch_size
+
+
+class TrainingLoop:
+    """Trains `model.trainer_` on `source` until `epochs` epochs are done, starting from `position`, which it keeps current."""
+
+    def __init__(
+        self,
+        model: CARL,
+        source: ImageSource | BatchStream,
+        position: Position,
+        epochs: int,
+        seed: int,
+        run: RunFolder | None,
+        callbacks: list[Callback],
+        progress: bool,
+        checkpoint_every: int | None,
+    ) -> None:
+        self._model, self._source, self._position, self._epochs, self._seed = model, source, position, epochs, seed
+        self._run, self._callbacks, self._checkpoint_every = run, callbacks, checkpoint_every
+        self._trainer: Trainer = model.trainer_
+        self._batch_size = position.batch_size
+        per_epoch = steps_per_epoch(source, self._batch_size)
+        total = None if per_epoch is None else per_epoch * epochs
+        done = 0 if per_epoch is None else position.epoch * per_epoch + position.batch
+        self._progress = Progress(progress, total, done)
+        self._epoch_start = self._trainer.step_count - position.batch
+        self._last: Metrics | None = None
+
+    def run(self) -> None:
+        """Ends early on StopTraining. Ctrl-C and errors leave a usable model, and a checkpoint where there is a run folder."""
+        try:
+            self._start()
+            while self._position.epoch < self._epochs:
+                self._run_epoch()
+            self._save("finished")
+        except StopTraining as reason:
+            self._sync()
+            self._save(f"stopped by a callback {reason}".rstrip())
+        except KeyboardInterrupt:
+            self._sync()
+            self._save("interrupted")
+            raise
+        except Exception as error:
+            self._sync()
+            self._log(f"failed: {type(error).__name__}: {error}")
+            raise
+        finally:
+            self._progress.close()
+            for callback in self._callbacks:
+                callback.on_end(self._model)
+
+    def _start(self) -> None:
+        self._log(f"training on {self._source.describe()}, from step {self._trainer.step_count}, to epoch {self._epochs}")
+        for callback in self._callbacks:
+            callback.on_start(self._model)
+
+    def _run_epoch(self) -> None:
+        position = self._position
+        self._epoch_start = self._trainer.step_count - position.batch
+        batches = epoch_batches(self._source, self._batch_size, self._seed, position.epoch, position.batch)
+        steps = 0
+        with closing(batches):  # type: ignore[type-var]
+            for batch in batches:
+                if len(batch.indices) < 2:
+                    continue  # BatchNorm and the prior have no meaning for one image
+                self._step(batch)
+                steps += 1
+        if steps == 0 and position.batch == 0:
+            once = isinstance(self._source, BatchStream) and self._source.once
+            raise InvalidArgumentError(
+                "images: "
+                + ("the iterator is exhausted; for several epochs pass something that can be iterated again, such as a list"
+                   if once and position.epoch > 0 else "gave no batch of at least 2 images")
+            )
+        if self._last is not None:
+            self._log(f"epoch {position.epoch + 1}/{self._epochs}, step {self._trainer.step_count}: {describe(self._last)}")
+        finished = position.epoch
+        self._epoch_start = self._trainer.step_count
+        position.epoch, position.batch = finished + 1, 0
+        for callback in self._callbacks:
+            callback.on_epoch(self._model, finished)
+        self._save(None)
+
+    def _step(self, batch: Batch) -> None:
+        position = self._position
+        start = time.perf_counter()
+        metrics = self._trainer.step(batch.images, batch.indices, position.epoch)
+        seconds = time.perf_counter() - start
+        metrics = metrics.with_data_wait(batch.waited / (batch.waited + seconds))
+        self._sync()
+        self._last = metrics
+        self._model.history_.append(metrics)
+        if self._run is not None:
+            self._run.write_metrics(metrics, position.epoch)
+        self._progress.step(metrics, position.epoch, self._epochs)
+        for callback in self._callbacks:
+            callback.on_step(self._model, metrics)
+        if self._checkpoint_every and self._trainer.step_count % self._checkpoint_every == 0:
+            self._save(None)
+
+    def _sync(self) -> None:
+        # The trainer's own counter is right even where Ctrl-C came between a step and what follows it.
+        self._position.batch = self._trainer.step_count - self._epoch_start
+
+    def _save(self, reason: str | None) -> None:
+        if self._run is not None:
+            self._run.save(self._trainer, self._model._notes())
+            if reason:
+                self._log(f"{reason} at step {self._trainer.step_count}; checkpoint {self._run.checkpoint}")
+                self._run.export(self._trainer)
+
+    def _log(self, text: str) -> None:
+        if self._run is not None:
+            self._run.log(text)
+
+
+def warn_constant_rate() -> None:
+    warnings.warn(
+        "the iterable of batches does not tell its length, so the learning rate stays constant; give total_steps for a cosine",
+        UserWarning,
+        stacklevel=4,
+    )

@@ -1,0 +1,58 @@
+"""Code of the user's own that runs during ``CARL.fit``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Union
+
+from .errors import InvalidArgumentError
+from .metrics import Metrics
+
+if TYPE_CHECKING:
+    from .estimator import CARL
+
+
+class Callback:
+    """Base class; override what is needed. Raising ``carl.StopTraining`` ends the fit without an error."""
+
+    def on_start(self, model: CARL) -> None:
+        """Before the first step; ``model.trainer_`` is there."""
+
+    def on_step(self, model: CARL, metrics: Metrics) -> None:
+        """After every step."""
+
+    def on_epoch(self, model: CARL, epoch: int) -> None:
+        """After every epoch; they count from 0."""
+
+    def on_end(self, model: CARL) -> None:
+        """When the fit ends, by whatever cause."""
+
+
+#: A callback, or a function of (model, metrics) that runs after every step.
+CallbackLike = Union[Callback, Callable[["CARL", Metrics], Any]]
+
+
+class _StepFunction(Callback):
+    def __init__(self, function: Callable[[CARL, Metrics], Any]) -> None:
+        self._function = function
+
+    def on_step(self, model: CARL, metrics: Metrics) -> None:
+        self._function(model, metrics)
+
+
+def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike] | None) -> list[Callback]:
+    """A list of callbacks from one, several, or none."""
+    if callbacks is None:
+        return []
+    items = [callbacks] if isinstance(callbacks, Callback) or callable(callbacks) else list(callbacks)
+    result: list[Callback] = []
+    for item in items:
+        if isinstance(item, Callback):
+            result.append(item)
+        elif callable(item):
+            result.append(_StepFunction(item))
+        else:
+            raise InvalidArgumentError(
+                f"callbacks: got {type(item).__name__}, want carl.Callback objects or functions of (model, metrics)"
+            )
+    return result

@@ -1,0 +1,51 @@
+"""The command line: ``carl COMMAND``. One module a command, each with ``add(subparsers)`` and ``run(arguments)``.
+
+Exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import CARLError
+from . import demo, embed, info, knn, train
+
+COMMANDS = (train, embed, knn, info, demo)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="carl",
+        description="Learn representations and prototypes from images without labels, on the CPU.",
+        epilog="`carl COMMAND --help` explains a command. To begin: carl demo --quick",
+    )
+    parser.add_argument("--version", action="version", version=f"carl {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    # argparse gives up on key=value arguments that stand behind options.
+    overrides = getattr(arguments, "overrides", None)
+    for item in rest:
+        if overrides is None or item.startswith("-") or "=" not in item:
+            parser.error(f"unrecognized argument: {item}")
+        overrides.append(item)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except KeyboardInterrupt:
+        print("carl: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the output has gone
+        return 1
+    except (CARLError, OSError, ValueError) as error:
+        print(f"carl: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,67 @@
+"""Exceptions. Each one is also the built-in exception that a caller would expect for the same mistake."""
+
+from __future__ import annotations
+
+import sys
+
+
+class CARLError(RuntimeError):
+    """Anything that libcarl reports as a failed call."""
+
+
+class InvalidArgumentError(CARLError, ValueError):
+    """A value, a shape or a type that cannot be used."""
+
+
+class InvalidHandleError(CARLError):
+    """A trainer or encoder that was closed, or is not one."""
+
+
+class ConfigurationError(CARLError, ValueError):
+    """A configuration that is malformed, has an unknown key, or a value out of range."""
+
+
+class BusyError(CARLError):
+    """The object is in use by another thread."""
+
+
+class OutOfMemoryError(CARLError, MemoryError):
+    """The memory asked for is not there."""
+
+
+class FileError(CARLError, OSError):
+    """A file that cannot be read or written, or is not what it should be."""
+
+
+class NotFiniteError(CARLError, ArithmeticError):
+    """The loss or a gradient became NaN or infinite. The parameters were not changed."""
+
+
+class InvalidStateError(CARLError):
+    """The right call at the wrong moment, such as gradients before the first step."""
+
+
+class UnsupportedProcessorError(CARLError):
+    """The processor lacks instructions that this build of libcarl needs."""
+
+
+class LibraryError(CARLError, ImportError):
+    """libcarl was not found, or is of another version than this package."""
+
+
+class NotFittedError(CARLError, ValueError, AttributeError):
+    """The model was used before it was fitted."""
+
+
+class StopTraining(Exception):
+    """Raised by a callback to end ``fit`` early, after the present step, without an error."""
+
+
+def not_fitted(name: str, method: str) -> NotFittedError:
+    """The error for a call of `method` before ``fit``; scikit-learn's own exception too when scikit-learn is loaded."""
+    message = f"this {name} is not fitted yet: call fit() before {method}()"
+    sklearn_exceptions = sys.modules.get("sklearn.exceptions")
+    if sklearn_exceptions is None:
+        return NotFittedError(message)
+    both = type("NotFittedError", (NotFittedError, sklearn_exceptions.NotFittedError), {"__module__": __name__})
+    return both(message)

@@ -1,0 +1,441 @@
+"""The estimator: training in one call, under scikit-learn's rules."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any, Union
+
+import numpy as np
+
+from . import _arrays
+from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, warn_constant_rate
+from .callbacks import CallbackLike, as_callbacks
+from .config import TrainerConfig, ViewSpec, nearest
+from .errors import InvalidArgumentError, InvalidStateError, not_fitted
+from .metrics import Metrics
+from .runs import RunFolder, checkpoint_path
+from .sources import BatchStream, ImageSource, as_source
+from .trainer import Trainer
+
+#: Images read at a time by transform and its relatives.
+_READ = 512
+
+#: Parameters of the estimator that are not configuration keys of the trainer.
+_OWN = ("run_dir", "checkpoint_every", "progress", "callbacks")
+
+
+class CARL:
+    """Learns representations and prototypes from images without labels.
+
+    ::
+
+        model = carl.CARL(encoder="resnet18", prototypes=300, epochs=20)
+        model.fit(images)                  # uint8 (N, H, W) or (N, H, W, C); list of arrays; folder; iterable of batches
+        features = model.transform(images) # float32 (N, F)
+        clusters = model.predict(images)   # int64 (N,)
+
+    The parameters are the keys of ``carl.TrainerConfig``, where None means the library's default, and
+
+    in_channels, stem, view_size: None takes them from the images: their channels, their shorter side (at most 224), and
+        stem "small" for views below 64 pixels, else "imagenet".
+    run_dir: a folder for configuration, metrics, log and checkpoints; None writes nothing.
+    checkpoint_every: steps between checkpoints within an epoch; one is written after each epoch in any case.
+    progress: show a progress bar.
+    callbacks: ``carl.Callback`` objects, or functions of (model, metrics) that run after each step.
+
+    Attributes after ``fit``: trainer_ (carl.Trainer), config_ (the complete configuration), history_ (metrics of each step),
+    epoch_ (epochs done), in_channels_, n_features_out_.
+
+    Images go through in an order that depends on (seed, epoch) alone; a last incomplete batch is dropped. Ctrl-C during
+    ``fit`` leaves a usable model, and a checkpoint if there is a run_dir, and is raised again.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "resnet18",
+        stem: str | None = None,
+        width: float = 1.0,
+        *,
+        prototypes: int | None = None,
+        epochs: int = 100,
+        batch_size: int = 256,
+        seed: int = 0,
+        in_channels: int | None = None,
+        zero_init_residual: bool | None = None,
+        projector: list[int] | None = None,
+        projector_activation: str | None = None,
+        temperature: float | None = None,
+        normalize_embedding: bool | None = None,
+        normalize_prototypes: bool | None = None,
+        objective: str | None = None,
+        stop_gradient: bool | None = None,
+        symmetric: bool | None = None,
+        prior_over_targets: bool | None = None,
+        partition_size: int | None = None,
+        teacher_momentum: float | None = None,
+        prior_weight: Union[float, dict[str, float], None] = None,
+        used_window: int | None = None,
+        optimizer: str | None = None,
+        learning_rate: float | None = None,
+        momentum: float | None = None,
+        weight_decay: float | None = None,
+        schedule: str | None = None,
+        warmup_steps: int | None = None,
+        total_steps: int | None = None,
+        min_learning_rate: float | None = None,
+        clip_norm: float | None = None,
+        accumulate: int | None = None,
+        view_size: int | None = None,
+        views: Union[str, list[ViewSpec], None] = None,
+        threads: int | None = None,
+        run_dir: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | None = None,
+        progress: bool = True,
+        callbacks: CallbackLike | Iterable[CallbackLike] | None = None,
+    ) -> None:
+        self.encoder = encoder
+        self.stem = stem
+        self.width = width
+        self.prototypes = prototypes
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.seed = seed
+        self.in_channels = in_channels
+        self.zero_init_residual = zero_init_residual
+        self.projector = projector
+        self.projector_activation = projector_activation
+        self.temperature = temperature
+        self.normalize_embedding = normalize_embedding
+        self.normalize_prototypes = normalize_prototypes
+        self.objective = objective
+        self.stop_gradient = stop_gradient
+        self.symmetric = symmetric
+        self.prior_over_targets = prior_over_targets
+        self.partition_size = partition_size
+        self.teacher_momentum = teacher_momentum
+        self.prior_weight = prior_weight
+        self.used_window = used_window
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.warmup_steps = warmup_steps
+        self.total_steps = total_steps
+        self.min_learning_rate = min_learning_rate
+        self.clip_norm = clip_norm
+        self.accumulate = accumulate
+        self.view_size = view_size
+        self.views = views
+        self.threads = threads
+        self.run_dir = run_dir
+        self.checkpoint_every = checkpoint_every
+        self.progress = progress
+        self.callbacks = callbacks
+
+    _position: Position
+
+    # ---- Training
+
+    def fit(self, images: Any, y: Any = None, *, resume: bool | str | os.PathLike[str] = False) -> CARL:
+        """Trains on images; see ``carl.as_source`` for what they may be. `y` is ignored.
+
+        resume: True goes on from the last checkpoint in run_dir, if there is one; a path goes on from that checkpoint or
+            run folder. The checkpoint's configuration stands, except threads, epochs and total_steps. The result is bitwise
+            that of a run without the interruption.
+        """
+        epochs = _arrays.integer(self.epochs, "epochs", 1, 1_000_000)
+        with _opened(images, self.in_channels) as source:
+            checkpoint = self._checkpoint_to_resume(resume)
+            if checkpoint is None:
+                position = self._begin(source, epochs)
+            else:
+                position = self._resume(checkpoint, source, epochs)
+            self._train(source, position, epochs)
+        return self
+
+    def partial_fit(self, images: Any, y: Any = None) -> CARL:
+        """One pass over images, on top of what was learnt before. The first call makes the model.
+
+        The learning rate stays constant unless total_steps is given.
+        """
+        with _opened(images, self.in_channels) as source:
+            if not self.__sklearn_is_fitted__():
+                position = self._begin(source, None)
+            else:
+                size = batch_size_for(source, self._checked_batch_size())
+                position = Position(self._position.epoch, 0, _samples(source), size)
+                self._position = position
+            self._train(source, position, position.epoch + 1)
+        return self
+
+    def _begin(self, source: ImageSource | BatchStream, epochs: int | None) -> Position:
+        size = batch_size_for(source, self._checked_batch_size())
+        config = self._trainer_config(source)
+        config.batch_size = size
+        per_epoch = steps_per_epoch(source, size)
+        if config.total_steps is None and epochs is not None:
+            if per_epoch is not None:
+                config.total_steps = max(1, per_epoch * epochs)
+            elif config.schedule is None:
+                warn_constant_rate()
+        position = Position(0, 0, _samples(source), size)
+        self._attach(Trainer(config), position, [])
+        return position
+
+    def _resume(self, checkpoint: str, source: ImageSource | BatchStream, epochs: int) -> Position:
+        # Read once to learn where it stood, and again with the changes if there are any.
+        trainer = Trainer.resume(checkpoint)
+        notes = trainer.notes.get("carl", {})
+        if "position" not in notes:
+            raise InvalidStateError(f"{checkpoint} was not written by CARL.fit: its place in the data is not known")
+        position = Position.from_notes(notes["position"])
+        if position.samples != _samples(source):
+            raise InvalidArgumentError(
+                f"images: got {_samples(source)}, the checkpoint {checkpoint} was made with {position.samples}"
+            )
+        per_epoch = steps_per_epoch(source, position.batch_size)
+        old = trainer.config
+        changes: dict[str, Any] = {"epochs": epochs, "threads": self.threads}
+        if old.total_steps is not None:
+            changes["total_steps"] = self.total_steps or (per_epoch * epochs if per_epoch else None)
+        changes = {key: value for key, value in changes.items() if value is not None and value != getattr(old, key)}
+        if changes:
+            trainer.close()
+            trainer = Trainer.resume(checkpoint, **changes)
+        self._attach(trainer, position, [])
+        return position
+
+    def _attach(self, trainer: Trainer, position: Position, history: list[Metrics]) -> None:
+        self.trainer_ = trainer
+        self.config_ = trainer.config
+        self.history_ = history
+        self.in_channels_ = int(self.config_.in_channels or 0)
+        self.n_features_out_ = trainer.output_width("features")
+        self._position = position
+
+    def _train(self, source: ImageSource | BatchStream, position: Position, epochs: int) -> None:
+        every = self.checkpoint_every
+        every = None if every is None else _arrays.integer(every, "checkpoint_every", 1, 2**31 - 1)
+        callbacks = as_callbacks(self.callbacks)
+        with ExitStack() as stack:
+            run = None
+            if self.run_dir is not None:
+                run = stack.enter_context(RunFolder(self.run_dir))
+                run.open(self.trainer_.step_count)
+                run.write_config(vars(self.config_))
+            seed = int(self.config_.seed or 0)
+            TrainingLoop(self, source, position, epochs, seed, run, callbacks, bool(self.progress), every).run()
+
+    def _checked_batch_size(self) -> int:
+        return _arrays.integer(self.batch_size, "batch_size", 2, 1_000_000)
+
+    def _trainer_config(self, source: ImageSource | BatchStream) -> TrainerConfig:
+        config = TrainerConfig.from_dict({key: value for key, value in self.get_params().items() if key not in _OWN})
+        if isinstance(source, BatchStream):
+            packed = _arrays.pack_images(source.probe(), "images")
+            channels = packed.channels
+            side = int(np.median(np.minimum(packed.records["height"], packed.records["width"])))
+        else:
+            channels, side = source.channels, source.side
+        if config.in_channels is None:
+            config.in_channels = channels
+        elif config.in_channels != channels:
+            raise InvalidArgumentError(f"images: got {channels} channel(s), in_channels is {config.in_channels}")
+        if config.view_size is None and (config.views is None or isinstance(config.views, str)):
+            config.view_size = min(side, 224)
+        return config
+
+    def _checkpoint_to_resume(self, resume: bool | str | os.PathLike[str]) -> str | None:
+        if resume is False or resume is None:
+            return None
+        if resume is True:
+            if self.run_dir is None:
+                raise InvalidArgumentError("resume: True needs run_dir; or pass the path of a checkpoint")
+            path = RunFolder(self.run_dir).checkpoint
+            return str(path) if path.is_file() else None
+        if not isinstance(resume, (str, os.PathLike)):
+            raise InvalidArgumentError(f"resume: got {type(resume).__name__}, want True, False or a path")
+        return str(checkpoint_path(resume))
+
+    # ---- Use
+
+    def transform(self, images: Any, output: str = "features") -> np.ndarray:
+        """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K)."""
+        trainer = self._fitted("transform")
+        width = trainer.output_width(output)
+        parts = [trainer.embed_images(part, output=output) for part in self._parts(images)]
+        return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
+
+    def fit_transform(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """``fit`` and ``transform``. Not for iterators that can be gone through only once."""
+        return self.fit(images, y, **fit_params).transform(images)
+
+    def predict(self, images: Any) -> np.ndarray:
+        """int64 (N,): the prototype each image is assigned to."""
+        trainer = self._fitted("predict")
+        parts = [trainer.embed_images(part, output="logits").argmax(axis=1) for part in self._parts(images)]
+        return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+
+    def fit_predict(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """``fit`` and ``predict``."""
+        return self.fit(images, y, **fit_params).predict(images)
+
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """float32 (N, K): the assignment probabilities over all prototypes."""
+        self._fitted("predict_proba")
+        return self.transform(images, "probabilities")
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns of ``transform``: carl0, carl1, ..."""
+        self._fitted("get_feature_names_out")
+        return np.array([f"carl{place}" for place in range(self.n_features_out_)], dtype=object)
+
+    def _parts(self, images: Any) -> Iterator[Any]:
+        with _opened(images, self.in_channels_) as source:
+            if isinstance(source, BatchStream):
+                yield from source
+                return
+            for start in range(0, len(source), _READ):
+                yield source.read(np.arange(start, min(start + _READ, len(source))))
+
+    def _fitted(self, method: str) -> Trainer:
+        if not self.__sklearn_is_fitted__():
+            raise not_fitted(type(self).__name__, method)
+        return self.trainer_
+
+    @property
+    def epoch_(self) -> int:
+        """Epochs done."""
+        self._fitted("epoch_")
+        return self._position.epoch
+
+    # ---- Files and copies
+
+    def _notes(self) -> dict[str, Any]:
+        params = {key: value for key, value in self.get_params().items() if key != "callbacks"}
+        if params["run_dir"] is not None:
+            params["run_dir"] = os.fspath(params["run_dir"])
+        return {"carl": {"format": 1, "params": params, "position": self._position.to_notes()}}
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model, with all that is needed to train on, into one safetensors file for ``carl.load``."""
+        self._fitted("save").save(path, self._notes())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> CARL:
+        """Reads what ``save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder."""
+        overrides = {} if threads is None else {"threads": threads}
+        return cls._from_trainer(Trainer.resume(checkpoint_path(path), **overrides))
+
+    @classmethod
+    def _from_trainer(cls, trainer: Trainer) -> CARL:
+        config = trainer.config
+        notes = trainer.notes.get("carl", {})
+        names = cls._parameter_names()
+        saved = notes.get("params", vars(config))
+        # Parameters of other releases that this one does not know are left out.
+        model = cls(**{key: value for key, value in saved.items() if key in names and (value is not None or key not in _CONCRETE)})
+        position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
+        model._attach(trainer, position, [])
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"format": 1, "params": self.get_params(deep=False)}
+        if self.__sklearn_is_fitted__():
+            state["trainer"] = self.trainer_.to_bytes(self._notes_of_position())
+            state["history"] = [metrics.to_dict() for metrics in self.history_]
+        return state
+
+    def _notes_of_position(self) -> dict[str, Any]:
+        return {"carl": {"format": 1, "position": self._position.to_notes()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        names = self._parameter_names()
+        type(self).__init__(self, **{key: value for key, value in state["params"].items() if key in names})
+        if "trainer" in state:
+            trainer = Trainer.from_bytes(state["trainer"])
+            position = Position.from_notes(trainer.notes["carl"]["position"])
+            self._attach(trainer, position, [Metrics(**row) for row in state["history"]])
+
+    # ---- scikit-learn's rules
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters given at construction."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self, **params: Any) -> CARL:
+        """Changes parameters; they take effect with the next ``fit``."""
+        names = self._parameter_names()
+        for key in params:
+            if key not in names:
+                raise InvalidArgumentError(f"unknown parameter {key!r} of {type(self).__name__}{nearest(key, names)}")
+        for key, value in params.items():
+            setattr(self, key, value)
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "trainer_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(preserves_dtype=[]),
+            input_tags=InputTags(two_d_array=False, three_d_array=True),
+            non_deterministic=False,
+            requires_fit=True,
+        )
+
+    def __repr__(self) -> str:
+        signature = inspect.signature(type(self).__init__).parameters
+        shown = [
+            f"{name}={value!r}" for name, value in self.get_params().items()
+            if name in ("encoder", "prototypes") or value is not signature[name].default and value != signature[name].default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+#: Parameters whose default is a value of their own, not None.
+_CONCRETE = frozenset(
+    name for name, parameter in inspect.signature(CARL.__init__).parameters.items()
+    if name != "self" and parameter.default is not None
+)
+
+
+def load(path: str | os.PathLike[str], *, threads: int | None = None) -> CARL:
+    """Reads a model that ``CARL.save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder.
+
+    ``carl.Trainer.resume`` reads the same files for training by hand, ``carl.Encoder`` for embedding alone.
+    """
+    return CARL.load(path, threads=threads)
+
+
+class _opened:
+    """A source for the time of a ``with`` block; closed behind it only if it was made here."""
+
+    def __init__(self, images: Any, channels: int | None) -> None:
+        self._given = isinstance(images, (ImageSource, BatchStream))
+        file_channels = channels if channels in (1, 3) else None
+        self._source = as_source(images, file_channels)
+
+    def __enter__(self) -> ImageSource | BatchStream:
+        return self._source
+
+    def __exit__(self, *exception: object) -> None:
+        if not self._given:
+            self._source.close()
+
+
+def _samples(source: ImageSource | BatchStream) -> int | None:
+    return None if isinstance(source, BatchStream) else len(source)
+

@@ -1,0 +1,124 @@
+"""Nearest neighbours by cosine similarity, and classification by their weighted vote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import _arrays
+from .._c_api import LIB, check_call
+from ..errors import InvalidArgumentError
+from .result import Result
+
+
+@dataclass(frozen=True)
+class KNNResult(Result):
+    """predictions: int64 (M,) for the first k; accuracy: its share of right ones, None without test labels.
+
+    accuracies: accuracy of every k asked for. references, queries: how many there were.
+    """
+
+    protocol: ClassVar[str] = "knn"
+
+    predictions: np.ndarray
+    accuracy: float | None
+    accuracies: dict[int, float]
+    k: int
+    temperature: float
+    references: int
+    queries: int
+
+
+def nearest_neighbours(
+    references: Any, queries: Any, k: int, *, threads: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k most similar references of each query by cosine similarity, exact, the most similar first.
+
+    references: float32 (N, D). queries: float32 (M, D). Returns indices int64 (M, k) and similarities float32 (M, k).
+    """
+    base = _arrays.float_array(references, "references", ("N", "D"))
+    rows = _arrays.float_array(queries, "queries", ("M", base.shape[1]))
+    k = _arrays.integer(k, "k", 1, len(base))
+    indices = np.empty((len(rows), k), np.int64)
+    similarities = np.empty((len(rows), k), np.float32)
+    check_call(
+        LIB.carl_nearest_neighbours(
+            base.ctypes.data, len(base), rows.ctypes.data, len(rows), base.shape[1], k, _thread_count(threads),
+            indices.ctypes.data, similarities.ctypes.data,
+        )
+    )
+    return indices, similarities
+
+
+def knn(
+    train_x: Any,
+    train_y: Any,
+    test_x: Any,
+    test_y: Any = None,
+    k: int | Sequence[int] = 20,
+    temperature: float = 0.07,
+    *,
+    threads: int | None = None,
+) -> KNNResult:
+    """k-NN classification by cosine similarity, the protocol of Wu et al., CVPR 2018.
+
+    Each test sample takes the label with the largest vote among its k nearest training samples; a vote weighs
+    exp(similarity / temperature), or 1 when temperature is 0.
+
+    train_x: float32 (N, D); train_y: integers (N,), 0 or more. test_x: float32 (M, D); test_y: integers (M,) or None.
+    k: a number, or several, which share one search.
+    """
+    references = _arrays.float_array(train_x, "train_x", ("N", "D"))
+    queries = _arrays.float_array(test_x, "test_x", ("M", references.shape[1]))
+    labels = _arrays.label_array(train_y, "train_y", len(references))
+    truth = None if test_y is None else _arrays.label_array(test_y, "test_y", len(queries))
+    if int(labels.min()) < 0:
+        raise InvalidArgumentError(f"train_y: got {int(labels.min())}, want labels of at least 0")
+    temperature = _arrays.real(temperature, "temperature", 0.0)
+    several = isinstance(k, (Sequence, np.ndarray))
+    counts = [_arrays.integer(each, "k", 1, len(references)) for each in (k if several else [k])]  # type: ignore[union-attr]
+    if not counts:
+        raise InvalidArgumentError("k: is empty")
+    # Labels may be any numbers: the vote needs them to be 0 .. classes - 1.
+    names, places = np.unique(labels, return_inverse=True)
+    places = np.ascontiguousarray(places.reshape(-1), dtype=np.int64)
+
+    predictions: dict[int, np.ndarray] = {}
+    if len(counts) == 1:
+        predicted = np.empty(len(queries), np.int64)
+        check_call(
+            LIB.carl_knn_classify(
+                references.ctypes.data, places.ctypes.data, len(references), queries.ctypes.data, len(queries),
+                references.shape[1], len(names), counts[0], temperature, _thread_count(threads), predicted.ctypes.data,
+            )
+        )
+        predictions[counts[0]] = names[predicted]
+    else:
+        indices, similarities = nearest_neighbours(references, queries, max(counts), threads=threads)
+        for each in counts:
+            winner = _vote(places[indices[:, :each]], similarities[:, :each], len(names), temperature)
+            predictions[each] = names[winner]
+    accuracies = {} if truth is None else {each: float(np.mean(found == truth)) for each, found in predictions.items()}
+    return KNNResult(
+        predictions[counts[0]], accuracies.get(counts[0]), accuracies, counts[0], temperature, len(references), len(queries)
+    )
+
+
+def _vote(labels: np.ndarray, similarities: np.ndarray, classes: int, temperature: float) -> np.ndarray:
+    """The label with the largest vote in each row; equal votes go to the smaller label."""
+    if temperature == 0:
+        weights = np.ones(labels.shape)
+    else:
+        exact = similarities.astype(np.float64)
+        # Taking out the row's maximum leaves the order of the votes as it is and cannot overflow.
+        weights = np.exp((exact - exact.max(axis=1, keepdims=True)) / temperature)
+    rows = np.repeat(np.arange(len(labels)), labels.shape[1])
+    votes = np.bincount(rows * classes + labels.ravel(), weights.ravel(), len(labels) * classes)
+    return votes.reshape(len(labels), classes).argmax(axis=1)
+
+
+def _thread_count(threads: int | None) -> int:
+    return 0 if threads is None else _arrays.integer(threads, "threads", 1, 4096)

@@ -1,0 +1,33 @@
+"""What the results of all protocols have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Result:
+    """A protocol's figures. Arrays are left out of the JSON."""
+
+    protocol: ClassVar[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        from .. import __version__
+
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        figures = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}
+        return {"protocol": self.protocol, "carl": __version__, "numpy": np.__version__, **figures}
+
+    def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """The figures as JSON, written to `path` if given."""
+        text = json.dumps(self.to_dict(), indent=2)
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+        return text

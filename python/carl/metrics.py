@@ -1,0 +1,102 @@
+"""What a training step reports."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ._c_api import carl_metrics
+
+#: Names of the values of ``Metrics.collapsed``.
+COLLAPSE_NAMES = {
+    0: "none", 1: "all views on few prototypes", 2: "uniform assignments", 3: "constant embedding",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metrics(Mapping[str, Any]):
+    """One step's figures, as attributes and as a mapping: ``metrics.loss`` and ``metrics["loss"]``.
+
+    step: steps taken, this one included.
+    loss: consistency + prior_weight * prior.
+    consistency: mean of -log sum_k p1 p2 over images and ordered pairs of views, in nats.
+    prior: KL(mean assignment || uniform), in nats.
+    prior_weight, temperature, learning_rate, teacher_momentum: the values this step used.
+    log_prototypes: log K (of a block, with partitions), what a collapsed run's terms come to.
+    effective_prototypes: exp of the entropy of the mean assignment, 1 .. K.
+    used_prototypes: prototypes that were somebody's argmax within the sliding window.
+    max_probability: mean largest assignment probability.
+    embedding_std: std of the unit-length embedding, mean over dimensions; about 1/sqrt(D) is healthy.
+    agreement: share of images and pairs of views whose argmax prototypes agree.
+    gradient_norm: l2 norm over all parameters, before clipping and weight decay.
+    views_per_second: views trained on in a second of this step.
+    seconds: duration of the step; view_seconds: of these, spent making views.
+    data_wait: share of the time, 0 .. 1, that was spent waiting for images before the step. 0 for a direct call of ``Trainer.step``.
+    memory_bytes: activations, gradients and scratch held by the trainer.
+    collapsed: 0, or 1 all views on few prototypes, 2 uniform assignments, 3 constant embedding.
+    updated: whether the parameters changed; False while gradients accumulate.
+    """
+
+    step: int
+    loss: float
+    consistency: float
+    prior: float
+    prior_weight: float
+    temperature: float
+    learning_rate: float
+    teacher_momentum: float
+    log_prototypes: float
+    effective_prototypes: float
+    used_prototypes: float
+    max_probability: float
+    embedding_std: float
+    agreement: float
+    gradient_norm: float
+    views_per_second: float
+    seconds: float
+    view_seconds: float
+    memory_bytes: int
+    collapsed: int
+    updated: bool
+    data_wait: float = 0.0
+
+    @classmethod
+    def from_struct(cls, struct: carl_metrics, data_wait: float = 0.0) -> Metrics:
+        values = {field[0]: getattr(struct, field[0]) for field in carl_metrics._fields_[1:]}
+        values["updated"] = bool(values["updated"])
+        return cls(**values, data_wait=data_wait)
+
+    def with_data_wait(self, share: float) -> Metrics:
+        return dataclasses.replace(self, data_wait=share)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in FIELDS}
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.to_dict())
+
+    def __getitem__(self, key: str) -> Any:
+        if key in FIELDS:
+            return getattr(self, key)
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FIELDS)
+
+    def __len__(self) -> int:
+        return len(FIELDS)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Mapping):
+            return self.to_dict() == dict(other)
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.to_dict().items()))
+
+
+FIELDS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Metrics))

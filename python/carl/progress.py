@@ -1,0 +1,47 @@
+"""The progress bar of a fit."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from .metrics import Metrics
+
+
+class Progress:
+    """A tqdm bar over steps that shows loss, consistency, prior, effective prototypes and views a second."""
+
+    def __init__(self, shown: bool, total: int | None, done: int) -> None:
+        self._bar: Any = None
+        if shown:
+            from tqdm.auto import tqdm
+
+            # In a log file a bar is a line a time: one every ten seconds is enough there.
+            interval = 0.2 if sys.stderr.isatty() else 10.0
+            self._bar = tqdm(
+                total=total, initial=done, unit="step", desc="carl", dynamic_ncols=True, mininterval=interval
+            )
+        self._next_figures = 0.0
+
+    def step(self, metrics: Metrics, epoch: int, epochs: int) -> None:
+        if self._bar is None:
+            return
+        now = time.monotonic()
+        if now >= self._next_figures:
+            self._next_figures = now + 0.2
+            self._bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
+            self._bar.set_postfix_str(describe(metrics), refresh=False)
+        self._bar.update(1)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def describe(metrics: Metrics) -> str:
+    """The figures that tell how a run is doing, on one line."""
+    return (
+        f"loss {metrics.loss:.3f}, consistency {metrics.consistency:.3f}, prior {metrics.prior:.3f}, "
+        f"effective prototypes {metrics.effective_prototypes:.1f}, {metrics.views_per_second:.0f} views/s"
+    )

@@ -1,0 +1,282 @@
+"""The training loop by hand: one step at a time, with the state in reach."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from ctypes import byref, c_int64, sizeof
+from typing import Any
+
+import numpy as np
+
+from . import _arrays
+from ._c_api import LIB, TrainerHandle, carl_batch, carl_metrics, carl_tensor_info, check_call, string_from
+from ._checkpoint import steps_taken
+from ._handle import EmbeddingHandle
+from .config import TrainerConfig, dump_json, merged_json, nearest, parse_object
+from .errors import InvalidArgumentError
+from .metrics import Metrics
+
+
+class Trainer(EmbeddingHandle):
+    """A model in training: encoder, projection head, prototypes, optimizer, and the state of all of them.
+
+    ::
+
+        trainer = carl.Trainer(encoder="resnet18", stem="small", prototypes=300)
+        for batch in batches:                # uint8 (B, H, W, C)
+            metrics = trainer.step(batch)
+        features = trainer.embed_images(images)
+
+    config: TrainerConfig, dict or JSON text; keyword arguments go on top. Unknown keys and values out of range are a
+    ConfigurationError. A trainer serves one thread at a time (BusyError), different trainers may run at once.
+    Trainers can be pickled and copied, with everything needed to go on exactly.
+    """
+
+    _prefix = "carl_trainer"
+
+    def __init__(self, config: TrainerConfig | Mapping[str, Any] | str | None = None, **overrides: Any) -> None:
+        super().__init__()
+        text = _arrays.c_text(merged_json(config, overrides), "config")
+        pointer = TrainerHandle()
+        check_call(LIB.carl_trainer_create(text, byref(pointer)))
+        self._adopt(pointer, 0)
+
+    def _adopt(self, pointer: Any, steps: int) -> None:
+        self._pointer = pointer
+        # The library writes here: the step count stays right even if Ctrl-C ends step() after the call came back.
+        self._report = carl_metrics(struct_size=sizeof(carl_metrics), step=steps)
+        self._config: TrainerConfig | None = None
+        self._infos: dict[str, _TensorInfo] | None = None
+
+    # ---- Training
+
+    def step(self, batch: Any, indices: Any = None, epoch: int = 0) -> Metrics:
+        """One training step: makes the views the configuration describes, runs forward and backward, updates.
+
+        batch: uint8 (B, H, W) or (B, H, W, C) of any strides, or a list of images of any sizes; at least 2.
+        indices: the images' places in the data set, by default counted as they come. A view depends on
+            (seed, epoch, index, view) alone.
+        epoch: used with `indices`.
+
+        Raises NotFiniteError when the loss or a gradient is NaN or infinite; the parameters are then unchanged.
+        """
+        handle = self._handle
+        packed = _arrays.pack_images(batch, "batch")
+        places = None if indices is None else _arrays.index_array(indices, len(packed))
+        epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
+        check_call(
+            LIB.carl_trainer_step(
+                handle, packed.address, len(packed), None if places is None else places.ctypes.data, epoch,
+                byref(self._report),
+            )
+        )
+        return Metrics.from_struct(self._report)
+
+    def step_views(self, views: Sequence[Any]) -> Metrics:
+        """One training step on views made by the caller.
+
+        views: at least 2 float32 arrays (B, H, W, C), already normalised, of the same images in the same order. H and W
+            may differ from view to view. BatchNorm takes its statistics from each view by itself.
+        """
+        handle = self._handle
+        if isinstance(views, np.ndarray) and views.ndim == 5:
+            views = list(views)
+        if not isinstance(views, (list, tuple)):
+            raise InvalidArgumentError(f"views: got {type(views).__name__}, want a list of float32 arrays (B, H, W, C)")
+        if len(views) < 2:
+            raise InvalidArgumentError(f"views: got {len(views)}, want at least 2")
+        arrays = [_arrays.float_batch(view, f"views[{place}]") for place, view in enumerate(views)]
+        for place, array in enumerate(arrays):
+            if (array.shape[0], array.shape[3]) != (arrays[0].shape[0], arrays[0].shape[3]):
+                raise InvalidArgumentError(
+                    f"views[{place}]: got shape {array.shape}, want as many images and channels as views[0], "
+                    f"{arrays[0].shape}"
+                )
+        batches = (carl_batch * len(arrays))(*[_arrays.describe_batch(array) for array in arrays])
+        check_call(LIB.carl_trainer_step_views(handle, batches, len(arrays), byref(self._report)))
+        return Metrics.from_struct(self._report)
+
+    @property
+    def step_count(self) -> int:
+        """Steps taken, those before a resume included."""
+        return int(self._report.step)
+
+    # ---- Configuration
+
+    @property
+    def config(self) -> TrainerConfig:
+        """The complete configuration, every default filled in."""
+        if self._config is None:
+            self._config = TrainerConfig.from_json(string_from(LIB.carl_trainer_config, self._handle))
+        return self._config.replace()
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """The notes saved with the file this trainer was resumed from; empty if none."""
+        return parse_object(string_from(LIB.carl_trainer_notes, self._handle) or "{}", "notes")
+
+    # ---- State
+
+    def _tensors(self) -> dict[str, _TensorInfo]:
+        if self._infos is None:
+            handle, count = self._handle, c_int64(0)
+            check_call(LIB.carl_trainer_state_size(handle, byref(count)))
+            infos = {}
+            for place in range(count.value):
+                info = carl_tensor_info()
+                check_call(LIB.carl_trainer_state_info(handle, place, byref(info)))
+                shape = tuple(info.shape[: info.dimensions])
+                infos[info.name.decode("utf-8")] = _TensorInfo(shape, int(info.count), bool(info.trained))
+            self._infos = infos
+        return self._infos
+
+    def _read(self, function: Any, name: str, info: _TensorInfo) -> np.ndarray:
+        array = np.empty(info.shape, np.float32)
+        check_call(function(self._handle, name.encode("utf-8"), array.ctypes.data, array.size))
+        return array
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and running statistics as float32 arrays, in torch's layouts.
+
+        Encoder keys are torchvision's behind "encoder.", such as "encoder.layer1.0.conv1.weight" (out, in, kh, kw);
+        then "projector.<i>.<name>" as of a torch Sequential, "prototypes.weight" (K, D), and "teacher." in front of the same.
+        """
+        self._check_open()
+        return {name: self._read(LIB.carl_trainer_state_get, name, info) for name, info in self._tensors().items()}
+
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The gradient of the last step's loss, before weight decay and clipping, by the keys of ``state_dict``.
+
+        Raises InvalidStateError before the first step.
+        """
+        self._check_open()
+        return {
+            name: self._read(LIB.carl_trainer_gradient_get, name, info)
+            for name, info in self._tensors().items()
+            if info.trained
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+        """Copies arrays or torch tensors into the model. Nothing is changed unless all of it fits.
+
+        strict: every key of ``state_dict`` must be there and no other. "num_batches_tracked" is ignored always.
+        """
+        self._check_open()
+        if not isinstance(state, Mapping):
+            raise InvalidArgumentError(f"state: got {type(state).__name__}, want a mapping from names to arrays")
+        known = self._tensors()
+        given = {key: value for key, value in state.items() if not str(key).endswith("num_batches_tracked")}
+        unexpected = [key for key in given if key not in known]
+        bare = [key for key in unexpected if f"encoder.{key}" in known]
+        if bare:
+            raise InvalidArgumentError(
+                f'state: key {bare[0]!r} lacks the prefix "encoder."; for an encoder saved by torchvision pass '
+                '{"encoder." + key: value for key, value in state.items() if not key.startswith("fc.")} with strict=False'
+            )
+        if strict:
+            missing = [key for key in known if key not in given]
+            if unexpected:
+                raise InvalidArgumentError(
+                    f"state: unexpected key {unexpected[0]!r}{nearest(unexpected[0], known)} "
+                    f"({len(unexpected)} in all; strict=False ignores them)"
+                )
+            if missing:
+                raise InvalidArgumentError(
+                    f"state: missing key {missing[0]!r} ({len(missing)} in all; strict=False leaves them as they are)"
+                )
+        elif given and len(unexpected) == len(given):
+            raise InvalidArgumentError(
+                f"state: none of its {len(given)} keys is known, the first is {unexpected[0]!r}"
+                f"{nearest(unexpected[0], known)}"
+            )
+        arrays = {key: _state_array(value, key, known[key]) for key, value in given.items() if key in known}
+        for key, array in arrays.items():
+            check_call(LIB.carl_trainer_state_set(self._handle, key.encode("utf-8"), array.ctypes.data, array.size))
+
+    # ---- Files
+
+    def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
+        """Writes all that is needed to go on exactly, as a safetensors file, which appears only when complete.
+
+        notes: anything of the caller's own that JSON can express, kept in the file.
+        """
+        if notes is not None and not isinstance(notes, Mapping):
+            raise InvalidArgumentError(f"notes: got {type(notes).__name__}, want a mapping")
+        text = None if notes is None else _arrays.c_text(dump_json(dict(notes)), "notes")
+        check_call(LIB.carl_trainer_save(self._handle, _arrays.c_path(path), text))
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike[str], **overrides: Any) -> Trainer:
+        """Makes a trainer from a saved file; its next step is what it would have been.
+
+        overrides: configuration keys to change, such as ``threads=1``. Keys that fix the model's shape cannot change.
+        """
+        text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
+        file = _arrays.c_path(path)
+        pointer = TrainerHandle()
+        check_call(LIB.carl_trainer_resume(file, text, byref(pointer)))
+        trainer = cls.__new__(cls)
+        trainer._adopt(pointer, 0)
+        trainer._report.step = steps_taken(os.fsdecode(file))
+        return trainer
+
+    def to_bytes(self, notes: Mapping[str, Any] | None = None) -> bytes:
+        """What ``save`` would write."""
+        with _temporary_folder() as folder:
+            path = os.path.join(folder, "trainer.carl")
+            self.save(path, self.notes if notes is None else notes)
+            with open(path, "rb") as file:
+                return file.read()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, **overrides: Any) -> Trainer:
+        """The inverse of ``to_bytes``."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise InvalidArgumentError(f"data: got {type(data).__name__}, want bytes")
+        with _temporary_folder() as folder:
+            path = os.path.join(folder, "trainer.carl")
+            with open(path, "wb") as file:
+                file.write(data)
+            return cls.resume(path, **overrides)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_unpickle, (type(self), self.to_bytes()))
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "Trainer(closed)"
+        config = self.config
+        return (
+            f"Trainer(encoder={config.encoder!r}, stem={config.stem!r}, width={config.width}, "
+            f"prototypes={config.prototypes}, step_count={self.step_count})"
+        )
+
+
+class _TensorInfo:
+    __slots__ = ("shape", "count", "trained")
+
+    def __init__(self, shape: tuple[int, ...], count: int, trained: bool) -> None:
+        self.shape, self.count, self.trained = shape, count, trained
+
+
+def _temporary_folder() -> Any:
+    import tempfile  # imports much that is needed nowhere else
+
+    return tempfile.TemporaryDirectory(prefix="carl-")
+
+
+def _unpickle(cls: type[Trainer], data: bytes) -> Trainer:
+    return cls.from_bytes(data)
+
+
+def _state_array(value: Any, key: str, info: _TensorInfo) -> np.ndarray:
+    array = _arrays.as_array(value, f"state[{key!r}]")
+    if array.dtype.kind != "f":
+        raise InvalidArgumentError(f"state[{key!r}]: got dtype {array.dtype}, want floats")
+    if array.shape != info.shape:
+        raise InvalidArgumentError(f"state[{key!r}]: got shape {array.shape}, want {info.shape}")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    _arrays._check_finite(array, f"state[{key!r}]")
+    return array
