@@ -37,7 +37,7 @@ all: library examples python
 # /usr/share/datasets belongs to dataset-fashion-mnist; -dev packages are known to dpkg alone.
 $(BUILD)/packages.stamp:
 	@mkdir -p $(BUILD)
-	@command -v $(SWIFT) >/dev/null || { echo "make: Swift is not on the PATH; see https://www.swift.org/install" >&2; exit 1; }
+	@command -v $(SWIFT) >/dev/null || { echo "make: Swift is not on the PATH: install Swift 6.2 or later first" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "make: Python 3.10 or later is needed; name it with make PYTHON=..." >&2; exit 1; }
 	@missing=""; \
