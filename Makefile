@@ -126,6 +126,10 @@ test-examples: examples
 
 test-python: python
 	$(VENV)/bin/python -m pytest Tests/python
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cd $$folder && \
+	for program in $(wildcard $(CURDIR)/examples/python/*.py); do \
+	    echo "$$program"; $(CURDIR)/$(VENV)/bin/python $$program || exit 1; \
+	done
 
 bench: python
 	@found=""; \
