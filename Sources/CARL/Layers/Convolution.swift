@@ -37,6 +37,8 @@ struct Convolution {
             PointwiseConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
         case .patches:
             try PatchConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+        case .winograd:
+            try WinogradConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
         }
     }
 
@@ -44,6 +46,7 @@ struct Convolution {
         switch ConvolutionMethod.choose(shape) {
         case .pointwise: PointwiseConvolution.partCount(shape)
         case .patches: PatchConvolution.partCount(shape)
+        case .winograd: WinogradConvolution.partCount(shape)
         }
     }
 
@@ -55,6 +58,7 @@ struct Convolution {
         switch ConvolutionMethod.choose(shape) {
         case .pointwise: try PointwiseConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
         case .patches: try PatchConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
+        case .winograd: try WinogradConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
         }
     }
 
@@ -67,6 +71,7 @@ struct Convolution {
         switch ConvolutionMethod.choose(shape) {
         case .pointwise: PointwiseConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
         case .patches: try PatchConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+        case .winograd: try WinogradConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
         }
     }
 }
@@ -77,9 +82,14 @@ enum ConvolutionMethod {
     case pointwise
     /// Windows gathered tile by tile, then a matrix product. Right for every shape.
     case patches
+    /// 3x3, stride 1, padding 1, with channels enough to be worth the transforms: measured, it wins from 16 on.
+    case winograd
 
     static func choose(_ shape: ConvolutionShape) -> ConvolutionMethod {
         if shape.kernel == 1 && shape.stride == 1 && shape.padding == 0 { return .pointwise }
+        if shape.kernel == 3 && shape.stride == 1 && shape.padding == 1 && min(shape.inChannels, shape.outChannels) >= 16 {
+            return .winograd
+        }
         return .patches
     }
 }
