@@ -100,6 +100,21 @@ struct WinogradTests {
         }
     }
 
+    @Test func isChosenWhereItIsPossibleAndPays() {
+        #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 64, 64)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 28, 28, 16, 16)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 4, 4, 512, 512)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(1, 4, 4, 512, 512)) == .patches)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 3, 64)) == .patches)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 2, 2, 64, 64)) == .patches)
+        for (kernel, stride, padding) in [(3, 2, 1), (3, 1, 0), (5, 1, 2)] {
+            let shape = ConvolutionShape(
+                batch: 128, height: 32, width: 32, inChannels: 64, outChannels: 64, kernel: kernel, stride: stride,
+                padding: padding)
+            #expect(ConvolutionMethod.choose(shape) == .patches)
+        }
+    }
+
     @Test func memoryIsReusedFromCallToCall() throws {
         let shape = Self.shape(3, 13, 13, 17, 64)
         let data = Case(shape)
