@@ -1,7 +1,8 @@
 /// 3x3 convolution of stride 1 and padding 1 by Winograd's F(4x4, 3x3), see `WinogradTransforms`: a quarter of the direct
 /// method's multiplications, as 36 matrix products (tiles, IC) x (IC, OC), one per position of a transformed tile.
 ///
-/// The error is some ten times the direct method's, about 1e-6 of the largest value for hundreds of channels.
+/// Rounding errors are five to ten times the direct method's: for 16 to 512 channels of random values, 1e-6 to 3e-6 of
+/// the result, both root mean square.
 enum WinogradConvolution {
     static func partCount(_ shape: ConvolutionShape) -> Int { WinogradPlan(shape).parts }
 

@@ -9,8 +9,8 @@ struct WinogradPlan {
     let rowsPerPart: Int
     let partsPerStage: Int
 
-    // Measured with two cores of 32 KiB first and 512 KiB second level cache, 16 to 512 channels, 4x4 to 32x32 pixels: all
-    // within 5 % of the best from half to twice the numbers of tiles.
+    // Measured with two cores of 32 KiB first and 512 KiB second level cache, 16 to 512 channels, 4x4 to 32x32 pixels.
+    // Half or twice the numbers of tiles cost some per cent.
     private static let tilesPerPart = 128
     private static let tilesPerStagedPart = 16
     private static let tilesPerStage = 256
