@@ -1,7 +1,8 @@
 /// 3x3 convolution of stride 1 and padding 1 by Winograd's F(4x4, 3x3), see `WinogradTransforms`: a quarter of the direct
 /// method's multiplications, as 36 matrix products (tiles, IC) x (IC, OC), one per position of a transformed tile.
 ///
-/// The error is some ten times the direct method's, about 1e-6 of the largest value for hundreds of channels.
+/// Rounding errors are five to ten times the direct method's: for 16 to 512 channels of random values, 1e-6 to 3e-6 of
+/// the result, both root mean square.
 enum WinogradConvolution {
     static func partCount(_ shape: ConvolutionShape) -> Int { WinogradPlan(shape).parts }
 
@@ -95,7 +96,7 @@ enum WinogradConvolution {
         let grid = WinogradGrid(shape)
         let (ic, oc) = (shape.inChannels, shape.outChannels)
         let filters = ic * oc
-        let stageRows = WinogradPlan.weightGradientTileRows(shape, grid)
+        let stageRows = WinogradPlan.weightGradientRows(grid)
         let stageTiles = stageRows * grid.tilesAcross
         let vStride = WinogradPlan.stride(stageTiles * ic)
         let mStride = WinogradPlan.stride(stageTiles * oc)
@@ -140,48 +141,4 @@ enum WinogradConvolution {
         zeros.base.update(repeating: 0, count: count)
         return zeros
     }
-}
-
-/// How a Winograd convolution is cut up: by the shape alone, so that results do not depend on the number of threads.
-///
-/// A part is some tile rows, worked on by one thread. Usually a part goes through all steps at once, its transformed tiles
-/// in cache. Where the transformed filters are large against the tiles, reading all of them for every part would cost
-/// more than that saves: then the parts of a stage share the matrix products, and each position's filters are read once a stage.
-struct WinogradPlan {
-    let grid: WinogradGrid
-    let rowsPerPart: Int
-    let partsPerStage: Int
-
-    init(_ shape: ConvolutionShape) {
-        grid = WinogradGrid(shape)
-        let channels = shape.inChannels + shape.outChannels
-        let staged = shape.inChannels * shape.outChannels >= WinogradPlan.stagedFilters
-        let tiles = staged ? 16 : min(WinogradPlan.maxTiles, max(WinogradPlan.minTiles, WinogradPlan.cacheValues / (36 * channels)))
-        // At least some parts for each thread, unless they would be too small for a matrix product.
-        let enough = min(tiles, max(16, grid.tiles / 16))
-        rowsPerPart = max(1, enough / grid.tilesAcross)
-        partsPerStage = staged ? max(1, WinogradPlan.stageTiles / (rowsPerPart * grid.tilesAcross)) : 1
-    }
-
-    nonisolated(unsafe) static var stagedFilters = 256 * 256
-    nonisolated(unsafe) static var maxTiles = 256
-    nonisolated(unsafe) static var minTiles = 128
-    nonisolated(unsafe) static var cacheValues = 1 << 19
-    nonisolated(unsafe) static var stageTiles = 512
-    nonisolated(unsafe) static var wgradTiles = 512
-
-    var parts: Int { (grid.tileRows + rowsPerPart - 1) / rowsPerPart }
-    var tilesPerStage: Int { min(rowsPerPart * partsPerStage, grid.tileRows) * grid.tilesAcross }
-
-    /// Tile rows of a part.
-    func rows(_ part: Int) -> Range<Int> { part * rowsPerPart..<min(grid.tileRows, (part + 1) * rowsPerPart) }
-
-    /// Tile rows transformed at a time for the weight gradient.
-    static func weightGradientTileRows(_ shape: ConvolutionShape, _ grid: WinogradGrid) -> Int {
-        min(grid.tileRows, max(1, wgradTiles / grid.tilesAcross))
-    }
-
-    /// Distance of positions for `count` values each: a cache line more than a power of two, or writing the 36 positions of
-    /// a tile would meet in the same few lines of the cache.
-    static func stride(_ count: Int) -> Int { (count + 15) / 16 * 16 + 16 }
 }

@@ -35,12 +35,11 @@ struct WinogradGrid {
         _ x: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ v: FloatPointer, _ stride: Int,
         zeros: UnsafePointer<Float>
     ) {
-        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>.self, capacity: 36) { buffer in
-            let pixels = buffer.baseAddress!
+        withPixels { pixels, half in
             var target = v
             forEachTile(rows) { image, top, left in
                 point(pixels, 6, x + image &* height &* width &* channels, channels, top &- 1, left &- 1, zeros)
-                WinogradTransforms.inputTile(pixels, channels, target, stride)
+                WinogradTransforms.inputTile(pixels, channels, target, stride, half)
                 target += channels
             }
         }
@@ -51,12 +50,11 @@ struct WinogradGrid {
         _ dy: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ m: FloatPointer, _ stride: Int,
         zeros: UnsafePointer<Float>
     ) {
-        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>.self, capacity: 16) { buffer in
-            let pixels = buffer.baseAddress!
+        withPixels { pixels, half in
             var target = m
             forEachTile(rows) { image, top, left in
                 point(pixels, 4, dy + image &* height &* width &* channels, channels, top, left, zeros)
-                WinogradTransforms.outputGradientTile(pixels, channels, target, stride)
+                WinogradTransforms.outputGradientTile(pixels, channels, target, stride, half)
                 target += channels
             }
         }
@@ -67,13 +65,15 @@ struct WinogradGrid {
     func transformOutput(
         _ m: UnsafePointer<Float>, _ stride: Int, _ channels: Int, _ rows: Range<Int>, _ y: FloatPointer, accumulate: Bool
     ) {
-        var source = m
-        forEachTile(rows) { image, top, left in
-            WinogradTransforms.outputTile(
-                source, stride, channels, y + ((image &* height &+ top) &* width &+ left) &* channels,
-                rowStride: width &* channels, rows: min(4, height &- top), columns: min(4, width &- left),
-                accumulate: accumulate)
-            source += channels
+        WinogradTransforms.withHalf { half in
+            var source = m
+            forEachTile(rows) { image, top, left in
+                WinogradTransforms.outputTile(
+                    source, stride, channels, y + ((image &* height &+ top) &* width &+ left) &* channels,
+                    rowStride: width &* channels, rows: min(4, height &- top), columns: min(4, width &- left),
+                    accumulate: accumulate, half)
+                source += channels
+            }
         }
     }
 
@@ -84,6 +84,14 @@ struct WinogradGrid {
             let image = row / tilesDown
             let top = (row &- image &* tilesDown) &* 4
             for tile in 0..<tilesAcross { body(image, top, tile &* 4) }
+        }
+    }
+
+    /// Lends memory for a tile's pointers, and for the transforms.
+    @inline(__always)
+    private func withPixels(_ body: (_ pixels: WinogradTransforms.Pixels, _ half: FloatPointer) -> Void) {
+        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>.self, capacity: 36) { buffer in
+            WinogradTransforms.withHalf { half in body(buffer.baseAddress!, half) }
         }
     }
 

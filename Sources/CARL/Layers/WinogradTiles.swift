@@ -1,119 +1,98 @@
 /// The transforms of whole tiles, over all channels. A transformed tile's 36 values of a channel lie `stride` values apart.
+///
+/// `half` is memory for what lies between the transform of the columns and that of the rows: `halfCount` values.
 extension WinogradTransforms {
     typealias Pixels = UnsafeMutablePointer<UnsafePointer<Float>>
 
+    static let halfCount = 36 * 8
+
     /// B^T d B of the 6x6 pixels `pixels`, each `channels` values, to `v`.
     @inline(__always)
-    static func inputTile(_ pixels: Pixels, _ channels: Int, _ v: FloatPointer, _ stride: Int) {
-        var c = 0
-        while c &+ 8 <= channels {
-            inputTile(Float8.self, pixels, c, v + c, stride)
-            c &+= 8
-        }
-        while c < channels {
-            inputTile(Float.self, pixels, c, v + c, stride)
-            c &+= 1
+    static func inputTile(_ pixels: Pixels, _ channels: Int, _ v: FloatPointer, _ stride: Int, _ half: FloatPointer) {
+        forEachLane(0..<channels) { c in
+            inputTile(Float8.self, pixels, c, v + c, stride, half)
+        } single: { c in
+            inputTile(Float.self, pixels, c, v + c, stride, half)
         }
     }
 
     @inline(__always)
     private static func inputTile<V: WinogradLane>(
-        _: V.Type, _ pixels: Pixels, _ c: Int, _ v: FloatPointer, _ stride: Int
+        _: V.Type, _ pixels: Pixels, _ c: Int, _ v: FloatPointer, _ stride: Int, _ half: FloatPointer
     ) {
-        withUnsafeTemporaryAllocation(of: V.self, capacity: 36) { buffer in
-            let columns = buffer.baseAddress!
-            for j in 0..<6 {
-                let p = pixels + j
-                let t = input(
-                    V.load(p[0] + c), V.load(p[6] + c), V.load(p[12] + c), V.load(p[18] + c), V.load(p[24] + c),
-                    V.load(p[30] + c))
-                put6(t, columns + j, 6)
-            }
-            for i in 0..<6 {
-                let t = columns + 6 &* i
-                store6(input(t[0], t[1], t[2], t[3], t[4], t[5]), v + 6 &* i &* stride, stride)
-            }
+        for j in 0..<6 {
+            let p = pixels + j
+            let column = (
+                V.load(p[0] + c), V.load(p[6] + c), V.load(p[12] + c), V.load(p[18] + c), V.load(p[24] + c), V.load(p[30] + c)
+            )
+            store6(input(column), half + 8 &* j, 48)
         }
+        for i in 0..<6 { store6(input(load6(V.self, half + 48 &* i, 8)), v + 6 &* i &* stride, stride) }
     }
 
     /// A dY A^T of the 4x4 pixels `pixels`, each `channels` values, to `m`.
     @inline(__always)
-    static func outputGradientTile(_ pixels: Pixels, _ channels: Int, _ m: FloatPointer, _ stride: Int) {
-        var c = 0
-        while c &+ 8 <= channels {
-            outputGradientTile(Float8.self, pixels, c, m + c, stride)
-            c &+= 8
-        }
-        while c < channels {
-            outputGradientTile(Float.self, pixels, c, m + c, stride)
-            c &+= 1
+    static func outputGradientTile(
+        _ pixels: Pixels, _ channels: Int, _ m: FloatPointer, _ stride: Int, _ half: FloatPointer
+    ) {
+        forEachLane(0..<channels) { c in
+            outputGradientTile(Float8.self, pixels, c, m + c, stride, half)
+        } single: { c in
+            outputGradientTile(Float.self, pixels, c, m + c, stride, half)
         }
     }
 
     @inline(__always)
     private static func outputGradientTile<V: WinogradLane>(
-        _: V.Type, _ pixels: Pixels, _ c: Int, _ m: FloatPointer, _ stride: Int
+        _: V.Type, _ pixels: Pixels, _ c: Int, _ m: FloatPointer, _ stride: Int, _ half: FloatPointer
     ) {
-        withUnsafeTemporaryAllocation(of: V.self, capacity: 24) { buffer in
-            let columns = buffer.baseAddress!
-            for j in 0..<4 {
-                let p = pixels + j
-                let t = outputGradient(V.load(p[0] + c), V.load(p[4] + c), V.load(p[8] + c), V.load(p[12] + c))
-                put6(t, columns + j, 4)
-            }
-            for i in 0..<6 {
-                let t = columns + 4 &* i
-                store6(outputGradient(t[0], t[1], t[2], t[3]), m + 6 &* i &* stride, stride)
-            }
+        for j in 0..<4 {
+            let p = pixels + j
+            store6(
+                outputGradient(V.load(p[0] + c), V.load(p[4] + c), V.load(p[8] + c), V.load(p[12] + c)), half + 8 &* j, 32)
+        }
+        for i in 0..<6 {
+            let h = half + 32 &* i
+            store6(
+                outputGradient(V.load(h), V.load(h + 8), V.load(h + 16), V.load(h + 24)), m + 6 &* i &* stride, stride)
         }
     }
 
     /// A^T m A: the upper left `rows` x `columns` of the 4x4 pixels to `y`, or added to it.
     ///
-    /// - Parameters:
-    ///   - rowStride: values from a pixel to the one below it; a pixel to its right is `channels` values away.
+    /// - Parameter rowStride: values from a pixel to the one below it; a pixel to its right is `channels` values away.
     @inline(__always)
     static func outputTile(
         _ m: UnsafePointer<Float>, _ stride: Int, _ channels: Int, _ y: FloatPointer, rowStride: Int, rows: Int, columns: Int,
-        accumulate: Bool
+        accumulate: Bool, _ half: FloatPointer
     ) {
-        var c = 0
-        while c &+ 8 <= channels {
-            outputTile(Float8.self, m + c, stride, y + c, rowStride, channels, rows, columns, accumulate)
-            c &+= 8
-        }
-        while c < channels {
-            outputTile(Float.self, m + c, stride, y + c, rowStride, channels, rows, columns, accumulate)
-            c &+= 1
+        forEachLane(0..<channels) { c in
+            outputTile(Float8.self, m + c, stride, y + c, rowStride, channels, rows, columns, accumulate, half)
+        } single: { c in
+            outputTile(Float.self, m + c, stride, y + c, rowStride, channels, rows, columns, accumulate, half)
         }
     }
 
     @inline(__always)
     private static func outputTile<V: WinogradLane>(
         _: V.Type, _ m: UnsafePointer<Float>, _ stride: Int, _ y: FloatPointer, _ rowStride: Int, _ channels: Int,
-        _ rows: Int, _ columns: Int, _ accumulate: Bool
+        _ rows: Int, _ columns: Int, _ accumulate: Bool, _ half: FloatPointer
     ) {
-        withUnsafeTemporaryAllocation(of: V.self, capacity: 24) { buffer in
-            let half = buffer.baseAddress!
-            for j in 0..<6 {
-                let p = m + j &* stride
-                let t = output(
-                    V.load(p), V.load(p + 6 &* stride), V.load(p + 12 &* stride), V.load(p + 18 &* stride),
-                    V.load(p + 24 &* stride), V.load(p + 30 &* stride))
-                half[j] = t.0
-                half[j &+ 6] = t.1
-                half[j &+ 12] = t.2
-                half[j &+ 18] = t.3
-            }
-            for i in 0..<rows {
-                let h = half + 6 &* i
-                let t = output(h[0], h[1], h[2], h[3], h[4], h[5])
-                let to = y + i &* rowStride
-                put(t.0, to, accumulate)
-                if columns > 1 { put(t.1, to + channels, accumulate) }
-                if columns > 2 { put(t.2, to + 2 &* channels, accumulate) }
-                if columns > 3 { put(t.3, to + 3 &* channels, accumulate) }
-            }
+        for j in 0..<6 {
+            let t = output(load6(V.self, m + j &* stride, 6 &* stride))
+            let h = half + 8 &* j
+            t.0.store(h)
+            t.1.store(h + 48)
+            t.2.store(h + 96)
+            t.3.store(h + 144)
+        }
+        for i in 0..<rows {
+            let t = output(load6(V.self, half + 48 &* i, 8))
+            let to = y + i &* rowStride
+            put(t.0, to, accumulate)
+            if columns > 1 { put(t.1, to + channels, accumulate) }
+            if columns > 2 { put(t.2, to + 2 &* channels, accumulate) }
+            if columns > 3 { put(t.3, to + 3 &* channels, accumulate) }
         }
     }
 
@@ -122,34 +101,29 @@ extension WinogradTransforms {
     static func filters(
         _ weights: UnsafePointer<Float>, _ count: Int, _ range: Range<Int>, rotated: Bool, _ u: FloatPointer, _ stride: Int
     ) {
-        // Turned, the value read last comes first.
+        // Turned, the last value comes first.
         let first = rotated ? weights + 8 &* count : weights
         let step = rotated ? 0 &- count : count
-        var f = range.lowerBound
-        while f &+ 8 <= range.upperBound {
-            filter(Float8.self, first + f, step, u + f, stride)
-            f &+= 8
-        }
-        while f < range.upperBound {
-            filter(Float.self, first + f, step, u + f, stride)
-            f &+= 1
+        withHalf { half in
+            forEachLane(range) { f in
+                filter(Float8.self, first + f, step, u + f, stride, half)
+            } single: { f in
+                filter(Float.self, first + f, step, u + f, stride, half)
+            }
         }
     }
 
     @inline(__always)
     private static func filter<V: WinogradLane>(
-        _: V.Type, _ g: UnsafePointer<Float>, _ step: Int, _ u: FloatPointer, _ stride: Int
+        _: V.Type, _ g: UnsafePointer<Float>, _ step: Int, _ u: FloatPointer, _ stride: Int, _ half: FloatPointer
     ) {
-        withUnsafeTemporaryAllocation(of: V.self, capacity: 18) { buffer in
-            let columns = buffer.baseAddress!
-            for j in 0..<3 {
-                let p = g + j &* step
-                put6(filter(V.load(p), V.load(p + 3 &* step), V.load(p + 6 &* step)), columns + j, 3)
-            }
-            for i in 0..<6 {
-                let t = columns + 3 &* i
-                store6(filter(t[0], t[1], t[2]), u + 6 &* i &* stride, stride)
-            }
+        for j in 0..<3 {
+            let p = g + j &* step
+            store6(filter(V.load(p), V.load(p + 3 &* step), V.load(p + 6 &* step)), half + 8 &* j, 24)
+        }
+        for i in 0..<6 {
+            let h = half + 24 &* i
+            store6(filter(V.load(h), V.load(h + 8), V.load(h + 16)), u + 6 &* i &* stride, stride)
         }
     }
 
@@ -157,40 +131,53 @@ extension WinogradTransforms {
     static func addFilterGradients(
         _ u: UnsafePointer<Float>, _ stride: Int, _ range: Range<Int>, _ dw: FloatPointer, _ count: Int
     ) {
-        var f = range.lowerBound
-        while f &+ 8 <= range.upperBound {
-            addFilterGradient(Float8.self, u + f, stride, dw + f, count)
-            f &+= 8
-        }
-        while f < range.upperBound {
-            addFilterGradient(Float.self, u + f, stride, dw + f, count)
-            f &+= 1
+        withHalf { half in
+            forEachLane(range) { f in
+                addFilterGradient(Float8.self, u + f, stride, dw + f, count, half)
+            } single: { f in
+                addFilterGradient(Float.self, u + f, stride, dw + f, count, half)
+            }
         }
     }
 
     @inline(__always)
     private static func addFilterGradient<V: WinogradLane>(
-        _: V.Type, _ u: UnsafePointer<Float>, _ stride: Int, _ dw: FloatPointer, _ count: Int
+        _: V.Type, _ u: UnsafePointer<Float>, _ stride: Int, _ dw: FloatPointer, _ count: Int, _ half: FloatPointer
     ) {
-        withUnsafeTemporaryAllocation(of: V.self, capacity: 18) { buffer in
-            let columns = buffer.baseAddress!
-            for j in 0..<6 {
-                let p = u + j &* stride
-                let t = filterGradient(
-                    V.load(p), V.load(p + 6 &* stride), V.load(p + 12 &* stride), V.load(p + 18 &* stride),
-                    V.load(p + 24 &* stride), V.load(p + 30 &* stride))
-                columns[j] = t.0
-                columns[j &+ 6] = t.1
-                columns[j &+ 12] = t.2
-            }
-            for i in 0..<3 {
-                let c = columns + 6 &* i
-                let t = filterGradient(c[0], c[1], c[2], c[3], c[4], c[5])
-                let to = dw + 3 &* i &* count
-                put(t.0, to, true)
-                put(t.1, to + count, true)
-                put(t.2, to + 2 &* count, true)
-            }
+        for j in 0..<6 {
+            let t = filterGradient(load6(V.self, u + j &* stride, 6 &* stride))
+            let h = half + 8 &* j
+            t.0.store(h)
+            t.1.store(h + 48)
+            t.2.store(h + 96)
+        }
+        for i in 0..<3 {
+            let t = filterGradient(load6(V.self, half + 48 &* i, 8))
+            let to = dw + 3 &* i &* count
+            put(t.0, to, true)
+            put(t.1, to + count, true)
+            put(t.2, to + 2 &* count, true)
+        }
+    }
+
+    /// Lends the memory `half`.
+    @inline(__always)
+    static func withHalf(_ body: (_ half: FloatPointer) -> Void) {
+        withUnsafeTemporaryAllocation(byteCount: halfCount * MemoryLayout<Float>.stride, alignment: 64) {
+            body($0.bindMemory(to: Float.self).baseAddress!)
+        }
+    }
+
+    @inline(__always)
+    private static func forEachLane(_ range: Range<Int>, eight: (Int) -> Void, single: (Int) -> Void) {
+        var c = range.lowerBound
+        while c &+ 8 <= range.upperBound {
+            eight(c)
+            c &+= 8
+        }
+        while c < range.upperBound {
+            single(c)
+            c &+= 1
         }
     }
 
@@ -200,17 +187,15 @@ extension WinogradTransforms {
     }
 
     @inline(__always)
-    private static func put6<V>(_ t: (V, V, V, V, V, V), _ to: UnsafeMutablePointer<V>, _ stride: Int) {
-        to[0] = t.0
-        to[stride] = t.1
-        to[2 &* stride] = t.2
-        to[3 &* stride] = t.3
-        to[4 &* stride] = t.4
-        to[5 &* stride] = t.5
+    private static func load6<V: WinogradLane>(_: V.Type, _ from: UnsafePointer<Float>, _ stride: Int) -> Six<V> {
+        (
+            V.load(from), V.load(from + stride), V.load(from + 2 &* stride), V.load(from + 3 &* stride),
+            V.load(from + 4 &* stride), V.load(from + 5 &* stride)
+        )
     }
 
     @inline(__always)
-    private static func store6<V: WinogradLane>(_ t: (V, V, V, V, V, V), _ to: FloatPointer, _ stride: Int) {
+    private static func store6<V: WinogradLane>(_ t: Six<V>, _ to: FloatPointer, _ stride: Int) {
         t.0.store(to)
         t.1.store(to + stride)
         t.2.store(to + 2 &* stride)

@@ -5,26 +5,27 @@
 /// Interpolation points 0, 1, -1, 2, -2 and infinity; the matrices are those of Lavin and Gray, "Fast Algorithms for
 /// Convolutional Neural Networks" (2016), section 4.3. A 2-D transform is the 1-D one on columns, then on rows.
 enum WinogradTransforms {
-    /// Values of a transformed tile: 6 * 6.
-    static let positions = 36
+    typealias Six<V> = (V, V, V, V, V, V)
 
     /// B^T d.
     @inline(__always)
-    static func input<V: WinogradLane>(_ d0: V, _ d1: V, _ d2: V, _ d3: V, _ d4: V, _ d5: V) -> (V, V, V, V, V, V) {
+    static func input<V: WinogradLane>(_ d: Six<V>) -> Six<V> {
+        let (d0, d1, d2, d3, d4, d5) = d
         let even = d4.addingProduct(-4, d2)
         let odd = d3.addingProduct(-4, d1)
         let evenOuter = d4 - d2
-        let oddOuter = d3 - d1
+        let oddOuter = (d3 - d1).doubled
         return (
             d4.addingProduct(-5, d2).addingProduct(4, d0), even + odd, even - odd,
-            evenOuter.addingProduct(2, oddOuter), evenOuter.addingProduct(-2, oddOuter),
+            evenOuter + oddOuter, evenOuter - oddOuter,
             d5.addingProduct(-5, d3).addingProduct(4, d1)
         )
     }
 
     /// A^T m.
     @inline(__always)
-    static func output<V: WinogradLane>(_ m0: V, _ m1: V, _ m2: V, _ m3: V, _ m4: V, _ m5: V) -> (V, V, V, V) {
+    static func output<V: WinogradLane>(_ m: Six<V>) -> (V, V, V, V) {
+        let (m0, m1, m2, m3, m4, m5) = m
         let sum = m1 + m2
         let difference = m1 - m2
         let outerSum = m3 + m4
@@ -37,19 +38,19 @@ enum WinogradTransforms {
 
     /// A y, the transpose of `output`.
     @inline(__always)
-    static func outputGradient<V: WinogradLane>(_ y0: V, _ y1: V, _ y2: V, _ y3: V) -> (V, V, V, V, V, V) {
+    static func outputGradient<V: WinogradLane>(_ y0: V, _ y1: V, _ y2: V, _ y3: V) -> Six<V> {
         let even = y0 + y2
         let odd = y1 + y3
         let evenOuter = y0.addingProduct(4, y2)
-        let oddOuter = y1.addingProduct(4, y3)
+        let oddOuter = y1.addingProduct(4, y3).doubled
         return (
-            y0, even + odd, even - odd, evenOuter.addingProduct(2, oddOuter), evenOuter.addingProduct(-2, oddOuter), y3
+            y0, even + odd, even - odd, evenOuter + oddOuter, evenOuter - oddOuter, y3
         )
     }
 
     /// G g.
     @inline(__always)
-    static func filter<V: WinogradLane>(_ g0: V, _ g1: V, _ g2: V) -> (V, V, V, V, V, V) {
+    static func filter<V: WinogradLane>(_ g0: V, _ g1: V, _ g2: V) -> Six<V> {
         let even = -1 / 6 * (g0 + g2)
         let odd = -1 / 6 * g1
         let evenOuter = (1 / 24 * g0).addingProduct(1 / 6, g2)
@@ -59,7 +60,8 @@ enum WinogradTransforms {
 
     /// G^T u, the transpose of `filter`.
     @inline(__always)
-    static func filterGradient<V: WinogradLane>(_ u0: V, _ u1: V, _ u2: V, _ u3: V, _ u4: V, _ u5: V) -> (V, V, V) {
+    static func filterGradient<V: WinogradLane>(_ u: Six<V>) -> (V, V, V) {
+        let (u0, u1, u2, u3, u4, u5) = u
         let sum = u1 + u2
         let outerSum = u3 + u4
         return (
@@ -79,6 +81,11 @@ protocol WinogradLane {
     func addingProduct(_ a: Float, _ b: Self) -> Self
     static func load(_ pointer: UnsafePointer<Float>) -> Self
     func store(_ pointer: FloatPointer)
+}
+
+extension WinogradLane {
+    @inline(__always)
+    var doubled: Self { self + self }
 }
 
 extension Float: WinogradLane {

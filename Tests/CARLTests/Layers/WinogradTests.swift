@@ -8,6 +8,13 @@ struct WinogradTests {
     static let sizes = [1, 2, 4, 5, 7, 9, 13]
     static let channels = [1, 3, 16, 17, 64]
 
+    @Test func theShapesReachEveryWayOfCuttingUp() {
+        let plans = Self.shapes.map { WinogradPlan($0) }
+        #expect(plans.contains { $0.partsPerStage == 1 && $0.parts > 1 })
+        #expect(plans.contains { $0.partsPerStage > 1 && $0.parts > 1 && $0.parts <= $0.partsPerStage })
+        #expect(plans.contains { $0.partsPerStage > 1 && $0.parts > $0.partsPerStage })
+    }
+
     /// Every pair of height and width, with channel pairs and batches that take turns so that all of them occur.
     static let shapes: [ConvolutionShape] = sizes.flatMap { height in
         sizes.enumerated().map { index, width in
@@ -16,6 +23,7 @@ struct WinogradTests {
         }
     } + channels.flatMap { ic in channels.map { oc in shape(2, 5, 9, ic, oc) } } + [
         shape(3, 13, 13, 64, 64), shape(9, 32, 32, 8, 24), shape(3, 4, 4, 256, 256), shape(70, 4, 7, 264, 256),
+        shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8),
     ]
 
     static func shape(_ batch: Int, _ height: Int, _ width: Int, _ ic: Int, _ oc: Int) -> ConvolutionShape {
@@ -80,6 +88,7 @@ struct WinogradTests {
 
     @Test(arguments: [
         shape(3, 13, 13, 17, 64), shape(9, 32, 32, 8, 24), shape(40, 7, 5, 16, 16), shape(70, 4, 7, 264, 256),
+        shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8),
     ])
     func resultsDoNotDependOnThreads(_ shape: ConvolutionShape) throws {
         let data = Case(shape)
@@ -97,6 +106,21 @@ struct WinogradTests {
                 },
             ]
             if let first { #expect(first == results) } else { first = results }
+        }
+    }
+
+    @Test func isChosenWhereItIsPossibleAndPays() {
+        #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 64, 64)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 28, 28, 16, 16)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 4, 4, 512, 512)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(1, 4, 4, 512, 512)) == .patches)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 3, 64)) == .patches)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 2, 2, 64, 64)) == .patches)
+        for (kernel, stride, padding) in [(3, 2, 1), (3, 1, 0), (5, 1, 2)] {
+            let shape = ConvolutionShape(
+                batch: 128, height: 32, width: 32, inChannels: 64, outChannels: 64, kernel: kernel, stride: stride,
+                padding: padding)
+            #expect(ConvolutionMethod.choose(shape) == .patches)
         }
     }
 
