@@ -10,7 +10,7 @@ public struct Configuration: Equatable, Sendable {
     var projector = [512, 128]
     var projectorActivation = ActivationFunction.relu
     // Assignment
-    var prototypes = 128
+    var prototypes = 300
     var assignment = AssignmentOptions()
     var priorWeight = Ramp(start: 2, end: 2, steps: 0)
     var teacherMomentum = 0.0
