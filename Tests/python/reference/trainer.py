@@ -1,0 +1,135 @@
+"""A whole training step on given views: forward of every view, the objective, backward, update, teacher."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from . import optim
+from .assignment import assignment_loss
+from .projector import Projector
+from .resnet import ResNet
+
+STATISTICS = (".running_mean", ".running_var")
+
+
+@dataclass
+class Settings:
+    """What a step depends on, by the names of the library's configuration keys."""
+
+    encoder: str = "resnet18"
+    stem: str = "small"
+    projector: list = field(default_factory=lambda: [512, 128])
+    projector_activation: str = "relu"
+    temperature: float = 0.1
+    normalize_embedding: bool = True
+    normalize_prototypes: bool = True
+    stop_gradient: bool = True
+    symmetric: bool = True
+    prior_over_targets: bool = False
+    prior_weight: object = 2.0
+    teacher_momentum: float = 0.0
+    optimizer: str = "sgd"
+    learning_rate: float = 0.06
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_steps: int = 0
+    total_steps: object = None
+    min_learning_rate: float = 0.0
+    clip_norm: object = None
+    accumulate: int = 1
+
+
+@dataclass
+class Step:
+    loss: float
+    consistency: float
+    prior: float
+    learning_rate: float
+    gradient_norm: float
+
+
+class Trainer:
+    """Starts from a state dict with the library's keys and follows its steps in the given dtype.
+
+    `state` holds everything, `gradients` the last step's loss gradient before weight decay, accumulation and clipping.
+    `kinks`, when `kink_margin` is given, holds for each gradient how much it depends on the side that ReLU's inputs within
+    that margin of 0 are on: a difference of that size between two correct programs is rounding.
+    """
+
+    def __init__(self, state, settings, dtype=np.float64, kink_margin=None):
+        self.settings, self.kink_margin = settings, kink_margin
+        own = {key: np.array(value, dtype) for key, value in state.items()}
+        self.teacher = {key[len("teacher."):]: value for key, value in own.items() if key.startswith("teacher.")}
+        self.student = {key: value for key, value in own.items() if not key.startswith("teacher.")}
+        self.dtype = dtype
+        self.optimizer = optim.OPTIMIZERS[settings.optimizer](settings.momentum, settings.weight_decay)
+        self.steps = 0
+        self.gradients, self.kinks, self.accumulated = {}, {}, {}
+
+    @property
+    def state(self):
+        return {**self.student, **{"teacher." + key: value for key, value in self.teacher.items()}}
+
+    def _networks(self, state):
+        s = self.settings
+        return ResNet(state, s.encoder, s.stem), Projector(state, len(s.projector), s.projector_activation)
+
+    def step(self, views):
+        """views: list of (B, H, W, C). Those as large as the first, at the front, may be targets."""
+        s, step = self.settings, self.steps
+        views = [np.asarray(view, self.dtype) for view in views]
+        sizes = [view.shape == views[0].shape for view in views]
+        targets_count = sizes.index(False) if False in sizes else len(views)
+        targets = None
+        if self.teacher:
+            encoder, head = self._networks(self.teacher)
+            targets = [head.forward(encoder.forward(view, True)[0], True)[0] for view in views[:targets_count]]
+        encoder, head = self._networks(self.student)
+        embeddings, tapes = [], []
+        for view in views:
+            features, encoder_tape = encoder.forward(view, True)
+            z, head_tape = head.forward(features, True)
+            embeddings.append(z)
+            tapes.append((encoder_tape, head_tape))
+        ramp = s.prior_weight if isinstance(s.prior_weight, dict) else dict(start=s.prior_weight, end=s.prior_weight, steps=0)
+        result = assignment_loss(
+            embeddings, self.student["prototypes.weight"], targets=targets,
+            target_prototypes=self.teacher.get("prototypes.weight"), temperature=s.temperature,
+            normalize_embedding=s.normalize_embedding, normalize_prototypes=s.normalize_prototypes,
+            stop_gradient=s.stop_gradient, symmetric=s.symmetric, prior_weight=optim.linear_ramp(step, **ramp),
+            prior_over_targets=s.prior_over_targets, target_views=targets_count,
+        )
+
+        def backward(kink):
+            total = {"prototypes.weight": result.grad_prototypes}
+            for dz, (encoder_tape, head_tape) in zip(result.grad_views, tapes):
+                dfeatures, gradients = head.backward(dz, head_tape, kink)
+                gradients.update(encoder.backward(dfeatures, encoder_tape, kink))
+                for key, value in gradients.items():
+                    total[key] = total.get(key, 0) + value
+            return total
+
+        self.gradients = backward(0.0)
+        if self.kink_margin is not None:
+            above, below = backward(self.kink_margin), backward(-self.kink_margin)
+            self.kinks = {key: float(np.linalg.norm(above[key] - below[key])) for key in above}
+        rate = optim.learning_rate(step, s.learning_rate, s.min_learning_rate, s.warmup_steps, s.total_steps)
+        norm = optim.gradient_norm(self.gradients)
+        self._update(rate, step)
+        self.steps += 1
+        return Step(float(result.loss), float(result.consistency), float(result.prior), rate, norm)
+
+    def _update(self, rate, step):
+        s = self.settings
+        for key, value in self.gradients.items():
+            self.accumulated[key] = self.accumulated.get(key, 0) + value / self.dtype(s.accumulate)
+        if (step + 1) % s.accumulate:
+            return
+        factor = optim.clip_factor(optim.gradient_norm(self.accumulated), s.clip_norm)
+        gradients = {key: value * self.dtype(factor) for key, value in self.accumulated.items()}
+        parameters = {key: value for key, value in self.student.items() if not key.endswith(STATISTICS)}
+        self.optimizer.step(parameters, gradients, rate)
+        self.student.update(parameters)
+        if self.teacher:
+            optim.moving_average(self.teacher, parameters, optim.teacher_momentum(step, s.teacher_momentum, s.total_steps))
+        self.accumulated = {}
