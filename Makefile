@@ -37,7 +37,7 @@ all: library examples python
 # /usr/share/datasets belongs to dataset-fashion-mnist; -dev packages are known to dpkg alone.
 $(BUILD)/packages.stamp:
 	@mkdir -p $(BUILD)
-	@command -v $(SWIFT) >/dev/null || { echo "make: Swift is not on the PATH; see https://www.swift.org/install" >&2; exit 1; }
+	@command -v $(SWIFT) >/dev/null || { echo "make: Swift is not on the PATH: install Swift 6.2 or later first" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "make: Python 3.10 or later is needed; name it with make PYTHON=..." >&2; exit 1; }
 	@missing=""; \
@@ -126,6 +126,10 @@ test-examples: examples
 
 test-python: python
 	$(VENV)/bin/python -m pytest Tests/python
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cd $$folder && \
+	for program in $(wildcard $(CURDIR)/examples/python/*.py); do \
+	    echo "$$program"; $(CURDIR)/$(VENV)/bin/python $$program || exit 1; \
+	done
 
 bench: python
 	@found=""; \

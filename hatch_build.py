@@ -54,8 +54,8 @@ def _library(root: Path) -> Path:
 def _check_tools() -> None:
     if shutil.which("swift") is None:
         _fail(
-            "building carl needs Swift 6.2 or later, and `swift` is not on the PATH. Install it from "
-            f"https://www.swift.org/install, or name a library built before in {PREBUILT}"
+            "building carl needs Swift 6.2 or later, and `swift` is not on the PATH. Install it, "
+            f"or name a library built before in {PREBUILT}"
         )
     if sys.platform == "darwin":
         return

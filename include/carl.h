@@ -235,8 +235,8 @@ typedef struct carl_assignment_options {
     int32_t normalize_prototypes;  /* divide each prototype by its l2 norm; 1 */
     int32_t stop_gradient;         /* the target of a pair gets no gradient from it; 1 */
     int32_t symmetric;             /* every ordered pair of views; 0: only pairs (a, b) with a < b, b the target; 1 */
-    int64_t partition_size;        /* 0: one softmax over all K */
-    uint64_t seed;                 /* of the random partition */
+    int64_t partition_size;        /* 0: one softmax over all K; this version takes no other value */
+    uint64_t seed;                 /* of random partitions; unused while there are none */
     int32_t prior_over_targets;    /* 1: the mean assignment of the prior includes the targets' probabilities; 0 */
     int32_t threads;               /* 0: all */
 } carl_assignment_options;

@@ -20,6 +20,11 @@ private func read(_ options: carl_assignment_options) throws -> AssignmentOption
     guard options.prior_weight >= 0, options.prior_weight.isFinite else {
         throw InterfaceError(CARL_INVALID_ARGUMENT, "prior_weight: got \(options.prior_weight), want a finite number, 0 or above")
     }
+    guard options.partition_size == 0 else {
+        throw InterfaceError(
+            CARL_INVALID_ARGUMENT,
+            "partition_size: got \(options.partition_size), want 0: this version has one softmax over all prototypes, no random partitions")
+    }
     var result = AssignmentOptions()
     result.temperature = options.temperature
     result.priorWeight = options.prior_weight

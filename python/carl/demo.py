@@ -23,20 +23,21 @@ MODEL: dict[str, Any] = {
     "stem": "small",
     "width": 0.25,
     "projector": [512, 128],
-    "prototypes": 100,
+    "zero_init_residual": False,
+    "prototypes": 300,
     "temperature": 0.1,
     "prior_weight": 2.0,
     "optimizer": "sgd",
     "learning_rate": 0.06,
     "momentum": 0.9,
     "weight_decay": 5e-4,
-    "batch_size": 256,
+    "batch_size": 128,
     "seed": 0,
 }
 #: How long: images, epochs, and sizes of the labelled reference set of the evaluation.
 BUDGETS: dict[str, dict[str, Any]] = {
-    "full": {"images": 60_000, "epochs": 5, "references": (10_000, 60_000)},
-    "quick": {"images": 10_000, "epochs": 4, "references": (10_000,)},
+    "full": {"images": 60_000, "epochs": 3, "references": (10_000, 60_000)},
+    "quick": {"images": 10_000, "epochs": 3, "references": (10_000,)},
 }
 #: Of the k-NN evaluation.
 NEIGHBOURS = 20

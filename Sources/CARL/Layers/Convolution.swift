@@ -35,6 +35,8 @@ struct Convolution {
         switch ConvolutionMethod.choose(shape) {
         case .pointwise:
             PointwiseConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+        case .winograd:
+            try WinogradConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
         case .patches:
             try PatchConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
         }
@@ -43,6 +45,7 @@ struct Convolution {
     func partCount(_ shape: ConvolutionShape) -> Int {
         switch ConvolutionMethod.choose(shape) {
         case .pointwise: PointwiseConvolution.partCount(shape)
+        case .winograd: WinogradConvolution.partCount(shape)
         case .patches: PatchConvolution.partCount(shape)
         }
     }
@@ -54,6 +57,7 @@ struct Convolution {
         let dw = gradients + weight
         switch ConvolutionMethod.choose(shape) {
         case .pointwise: try PointwiseConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
+        case .winograd: try WinogradConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
         case .patches: try PatchConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
         }
     }
@@ -66,6 +70,8 @@ struct Convolution {
         let weights = memory.parameters + weight
         switch ConvolutionMethod.choose(shape) {
         case .pointwise: PointwiseConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+        case .winograd:
+            try WinogradConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
         case .patches: try PatchConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
         }
     }
@@ -75,11 +81,14 @@ struct Convolution {
 enum ConvolutionMethod {
     /// 1x1, stride 1: one matrix product.
     case pointwise
+    /// 3x3, stride 1, padding 1: a quarter of the multiplications.
+    case winograd
     /// Windows gathered tile by tile, then a matrix product. Right for every shape.
     case patches
 
     static func choose(_ shape: ConvolutionShape) -> ConvolutionMethod {
         if shape.kernel == 1 && shape.stride == 1 && shape.padding == 0 { return .pointwise }
+        if WinogradPlan.pays(shape) { return .winograd }
         return .patches
     }
 }

@@ -10,7 +10,7 @@ public struct Configuration: Equatable, Sendable {
     var projector = [512, 128]
     var projectorActivation = ActivationFunction.relu
     // Assignment
-    var prototypes = 128
+    var prototypes = 300
     var assignment = AssignmentOptions()
     var priorWeight = Ramp(start: 2, end: 2, steps: 0)
     var teacherMomentum = 0.0
@@ -45,6 +45,9 @@ public struct Configuration: Equatable, Sendable {
 
     enum Schedule: String, CaseIterable, Sendable { case cosine, constant }
 
+    /// Named settings of the objective; CARL's are the defaults of the single keys.
+    enum Objective: String, CaseIterable, Sendable { case carl }
+
     /// Keys that fix the tensors of a model: they cannot change when a checkpoint is read.
     static let structuralKeys = [
         "encoder", "stem", "width", "in_channels", "projector", "projector_activation", "prototypes", "optimizer",
@@ -52,7 +55,7 @@ public struct Configuration: Equatable, Sendable {
 
     public static let keys = [
         "encoder", "stem", "width", "in_channels", "zero_init_residual", "projector", "projector_activation", "prototypes",
-        "temperature", "normalize_embedding", "normalize_prototypes", "stop_gradient", "symmetric",
+        "objective", "partition_size", "temperature", "normalize_embedding", "normalize_prototypes", "stop_gradient", "symmetric",
         "prior_over_targets", "teacher_momentum", "prior_weight", "used_window", "optimizer", "learning_rate", "momentum",
         "weight_decay", "schedule", "warmup_steps", "total_steps", "min_learning_rate", "clip_norm", "accumulate", "view_size",
         "views", "batch_size", "epochs", "seed", "threads",
@@ -87,6 +90,10 @@ public struct Configuration: Equatable, Sendable {
 
     private mutating func readAssignment(_ reader: ConfigurationReader) throws {
         prototypes = try reader.integer("prototypes", 1...(1 << 24)) ?? prototypes
+        let _: Objective? = try reader.choice("objective")
+        if reader.value("partition_size") != nil {
+            throw reader.error("partition_size", "null: this version has one softmax over all prototypes, no random partitions")
+        }
         assignment.temperature = try reader.number("temperature", 0...1e6, positive: true) ?? 0.1
         assignment.normalizeEmbedding = try reader.bool("normalize_embedding", true)
         assignment.normalizePrototypes = try reader.bool("normalize_prototypes", true)
@@ -167,7 +174,8 @@ public struct Configuration: Equatable, Sendable {
             ("in_channels", .number(Double(inChannels))), ("zero_init_residual", .bool(zeroInitResidual)),
             ("projector", .array(projector.map { .number(Double($0)) })),
             ("projector_activation", .string(projectorActivation.rawValue)),
-            ("prototypes", .number(Double(prototypes))), ("temperature", .number(assignment.temperature)),
+            ("prototypes", .number(Double(prototypes))), ("objective", .string(Objective.carl.rawValue)),
+            ("partition_size", .null), ("temperature", .number(assignment.temperature)),
             ("normalize_embedding", .bool(assignment.normalizeEmbedding)),
             ("normalize_prototypes", .bool(assignment.normalizePrototypes)),
             ("stop_gradient", .bool(assignment.stopGradient)), ("symmetric", .bool(assignment.symmetric)),

@@ -5,7 +5,7 @@ enum ColorOperations {
     static func padded(_ count: Int) -> Int { (count + 7) & ~7 }
 
     @inline(__always)
-    private static func clamp(_ v: Float8) -> Float8 { v.clamped(lowerBound: .zero, upperBound: Float8(repeating: 255)) }
+    private static func clamp(_ v: Float8) -> Float8 { min8(max8(v, .zero), Float8(repeating: 255)) }
 
     /// ITU-R 601 luma, the weights of Pillow's mode "L".
     @inline(__always)
@@ -80,10 +80,11 @@ enum ColorOperations {
 
     @inline(__always)
     private static func channel(_ n: Float, _ h: Float8, _ top: Float8, _ delta: Float8) -> Float8 {
+        // h is 2 ... 14, so two conditional subtractions bring k into 0 ..< 6.
         var k = h + n
-        k -= (k * (1 / 6)).rounded(.down) * 6
-        let other = 4 - k
-        let ramp = k.replacing(with: other, where: other .< k).clamped(lowerBound: .zero, upperBound: Float8(repeating: 1))
+        k.replace(with: k - 12, where: k .>= 12)
+        k.replace(with: k - 6, where: k .>= 6)
+        let ramp = max8(min8(min8(k, 4 - k), Float8(repeating: 1)), .zero)
         return clamp(top - delta * ramp)
     }
 

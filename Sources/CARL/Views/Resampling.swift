@@ -125,27 +125,13 @@ enum Resampling {
         _ source: UnsafePointer<UInt8>, _ rowStride: Int, _ weights: UnsafePointer<Float>, _ count: Int, _ values: Int,
         _ target: FloatPointer
     ) {
-        var i = 0
-        while i &+ 8 <= values {
-            var sum = Float8.zero
-            var p = source + i
-            for j in 0..<count {
-                let bytes = UnsafeRawPointer(p).loadUnaligned(as: SIMD8<UInt8>.self)
-                sum = fma8(Float8(bytes), Float8(repeating: weights[j]), sum)
-                p += rowStride
-            }
-            store8(sum, target + i)
-            i &+= 8
-        }
-        while i < values {
-            var sum: Float = 0
-            var p = source + i
-            for j in 0..<count {
-                sum += Float(p.pointee) * weights[j]
-                p += rowStride
-            }
-            target[i] = sum
-            i &+= 1
+        // Row by row, so that the compiler widens bytes to floats eight at a time.
+        let first = weights[0]
+        for i in 0..<values { target[i] = Float(source[i]) * first }
+        for j in 1..<max(count, 1) {
+            let row = source + j &* rowStride
+            let weight = weights[j]
+            for i in 0..<values { target[i] += Float(row[i]) * weight }
         }
     }
 }

@@ -13,7 +13,7 @@ extension ViewSpec {
     /// - "byol": two that differ in blur and solarize (Grill et al., arXiv 2006.07733).
     /// - "multicrop": two global views and six local ones of 3/7 the size (Caron et al., arXiv 2006.09882; scales of CARP, arXiv 2310.12692).
     /// - "weak": two, crop and flip only.
-    /// - "gray": two, for images without colour: crop, flip, brightness and contrast.
+    /// - "gray": two, for images without colour: crop, flip, brightness, contrast and a light blur.
     /// - "auto": "simclr" for three channels, "gray" for others.
     public static func preset(_ name: String, size: Int, channels: Int) throws -> [ViewSpec] {
         var base = ViewSpec()
@@ -27,8 +27,9 @@ extension ViewSpec {
             return [base]
         case "gray":
             base.count = 2
-            base.scale = [0.3, 1]
-            base.jitter = [0.4, 0.4, 0, 0]
+            base.jitter = [0.6, 0.6, 0, 0]
+            base.blur = [0.1, size >= 64 ? 2 : 1]
+            base.blurProbability = 0.5
             return [base]
         case "simclr":
             base.count = 2

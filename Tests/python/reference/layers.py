@@ -96,11 +96,12 @@ def running_update(old, new, momentum=0.1):
 
 
 def relu(x):
-    return np.maximum(x, 0), x > 0
+    return np.maximum(x, 0), x
 
 
-def relu_backward(dy, tape):
-    return dy * tape
+def relu_backward(dy, tape, kink=0.0):
+    """`kink` moves the place of the kink: +m and -m tell how much the values within m of 0 matter, which rounding may put on either side."""
+    return dy * (tape > kink)
 
 
 def gelu(x):
@@ -109,7 +110,8 @@ def gelu(x):
     return x * phi, (x, phi)
 
 
-def gelu_backward(dy, tape):
+def gelu_backward(dy, tape, kink=0.0):
+    """`kink` is there for the likeness to ReLU: GELU has none."""
     x, phi = tape
     density = np.exp(-x * x / 2) / x.dtype.type(math.sqrt(2 * math.pi))
     return dy * (phi + x * density)

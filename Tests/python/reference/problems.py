@@ -27,7 +27,7 @@ def initial_state(settings, width, in_channels, prototypes, seed=0):
     """A float32 state dict with the library's keys: He-scaled encoder, uniform linear layers, unit-scale norms and prototypes."""
     rng = np.random.default_rng(seed)
     state = random_state(rng, settings.encoder, settings.stem, width, in_channels)
-    into = state[max((key for key in state if key.startswith("encoder.layer4") and ".bn" in key), key=len)].size
+    into = state[f"encoder.layer4.0.bn{3 if settings.encoder == 'resnet50' else 2}.weight"].size
     for index, out in enumerate(settings.projector):
         bound = into**-0.5
         state[f"projector.{3 * index}.weight"] = rng.uniform(-bound, bound, (out, into))

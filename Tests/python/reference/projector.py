@@ -27,12 +27,12 @@ class Projector:
                 tape.append(entry)
         return x, tape
 
-    def backward(self, dy, tape):
-        """The gradient of x, and {key: gradient}."""
+    def backward(self, dy, tape, kink=0.0):
+        """The gradient of x, and {key: gradient}; `kink`: see layers.relu_backward."""
         tape, gradients = list(tape), {}
         for index in reversed(range(self.depth)):
             if index + 1 < self.depth:
-                dy = self.activate_backward(dy, tape.pop())
+                dy = self.activate_backward(dy, tape.pop(), kink)
                 dy = normalise_backward(dy, f"{self.prefix}{3 * index + 1}", tape.pop(), gradients)
             key = f"{self.prefix}{3 * index}"
             dy, gradients[key + ".weight"], gradients[key + ".bias"] = layers.linear_backward(dy, tape.pop())

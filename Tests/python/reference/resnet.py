@@ -42,16 +42,17 @@ class ResNet:
         tape.append(shape)
         return features, tape
 
-    def backward(self, dfeatures, tape):
+    def backward(self, dfeatures, tape, kink=0.0):
+        """`kink`: see layers.relu_backward."""
         tape = list(tape)
         gradients = {}
         dx = layers.global_average_pool_backward(dfeatures, tape.pop())
         for stage, depth in reversed(list(enumerate(self.depths, 1))):
             for block in reversed(range(depth)):
-                dx = self._block_backward(dx, f"layer{stage}.{block}.", tape.pop(), gradients)
+                dx = self._block_backward(dx, f"layer{stage}.{block}.", tape.pop(), gradients, kink)
         if self.stem == "imagenet":
             dx = layers.max_pool_backward(dx, tape.pop())
-        dx = layers.relu_backward(dx, tape.pop())
+        dx = layers.relu_backward(dx, tape.pop(), kink)
         dx = self._normalise_backward(dx, "bn1", tape.pop(), gradients)
         self._convolve_backward(dx, "conv1", tape.pop(), gradients)
         return gradients
@@ -74,14 +75,14 @@ class ResNet:
         x, last = layers.relu(x + shortcut)
         return x, (tape, short, last)
 
-    def _block_backward(self, dy, block, tape, gradients):
+    def _block_backward(self, dy, block, tape, gradients, kink):
         branch, short, last = list(tape[0]), tape[1], tape[2]
-        dy = layers.relu_backward(dy, last)
+        dy = layers.relu_backward(dy, last, kink)
         dx = dy
         count = 3 if self.bottleneck else 2
         for index in range(count, 0, -1):
             if index < count:
-                dx = layers.relu_backward(dx, branch.pop())
+                dx = layers.relu_backward(dx, branch.pop(), kink)
             dx = self._normalise_backward(dx, f"{block}bn{index}", branch.pop(), gradients)
             dx = self._convolve_backward(dx, f"{block}conv{index}", branch.pop(), gradients)
         if short:

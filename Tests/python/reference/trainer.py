@@ -52,17 +52,19 @@ class Trainer:
     """Starts from a state dict with the library's keys and follows its steps in the given dtype.
 
     `state` holds everything, `gradients` the last step's loss gradient before weight decay, accumulation and clipping.
+    `kinks`, when `kink_margin` is given, holds for each gradient how much it depends on the side that ReLU's inputs within
+    that margin of 0 are on: a difference of that size between two correct programs is rounding.
     """
 
-    def __init__(self, state, settings, dtype=np.float64):
-        self.settings = settings
+    def __init__(self, state, settings, dtype=np.float64, kink_margin=None):
+        self.settings, self.kink_margin = settings, kink_margin
         own = {key: np.array(value, dtype) for key, value in state.items()}
         self.teacher = {key[len("teacher."):]: value for key, value in own.items() if key.startswith("teacher.")}
         self.student = {key: value for key, value in own.items() if not key.startswith("teacher.")}
         self.dtype = dtype
         self.optimizer = optim.OPTIMIZERS[settings.optimizer](settings.momentum, settings.weight_decay)
         self.steps = 0
-        self.gradients, self.accumulated = {}, {}
+        self.gradients, self.kinks, self.accumulated = {}, {}, {}
 
     @property
     def state(self):
@@ -97,12 +99,20 @@ class Trainer:
             stop_gradient=s.stop_gradient, symmetric=s.symmetric, prior_weight=optim.linear_ramp(step, **ramp),
             prior_over_targets=s.prior_over_targets, target_views=targets_count,
         )
-        self.gradients = {"prototypes.weight": result.grad_prototypes}
-        for dz, (encoder_tape, head_tape) in zip(result.grad_views, tapes):
-            dfeatures, gradients = head.backward(dz, head_tape)
-            gradients.update(encoder.backward(dfeatures, encoder_tape))
-            for key, value in gradients.items():
-                self.gradients[key] = self.gradients.get(key, 0) + value
+
+        def backward(kink):
+            total = {"prototypes.weight": result.grad_prototypes}
+            for dz, (encoder_tape, head_tape) in zip(result.grad_views, tapes):
+                dfeatures, gradients = head.backward(dz, head_tape, kink)
+                gradients.update(encoder.backward(dfeatures, encoder_tape, kink))
+                for key, value in gradients.items():
+                    total[key] = total.get(key, 0) + value
+            return total
+
+        self.gradients = backward(0.0)
+        if self.kink_margin is not None:
+            above, below = backward(self.kink_margin), backward(-self.kink_margin)
+            self.kinks = {key: float(np.linalg.norm(above[key] - below[key])) for key in above}
         rate = optim.learning_rate(step, s.learning_rate, s.min_learning_rate, s.warmup_steps, s.total_steps)
         norm = optim.gradient_norm(self.gradients)
         self._update(rate, step)

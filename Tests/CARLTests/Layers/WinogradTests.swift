@@ -1,0 +1,265 @@
+import Testing
+
+@testable import CARL
+
+/// Winograd convolution against a direct convolution in Double.
+@Suite("Winograd convolution")
+struct WinogradTests {
+    static let sizes = [1, 2, 4, 5, 7, 9, 13]
+    static let channels = [1, 3, 16, 17, 64]
+
+    @Test func theShapesReachEveryWayOfCuttingUp() {
+        let plans = Self.shapes.map { WinogradPlan($0) }
+        #expect(plans.contains { $0.partsPerStage == 1 && $0.parts > 1 })
+        #expect(plans.contains { $0.partsPerStage > 1 && $0.parts > 1 && $0.parts <= $0.partsPerStage })
+        #expect(plans.contains { $0.partsPerStage > 1 && $0.parts > $0.partsPerStage })
+    }
+
+    /// Every pair of height and width, with channel pairs and batches that take turns so that all of them occur.
+    static let shapes: [ConvolutionShape] = sizes.flatMap { height in
+        sizes.enumerated().map { index, width in
+            let turn = height * 3 + index
+            return shape(1 + turn % 3, height, width, channels[turn % 5], channels[(turn / 2 + index) % 5])
+        }
+    } + channels.flatMap { ic in channels.map { oc in shape(2, 5, 9, ic, oc) } } + [
+        shape(3, 13, 13, 64, 64), shape(9, 32, 32, 8, 24), shape(3, 4, 4, 256, 256), shape(70, 4, 7, 264, 256),
+        shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8),
+    ]
+
+    static func shape(_ batch: Int, _ height: Int, _ width: Int, _ ic: Int, _ oc: Int) -> ConvolutionShape {
+        ConvolutionShape(
+            batch: batch, height: height, width: width, inChannels: ic, outChannels: oc, kernel: 3, stride: 1, padding: 1)
+    }
+
+    @Test(arguments: shapes)
+    func forwardAgreesWithDirectConvolution(_ shape: ConvolutionShape) throws {
+        let data = Case(shape)
+        let y = try run(data.y) { y, compute in
+            try WinogradConvolution.forward(data.x, data.weights, y, shape, compute, rowsDone: nil)
+        }
+        expectClose(y, data.forward())
+    }
+
+    @Test(arguments: shapes)
+    func dataGradientAgreesWithDirectConvolution(_ shape: ConvolutionShape) throws {
+        let data = Case(shape)
+        let expected = data.dataGradient()
+        let written = try run(data.x) { dx, compute in
+            try WinogradConvolution.dataGradient(data.dy, data.weights, dx, shape, compute, accumulate: false)
+        }
+        expectClose(written, expected)
+        let added = try run(data.x) { dx, compute in
+            try WinogradConvolution.dataGradient(data.dy, data.weights, dx, shape, compute, accumulate: true)
+        }
+        expectClose(added, zip(expected, data.x).map { $0 + Double($1) })
+    }
+
+    @Test(arguments: shapes)
+    func weightGradientIsAdded(_ shape: ConvolutionShape) throws {
+        let data = Case(shape)
+        let dw = try run(data.weights) { dw, compute in
+            try WinogradConvolution.weightGradient(data.x, data.dy, dw, shape, compute)
+        }
+        expectClose(dw, zip(data.weightGradient(), data.weights).map { $0 + Double($1) })
+    }
+
+    @Test(arguments: shapes)
+    func rowsDoneCoversAllRowsOnceAndInOrder(_ shape: ConvolutionShape) throws {
+        let data = Case(shape)
+        let parts = WinogradConvolution.partCount(shape)
+        var ranges = [Range<Int>?](repeating: nil, count: parts)
+        var early = [Float](repeating: .nan, count: data.y.count)
+        let oc = shape.outChannels
+        let y = try run(data.y, threads: 1) { y, compute in
+            try WinogradConvolution.forward(data.x, data.weights, y, shape, compute) { part, rows in
+                #expect(ranges[part] == nil)
+                ranges[part] = rows
+                for i in rows.lowerBound * oc..<rows.upperBound * oc { early[i] = y[i] }
+            }
+        }
+        var next = 0
+        for rows in ranges {
+            #expect(rows?.lowerBound == next)
+            next = rows?.upperBound ?? next
+        }
+        #expect(next == shape.outRows)
+        #expect(early == y, "rows were reported before they were final")
+    }
+
+    @Test(arguments: [
+        shape(3, 13, 13, 17, 64), shape(9, 32, 32, 8, 24), shape(40, 7, 5, 16, 16), shape(70, 4, 7, 264, 256),
+        shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8),
+    ])
+    func resultsDoNotDependOnThreads(_ shape: ConvolutionShape) throws {
+        let data = Case(shape)
+        var first: [[Float]]?
+        for threads in 1...3 {
+            let results = [
+                try run(data.y, threads: threads) { y, compute in
+                    try WinogradConvolution.forward(data.x, data.weights, y, shape, compute, rowsDone: nil)
+                },
+                try run(data.x, threads: threads) { dx, compute in
+                    try WinogradConvolution.dataGradient(data.dy, data.weights, dx, shape, compute, accumulate: true)
+                },
+                try run(data.weights, threads: threads) { dw, compute in
+                    try WinogradConvolution.weightGradient(data.x, data.dy, dw, shape, compute)
+                },
+            ]
+            if let first { #expect(first == results) } else { first = results }
+        }
+    }
+
+    @Test func isChosenWhereItIsPossibleAndPays() {
+        #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 64, 64)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 28, 28, 16, 16)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 4, 4, 512, 512)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(1, 4, 4, 512, 512)) == .patches)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 3, 64)) == .patches)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 2, 2, 64, 64)) == .patches)
+        for (kernel, stride, padding) in [(3, 2, 1), (3, 1, 0), (5, 1, 2)] {
+            let shape = ConvolutionShape(
+                batch: 128, height: 32, width: 32, inChannels: 64, outChannels: 64, kernel: kernel, stride: stride,
+                padding: padding)
+            #expect(ConvolutionMethod.choose(shape) == .patches)
+        }
+    }
+
+    @Test func memoryIsReusedFromCallToCall() throws {
+        let shape = Self.shape(3, 13, 13, 17, 64)
+        let data = Case(shape)
+        let compute = Compute(threads: 2)
+        var y = data.y
+        var allocations = [Int]()
+        for _ in 0..<3 {
+            try MatrixProduct.withSingleThread {
+                try y.withUnsafeMutableBufferPointer {
+                    try WinogradConvolution.forward(data.x, data.weights, $0.baseAddress!, shape, compute, rowsDone: nil)
+                }
+            }
+            allocations.append(compute.workspace.allocations)
+        }
+        #expect(allocations[0] > 0)
+        #expect(allocations[1] == allocations[0] && allocations[2] == allocations[0])
+    }
+
+    /// Runs `body` on a copy of `initial` between guard values and checks that it leaves these alone.
+    private func run(
+        _ initial: [Float], threads: Int = 2, _ body: (FloatPointer, Compute) throws -> Void
+    ) throws -> [Float] {
+        let compute = Compute(threads: threads)
+        let margin = 512
+        let mark: Float = 12345.5
+        let guards = [Float](repeating: mark, count: margin)
+        var memory = guards + initial + guards
+        try MatrixProduct.withSingleThread {
+            try memory.withUnsafeMutableBufferPointer { try body($0.baseAddress! + margin, compute) }
+        }
+        #expect(memory.prefix(margin).allSatisfy { $0 == mark })
+        #expect(memory.suffix(margin).allSatisfy { $0 == mark })
+        return Array(memory[margin..<margin + initial.count])
+    }
+
+    /// Every value within 1e-4 of the largest expected one.
+    private func expectClose(_ values: [Float], _ expected: [Double]) {
+        #expect(values.count == expected.count)
+        let scale = expected.reduce(0) { max($0, abs($1)) }
+        var worst = 0.0
+        for (a, b) in zip(values, expected) {
+            let error = abs(Double(a) - b)
+            worst = error.isNaN ? .infinity : max(worst, error)
+        }
+        #expect(scale > 0)
+        #expect(worst < 1e-4 * scale)
+    }
+
+    /// Random data of a shape and its convolutions, straight from the definition.
+    private struct Case {
+        let shape: ConvolutionShape
+        let x: [Float]
+        let weights: [Float]
+        let y: [Float]
+        let dy: [Float]
+
+        init(_ shape: ConvolutionShape) {
+            self.shape = shape
+            var random = SplitMix(state: UInt64(shape.batch * 1_000_003 + shape.height * 1009 + shape.width))
+            func values(_ count: Int) -> [Float] { (0..<count).map { _ in Float.random(in: -1...1, using: &random) } }
+            x = values(shape.inRows * shape.inChannels)
+            weights = values(shape.weightCount)
+            y = values(shape.outRows * shape.outChannels)
+            dy = values(shape.outRows * shape.outChannels)
+        }
+
+        func forward() -> [Double] {
+            var y = [Double](repeating: 0, count: dy.count)
+            forEachTap { output, input, filter in
+                for i in 0..<shape.inChannels {
+                    let value = Double(x[input + i])
+                    for o in 0..<shape.outChannels {
+                        y[output + o] += value * Double(weights[filter + i * shape.outChannels + o])
+                    }
+                }
+            }
+            return y
+        }
+
+        func dataGradient() -> [Double] {
+            var dx = [Double](repeating: 0, count: x.count)
+            forEachTap { output, input, filter in
+                for i in 0..<shape.inChannels {
+                    var sum = 0.0
+                    for o in 0..<shape.outChannels {
+                        sum += Double(dy[output + o]) * Double(weights[filter + i * shape.outChannels + o])
+                    }
+                    dx[input + i] += sum
+                }
+            }
+            return dx
+        }
+
+        func weightGradient() -> [Double] {
+            var dw = [Double](repeating: 0, count: weights.count)
+            forEachTap { output, input, filter in
+                for i in 0..<shape.inChannels {
+                    let value = Double(x[input + i])
+                    for o in 0..<shape.outChannels {
+                        dw[filter + i * shape.outChannels + o] += value * Double(dy[output + o])
+                    }
+                }
+            }
+            return dw
+        }
+
+        /// Where the channels of an output pixel, of an input pixel its window covers, and of the weights between them start.
+        private func forEachTap(_ body: (_ output: Int, _ input: Int, _ filter: Int) -> Void) {
+            let (h, w) = (shape.height, shape.width)
+            for n in 0..<shape.batch {
+                for oy in 0..<h {
+                    for ox in 0..<w {
+                        for ky in 0..<3 where (0..<h).contains(oy + ky - 1) {
+                            for kx in 0..<3 where (0..<w).contains(ox + kx - 1) {
+                                body(
+                                    ((n * h + oy) * w + ox) * shape.outChannels,
+                                    ((n * h + oy + ky - 1) * w + ox + kx - 1) * shape.inChannels,
+                                    (ky * 3 + kx) * shape.inChannels * shape.outChannels)
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// splitmix64, for the same data in every run.
+    private struct SplitMix: RandomNumberGenerator {
+        var state: UInt64
+
+        mutating func next() -> UInt64 {
+            state &+= 0x9e37_79b9_7f4a_7c15
+            var z = state
+            z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+            z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+            return z ^ (z >> 31)
+        }
+    }
+}
