@@ -37,7 +37,7 @@ MODEL: dict[str, Any] = {
 #: How long: images, epochs, and sizes of the labelled reference set of the evaluation.
 BUDGETS: dict[str, dict[str, Any]] = {
     "full": {"images": 60_000, "epochs": 3, "references": (10_000, 60_000)},
-    "quick": {"images": 10_000, "epochs": 3, "references": (10_000,)},
+    "quick": {"images": 10_000, "epochs": 2, "references": (10_000,)},
 }
 #: Of the k-NN evaluation.
 NEIGHBOURS = 20
