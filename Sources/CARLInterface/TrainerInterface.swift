@@ -4,12 +4,14 @@ import CARLHeader
 /// A trainer behind a handle, with the names it lends to C.
 final class TrainerObject {
     let trainer: Trainer
+    let tensors: [Trainer.Tensor]
     /// Names of the state's tensors as C strings, freed with the object.
     let names: [UnsafeMutablePointer<CChar>]
 
     init(_ trainer: Trainer) {
         self.trainer = trainer
-        names = trainer.tensors.map { tensor in
+        tensors = trainer.tensors
+        names = tensors.map { tensor in
             let bytes = Array(tensor.name.utf8CString)
             let memory = UnsafeMutablePointer<CChar>.allocate(capacity: bytes.count)
             memory.update(from: bytes, count: bytes.count)
@@ -146,7 +148,7 @@ public func carl_trainer_state_info(_ trainer: OpaquePointer?, _ index: Int64, _
         guard index >= 0, index < object.names.count else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "index: got \(index), the state has \(object.names.count) tensors")
         }
-        let tensor = object.trainer.tensors[Int(index)]
+        let tensor = object.tensors[Int(index)]
         var info = carl_tensor_info()
         info.name = UnsafePointer(object.names[Int(index)])
         let shape = (tensor.shape + [1, 1, 1, 1]).map { Int64($0) }

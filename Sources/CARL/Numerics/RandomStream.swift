@@ -11,7 +11,7 @@ public struct RandomStream {
 
     /// What a stream is for; two purposes never share numbers.
     public enum Purpose: UInt32, Sendable {
-        case initialWeights = 1, views = 2, partition = 3, order = 4, augmentation = 5, split = 6
+        case initialWeights = 1, views = 2, partition = 3, order = 4
     }
 
     /// - Parameters:

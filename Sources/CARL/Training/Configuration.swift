@@ -210,6 +210,14 @@ public struct Configuration: Equatable, Sendable {
         return try Configuration(.object(JSONObject(members)))
     }
 
+    /// - Throws: `CARLError.invalidArgument` naming the first image that has not the model's number of channels.
+    func checkChannels(_ images: [SourceImage]) throws {
+        for (i, image) in images.enumerated() where image.channels != inChannels {
+            throw CARLError.invalidArgument(
+                "images[\(i)]: got \(image.channels) channels, the model takes \(inChannels) (\"in_channels\")")
+        }
+    }
+
     /// The learning rate of a step, counted from 0.
     func learningRate(step: Int) -> Double {
         Schedules.learningRate(

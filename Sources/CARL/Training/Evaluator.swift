@@ -28,10 +28,7 @@ public struct Evaluator {
         try MatrixProduct.withSingleThread {
             let spec = configuration.views[0]
             let size = size == 0 ? spec.size : size
-            for (i, image) in images.enumerated() where image.channels != configuration.inChannels {
-                throw CARLError.invalidArgument(
-                    "images[\(i)]: got \(image.channels) channels, the model takes \(configuration.inChannels) (\"in_channels\")")
-            }
+            try configuration.checkChannels(images)
             try inBatches(images.count, size, size, output, into: out) { x, first in
                 try ViewMaker.evaluation(
                     Array(images[first..<first + x.batch]), size: size, mean: spec.mean, std: spec.std, into: x.base, compute)

@@ -86,7 +86,7 @@ public final class Trainer {
                 throw CARLError.invalidArgument(
                     "images: got \(images.count), need at least 2 (BatchNorm and the prior are statistics over the batch)")
             }
-            try checkImages(images)
+            try configuration.checkChannels(images)
             var made: [Activation] = []
             defer { for view in made { compute.workspace.give(view) } }
             let own = indices == nil ? (0..<UInt64(images.count)).map { UInt64(counters.images) &+ $0 } : []
@@ -285,13 +285,6 @@ public final class Trainer {
         }
     }
 
-    private func checkImages(_ images: [SourceImage]) throws {
-        for (i, image) in images.enumerated() where image.channels != configuration.inChannels {
-            throw CARLError.invalidArgument(
-                "images[\(i)]: got \(image.channels) channels, the model takes \(configuration.inChannels) (\"in_channels\")")
-        }
-    }
-
     // MARK: Evaluation and state
 
     /// The student in evaluation mode, on the trainer's own memory.
@@ -301,8 +294,9 @@ public final class Trainer {
             compute: evaluationCompute)
     }
 
-    /// All named tensors: parameters, running statistics, and the teacher's under "teacher.".
-    var state: [StateEntry] {
+    /// All named tensors: parameters, running statistics, and the teacher's under "teacher.". Listed once: the memories they
+    /// point into stay where they are.
+    private(set) lazy var state: [StateEntry] = {
         var entries = model.layout.entries(parameters: parameters.base, trained: true)
         entries += model.layout.entries(statistics: statistics.base)
         if let teacherParameters, let teacherStatistics {
@@ -310,7 +304,7 @@ public final class Trainer {
             entries += model.layout.entries(statistics: teacherStatistics.base, prefix: "teacher.")
         }
         return entries
-    }
+    }()
 
     /// Name, torch's shape and role of a tensor of the state.
     public struct Tensor: Sendable {
