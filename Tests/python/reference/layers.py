@@ -24,26 +24,31 @@ def conv2d(x, weight, stride=1, padding=0):
     o, _, kh, kw = weight.shape
     oh, ow = convolution_output(h, kh, stride, padding), convolution_output(w, kw, stride, padding)
     padded = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    y = np.zeros((n, oh, ow, o), x.dtype)
-    for i in range(kh):
-        for j in range(kw):
-            y += _tap(padded, i, j, oh, ow, stride) @ weight[:, :, i, j].T
-    return y, (padded, weight, stride, padding)
+    patches = np.concatenate(
+        [_tap(padded, i, j, oh, ow, stride).reshape(n * oh * ow, -1) for i in range(kh) for j in range(kw)], axis=1
+    )
+    y = patches @ _patch_matrix(weight)
+    return y.reshape(n, oh, ow, o), (patches, weight, padded.shape, stride, padding)
 
 
 def conv2d_backward(dy, tape):
     """Gradients of x and of weight."""
-    padded, weight, stride, padding = tape
+    patches, weight, shape, stride, padding = tape
     _, oh, ow, o = dy.shape
     _, channels, kh, kw = weight.shape
-    dpadded, dweight = np.zeros_like(padded), np.zeros_like(weight)
     rows = dy.reshape(-1, o)
+    dweight = (patches.T @ rows).reshape(kh, kw, channels, o).transpose(3, 2, 0, 1)
+    dpatches = (rows @ _patch_matrix(weight).T).reshape(*dy.shape[:3], kh, kw, channels)
+    dpadded = np.zeros(shape, dy.dtype)
     for i in range(kh):
         for j in range(kw):
-            dweight[:, :, i, j] = rows.T @ _tap(padded, i, j, oh, ow, stride).reshape(-1, channels)
-            _tap(dpadded, i, j, oh, ow, stride)[...] += dy @ weight[:, :, i, j]
-    h, w = padded.shape[1] - 2 * padding, padded.shape[2] - 2 * padding
-    return dpadded[:, padding : padding + h, padding : padding + w], dweight
+            _tap(dpadded, i, j, oh, ow, stride)[...] += dpatches[:, :, :, i, j]
+    return dpadded[:, padding : shape[1] - padding, padding : shape[2] - padding], dweight
+
+
+def _patch_matrix(weight):
+    """OIHW -> (KH * KW * I, O), in the order of a patch's values."""
+    return weight.transpose(2, 3, 1, 0).reshape(-1, len(weight))
 
 
 def _tap(padded, i, j, oh, ow, stride):

@@ -58,13 +58,17 @@ class Trainer:
 
     def __init__(self, state, settings, dtype=np.float64, kink_margin=None):
         self.settings, self.kink_margin = settings, kink_margin
-        own = {key: np.array(value, dtype) for key, value in state.items()}
-        self.teacher = {key[len("teacher."):]: value for key, value in own.items() if key.startswith("teacher.")}
-        self.student = {key: value for key, value in own.items() if not key.startswith("teacher.")}
         self.dtype = dtype
+        self.load(state)
         self.optimizer = optim.OPTIMIZERS[settings.optimizer](settings.momentum, settings.weight_decay)
         self.steps = 0
         self.gradients, self.kinks, self.accumulated = {}, {}, {}
+
+    def load(self, state):
+        """Takes parameters and running statistics over; moments and accumulated gradients stay."""
+        own = {key: np.array(value, self.dtype) for key, value in state.items()}
+        self.teacher = {key.removeprefix("teacher."): value for key, value in own.items() if key.startswith("teacher.")}
+        self.student = {key: value for key, value in own.items() if not key.startswith("teacher.")}
 
     @property
     def state(self):
@@ -75,6 +79,12 @@ class Trainer:
         return ResNet(state, s.encoder, s.stem), Projector(state, len(s.projector), s.projector_activation)
 
     def step(self, views):
+        """A pass and the update by its gradients."""
+        done = self.forward_backward(views)
+        self.update(self.gradients)
+        return done
+
+    def forward_backward(self, views):
         """views: list of (B, H, W, C). Those as large as the first, at the front, may be targets."""
         s, step = self.settings, self.steps
         views = [np.asarray(view, self.dtype) for view in views]
@@ -115,14 +125,15 @@ class Trainer:
             self.kinks = {key: float(np.linalg.norm(above[key] - below[key])) for key in above}
         rate = optim.learning_rate(step, s.learning_rate, s.min_learning_rate, s.warmup_steps, s.total_steps)
         norm = optim.gradient_norm(self.gradients)
-        self._update(rate, step)
-        self.steps += 1
         return Step(float(result.loss), float(result.consistency), float(result.prior), rate, norm)
 
-    def _update(self, rate, step):
-        s = self.settings
-        for key, value in self.gradients.items():
-            self.accumulated[key] = self.accumulated.get(key, 0) + value / self.dtype(s.accumulate)
+    def update(self, gradients):
+        """Ends the step: accumulation, clipping, optimizer and teacher, from gradients of any origin."""
+        s, step = self.settings, self.steps
+        self.steps += 1
+        rate = optim.learning_rate(step, s.learning_rate, s.min_learning_rate, s.warmup_steps, s.total_steps)
+        for key, value in gradients.items():
+            self.accumulated[key] = self.accumulated.get(key, 0) + np.asarray(value, self.dtype) / self.dtype(s.accumulate)
         if (step + 1) % s.accumulate:
             return
         factor = optim.clip_factor(optim.gradient_norm(self.accumulated), s.clip_norm)
