@@ -184,6 +184,15 @@ carl_status carl_trainer_notes(carl_trainer *trainer, char *buffer, size_t capac
  * NULL) gets the size with the final 0. buffer may be NULL when capacity is 0. Too small a buffer is CARL_INVALID_ARGUMENT and `needed` is set. */
 carl_status carl_trainer_config(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
+/* Where the time of steps goes. enabled 1: begins a new profile, which every following step adds to; 0: ends and forgets it. Measuring costs
+ * some microseconds a layer and changes no result. */
+carl_status carl_trainer_set_profiling(carl_trainer *trainer, int32_t enabled);
+
+/* The profile as JSON, copied like carl_trainer_config: an array, in the order of first use, of
+ * {"layer", "work", "method", "calls", "seconds", "operations", "bytes"}; work is "forward", "weight gradient", "data gradient", "normalise", ...;
+ * operations counts those of the direct method, bytes the operands and results of a call once. CARL_INVALID_STATE without a profile. */
+carl_status carl_trainer_profile(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
+
 /* ---- 5. Trainer, exact control --------------------------------------------------------------------------------- */
 
 /* One training step on views made by the caller: `count` batches (at least 2), each of the same images in the same order.

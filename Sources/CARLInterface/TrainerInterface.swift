@@ -135,6 +135,28 @@ public func carl_trainer_config(
 }
 
 @c @implementation
+public func carl_trainer_set_profiling(_ trainer: OpaquePointer?, _ enabled: Int32) -> carl_status {
+    withTrainer(trainer) { object in
+        guard enabled == 0 || enabled == 1 else {
+            throw InterfaceError(CARL_INVALID_ARGUMENT, "enabled: got \(enabled), want 0 or 1")
+        }
+        object.trainer.compute.profile = enabled == 1 ? Profile() : nil
+    }
+}
+
+@c @implementation
+public func carl_trainer_profile(
+    _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+) -> carl_status {
+    withTrainer(trainer) { object in
+        guard let profile = object.trainer.compute.profile else {
+            throw CARLError.state("there is no profile: call carl_trainer_set_profiling first")
+        }
+        try copy(profile.json.serialized(), buffer, capacity, needed)
+    }
+}
+
+@c @implementation
 public func carl_trainer_state_size(_ trainer: OpaquePointer?, _ count: UnsafeMutablePointer<Int64>?) -> carl_status {
     withTrainer(trainer) { try required(count, "count").pointee = Int64($0.names.count) }
 }

@@ -173,6 +173,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "carl_trainer_resume": (_status, [c_char_p, c_char_p, POINTER(TrainerHandle)]),
     "carl_trainer_notes": (_status, [TrainerHandle, c_void_p, c_size_t, _size_out]),
     "carl_trainer_config": (_status, [TrainerHandle, c_void_p, c_size_t, _size_out]),
+    "carl_trainer_set_profiling": (_status, [TrainerHandle, c_int32]),
+    "carl_trainer_profile": (_status, [TrainerHandle, c_void_p, c_size_t, _size_out]),
     "carl_trainer_step_views": (_status, [TrainerHandle, POINTER(carl_batch), c_size_t, POINTER(carl_metrics)]),
     "carl_trainer_state_size": (_status, [TrainerHandle, POINTER(c_int64)]),
     "carl_trainer_state_info": (_status, [TrainerHandle, c_int64, POINTER(carl_tensor_info)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from ctypes import byref, c_int64, sizeof
@@ -115,6 +116,25 @@ class Trainer(EmbeddingHandle):
     def notes(self) -> dict[str, Any]:
         """The notes saved with the file this trainer was resumed from; empty if none."""
         return parse_object(string_from(LIB.carl_trainer_notes, self._handle) or "{}", "notes")
+
+    # ---- Profile
+
+    def start_profile(self) -> None:
+        """Begins a new profile, which every following step adds to. Results do not change."""
+        check_call(LIB.carl_trainer_set_profiling(self._handle, 1))
+
+    def profile(self) -> list[dict[str, Any]]:
+        """Where the time of the steps since `start_profile` went, in the order of first use.
+
+        Each row has `layer`, `work` ("forward", "weight gradient", "data gradient", "normalise", ...), `method` (how a convolution was
+        computed), `calls`, `seconds`, `operations` (floating-point operations of the direct method) and `bytes` (operands and results, each
+        once a call). InvalidStateError before `start_profile`.
+        """
+        return json.loads(string_from(LIB.carl_trainer_profile, self._handle) or "[]")
+
+    def stop_profile(self) -> None:
+        """Ends the profile and forgets it."""
+        check_call(LIB.carl_trainer_set_profiling(self._handle, 0))
 
     # ---- State
 

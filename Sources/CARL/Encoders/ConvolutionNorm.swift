@@ -23,7 +23,7 @@ struct ConvolutionNorm {
         }
     }
 
-    /// Training: y = conv(x) with its batch statistics. The caller applies them with `BatchNorm.apply`.
+    /// Training: y = conv(x) with its batch statistics. The caller applies them with `norm.apply`.
     func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
         let shape = convolution.shape(x)
         let moments = try norm.takeMoments(parts: convolution.partCount(shape), compute)

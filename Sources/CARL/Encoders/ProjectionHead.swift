@@ -55,11 +55,11 @@ struct ProjectionHead {
             let tape = try norm.finish(moments, memory, compute)
             let result = try workspace.takeActivation(like: linear)
             if activation == .relu {
-                BatchNorm.apply(linear, tape, relu: true, into: result, compute)
+                norm.apply(linear, tape, relu: true, into: result, compute)
                 hidden.append((linear, tape, nil, result))
             } else {
                 let normalised = try workspace.takeActivation(like: linear)
-                BatchNorm.apply(linear, tape, relu: false, into: normalised, compute)
+                norm.apply(linear, tape, relu: false, into: normalised, compute)
                 activation.forward(normalised, into: result, compute)
                 hidden.append((linear, tape, normalised, result))
             }

@@ -118,7 +118,9 @@ struct ResNet {
             flowing = try block.backward(flowing, blockTape, memory, compute)
         }
         if let pooled = tape.pooled {
-            let below = try MaxPool.backward(tape.firstResult, pooled, flowing, compute)
+            let below = try compute.measured("maxpool", .backward, values: 2 * (tape.firstResult.count + pooled.count)) {
+                try MaxPool.backward(tape.firstResult, pooled, flowing, compute)
+            }
             workspace.give(flowing)
             workspace.give(pooled)
             flowing = below
@@ -135,7 +137,7 @@ struct ResNet {
     {
         let tape = try first.forward(x, memory, compute)
         let result = try compute.workspace.takeActivation(like: tape.y)
-        BatchNorm.apply(tape.y, tape.norm, relu: true, into: result, compute)
+        first.norm.apply(tape.y, tape.norm, relu: true, into: result, compute)
         return (tape, result, stem == .imagenet ? try MaxPool.forward(result, compute) : nil)
     }
 }

@@ -61,7 +61,7 @@ struct ResidualBlock {
         for unit in path.dropLast() {
             let tape = try unit.forward(input, memory, compute)
             let z = try compute.workspace.takeActivation(like: tape.y)
-            BatchNorm.apply(tape.y, tape.norm, relu: true, into: z, compute)
+            unit.norm.apply(tape.y, tape.norm, relu: true, into: z, compute)
             tapes.append(tape)
             inner.append(z)
             input = z
@@ -70,7 +70,7 @@ struct ResidualBlock {
         tapes.append(last)
         let skip = try downsample?.forward(x, memory, compute)
         let result = try compute.workspace.takeActivation(like: last.y)
-        BatchNorm.apply(
+        path[path.count - 1].norm.apply(
             last.y, last.norm, skip: skip?.y ?? x, skipTape: skip?.norm, relu: true, into: result, compute)
         return Tape(x: x, path: tapes, inner: inner, skip: skip, result: result)
     }
@@ -92,7 +92,9 @@ struct ResidualBlock {
     /// From the gradient of the block's result to that of its input, which is returned. Consumes `gradient` and the tape, the result included.
     func backward(_ gradient: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
         let workspace = compute.workspace
-        Self.maskInPlace(gradient, tape.result, compute)
+        compute.measured(path[path.count - 1].norm.name, .backward, values: 3 * gradient.count) {
+            Self.maskInPlace(gradient, tape.result, compute)
+        }
         // The masked gradient goes two ways; the main path works on a copy of its own.
         var flowing = try workspace.takeActivation(like: gradient)
         let last = path.count - 1

@@ -1,6 +1,7 @@
 /// Batch normalisation over the rows of (rows, C) (Ioffe and Szegedy, arXiv 1502.03167), with torch's conventions: eps 1e-5,
 /// biased variance for normalising, running variance unbiased, momentum 0.1. ReLU and a residual addition are done in the same pass.
 struct BatchNorm {
+    let name: String
     static let epsilon = 1e-5
     static let momentum = 0.1
 
@@ -11,6 +12,7 @@ struct BatchNorm {
     let runningVariance: Int
 
     init(_ layout: inout ParameterLayout, _ name: String, _ channels: Int, initialScale: Float = 1) {
+        self.name = name
         self.channels = channels
         scale = layout.add("\(name).weight", [channels], .normScale, initialScale: initialScale)
         shift = layout.add("\(name).bias", [channels], .normShift)
@@ -101,24 +103,35 @@ struct BatchNorm {
     static func rowsPerPart(_ channels: Int) -> Int { max(8, (1 << 14) / channels) }
 
     /// z = normalised y (+ skip) (then ReLU). The skip may be normalised itself on the way, by `skipTape`. z may be y.
-    static func apply(
+    func apply(
         _ y: Activation, _ tape: Tape, skip: Activation? = nil, skipTape: Tape? = nil, relu: Bool, into z: Activation,
         _ compute: Compute
     ) {
         let (rows, channels) = (y.rows, y.channels)
-        let size = rowsPerPart(channels)
-        compute.parallel((rows + size - 1) / size) { part, _ in
-            let at = part * size * channels
-            ColumnKernels.affine(
-                y.base + at, min(size, rows - part * size), channels, tape.a, tape.b,
-                skip: skip.map { UnsafePointer($0.base + at) }, skipScale: skipTape.map { UnsafePointer($0.a) },
-                skipShift: skipTape.map { UnsafePointer($0.b) }, relu: relu, z.base + at)
+        let size = Self.rowsPerPart(channels)
+        compute.measured(name, .normalise, values: (skip == nil ? 2 : 3) * y.count) {
+            compute.parallel((rows + size - 1) / size) { part, _ in
+                let at = part * size * channels
+                ColumnKernels.affine(
+                    y.base + at, min(size, rows - part * size), channels, tape.a, tape.b,
+                    skip: skip.map { UnsafePointer($0.base + at) }, skipScale: skipTape.map { UnsafePointer($0.a) },
+                    skipShift: skipTape.map { UnsafePointer($0.b) }, relu: relu, z.base + at)
+            }
         }
     }
 
     /// Backward of normalising (and of ReLU, when `mask`, the forward result, is given): from the gradient of the result, `dz`, adds the gradients of
     /// scale and shift and writes the gradient of y to `dy`, which may be `dz`.
     func backward(
+        _ dz: Activation, mask: Activation?, _ y: Activation, _ tape: Tape, into dy: Activation, _ memory: ModelMemory,
+        _ compute: Compute
+    ) throws {
+        try compute.measured(name, .normaliseBackward, values: (mask == nil ? 5 : 7) * y.count) {
+            try measuredBackward(dz, mask: mask, y, tape, into: dy, memory, compute)
+        }
+    }
+
+    private func measuredBackward(
         _ dz: Activation, mask: Activation?, _ y: Activation, _ tape: Tape, into dy: Activation, _ memory: ModelMemory,
         _ compute: Compute
     ) throws {

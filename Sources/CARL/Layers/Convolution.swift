@@ -1,5 +1,6 @@
 /// A 2-D convolution layer without bias, NHWC.
 struct Convolution {
+    let name: String
     let inChannels: Int
     let outChannels: Int
     let kernel: Int
@@ -12,6 +13,7 @@ struct Convolution {
         _ layout: inout ParameterLayout, _ name: String, _ inChannels: Int, _ outChannels: Int,
         kernel: Int, stride: Int = 1, padding: Int = 0
     ) {
+        self.name = name
         self.inChannels = inChannels
         self.outChannels = outChannels
         self.kernel = kernel
@@ -32,13 +34,15 @@ struct Convolution {
     ) throws {
         let shape = shape(x)
         let weights = memory.parameters + weight
-        switch ConvolutionMethod.choose(shape) {
-        case .pointwise:
-            PointwiseConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
-        case .winograd:
-            try WinogradConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
-        case .patches:
-            try PatchConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+        try measured(.forward, shape, compute) { method in
+            switch method {
+            case .pointwise:
+                PointwiseConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+            case .winograd:
+                try WinogradConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+            case .patches:
+                try PatchConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+            }
         }
     }
 
@@ -55,10 +59,12 @@ struct Convolution {
         guard let gradients = memory.gradients else { return }
         let shape = shape(x)
         let dw = gradients + weight
-        switch ConvolutionMethod.choose(shape) {
-        case .pointwise: try PointwiseConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
-        case .winograd: try WinogradConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
-        case .patches: try PatchConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
+        try measured(.weightGradient, shape, compute) { method in
+            switch method {
+            case .pointwise: try PointwiseConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
+            case .winograd: try WinogradConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
+            case .patches: try PatchConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
+            }
         }
     }
 
@@ -68,17 +74,31 @@ struct Convolution {
     ) throws {
         let shape = shape(x)
         let weights = memory.parameters + weight
-        switch ConvolutionMethod.choose(shape) {
-        case .pointwise: PointwiseConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
-        case .winograd:
-            try WinogradConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
-        case .patches: try PatchConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+        try measured(.dataGradient, shape, compute) { method in
+            switch method {
+            case .pointwise:
+                PointwiseConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+            case .winograd:
+                try WinogradConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+            case .patches:
+                try PatchConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+            }
         }
+    }
+
+    private func measured(
+        _ work: Profile.Work, _ shape: ConvolutionShape, _ compute: Compute, _ body: (ConvolutionMethod) throws -> Void
+    ) rethrows {
+        let method = ConvolutionMethod.choose(shape)
+        try compute.measured(
+            name, work, method: method.rawValue, operations: shape.operations,
+            values: shape.inRows * inChannels + shape.outRows * outChannels + shape.weightCount
+        ) { try body(method) }
     }
 }
 
 /// How a convolution is computed.
-enum ConvolutionMethod {
+enum ConvolutionMethod: String {
     /// 1x1, stride 1: one matrix product.
     case pointwise
     /// 3x3, stride 1, padding 1: a quarter of the multiplications.

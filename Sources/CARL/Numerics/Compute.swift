@@ -7,6 +7,8 @@ import Synchronization
 public final class Compute {
     public let threads: Int
     public let workspace = Workspace()
+    /// When set, layers add the time they take to it.
+    public var profile: Profile?
     private var scratch: [FloatBuffer?]
 
     /// - Parameter threads: threads to use; 0 means `ThreadCount.available`.

@@ -231,7 +231,9 @@ public final class Trainer {
         let embeddingGradients = try passes.map { try workspace.takeActivation(like: $0.z) }
         inputs.embeddingGradients = embeddingGradients.map(\.base)
         inputs.prototypeGradient = gradients.base + model.prototypes
-        let result = try ConsistentAssignment(options, compute).evaluate(inputs, used: used)
+        let result = try compute.measured("assignment", .lossAndGradients) {
+            try ConsistentAssignment(options, compute).evaluate(inputs, used: used)
+        }
 
         // Last view first: its memory is the first to be free.
         for (pass, gradient) in zip(passes, embeddingGradients).reversed() {
@@ -258,13 +260,15 @@ public final class Trainer {
         metrics.teacherMomentum = teacherParameters == nil ? 0 : configuration.teacherMomentum(step: counters.step - 1)
         let optimizer = Optimizer(
             kind: configuration.optimizer, momentum: configuration.momentum, weightDecay: configuration.weightDecay)
-        try optimizer.step(
-            model.layout,
-            .init(
-                parameters: parameters.base, gradients: source.base, first: firstMoment.base, second: secondMoment?.base,
-                teacher: teacherParameters?.base),
-            learningRate: metrics.learningRate, update: counters.updates, gradientScale: scale,
-            teacherMomentum: metrics.teacherMomentum, compute)
+        try compute.measured("optimizer", .update, values: 5 * parameters.count) {
+            try optimizer.step(
+                model.layout,
+                .init(
+                    parameters: parameters.base, gradients: source.base, first: firstMoment.base, second: secondMoment?.base,
+                    teacher: teacherParameters?.base),
+                learningRate: metrics.learningRate, update: counters.updates, gradientScale: scale,
+                teacherMomentum: metrics.teacherMomentum, compute)
+        }
         accumulated?.fill(0)
         counters.updates += 1
         return true

@@ -49,7 +49,7 @@ import Testing
         let moments = try norm.takeMoments(parts: (rows + 9) / 10, compute)
         for part in 0..<moments.parts { moments.add(input.base, part, part * 10..<min(rows, part * 10 + 10)) }
         let tape = try norm.finish(moments, memory, compute)
-        BatchNorm.apply(input, tape, relu: relu, into: output, compute)
+        norm.apply(input, tape, relu: relu, into: output, compute)
         let expected = Self.reference(y, channels, scale: scale, shift: shift, relu: relu)
         #expect(relativeError(Values(output.base, output.count), expected) < 2e-5)
 
@@ -102,10 +102,10 @@ import Testing
         let ones = [Double](repeating: 1, count: channels)
         let zeros = [Double](repeating: 0, count: channels)
         let output = try y.activation(rows, 1, 1, channels)
-        BatchNorm.apply(input, inputTape, skip: skipInput, relu: true, into: output, compute)
+        norm.apply(input, inputTape, skip: skipInput, relu: true, into: output, compute)
         let plain = Self.reference(y, channels, scale: ones, shift: zeros, skip: skip, relu: true)
         #expect(relativeError(Values(output.base, output.count), plain) < 1e-5)
-        BatchNorm.apply(input, inputTape, skip: skipInput, skipTape: skipTape, relu: true, into: output, compute)
+        norm.apply(input, inputTape, skip: skipInput, skipTape: skipTape, relu: true, into: output, compute)
         let normalisedSkip = Self.reference(skip, channels, scale: ones, shift: zeros, relu: false)
         withExtendedLifetime((parameters, statistics)) {}
         let both = Self.reference(y, channels, scale: ones, shift: zeros, skip: normalisedSkip, relu: true)

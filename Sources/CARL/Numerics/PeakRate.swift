@@ -1,0 +1,43 @@
+/// How fast this machine multiplies and adds at best: what speeds are measured against.
+public enum PeakRate {
+    /// Floating-point operations a second of all `compute`'s threads together, from fused multiply-adds on registers alone: the best of
+    /// some tries of about ten milliseconds each.
+    public static func measure(_ compute: Compute) -> Double {
+        let rounds = 1 << 20
+        var best = 0.0
+        var checks = [Float](repeating: 0, count: compute.threads)
+        checks.withUnsafeMutableBufferPointer { checks in
+            let sums = checks.baseAddress!
+            for _ in 0..<8 {
+                let start = monotonicSeconds()
+                compute.parallel(compute.threads) { item, _ in sums[item] = chains(rounds) }
+                let seconds = monotonicSeconds() - start
+                // Ten chains of eight lanes, two operations each.
+                best = max(best, Double(compute.threads) * Double(rounds) * 160 / seconds)
+            }
+        }
+        return checks.allSatisfy { $0.isFinite } ? best : 0
+    }
+
+    /// Ten independent chains: enough for two units of four or five cycles each.
+    @inline(never)
+    private static func chains(_ rounds: Int) -> Float {
+        let factor = Float8(repeating: 0.999_999)
+        let step = Float8(repeating: 1e-6)
+        var a = Float8(repeating: 1), b = a + 1, c = a + 2, d = a + 3, e = a + 4
+        var f = a + 5, g = a + 6, h = a + 7, i = a + 8, j = a + 9
+        for _ in 0..<rounds {
+            a = fma8(a, factor, step)
+            b = fma8(b, factor, step)
+            c = fma8(c, factor, step)
+            d = fma8(d, factor, step)
+            e = fma8(e, factor, step)
+            f = fma8(f, factor, step)
+            g = fma8(g, factor, step)
+            h = fma8(h, factor, step)
+            i = fma8(i, factor, step)
+            j = fma8(j, factor, step)
+        }
+        return (a + b + c + d + e + f + g + h + i + j).sum()
+    }
+}
