@@ -26,7 +26,7 @@ struct ConvolutionNorm {
     /// Training: y = conv(x) with its batch statistics. The caller applies them with `norm.apply`.
     func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
         let shape = convolution.shape(x)
-        let moments = try norm.takeMoments(parts: convolution.partCount(shape), compute)
+        let moments = try norm.takeMoments(parts: convolution.parts(shape).count, compute)
         let y = try compute.workspace.takeActivation(shape.batch, shape.outHeight, shape.outWidth, shape.outChannels)
         try convolution.forward(x, into: y, memory, compute) { part, rows in moments.add(y.base, part, rows) }
         return Tape(y: y, norm: try norm.finish(moments, memory, compute))

@@ -28,7 +28,7 @@ struct Convolution {
             kernel: kernel, stride: stride, padding: padding)
     }
 
-    /// y = conv(x). `rowsDone` as described at its type; it is called for `partCount` parts.
+    /// y = conv(x). `rowsDone` as described at its type; it is called for `parts`.
     func forward(
         _ x: Activation, into y: Activation, _ memory: ModelMemory, _ compute: Compute, rowsDone: RowsDone? = nil
     ) throws {
@@ -46,11 +46,12 @@ struct Convolution {
         }
     }
 
-    func partCount(_ shape: ConvolutionShape) -> Int {
+    /// The parts for which `rowsDone` is called.
+    func parts(_ shape: ConvolutionShape) -> RowParts {
         switch ConvolutionMethod.choose(shape) {
-        case .pointwise: PointwiseConvolution.partCount(shape)
-        case .winograd: WinogradConvolution.partCount(shape)
-        case .patches: PatchConvolution.partCount(shape)
+        case .pointwise: PointwiseConvolution.parts(shape)
+        case .winograd: WinogradConvolution.parts(shape)
+        case .patches: PatchConvolution.parts(shape)
         }
     }
 
@@ -101,7 +102,7 @@ struct Convolution {
 enum ConvolutionMethod: String {
     /// 1x1, stride 1: one matrix product.
     case pointwise
-    /// 3x3, stride 1, padding 1: a quarter of the multiplications.
+    /// 3x3, stride 1 or 2, padding 1: fewer multiplications.
     case winograd
     /// Windows gathered tile by tile, then a matrix product. Right for every shape.
     case patches

@@ -11,6 +11,8 @@ struct ConvolutionShape: Hashable {
     let kernel: Int
     let stride: Int
     let padding: Int
+    /// The batch is this many equal runs of images (views), whose BatchNorm statistics are taken apart.
+    var groups = 1
 
     var outHeight: Int { (height + 2 * padding - kernel) / stride + 1 }
     var outWidth: Int { (width + 2 * padding - kernel) / stride + 1 }
@@ -23,7 +25,30 @@ struct ConvolutionShape: Hashable {
     var operations: Double { 2 * Double(outRows) * Double(patch) * Double(outChannels) }
 }
 
+/// Rows cut into parts of at most `size`, none of which crosses from one of `groups` equal runs of rows to the next: by the shape
+/// alone, so that sums kept per part and added in order do not depend on threads.
+struct RowParts {
+    let rows: Int
+    let size: Int
+    let groups: Int
+    let partsPerGroup: Int
+
+    init(_ rows: Int, size: Int, groups: Int) {
+        self.rows = rows
+        self.size = size
+        self.groups = groups
+        partsPerGroup = (rows / groups + size - 1) / size
+    }
+
+    var count: Int { groups * partsPerGroup }
+
+    subscript(part: Int) -> Range<Int> {
+        let end = (part / partsPerGroup + 1) * (rows / groups)
+        let start = end - rows / groups + part % partsPerGroup * size
+        return start..<min(end, start + size)
+    }
+}
+
 /// Called by a convolution for each contiguous range of rows of its result as soon as these rows are final and still in
-/// cache. `part` numbers the ranges from 0; the ranges are disjoint, cover all rows, and depend on the shape alone, so
-/// that sums kept per part and added in order do not depend on threads. Calls for different parts run in parallel.
+/// cache. `part` numbers the ranges from 0; the ranges are those of a `RowParts`. Calls for different parts run in parallel.
 typealias RowsDone = (_ part: Int, _ rows: Range<Int>) -> Void

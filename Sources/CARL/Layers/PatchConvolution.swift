@@ -5,20 +5,19 @@ enum PatchConvolution {
         min(512, max(64, (1 << 16) / shape.patch & ~15))
     }
 
-    static func partCount(_ shape: ConvolutionShape) -> Int {
-        let size = rowsPerPart(shape)
-        return (shape.outRows + size - 1) / size
+    static func parts(_ shape: ConvolutionShape) -> RowParts {
+        RowParts(shape.outRows, size: rowsPerPart(shape), groups: shape.groups)
     }
 
     static func forward(
         _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, rowsDone: RowsDone?
     ) throws {
-        let size = rowsPerPart(shape)
+        let parts = parts(shape)
         let oc = shape.outChannels
-        let scratch = try compute.scratch(size * shape.patch)
-        compute.parallel(partCount(shape)) { part, worker in
-            let rows = part * size..<min(shape.outRows, (part + 1) * size)
+        let scratch = try compute.scratch(parts.size * shape.patch)
+        compute.parallel(parts.count) { part, worker in
+            let rows = parts[part]
             let patches = scratch[worker]
             gather(x, shape, rows, patches)
             MatrixProduct.multiply(

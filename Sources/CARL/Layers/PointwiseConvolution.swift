@@ -5,19 +5,18 @@ enum PointwiseConvolution {
         return min(1024, max(128, rows & ~15))
     }
 
-    static func partCount(_ shape: ConvolutionShape) -> Int {
-        let size = rowsPerPart(shape)
-        return (shape.outRows + size - 1) / size
+    static func parts(_ shape: ConvolutionShape) -> RowParts {
+        RowParts(shape.outRows, size: rowsPerPart(shape), groups: shape.groups)
     }
 
     static func forward(
         _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, rowsDone: RowsDone?
     ) {
-        let size = rowsPerPart(shape)
+        let parts = parts(shape)
         let (ic, oc) = (shape.inChannels, shape.outChannels)
-        compute.parallel(partCount(shape)) { part, _ in
-            let rows = part * size..<min(shape.outRows, (part + 1) * size)
+        compute.parallel(parts.count) { part, _ in
+            let rows = parts[part]
             MatrixProduct.multiply(
                 rows.count, oc, ic, x + rows.lowerBound * ic, ic, weights, oc, y + rows.lowerBound * oc, oc)
             rowsDone?(part, rows)
@@ -28,10 +27,10 @@ enum PointwiseConvolution {
         _ dy: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, accumulate: Bool
     ) {
-        let size = rowsPerPart(shape)
+        let parts = parts(shape)
         let (ic, oc) = (shape.inChannels, shape.outChannels)
-        compute.parallel(partCount(shape)) { part, _ in
-            let rows = part * size..<min(shape.outRows, (part + 1) * size)
+        compute.parallel(parts.count) { part, _ in
+            let rows = parts[part]
             MatrixProduct.multiply(
                 rows.count, ic, oc, dy + rows.lowerBound * oc, oc, weights, oc, transposeB: true,
                 dx + rows.lowerBound * ic, ic, beta: accumulate ? 1 : 0)

@@ -1,114 +1,148 @@
-/// 3x3 convolution of stride 1 and padding 1 by Winograd's F(4x4, 3x3), see `WinogradTransforms`: a quarter of the direct
-/// method's multiplications, as 36 matrix products (tiles, IC) x (IC, OC), one per position of a transformed tile.
+/// 3x3 convolution of padding 1 and stride 1 or 2 by Winograd's method, see `WinogradAlgorithm`: at stride 1 a quarter of the direct
+/// method's multiplications, at stride 2 nine sixteenths, as one matrix product (tiles, IC) x (IC, OC) per position of a transformed tile.
 ///
 /// Rounding errors are five to ten times the direct method's: for 16 to 512 channels of random values, 1e-6 to 3e-6 of
 /// the result, both root mean square.
 enum WinogradConvolution {
-    static func partCount(_ shape: ConvolutionShape) -> Int { WinogradPlan(shape).parts }
+    static func parts(_ shape: ConvolutionShape) -> RowParts {
+        func parts<Algorithm: WinogradForwardAlgorithm>(_: Algorithm.Type) -> RowParts {
+            WinogradPlan(shape, forwardGrid(shape, Algorithm.self)).parts
+        }
+        return shape.stride == 1 ? parts(WinogradStride1.self) : parts(WinogradStride2.self)
+    }
 
     /// y = conv(x), for `rowsDone` see its type.
     static func forward(
         _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, rowsDone: RowsDone?
     ) throws {
-        try convolve(
-            x, shape.inChannels, weights, y, shape.outChannels, shape, compute, backward: false, accumulate: false,
-            rowsDone: rowsDone)
+        func run<Algorithm: WinogradForwardAlgorithm>(_: Algorithm.Type) throws {
+            try convolve(
+                forwardGrid(shape, Algorithm.self), x, shape.inChannels, weights, y, shape.outChannels, shape, compute,
+                backward: false, accumulate: false, rowsDone: rowsDone)
+        }
+        if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2.self) }
     }
 
-    /// dx = the gradient of the input, written or added: the convolution of dy with the filters turned by 180 degrees.
+    /// dx = the gradient of the input, written or added.
     static func dataGradient(
         _ dy: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, accumulate: Bool
     ) throws {
-        try convolve(
-            dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true, accumulate: accumulate,
-            rowsDone: nil)
+        func run<Algorithm: WinogradAlgorithm>(_: Algorithm.Type) throws {
+            let grid = WinogradGrid<Algorithm>(
+                batch: shape.batch, source: (shape.outHeight, shape.outWidth), target: (shape.height, shape.width))
+            try convolve(
+                grid, dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true,
+                accumulate: accumulate, rowsDone: nil)
+        }
+        if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2Gradient.self) }
     }
 
-    private static func convolve(
-        _ source: UnsafePointer<Float>, _ sourceChannels: Int, _ weights: UnsafePointer<Float>, _ target: FloatPointer,
-        _ targetChannels: Int, _ shape: ConvolutionShape, _ compute: Compute, backward: Bool, accumulate: Bool,
-        rowsDone: RowsDone?
+    /// Adds the weight gradient G^T [sum over tiles of (B^T d B)^T (A dY A^T)] G to `dw`, (9 * IC, OC).
+    static func weightGradient(
+        _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
     ) throws {
-        let plan = WinogradPlan(shape)
-        let grid = plan.grid
-        let filters = shape.inChannels * shape.outChannels
-        let uStride = WinogradPlan.stride(filters)
-        let u = try compute.workspace.take(36 * uStride)
-        defer { compute.workspace.give(u) }
+        if shape.stride == 1 {
+            try weightGradient(forwardGrid(shape, WinogradStride1.self), x, dy, dw, shape, compute)
+        } else {
+            try weightGradient(forwardGrid(shape, WinogradStride2.self), x, dy, dw, shape, compute)
+        }
+    }
+
+    private static func forwardGrid<Algorithm>(_ shape: ConvolutionShape, _: Algorithm.Type) -> WinogradGrid<Algorithm> {
+        WinogradGrid(
+            batch: shape.batch, source: (shape.height, shape.width), target: (shape.outHeight, shape.outWidth))
+    }
+
+    private static func filterPosition<Algorithm: WinogradAlgorithm>(_ position: Int, _: Algorithm.Type) -> Int {
+        Algorithm.filterPoint(position / Algorithm.points) * WinogradFilters.points
+            + Algorithm.filterPoint(position % Algorithm.points)
+    }
+
+    private static func convolve<Algorithm>(
+        _ grid: WinogradGrid<Algorithm>, _ source: UnsafePointer<Float>, _ sourceChannels: Int,
+        _ weights: UnsafePointer<Float>, _ target: FloatPointer, _ targetChannels: Int, _ shape: ConvolutionShape,
+        _ compute: Compute, backward: Bool, accumulate: Bool, rowsDone: RowsDone?
+    ) throws {
+        let plan = WinogradPlan(shape, grid)
+        let positions = Algorithm.points * Algorithm.points
+        let memory = try compute.workspace.take(WinogradFilters.count(sourceChannels, targetChannels))
+        defer { compute.workspace.give(memory) }
+        let filters = WinogradFilters(depth: sourceChannels, columns: targetChannels, values: memory.base)
+        filters.transform(Algorithm.self, weights, forDataGradient: backward, compute)
         let zeros = try takeZeros(sourceChannels, compute)
         defer { compute.workspace.give(zeros) }
-        compute.parallelRanges(filters, grain: 1 << 12) { _, range in
-            WinogradTransforms.filters(weights, filters, range, rotated: backward, u.base, uStride)
-        }
-        let vStride = WinogradPlan.stride(plan.tilesPerStage * sourceChannels)
-        let mStride = WinogradPlan.stride(plan.tilesPerStage * targetChannels)
-        // Both directions use u as (IC, OC) matrices, the backward one transposed.
+        let vRow = WinogradPlan.rowStride(sourceChannels)
+        let mRow = WinogradPlan.rowStride(targetChannels)
+        let vStride = WinogradPlan.stride(plan.tilesPerStage * vRow)
+        let mStride = WinogradPlan.stride(plan.tilesPerStage * mRow)
         func multiply(_ position: Int, _ tiles: Int, _ v: FloatPointer, _ m: FloatPointer) {
-            MatrixProduct.multiply(
-                tiles, targetChannels, sourceChannels, v + position * vStride, sourceChannels,
-                u.base + position * uStride, shape.outChannels, transposeB: backward, m + position * mStride, targetChannels)
+            PanelProduct.multiply(
+                tiles, targetChannels, sourceChannels, .init(base: v + position * vStride, rowStride: vRow, depthStride: 1),
+                filters.right(filterPosition(position, Algorithm.self)), m + position * mStride, mRow, accumulate: false)
         }
         func finish(_ part: Int, _ rows: Range<Int>, _ m: FloatPointer) {
-            grid.transformOutput(m, mStride, targetChannels, rows, target, accumulate: accumulate)
+            grid.transformOutput(m, mStride, rowStride: mRow, targetChannels, rows, target, accumulate: accumulate)
             rowsDone?(part, grid.firstPixel(rows.lowerBound)..<grid.firstPixel(rows.upperBound))
         }
         if plan.partsPerStage == 1 {
-            let scratch = try compute.scratch(36 * (vStride + mStride))
-            compute.parallel(plan.parts) { part, worker in
-                let rows = plan.rows(part)
+            let scratch = try compute.scratch(positions * (vStride + mStride))
+            compute.parallel(plan.parts.count) { part, worker in
+                let rows = plan.parts[part]
                 let v = scratch[worker]
-                let m = v + 36 * vStride
-                grid.transformInput(source, sourceChannels, rows, v, vStride, zeros: zeros.base)
-                for position in 0..<36 { multiply(position, rows.count * grid.tilesAcross, v, m) }
+                let m = v + positions * vStride
+                grid.transformInput(source, sourceChannels, rows, v, vStride, rowStride: vRow, zeros: zeros.base)
+                for position in 0..<positions { multiply(position, rows.count * grid.tilesAcross, v, m) }
                 finish(part, rows, m)
             }
             return
         }
-        let memory = try compute.workspace.take(36 * (vStride + mStride))
-        defer { compute.workspace.give(memory) }
-        let v = memory.base
-        let m = v + 36 * vStride
-        for first in stride(from: 0, to: plan.parts, by: plan.partsPerStage) {
-            let count = min(plan.partsPerStage, plan.parts - first)
-            let firstRow = plan.rows(first).lowerBound
-            let tiles = (plan.rows(first + count - 1).upperBound - firstRow) * grid.tilesAcross
+        let stage = try compute.workspace.take(positions * (vStride + mStride))
+        defer { compute.workspace.give(stage) }
+        let v = stage.base
+        let m = v + positions * vStride
+        for first in stride(from: 0, to: plan.parts.count, by: plan.partsPerStage) {
+            let count = min(plan.partsPerStage, plan.parts.count - first)
+            let firstRow = plan.parts[first].lowerBound
+            let tiles = (plan.parts[first + count - 1].upperBound - firstRow) * grid.tilesAcross
             compute.parallel(count) { part, _ in
-                let rows = plan.rows(first + part)
-                let place = (rows.lowerBound - firstRow) * grid.tilesAcross * sourceChannels
-                grid.transformInput(source, sourceChannels, rows, v + place, vStride, zeros: zeros.base)
+                let rows = plan.parts[first + part]
+                let place = (rows.lowerBound - firstRow) * grid.tilesAcross * vRow
+                grid.transformInput(source, sourceChannels, rows, v + place, vStride, rowStride: vRow, zeros: zeros.base)
             }
-            compute.parallel(36) { position, _ in multiply(position, tiles, v, m) }
+            compute.parallel(positions) { position, _ in multiply(position, tiles, v, m) }
             compute.parallel(count) { part, _ in
-                let rows = plan.rows(first + part)
-                finish(first + part, rows, m + (rows.lowerBound - firstRow) * grid.tilesAcross * targetChannels)
+                let rows = plan.parts[first + part]
+                finish(first + part, rows, m + (rows.lowerBound - firstRow) * grid.tilesAcross * mRow)
             }
         }
     }
 
-    /// Adds the weight gradient G^T [sum over tiles of (B^T d B)^T (A dY A^T)] G to `dw`, (9 * IC, OC).
-    ///
-    /// A position's product belongs to one worker, so the result does not depend on the number of threads.
-    static func weightGradient(
-        _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
+    /// A filter position's products belong to one worker, so the result does not depend on the number of threads.
+    private static func weightGradient<Algorithm: WinogradForwardAlgorithm>(
+        _ grid: WinogradGrid<Algorithm>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dw: FloatPointer,
+        _ shape: ConvolutionShape, _ compute: Compute
     ) throws {
-        let grid = WinogradGrid(shape)
+        let positions = Algorithm.points * Algorithm.points
+        let filterPositions = WinogradFilters.points * WinogradFilters.points
         let (ic, oc) = (shape.inChannels, shape.outChannels)
         let filters = ic * oc
         let stageRows = WinogradPlan.weightGradientRows(grid)
         let stageTiles = stageRows * grid.tilesAcross
-        let vStride = WinogradPlan.stride(stageTiles * ic)
-        let mStride = WinogradPlan.stride(stageTiles * oc)
+        let vRow = WinogradPlan.rowStride(ic)
+        let mRow = WinogradPlan.rowStride(oc)
+        let vStride = WinogradPlan.stride(stageTiles * vRow)
+        let mStride = WinogradPlan.stride(stageTiles * mRow)
         let uStride = WinogradPlan.stride(filters)
-        let memory = try compute.workspace.take(36 * (vStride + mStride))
+        let memory = try compute.workspace.take(positions * (vStride + mStride))
         defer { compute.workspace.give(memory) }
-        let gradients = try compute.workspace.take(36 * uStride)
+        let gradients = try compute.workspace.take(filterPositions * uStride)
         defer { compute.workspace.give(gradients) }
         let zeros = try takeZeros(max(ic, oc), compute)
         defer { compute.workspace.give(zeros) }
         let v = memory.base
-        let m = v + 36 * vStride
+        let m = v + positions * vStride
         for first in stride(from: 0, to: grid.tileRows, by: stageRows) {
             let last = min(grid.tileRows, first + stageRows)
             let tiles = (last - first) * grid.tilesAcross
@@ -120,19 +154,27 @@ enum WinogradConvolution {
                 let rows = start..<min(last, start + size)
                 let tile = (start - first) * grid.tilesAcross
                 if item % 2 == 0 {
-                    grid.transformInput(x, ic, rows, v + tile * ic, vStride, zeros: zeros.base)
+                    grid.transformInput(x, ic, rows, v + tile * vRow, vStride, rowStride: vRow, zeros: zeros.base)
                 } else {
-                    grid.transformOutputGradient(dy, oc, rows, m + tile * oc, mStride, zeros: zeros.base)
+                    grid.transformOutputGradient(dy, oc, rows, m + tile * mRow, mStride, rowStride: mRow, zeros: zeros.base)
                 }
             }
-            compute.parallel(36) { position, _ in
-                MatrixProduct.multiply(
-                    ic, oc, tiles, v + position * vStride, ic, transposeA: true, m + position * mStride, oc,
-                    gradients.base + position * uStride, oc, beta: first == 0 ? 0 : 1)
+            compute.parallel(filterPositions) { item, _ in
+                // The last ones first: at stride 2 they have more products than the others.
+                let filter = filterPositions - 1 - item
+                var begun = first > 0
+                for position in 0..<positions where filterPosition(position, Algorithm.self) == filter {
+                    PanelProduct.multiply(
+                        ic, oc, tiles, .init(base: v + position * vStride, rowStride: 1, depthStride: vRow),
+                        .init(base: m + position * mStride, panelStride: PanelProduct.width, depthStride: mRow),
+                        gradients.base + filter * uStride, oc, accumulate: begun)
+                    begun = true
+                }
             }
         }
         compute.parallelRanges(filters, grain: 1 << 12) { _, range in
-            WinogradTransforms.addFilterGradients(gradients.base, uStride, range, dw, filters)
+            Algorithm.addFilterGradients(
+                gradients.base + range.lowerBound, uStride, range.count, dw + range.lowerBound, step: filters)
         }
     }
 

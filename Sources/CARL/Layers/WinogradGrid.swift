@@ -1,119 +1,133 @@
-/// The 4x4 tiles of the images of one batch, and the transforms of contiguous rows of them.
+/// The tiles of the images of one batch, and the transforms of contiguous rows of them.
 ///
 /// A tile row is a row of tiles of one image; tile rows count on from image to image, so a range of them is a contiguous
 /// range of pixels. Tiles at the right and lower edge may stick out of the image.
-struct WinogradGrid {
+struct WinogradGrid<Algorithm: WinogradAlgorithm> {
+    typealias Size = (height: Int, width: Int)
+
     let batch: Int
-    let height: Int
-    let width: Int
+    /// Of the images that are transformed.
+    let source: Size
+    /// Of the images that result.
+    let target: Size
     /// Tile rows of an image.
     let tilesDown: Int
     /// Tiles of a tile row.
     let tilesAcross: Int
 
-    init(_ shape: ConvolutionShape) {
-        batch = shape.batch
-        height = shape.height
-        width = shape.width
-        tilesDown = (height + 3) / 4
-        tilesAcross = (width + 3) / 4
+    init(batch: Int, source: Size, target: Size) {
+        self.batch = batch
+        self.source = source
+        self.target = target
+        tilesDown = (target.height + Algorithm.outputs - 1) / Algorithm.outputs
+        tilesAcross = (target.width + Algorithm.outputs - 1) / Algorithm.outputs
     }
 
     var tileRows: Int { batch * tilesDown }
     var tiles: Int { tileRows * tilesAcross }
 
-    /// The first pixel of a tile row, or with `tileRows` the number of pixels.
+    /// The first result pixel of a tile row, or with `tileRows` the number of pixels.
     func firstPixel(_ tileRow: Int) -> Int {
-        (tileRow / tilesDown * height + min(height, tileRow % tilesDown * 4)) * width
+        (tileRow / tilesDown * target.height + min(target.height, tileRow % tilesDown * Algorithm.outputs)) * target.width
     }
 
-    /// Transforms the tiles of tile rows `rows` of x (pixels, channels), which overlap by two pixels, to `v`: position p of
-    /// tile t, counted from the first of `rows`, is the `channels` values at `p * stride + t * channels`.
+    /// Transforms the tiles of tile rows `rows` of x (source pixels, channels), which may overlap, to `v`: position p of
+    /// tile t, counted from the first of `rows`, is the `channels` values at `p * stride + t * rowStride`.
     ///
     /// - Parameter zeros: `channels` zeros, which stand for the pixels outside the image.
     func transformInput(
-        _ x: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ v: FloatPointer, _ stride: Int,
+        _ x: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ v: FloatPointer, _ stride: Int, rowStride: Int,
         zeros: UnsafePointer<Float>
     ) {
-        withPixels { pixels, half in
+        Self.withPixels { pixels, half in
             var target = v
-            forEachTile(rows) { image, top, left in
-                point(pixels, 6, x + image &* height &* width &* channels, channels, top &- 1, left &- 1, zeros)
-                WinogradTransforms.inputTile(pixels, channels, target, stride, half)
-                target += channels
+            forEachTile(rows) { image, down, across in
+                Self.point(
+                    pixels, Algorithm.window, x + image &* source.height &* source.width &* channels, source, channels,
+                    down &* Algorithm.windowStep &+ Algorithm.windowStart, across &* Algorithm.windowStep &+ Algorithm.windowStart,
+                    zeros)
+                Algorithm.inputTile(pixels, channels, target, stride, half)
+                target += rowStride
             }
         }
     }
 
-    /// Transforms the tiles of tile rows `rows` of dy (pixels, channels) to `m`, laid out as `transformInput` does.
-    func transformOutputGradient(
-        _ dy: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ m: FloatPointer, _ stride: Int,
-        zeros: UnsafePointer<Float>
-    ) {
-        withPixels { pixels, half in
-            var target = m
-            forEachTile(rows) { image, top, left in
-                point(pixels, 4, dy + image &* height &* width &* channels, channels, top, left, zeros)
-                WinogradTransforms.outputGradientTile(pixels, channels, target, stride, half)
-                target += channels
-            }
-        }
-    }
-
-    /// Transforms products `m`, laid out as `transformInput` does, back to the pixels of tile rows `rows` of y (pixels,
+    /// Transforms products `m`, laid out as `transformInput` does, back to the pixels of tile rows `rows` of y (target pixels,
     /// channels): written, or added.
     func transformOutput(
-        _ m: UnsafePointer<Float>, _ stride: Int, _ channels: Int, _ rows: Range<Int>, _ y: FloatPointer, accumulate: Bool
+        _ m: UnsafePointer<Float>, _ stride: Int, rowStride: Int, _ channels: Int, _ rows: Range<Int>, _ y: FloatPointer,
+        accumulate: Bool
     ) {
-        WinogradTransforms.withHalf { half in
+        WinogradTiles.withHalf { half in
             var source = m
-            forEachTile(rows) { image, top, left in
-                WinogradTransforms.outputTile(
-                    source, stride, channels, y + ((image &* height &+ top) &* width &+ left) &* channels,
-                    rowStride: width &* channels, rows: min(4, height &- top), columns: min(4, width &- left),
-                    accumulate: accumulate, half)
-                source += channels
+            forEachTile(rows) { image, down, across in
+                let (top, left) = (down &* Algorithm.outputs, across &* Algorithm.outputs)
+                Algorithm.outputTile(
+                    source, stride, channels, y + ((image &* target.height &+ top) &* target.width &+ left) &* channels,
+                    rowStride: target.width &* channels, rows: min(Algorithm.outputs, target.height &- top),
+                    columns: min(Algorithm.outputs, target.width &- left), accumulate: accumulate, half)
+                source += rowStride
             }
         }
     }
 
-    /// Calls `body` with the image, the upper and the left pixel of each tile of tile rows `rows`.
+    /// Calls `body` with the image, the row and the column of each tile of tile rows `rows`.
     @inline(__always)
-    private func forEachTile(_ rows: Range<Int>, _ body: (_ image: Int, _ top: Int, _ left: Int) -> Void) {
+    private func forEachTile(_ rows: Range<Int>, _ body: (_ image: Int, _ down: Int, _ across: Int) -> Void) {
         for row in rows {
             let image = row / tilesDown
-            let top = (row &- image &* tilesDown) &* 4
-            for tile in 0..<tilesAcross { body(image, top, tile &* 4) }
+            let down = row &- image &* tilesDown
+            for across in 0..<tilesAcross { body(image, down, across) }
         }
     }
 
     /// Lends memory for a tile's pointers, and for the transforms.
     @inline(__always)
-    private func withPixels(_ body: (_ pixels: WinogradTransforms.Pixels, _ half: FloatPointer) -> Void) {
-        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>.self, capacity: 36) { buffer in
-            WinogradTransforms.withHalf { half in body(buffer.baseAddress!, half) }
+    private static func withPixels(_ body: (_ pixels: Algorithm.Pixels, _ half: FloatPointer) -> Void) {
+        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>.self, capacity: 81) { buffer in
+            WinogradTiles.withHalf { half in body(buffer.baseAddress!, half) }
         }
     }
 
-    /// Points `pixels` at the `size` x `size` pixels from (`top`, `left`) of an image.
+    /// Points `pixels` at the `side` x `side` pixels from (`top`, `left`) of an image.
     @inline(__always)
-    private func point(
-        _ pixels: WinogradTransforms.Pixels, _ size: Int, _ image: UnsafePointer<Float>, _ channels: Int, _ top: Int,
+    private static func point(
+        _ pixels: Algorithm.Pixels, _ side: Int, _ image: UnsafePointer<Float>, _ size: Size, _ channels: Int, _ top: Int,
         _ left: Int, _ zeros: UnsafePointer<Float>
     ) {
-        if top >= 0 && left >= 0 && top &+ size <= height && left &+ size <= width {
-            for i in 0..<size {
-                let row = image + ((top &+ i) &* width &+ left) &* channels
-                for j in 0..<size { pixels[i &* size &+ j] = row + j &* channels }
+        if top >= 0 && left >= 0 && top &+ side <= size.height && left &+ side <= size.width {
+            for i in 0..<side {
+                let row = image + ((top &+ i) &* size.width &+ left) &* channels
+                for j in 0..<side { pixels[i &* side &+ j] = row + j &* channels }
             }
             return
         }
-        for i in 0..<size {
+        for i in 0..<side {
             let y = top &+ i
-            let rowInside = y >= 0 && y < height
-            for j in 0..<size {
+            let rowInside = y >= 0 && y < size.height
+            for j in 0..<side {
                 let x = left &+ j
-                pixels[i &* size &+ j] = rowInside && x >= 0 && x < width ? image + (y &* width &+ x) &* channels : zeros
+                let inside = rowInside && x >= 0 && x < size.width
+                pixels[i &* side &+ j] = inside ? image + (y &* size.width &+ x) &* channels : zeros
+            }
+        }
+    }
+}
+
+extension WinogradGrid where Algorithm: WinogradForwardAlgorithm {
+    /// Transforms the tiles of tile rows `rows` of dy (target pixels, channels) to `m`, laid out as `transformInput` does.
+    func transformOutputGradient(
+        _ dy: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ m: FloatPointer, _ stride: Int, rowStride: Int,
+        zeros: UnsafePointer<Float>
+    ) {
+        Self.withPixels { pixels, half in
+            var to = m
+            forEachTile(rows) { image, down, across in
+                Self.point(
+                    pixels, Algorithm.outputs, dy + image &* target.height &* target.width &* channels, target, channels,
+                    down &* Algorithm.outputs, across &* Algorithm.outputs, zeros)
+                Algorithm.outputGradientTile(pixels, channels, to, stride, half)
+                to += rowStride
             }
         }
     }

@@ -5,60 +5,71 @@
 /// the threads share the matrix products of a stage of several parts, and each position's filters are read once a stage.
 /// The same serves where there are too few tiles for parts large enough for a good matrix product.
 struct WinogradPlan {
-    let grid: WinogradGrid
-    let rowsPerPart: Int
+    /// Of tile rows.
+    let parts: RowParts
     let partsPerStage: Int
+    let tilesPerStage: Int
 
-    // Measured with two cores of 32 KiB first and 512 KiB second level cache, 16 to 512 channels, 4x4 to 32x32 pixels.
-    // Half or twice the numbers of tiles cost some per cent.
-    private static let tilesPerPart = 128
+    // Measured with two cores of 32 KiB first and 512 KiB second level cache, 16 to 512 channels, 4x4 to 32x32 pixels, for tiles
+    // of 36 values. Half or twice the numbers of tiles cost some per cent.
+    private static let tilesPerPart = 96
     private static let tilesPerStagedPart = 16
     private static let tilesPerStage = 256
     private static let tilesPerWeightGradientStage = 192
     private static let fewTiles = 1024
     private static let manyFilters = 256 * 256
 
-    init(_ shape: ConvolutionShape) {
-        grid = WinogradGrid(shape)
-        let staged =
-            shape.inChannels * shape.outChannels >= WinogradPlan.manyFilters || grid.tiles < WinogradPlan.fewTiles
+    init<Algorithm>(_ shape: ConvolutionShape, _ grid: WinogradGrid<Algorithm>) {
+        let staged = shape.inChannels * shape.outChannels >= Self.manyFilters || grid.tiles < Self.fewTiles
         // Of parts that are not staged there are sixteen at least, for the sake of an even load.
-        let tiles = staged ? WinogradPlan.tilesPerStagedPart : min(WinogradPlan.tilesPerPart, grid.tiles / 16)
-        rowsPerPart = max(1, tiles / grid.tilesAcross)
-        partsPerStage = staged ? max(1, WinogradPlan.tilesPerStage / (rowsPerPart * grid.tilesAcross)) : 1
+        let tiles = staged ? Self.tilesPerStagedPart : min(Self.scaled(Self.tilesPerPart, Algorithm.self), grid.tiles / 16)
+        parts = RowParts(grid.tileRows, size: max(1, tiles / grid.tilesAcross), groups: shape.groups)
+        let stageTiles = Self.scaled(Self.tilesPerStage, Algorithm.self)
+        partsPerStage = staged ? max(1, stageTiles / (parts.size * grid.tilesAcross)) : 1
+        tilesPerStage = min(parts.size * partsPerStage, grid.tileRows) * grid.tilesAcross
+    }
+
+    /// Fewer tiles where a tile has more values.
+    private static func scaled<Algorithm: WinogradAlgorithm>(_ tiles: Int, _: Algorithm.Type) -> Int {
+        tiles * 36 / (Algorithm.points * Algorithm.points)
     }
 
     /// Whether this method is possible for a shape and faster than `PatchConvolution`: false for tiles that lie mostly
     /// outside tiny images, for few channels, and for so few pixels that transforming the filters outweighs the rest.
     static func pays(_ shape: ConvolutionShape) -> Bool {
-        guard shape.kernel == 3 && shape.stride == 1 && shape.padding == 1 else { return false }
-        let grid = WinogradGrid(shape)
+        guard shape.kernel == 3 && shape.padding == 1 else { return false }
+        let positions: Int
+        switch shape.stride {
+        case 1: positions = WinogradStride1.points * WinogradStride1.points
+        case 2: positions = WinogradStride2.points * WinogradStride2.points
+        default: return false
+        }
         // Costs in multiply-adds of the direct method that take as long, fitted to measurements.
-        let perTile: Double = 40
+        let perProduct: Double = 1.1
         let perFilter: Double = 1000
-        let perTransform: Double = 2240
+        let perTransform: Double = 62
         // Transforms of a tile: of eight channels, and of single ones where fewer are left.
         func transforms(_ channels: Int) -> Double { Double(channels / 8 + channels % 8) }
         let filters = Double(shape.inChannels) * Double(shape.outChannels)
-        let tiles = Double(grid.tiles)
+        let tiles = Double(shape.batch) * Double((shape.outHeight + 3) / 4) * Double((shape.outWidth + 3) / 4)
         let cost =
-            filters * (perTile * tiles + perFilter)
-            + tiles * perTransform * (transforms(shape.inChannels) + transforms(shape.outChannels))
+            filters * (perProduct * Double(positions) * tiles + perFilter)
+            + tiles * perTransform * Double(positions) * (transforms(shape.inChannels) + transforms(shape.outChannels))
         return cost < shape.operations / 2
     }
 
-    var parts: Int { (grid.tileRows + rowsPerPart - 1) / rowsPerPart }
-    var tilesPerStage: Int { min(rowsPerPart * partsPerStage, grid.tileRows) * grid.tilesAcross }
-
-    /// Tile rows of a part.
-    func rows(_ part: Int) -> Range<Int> { part * rowsPerPart..<min(grid.tileRows, (part + 1) * rowsPerPart) }
-
     /// Tile rows transformed at a time for the weight gradient.
-    static func weightGradientRows(_ grid: WinogradGrid) -> Int {
-        min(grid.tileRows, max(1, tilesPerWeightGradientStage / grid.tilesAcross))
+    static func weightGradientRows<Algorithm>(_ grid: WinogradGrid<Algorithm>) -> Int {
+        min(grid.tileRows, max(1, scaled(tilesPerWeightGradientStage, Algorithm.self) / grid.tilesAcross))
     }
 
     /// Distance of positions for `count` values each: whole cache lines, and one more than a power of two, for which
-    /// writing a tile's 36 positions would keep to the same few sets of the cache.
+    /// writing a tile's positions would keep to the same few sets of the cache.
     static func stride(_ count: Int) -> Int { (count + 15) / 16 * 16 + 16 }
+
+    /// Distance of a tile's values of a position from the next tile's: not a multiple of a large power of two, for the same reason.
+    static func rowStride(_ channels: Int) -> Int {
+        let whole = (channels + 15) / 16 * 16
+        return whole % 128 == 0 ? whole + 16 : whole
+    }
 }

@@ -34,7 +34,7 @@ import Testing
         let dx = try FloatBuffer(s.inRows * s.inChannels)
         let dataGradient = Activation(
             buffer: dx, batch: s.batch, height: s.height, width: s.width, channels: s.inChannels)
-        let parts = layer.partCount(s)
+        let parts = layer.parts(s).count
         try MatrixProduct.withSingleThread {
             try layer.forward(input, into: output, memory, compute) { part, rows in
                 #expect(part >= 0 && part < parts)

@@ -9,14 +9,29 @@ struct WinogradTests {
     static let channels = [1, 3, 16, 17, 64]
 
     @Test func theShapesReachEveryWayOfCuttingUp() {
-        let plans = Self.shapes.map { WinogradPlan($0) }
-        #expect(plans.contains { $0.partsPerStage == 1 && $0.parts > 1 })
-        #expect(plans.contains { $0.partsPerStage > 1 && $0.parts > 1 && $0.parts <= $0.partsPerStage })
-        #expect(plans.contains { $0.partsPerStage > 1 && $0.parts > $0.partsPerStage })
+        func check<Algorithm: WinogradForwardAlgorithm>(_: Algorithm.Type, stride: Int) {
+            let plans = Self.shapes.filter { $0.stride == stride }.map { shape in
+                WinogradPlan(
+                    shape,
+                    WinogradGrid<Algorithm>(
+                        batch: shape.batch, source: (shape.height, shape.width), target: (shape.outHeight, shape.outWidth)))
+            }
+            #expect(plans.contains { $0.partsPerStage == 1 && $0.parts.count > 1 })
+            #expect(plans.contains { $0.partsPerStage > 1 && $0.parts.count > 1 && $0.parts.count <= $0.partsPerStage })
+            #expect(plans.contains { $0.partsPerStage > 1 && $0.parts.count > $0.partsPerStage })
+        }
+        check(WinogradStride1.self, stride: 1)
+        check(WinogradStride2.self, stride: 2)
     }
 
+    static let shapes = stride1Shapes + stride1Shapes.map { shape($0.batch, $0.height, $0.width, $0.inChannels, $0.outChannels, stride: 2) } + [
+        shape(18, 64, 60, 8, 24, stride: 2), shape(70, 16, 9, 256, 264, stride: 2),
+        shape(6, 9, 13, 16, 24, groups: 3), shape(18, 32, 32, 8, 24, groups: 2), shape(72, 4, 7, 264, 256, groups: 3),
+        shape(18, 64, 60, 8, 24, stride: 2, groups: 2),
+    ]
+
     /// Every pair of height and width, with channel pairs and batches that take turns so that all of them occur.
-    static let shapes: [ConvolutionShape] = sizes.flatMap { height in
+    static let stride1Shapes: [ConvolutionShape] = sizes.flatMap { height in
         sizes.enumerated().map { index, width in
             let turn = height * 3 + index
             return shape(1 + turn % 3, height, width, channels[turn % 5], channels[(turn / 2 + index) % 5])
@@ -26,9 +41,12 @@ struct WinogradTests {
         shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8),
     ]
 
-    static func shape(_ batch: Int, _ height: Int, _ width: Int, _ ic: Int, _ oc: Int) -> ConvolutionShape {
+    static func shape(
+        _ batch: Int, _ height: Int, _ width: Int, _ ic: Int, _ oc: Int, stride: Int = 1, groups: Int = 1
+    ) -> ConvolutionShape {
         ConvolutionShape(
-            batch: batch, height: height, width: width, inChannels: ic, outChannels: oc, kernel: 3, stride: 1, padding: 1)
+            batch: batch, height: height, width: width, inChannels: ic, outChannels: oc, kernel: 3, stride: stride, padding: 1,
+            groups: groups)
     }
 
     @Test(arguments: shapes)
@@ -66,7 +84,7 @@ struct WinogradTests {
     @Test(arguments: shapes)
     func rowsDoneCoversAllRowsOnceAndInOrder(_ shape: ConvolutionShape) throws {
         let data = Case(shape)
-        let parts = WinogradConvolution.partCount(shape)
+        let parts = WinogradConvolution.parts(shape).count
         var ranges = [Range<Int>?](repeating: nil, count: parts)
         var early = [Float](repeating: .nan, count: data.y.count)
         let oc = shape.outChannels
@@ -78,9 +96,12 @@ struct WinogradTests {
             }
         }
         var next = 0
+        let group = shape.outRows / shape.groups
         for rows in ranges {
-            #expect(rows?.lowerBound == next)
-            next = rows?.upperBound ?? next
+            guard let rows else { Issue.record("a part was not reported"); continue }
+            #expect(rows.lowerBound == next)
+            #expect(rows.lowerBound / group == (rows.upperBound - 1) / group, "a part of two groups")
+            next = rows.upperBound
         }
         #expect(next == shape.outRows)
         #expect(early == y, "rows were reported before they were final")
@@ -88,7 +109,8 @@ struct WinogradTests {
 
     @Test(arguments: [
         shape(3, 13, 13, 17, 64), shape(9, 32, 32, 8, 24), shape(40, 7, 5, 16, 16), shape(70, 4, 7, 264, 256),
-        shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8),
+        shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8), shape(18, 64, 60, 8, 24, stride: 2),
+        shape(70, 16, 9, 256, 264, stride: 2),
     ])
     func resultsDoNotDependOnThreads(_ shape: ConvolutionShape) throws {
         let data = Case(shape)
@@ -113,10 +135,12 @@ struct WinogradTests {
         #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 64, 64)) == .winograd)
         #expect(ConvolutionMethod.choose(Self.shape(128, 28, 28, 16, 16)) == .winograd)
         #expect(ConvolutionMethod.choose(Self.shape(128, 4, 4, 512, 512)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 64, 128, stride: 2)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(1, 8, 8, 256, 512, stride: 2)) == .patches)
         #expect(ConvolutionMethod.choose(Self.shape(1, 4, 4, 512, 512)) == .patches)
         #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 3, 64)) == .patches)
         #expect(ConvolutionMethod.choose(Self.shape(128, 2, 2, 64, 64)) == .patches)
-        for (kernel, stride, padding) in [(3, 2, 1), (3, 1, 0), (5, 1, 2)] {
+        for (kernel, stride, padding) in [(3, 3, 1), (3, 1, 0), (5, 1, 2)] {
             let shape = ConvolutionShape(
                 batch: 128, height: 32, width: 32, inChannels: 64, outChannels: 64, kernel: kernel, stride: stride,
                 padding: padding)
@@ -232,15 +256,15 @@ struct WinogradTests {
 
         /// Where the channels of an output pixel, of an input pixel its window covers, and of the weights between them start.
         private func forEachTap(_ body: (_ output: Int, _ input: Int, _ filter: Int) -> Void) {
-            let (h, w) = (shape.height, shape.width)
+            let (h, w, s) = (shape.height, shape.width, shape.stride)
             for n in 0..<shape.batch {
-                for oy in 0..<h {
-                    for ox in 0..<w {
-                        for ky in 0..<3 where (0..<h).contains(oy + ky - 1) {
-                            for kx in 0..<3 where (0..<w).contains(ox + kx - 1) {
+                for oy in 0..<shape.outHeight {
+                    for ox in 0..<shape.outWidth {
+                        for ky in 0..<3 where (0..<h).contains(oy * s + ky - 1) {
+                            for kx in 0..<3 where (0..<w).contains(ox * s + kx - 1) {
                                 body(
-                                    ((n * h + oy) * w + ox) * shape.outChannels,
-                                    ((n * h + oy + ky - 1) * w + ox + kx - 1) * shape.inChannels,
+                                    ((n * shape.outHeight + oy) * shape.outWidth + ox) * shape.outChannels,
+                                    ((n * h + oy * s + ky - 1) * w + ox * s + kx - 1) * shape.inChannels,
                                     (ky * 3 + kx) * shape.inChannels * shape.outChannels)
                             }
                         }

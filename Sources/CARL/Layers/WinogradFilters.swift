@@ -1,0 +1,94 @@
+/// Transformed filters of a Winograd convolution, as panels for `PanelProduct`: position p of the filter from input k to output c is
+/// value `p * positionStride + (c / 16 * depth + k) * 16 + c % 16`.
+///
+/// Both strides have 6 x 6 different values of a filter.
+struct WinogradFilters {
+    /// Transformed values along a side of a filter.
+    static let points = 6
+
+    /// Channels that are summed over: IC, or OC for the data gradient.
+    let depth: Int
+    /// Channels of the result: OC, or IC for the data gradient.
+    let columns: Int
+    let values: FloatPointer
+
+    private static let width = PanelProduct.width
+
+    static func positionStride(_ depth: Int, _ columns: Int) -> Int {
+        WinogradPlan.stride((columns + width - 1) / width * depth * width)
+    }
+
+    var positionStride: Int { Self.positionStride(depth, columns) }
+
+    /// Values of memory for all positions.
+    static func count(_ depth: Int, _ columns: Int) -> Int { points * points * positionStride(depth, columns) }
+
+    /// The filters of a position as the right side of a product.
+    func right(_ position: Int) -> PanelProduct.Right {
+        PanelProduct.Right(
+            base: values + position * positionStride, panelStride: depth * Self.width, depthStride: Self.width)
+    }
+
+    /// G g G^T of all filters of `weights`, (9, IC, OC). For the data gradient the filters are turned by 180 degrees and
+    /// inputs and outputs change places.
+    func transform<Algorithm: WinogradAlgorithm>(
+        _: Algorithm.Type, _ weights: UnsafePointer<Float>, forDataGradient: Bool, _ compute: Compute
+    ) {
+        // Blocks of eight inputs or outputs of the layer, whichever becomes the columns of a panel in the end.
+        let blocks = (columns + 7) / 8
+        let grain = max(1, (1 << 12) / (8 * depth))
+        compute.parallelRanges(blocks, grain: grain) { _, range in
+            withUnsafeTemporaryAllocation(byteCount: (9 * 8 * 8) * MemoryLayout<Float>.stride, alignment: 64) { memory in
+                let block = memory.bindMemory(to: Float.self).baseAddress!
+                WinogradTiles.withHalf { half in
+                    for column in range {
+                        if forDataGradient {
+                            transformTurned(Algorithm.self, weights, column * 8, block, half)
+                        } else {
+                            transform(Algorithm.self, weights, column * 8, half)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Columns `column ..< column + 8`, as they lie in the weights.
+    private func transform<Algorithm: WinogradAlgorithm>(
+        _: Algorithm.Type, _ weights: UnsafePointer<Float>, _ column: Int, _ half: FloatPointer
+    ) {
+        for k in 0..<depth {
+            let source = weights + (k &* columns &+ column)
+            let target = place(k, column)
+            Algorithm.filters(
+                source, step: depth &* columns, min(8, columns &- column), target, positionStride, half)
+        }
+    }
+
+    /// Columns `column ..< column + 8`, which are inputs of the layer: in the weights their values lie OC apart, so blocks of eight by eight
+    /// are brought side by side first.
+    private func transformTurned<Algorithm: WinogradAlgorithm>(
+        _: Algorithm.Type, _ weights: UnsafePointer<Float>, _ column: Int, _ block: FloatPointer, _ half: FloatPointer
+    ) {
+        let inputs = min(8, columns &- column)
+        var k = 0
+        while k < depth {
+            let outputs = min(8, depth &- k)
+            for tap in 0..<9 {
+                let source = weights + (((8 &- tap) &* columns &+ column) &* depth &+ k)
+                let target = block + tap &* 64
+                for i in 0..<inputs {
+                    for o in 0..<outputs { target[o &* 8 &+ i] = source[i &* depth &+ o] }
+                }
+            }
+            for o in 0..<outputs {
+                Algorithm.filters(block + o &* 8, step: 64, inputs, place(k &+ o, column), positionStride, half)
+            }
+            k &+= 8
+        }
+    }
+
+    private func place(_ k: Int, _ column: Int) -> FloatPointer {
+        values + ((column / Self.width &* depth &+ k) &* Self.width &+ column % Self.width)
+    }
+}
