@@ -46,12 +46,9 @@ struct ProjectionHead {
         var input = x
         for (i, norm) in norms.enumerated() {
             let linear = try linears[i].forward(input, memory, compute)
-            let size = BatchNorm.rowsPerPart(norm.channels)
-            let parts = (linear.rows + size - 1) / size
-            let moments = try norm.takeMoments(parts: parts, compute)
-            compute.parallel(parts) { part, _ in
-                moments.add(linear.base, part, part * size..<min(linear.rows, (part + 1) * size))
-            }
+            let parts = BatchNorm.parts(linear)
+            let moments = try norm.takeMoments(parts.numbers, compute)
+            compute.parallel(parts.count) { part, _ in moments.add(linear.base, part, parts[part]) }
             let tape = try norm.finish(moments, memory, compute)
             let result = try workspace.takeActivation(like: linear)
             if activation == .relu {
@@ -103,8 +100,7 @@ struct ProjectionHead {
                 let layer = tape.hidden[i - 1]
                 if let normalised = layer.normalised { activation.backward(normalised, flowing, compute) }
                 try norms[i - 1].backward(
-                    flowing, mask: layer.normalised == nil ? layer.result : nil, layer.linear, layer.norm, into: flowing, memory,
-                    compute)
+                    flowing, layer.normalised == nil ? .relu : .nothing, layer.linear, layer.norm, into: flowing, memory, compute)
             }
         }
         tape.release(workspace)

@@ -126,7 +126,7 @@ struct ResNet {
             flowing = below
         }
         try first.backward(
-            flowing, mask: tape.firstResult, x: tape.x, tape.first, into: nil, accumulate: false, memory, compute)
+            flowing, .relu, x: tape.x, tape.first, into: nil, accumulate: false, memory, compute)
         workspace.give(flowing)
         workspace.give(tape.firstResult)
         tape.first.release(workspace)

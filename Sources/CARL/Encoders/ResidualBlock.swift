@@ -92,29 +92,30 @@ struct ResidualBlock {
     /// From the gradient of the block's result to that of its input, which is returned. Consumes `gradient` and the tape, the result included.
     func backward(_ gradient: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
         let workspace = compute.workspace
-        compute.measured(path[path.count - 1].norm.name, .backward, values: 3 * gradient.count) {
-            Self.maskInPlace(gradient, tape.result, compute)
-        }
-        // The masked gradient goes two ways; the main path works on a copy of its own.
+        // The gradient behind the ReLU goes two ways; the main path works on a copy of its own.
         var flowing = try workspace.takeActivation(like: gradient)
         let last = path.count - 1
         try path[last].norm.backward(
-            gradient, mask: nil, tape.path[last].y, tape.path[last].norm, into: flowing, memory, compute)
+            gradient, .sumAndRelu(tape.result), tape.path[last].y, tape.path[last].norm, into: flowing, memory, compute)
         for i in stride(from: last, through: 1, by: -1) {
             let input = tape.inner[i - 1]
-            try path[i].convolution.weightGradient(input, flowing, memory, compute)
+            let (convolution, norm, below) = (path[i].convolution, path[i - 1].norm, tape.path[i - 1])
+            try convolution.weightGradient(input, flowing, memory, compute)
             let next = try workspace.takeActivation(like: input)
-            try path[i].convolution.dataGradient(input, flowing, into: next, accumulate: false, memory, compute)
+            // What the normalisation below needs first is summed while the gradient is in cache.
+            let sums = try norm.takeGradientSums(
+                convolution.gradientParts(convolution.shape(input)), next, below.y, below.norm, .relu, compute)
+            try convolution.dataGradient(
+                input, flowing, into: next, accumulate: false, memory, compute, rowsDone: sums.add)
             workspace.give(flowing)
-            let below = tape.path[i - 1]
-            try path[i - 1].norm.backward(next, mask: input, below.y, below.norm, into: next, memory, compute)
+            try norm.backward(sums, into: next, memory, compute)
             flowing = next
         }
         try path[0].convolution.weightGradient(tape.x, flowing, memory, compute)
         var dx = gradient
         if let downsample, let skip = tape.skip {
             dx = try workspace.takeActivation(like: tape.x)
-            try downsample.backward(gradient, mask: nil, x: tape.x, skip, into: dx, accumulate: false, memory, compute)
+            try downsample.backward(gradient, .nothing, x: tape.x, skip, into: dx, accumulate: false, memory, compute)
             workspace.give(gradient)
         }
         try path[0].convolution.dataGradient(tape.x, flowing, into: dx, accumulate: true, memory, compute)
@@ -122,21 +123,5 @@ struct ResidualBlock {
         tape.release(workspace)
         workspace.give(tape.result)
         return dx
-    }
-
-    /// Backward of the ReLU at the block's end.
-    private static func maskInPlace(_ gradient: Activation, _ result: Activation, _ compute: Compute) {
-        compute.parallelRanges(gradient.count, grain: 1 << 13) { _, range in
-            let (g, z) = (gradient.base, result.base)
-            var i = range.lowerBound
-            while i &+ 8 <= range.upperBound {
-                store8(Float8.zero.replacing(with: load8(g + i), where: load8(z + i) .> 0), g + i)
-                i &+= 8
-            }
-            while i < range.upperBound {
-                if !(z[i] > 0) { g[i] = 0 }
-                i &+= 1
-            }
-        }
     }
 }

@@ -8,6 +8,8 @@ struct Activation {
     let height: Int
     let width: Int
     let channels: Int
+    /// The batch is this many equal runs of images (views), whose BatchNorm statistics are taken apart.
+    var groups = 1
 
     var base: FloatPointer { buffer.base }
     var rows: Int { batch * height * width }
@@ -16,14 +18,14 @@ struct Activation {
 
 extension Workspace {
     /// An activation with undefined content.
-    func takeActivation(_ batch: Int, _ height: Int, _ width: Int, _ channels: Int) throws -> Activation {
+    func takeActivation(_ batch: Int, _ height: Int, _ width: Int, _ channels: Int, groups: Int = 1) throws -> Activation {
         Activation(
             buffer: try take(batch * height * width * channels),
-            batch: batch, height: height, width: width, channels: channels)
+            batch: batch, height: height, width: width, channels: channels, groups: groups)
     }
 
     func takeActivation(like other: Activation) throws -> Activation {
-        try takeActivation(other.batch, other.height, other.width, other.channels)
+        try takeActivation(other.batch, other.height, other.width, other.channels, groups: other.groups)
     }
 
     func give(_ activation: Activation) { give(activation.buffer) }

@@ -1,5 +1,7 @@
 /// Batch normalisation over the rows of (rows, C) (Ioffe and Szegedy, arXiv 1502.03167), with torch's conventions: eps 1e-5,
 /// biased variance for normalising, running variance unbiased, momentum 0.1. ReLU and a residual addition are done in the same pass.
+///
+/// Each group of rows (a view) has statistics of its own; the running ones see the groups one after the other.
 struct BatchNorm {
     let name: String
     static let epsilon = 1e-5
@@ -20,24 +22,26 @@ struct BatchNorm {
         runningVariance = layout.addStatistic("\(name).running_var", channels, initial: 1)
     }
 
-    /// What backward needs besides the normalised input: per channel mean, 1 / standard deviation, and the factors of
-    /// z = y * a + b, each C values.
+    /// What backward needs besides the normalised input: for each group of rows, per channel, mean, 1 / standard deviation, and the
+    /// factors of z = y * a + b.
     struct Tape {
         let memory: FloatBuffer
         let channels: Int
-        var mean: FloatPointer { memory.base }
-        var inverse: FloatPointer { memory.base + channels }
-        var a: FloatPointer { memory.base + 2 * channels }
-        var b: FloatPointer { memory.base + 3 * channels }
+        func mean(_ group: Int) -> FloatPointer { memory.base + 4 * group * channels }
+        func inverse(_ group: Int) -> FloatPointer { memory.base + (4 * group + 1) * channels }
+        func a(_ group: Int) -> FloatPointer { memory.base + (4 * group + 2) * channels }
+        func b(_ group: Int) -> FloatPointer { memory.base + (4 * group + 3) * channels }
     }
+
+    // MARK: Forward
 
     /// Moments of the parts of a matrix, filled while the parts are in cache, then joined.
     struct Moments {
         let memory: FloatBuffer
         let channels: Int
-        let parts: Int
+        let parts: PartNumbers
         /// Rows of each part, set by `add`.
-        let rowCounts: UnsafeMutablePointer<Float>
+        var rowCounts: FloatPointer { memory.base + parts.count * 2 * channels }
 
         func add(_ y: UnsafePointer<Float>, _ part: Int, _ rows: Range<Int>) {
             rowCounts[part] = Float(rows.count)
@@ -47,42 +51,44 @@ struct BatchNorm {
         }
     }
 
-    func takeMoments(parts: Int, _ compute: Compute) throws -> Moments {
-        let memory = try compute.workspace.take(parts * (2 * channels + 1))
-        return Moments(
-            memory: memory, channels: channels, parts: parts, rowCounts: memory.base + parts * 2 * channels)
+    func takeMoments(_ parts: PartNumbers, _ compute: Compute) throws -> Moments {
+        Moments(memory: try compute.workspace.take(parts.count * (2 * channels + 1)), channels: channels, parts: parts)
     }
 
-    /// Joins the moments of the parts (Chan, Golub, LeVeque 1979), updates the running statistics, gives the moments' memory back.
+    /// Joins the moments of each group's parts (Chan, Golub, LeVeque 1979), updates the running statistics group by group, gives the
+    /// moments' memory back.
     func finish(_ moments: Moments, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
-        let tape = Tape(memory: try compute.workspace.take(4 * channels), channels: channels)
+        let parts = moments.parts
+        let tape = Tape(memory: try compute.workspace.take(4 * parts.groups * channels), channels: channels)
         let values = moments.memory.base
         let stride = 2 * channels
-        var total = 0.0
-        for part in 0..<moments.parts { total += Double(moments.rowCounts[part]) }
-        let rows = total
-        let unbias = rows > 1 ? rows / (rows - 1) : 1
-        compute.parallelRanges(channels, grain: max(1, (1 << 15) / max(1, moments.parts))) { _, range in
-            for c in range {
-                var sum = 0.0
-                for part in 0..<moments.parts { sum += Double(moments.rowCounts[part]) * Double(values[part &* stride &+ c]) }
-                let mean = sum / rows
-                var deviation = 0.0
-                for part in 0..<moments.parts {
-                    let d = Double(values[part &* stride &+ c]) - mean
-                    deviation += Double(values[part &* stride &+ channels &+ c]) + Double(moments.rowCounts[part]) * d * d
+        let counts = moments.rowCounts
+        let m = Self.momentum
+        let running = memory.statistics
+        compute.parallelRanges(channels, grain: max(1, (1 << 15) / max(1, parts.count))) { _, range in
+            for group in 0..<parts.groups {
+                let groupParts = parts.parts(group)
+                let rows = groupParts.reduce(0.0) { $0 + Double(counts[$1]) }
+                let unbias = rows > 1 ? rows / (rows - 1) : 1
+                for c in range {
+                    var sum = 0.0
+                    for part in groupParts { sum += Double(counts[part]) * Double(values[part &* stride &+ c]) }
+                    let mean = sum / rows
+                    var deviation = 0.0
+                    for part in groupParts {
+                        let d = Double(values[part &* stride &+ c]) - mean
+                        deviation += Double(values[part &* stride &+ channels &+ c]) + Double(counts[part]) * d * d
+                    }
+                    let variance = deviation / rows
+                    let inverse = 1 / (variance + Self.epsilon).squareRoot()
+                    let a = Double(memory.parameters[scale + c]) * inverse
+                    tape.mean(group)[c] = Float(mean)
+                    tape.inverse(group)[c] = Float(inverse)
+                    tape.a(group)[c] = Float(a)
+                    tape.b(group)[c] = Float(Double(memory.parameters[shift + c]) - mean * a)
+                    running[runningMean + c] = Float((1 - m) * Double(running[runningMean + c]) + m * mean)
+                    running[runningVariance + c] = Float((1 - m) * Double(running[runningVariance + c]) + m * variance * unbias)
                 }
-                let variance = deviation / rows
-                let inverse = 1 / (variance + Self.epsilon).squareRoot()
-                let a = Double(memory.parameters[scale + c]) * inverse
-                tape.mean[c] = Float(mean)
-                tape.inverse[c] = Float(inverse)
-                tape.a[c] = Float(a)
-                tape.b[c] = Float(Double(memory.parameters[shift + c]) - mean * a)
-                let m = Self.momentum
-                let running = memory.statistics
-                running[runningMean + c] = Float((1 - m) * Double(running[runningMean + c]) + m * mean)
-                running[runningVariance + c] = Float((1 - m) * Double(running[runningVariance + c]) + m * variance * unbias)
             }
         }
         compute.workspace.give(moments.memory)
@@ -99,86 +105,141 @@ struct BatchNorm {
         }
     }
 
-    /// Rows a loop over (rows, C) takes at a time: about 64 KiB.
-    static func rowsPerPart(_ channels: Int) -> Int { max(8, (1 << 14) / channels) }
+    /// Parts of a loop over (rows, C): about 64 KiB each.
+    static func parts(_ x: Activation) -> RowParts {
+        RowParts(x.rows, size: max(8, (1 << 14) / x.channels), groups: x.groups)
+    }
 
     /// z = normalised y (+ skip) (then ReLU). The skip may be normalised itself on the way, by `skipTape`. z may be y.
     func apply(
         _ y: Activation, _ tape: Tape, skip: Activation? = nil, skipTape: Tape? = nil, relu: Bool, into z: Activation,
         _ compute: Compute
     ) {
-        let (rows, channels) = (y.rows, y.channels)
-        let size = Self.rowsPerPart(channels)
+        let parts = Self.parts(y)
+        let channels = channels
         compute.measured(name, .normalise, values: (skip == nil ? 2 : 3) * y.count) {
-            compute.parallel((rows + size - 1) / size) { part, _ in
-                let at = part * size * channels
+            compute.parallel(parts.count) { part, _ in
+                let rows = parts[part]
+                let group = parts.numbers.group(part)
+                let at = rows.lowerBound * channels
                 ColumnKernels.affine(
-                    y.base + at, min(size, rows - part * size), channels, tape.a, tape.b,
-                    skip: skip.map { UnsafePointer($0.base + at) }, skipScale: skipTape.map { UnsafePointer($0.a) },
-                    skipShift: skipTape.map { UnsafePointer($0.b) }, relu: relu, z.base + at)
+                    y.base + at, rows.count, channels, tape.a(group), tape.b(group),
+                    skip: skip.map { UnsafePointer($0.base + at) }, skipScale: skipTape.map { UnsafePointer($0.a(group)) },
+                    skipShift: skipTape.map { UnsafePointer($0.b(group)) }, relu: relu, z.base + at)
             }
         }
     }
 
-    /// Backward of normalising (and of ReLU, when `mask`, the forward result, is given): from the gradient of the result, `dz`, adds the gradients of
+    // MARK: Backward
+
+    /// What followed the normalisation, whose backward is done on the way.
+    enum Followed {
+        case nothing
+        /// A ReLU.
+        case relu
+        /// An addition, then a ReLU with this result; the gradient, 0 where the result is not positive, is written back for the other summand.
+        case sumAndRelu(Activation)
+    }
+
+    /// Sums over the rows of the gradient of a normalised matrix, filled while the parts of the gradient are in cache, then used by
+    /// `backward(_:into:)`.
+    struct GradientSums {
+        let memory: FloatBuffer
+        let parts: PartNumbers
+        let dz: Activation
+        let y: Activation
+        let tape: Tape
+        let followed: Followed
+
+        func add(_ part: Int, _ rows: Range<Int>) {
+            let channels = y.channels
+            let group = parts.group(part)
+            let at = rows.lowerBound * channels
+            let sums = memory.base + part * 2 * channels
+            var (relu, result): (Bool, UnsafePointer<Float>?) = (false, nil)
+            switch followed {
+            case .nothing: break
+            case .relu: relu = true
+            case .sumAndRelu(let z): result = UnsafePointer(z.base + at)
+            }
+            ColumnKernels.gradientSums(
+                dz.base + at, y.base + at, rows.count, channels, mean: tape.mean(group), relu: relu, tape.a(group), tape.b(group),
+                result: result, sumGradient: sums, sumProduct: sums + channels)
+        }
+    }
+
+    func takeGradientSums(
+        _ parts: PartNumbers, _ dz: Activation, _ y: Activation, _ tape: Tape, _ followed: Followed, _ compute: Compute
+    ) throws -> GradientSums {
+        GradientSums(
+            memory: try compute.workspace.take(parts.count * 2 * channels), parts: parts, dz: dz, y: y, tape: tape,
+            followed: followed)
+    }
+
+    /// Backward of normalising, and of what followed: from the gradient of the result, `dz`, adds the gradients of
     /// scale and shift and writes the gradient of y to `dy`, which may be `dz`.
     func backward(
-        _ dz: Activation, mask: Activation?, _ y: Activation, _ tape: Tape, into dy: Activation, _ memory: ModelMemory,
+        _ dz: Activation, _ followed: Followed, _ y: Activation, _ tape: Tape, into dy: Activation, _ memory: ModelMemory,
         _ compute: Compute
     ) throws {
-        try compute.measured(name, .normaliseBackward, values: (mask == nil ? 5 : 7) * y.count) {
-            try measuredBackward(dz, mask: mask, y, tape, into: dy, memory, compute)
+        let parts = Self.parts(y)
+        let sums = try takeGradientSums(parts.numbers, dz, y, tape, followed, compute)
+        compute.measured(name, .normaliseBackward, values: 2 * y.count) {
+            compute.parallel(parts.count) { part, _ in sums.add(part, parts[part]) }
+        }
+        try backward(sums, into: dy, memory, compute)
+    }
+
+    /// The rest of backward, when all sums are there; gives their memory back.
+    func backward(_ sums: GradientSums, into dy: Activation, _ memory: ModelMemory, _ compute: Compute) throws {
+        try compute.measured(name, .normaliseBackward, values: 3 * dy.count) {
+            let coefficients = try compute.workspace.take(3 * dy.groups * channels)
+            defer { compute.workspace.give(coefficients) }
+            addGradients(sums, coefficients.base, memory, compute)
+            compute.workspace.give(sums.memory)
+            let (dz, y, tape, channels) = (sums.dz, sums.y, sums.tape, channels)
+            var relu = false
+            if case .relu = sums.followed { relu = true }
+            let parts = Self.parts(y)
+            compute.parallel(parts.count) { part, _ in
+                let rows = parts[part]
+                let group = parts.numbers.group(part)
+                let at = rows.lowerBound * channels
+                let own = coefficients.base + 3 * group * channels
+                ColumnKernels.gradientAffine(
+                    dz.base + at, y.base + at, rows.count, channels, relu: relu, tape.a(group), tape.b(group), own,
+                    own + channels, own + 2 * channels, dy.base + at)
+            }
         }
     }
 
-    private func measuredBackward(
-        _ dz: Activation, mask: Activation?, _ y: Activation, _ tape: Tape, into dy: Activation, _ memory: ModelMemory,
-        _ compute: Compute
-    ) throws {
-        let rows = y.rows
-        let size = Self.rowsPerPart(channels)
-        let parts = (rows + size - 1) / size
-        // Parts are summed in groups, in order, so that the result does not depend on threads.
-        let groups = min(parts, 64)
-        let sums = try compute.workspace.take((2 * groups + 3) * channels)
-        defer { compute.workspace.give(sums) }
-        let channels = channels
-        compute.parallel(groups) { group, _ in
-            let sumGradient = sums.base + 2 * group * channels
-            sumGradient.update(repeating: 0, count: 2 * channels)
-            for part in parts * group / groups..<parts * (group + 1) / groups {
-                let at = part * size * channels
-                ColumnKernels.gradientSums(
-                    dz.base + at, mask: mask.map { UnsafePointer($0.base + at) }, y.base + at, tape.mean,
-                    min(size, rows - part * size), channels, sumGradient: sumGradient, sumProduct: sumGradient + channels)
+    /// Joins the sums, adds the gradients of scale and shift, and writes per group the factors a, b, k of dy = dz * a + y * b + k.
+    private func addGradients(_ sums: GradientSums, _ coefficients: FloatPointer, _ memory: ModelMemory, _ compute: Compute) {
+        let parts = sums.parts
+        let rows = Double(sums.y.rows / parts.groups)
+        let values = sums.memory.base
+        compute.parallelRanges(channels, grain: max(1, (1 << 15) / max(1, parts.count))) { _, range in
+            for group in 0..<parts.groups {
+                let a = coefficients + 3 * group * channels
+                for c in range {
+                    var sumGradient = 0.0
+                    var sumProduct = 0.0
+                    for part in parts.parts(group) {
+                        sumGradient += Double(values[2 &* part &* channels &+ c])
+                        sumProduct += Double(values[(2 &* part &+ 1) &* channels &+ c])
+                    }
+                    let inverse = Double(sums.tape.inverse(group)[c])
+                    let factor = Double(memory.parameters[scale + c]) * inverse
+                    let slope = -factor * inverse * inverse * sumProduct / rows
+                    a[c] = Float(factor)
+                    a[channels + c] = Float(slope)
+                    a[2 * channels + c] = Float(-factor * sumGradient / rows - slope * Double(sums.tape.mean(group)[c]))
+                    if let gradients = memory.gradients {
+                        gradients[scale + c] += Float(sumProduct * inverse)
+                        gradients[shift + c] += Float(sumGradient)
+                    }
+                }
             }
-        }
-        let a = sums.base + 2 * groups * channels
-        let b = a + channels
-        let k = b + channels
-        for c in 0..<channels {
-            var sumGradient = 0.0
-            var sumProduct = 0.0
-            for group in 0..<groups {
-                sumGradient += Double(sums.base[2 * group * channels + c])
-                sumProduct += Double(sums.base[(2 * group + 1) * channels + c])
-            }
-            let inverse = Double(tape.inverse[c])
-            let factor = Double(memory.parameters[scale + c]) * inverse
-            let slope = -factor * inverse * inverse * sumProduct / Double(rows)
-            a[c] = Float(factor)
-            b[c] = Float(slope)
-            k[c] = Float(-factor * sumGradient / Double(rows) - slope * Double(tape.mean[c]))
-            if let gradients = memory.gradients {
-                gradients[scale + c] += Float(sumProduct * inverse)
-                gradients[shift + c] += Float(sumGradient)
-            }
-        }
-        compute.parallel(parts) { part, _ in
-            let at = part * size * channels
-            ColumnKernels.gradientAffine(
-                dz.base + at, mask: mask.map { UnsafePointer($0.base + at) }, y.base + at, min(size, rows - part * size),
-                channels, a, b, k, dy.base + at)
         }
     }
 }

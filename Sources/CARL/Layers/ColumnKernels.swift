@@ -2,46 +2,41 @@
 ///
 /// All take the channel count and pointers to the first row; SIMD over channels, the last C mod 8 of them one by one.
 enum ColumnKernels {
-    /// Mean and sum of squared deviations of each column over `rows` rows, rows >= 1. Two passes, so that a mean that is large
-    /// beside the deviation costs no accuracy; the caller keeps the rows in cache.
+    /// Mean and sum of squared deviations of each column over `rows` rows, rows >= 1. Sums are taken of differences from the first row, so
+    /// that a mean that is large beside the deviation costs no accuracy.
     static func moments(_ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, mean: FloatPointer, deviation: FloatPointer) {
         let scale = 1 / Float(rows)
         var c = 0
         while c &+ 16 <= channels {
+            let first0 = load8(y + c), first1 = load8(y + c + 8)
             var s0 = Float8.zero, s1 = Float8.zero
+            var q0 = Float8.zero, q1 = Float8.zero
             var p = y + c
             for _ in 0..<rows {
-                s0 += load8(p)
-                s1 += load8(p + 8)
+                let a = load8(p) - first0, b = load8(p + 8) - first1
+                s0 += a
+                s1 += b
+                q0 = fma8(a, a, q0)
+                q1 = fma8(b, b, q1)
                 p += channels
             }
-            s0 *= scale
-            s1 *= scale
-            store8(s0, mean + c)
-            store8(s1, mean + c + 8)
-            var d0 = Float8.zero, d1 = Float8.zero
-            p = y + c
-            for _ in 0..<rows {
-                let a = load8(p) - s0, b = load8(p + 8) - s1
-                d0 = fma8(a, a, d0)
-                d1 = fma8(b, b, d1)
-                p += channels
-            }
-            store8(d0, deviation + c)
-            store8(d1, deviation + c + 8)
+            store8(fma8(s0, Float8(repeating: scale), first0), mean + c)
+            store8(fma8(s1, Float8(repeating: scale), first1), mean + c + 8)
+            store8(max8(fma8(s0 * s0, Float8(repeating: -scale), q0), .zero), deviation + c)
+            store8(max8(fma8(s1 * s1, Float8(repeating: -scale), q1), .zero), deviation + c + 8)
             c &+= 16
         }
         while c < channels {
+            let first = y[c]
             var sum: Float = 0
-            for r in 0..<rows { sum += y[r &* channels &+ c] }
-            sum *= scale
             var square: Float = 0
             for r in 0..<rows {
-                let d = y[r &* channels &+ c] - sum
+                let d = y[r &* channels &+ c] - first
+                sum += d
                 square += d * d
             }
-            mean[c] = sum
-            deviation[c] = square
+            mean[c] = first + sum * scale
+            deviation[c] = max(square - sum * sum * scale, 0)
             c &+= 1
         }
     }
@@ -95,66 +90,90 @@ enum ColumnKernels {
         }
     }
 
-    /// Over `rows` rows, adds g to `sumGradient` and g * (y - mean) to `sumProduct`, where g is dz, or 0 where `mask` is not positive.
+    /// Sums of g and of g * (y - mean) over `rows` rows, where g is dz, or 0 where a ReLU was closed: that of y * a + b when `relu`, or
+    /// that whose `result` is given, and then g is written back to dz.
     static func gradientSums(
-        _ dz: UnsafePointer<Float>, mask: UnsafePointer<Float>?, _ y: UnsafePointer<Float>, _ mean: UnsafePointer<Float>,
-        _ rows: Int, _ channels: Int, sumGradient: FloatPointer, sumProduct: FloatPointer
+        _ dz: FloatPointer, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, mean: UnsafePointer<Float>, relu: Bool,
+        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, result: UnsafePointer<Float>?, sumGradient: FloatPointer,
+        sumProduct: FloatPointer
     ) {
         var c = 0
         while c &+ 8 <= channels {
-            let m = load8(mean + c)
+            let (m, slope, offset) = (load8(mean + c), load8(a + c), load8(b + c))
             var s = Float8.zero, t = Float8.zero
             var at = c
-            for _ in 0..<rows {
-                var g = load8(dz + at)
-                if let mask { g = Float8.zero.replacing(with: g, where: load8(mask + at) .> 0) }
-                s += g
-                t = fma8(g, load8(y + at) - m, t)
-                at &+= channels
+            if let result {
+                for _ in 0..<rows {
+                    let g = Float8.zero.replacing(with: load8(dz + at), where: load8(result + at) .> 0)
+                    store8(g, dz + at)
+                    s += g
+                    t = fma8(g, load8(y + at) - m, t)
+                    at &+= channels
+                }
+            } else if relu {
+                for _ in 0..<rows {
+                    let value = load8(y + at)
+                    let g = Float8.zero.replacing(with: load8(dz + at), where: fma8(value, slope, offset) .> 0)
+                    s += g
+                    t = fma8(g, value - m, t)
+                    at &+= channels
+                }
+            } else {
+                for _ in 0..<rows {
+                    let g = load8(dz + at)
+                    s += g
+                    t = fma8(g, load8(y + at) - m, t)
+                    at &+= channels
+                }
             }
-            store8(load8(sumGradient + c) + s, sumGradient + c)
-            store8(load8(sumProduct + c) + t, sumProduct + c)
+            store8(s, sumGradient + c)
+            store8(t, sumProduct + c)
             c &+= 8
         }
         while c < channels {
             var s: Float = 0, t: Float = 0
             for r in 0..<rows {
                 let at = r &* channels &+ c
-                let g = mask.map { $0[at] > 0 } ?? true ? dz[at] : 0
+                if let result, !(result[at] > 0) { dz[at] = 0 }
+                let g = relu && !(y[at] * a[c] + b[c] > 0) ? 0 : dz[at]
                 s += g
                 t += g * (y[at] - mean[c])
             }
-            sumGradient[c] += s
-            sumProduct[c] += t
+            sumGradient[c] = s
+            sumProduct[c] = t
             c &+= 1
         }
     }
 
-    /// dy = g * a + y * b + k with g as in `gradientSums`. dy may be dz.
+    /// dy = g * factor + y * slope + constant, where g is dz, or 0 where the ReLU of y * a + b was closed when `relu`. dy may be dz.
     static func gradientAffine(
-        _ dz: UnsafePointer<Float>, mask: UnsafePointer<Float>?, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int,
-        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ k: UnsafePointer<Float>, _ dy: FloatPointer
+        _ dz: UnsafePointer<Float>, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, relu: Bool,
+        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ factor: UnsafePointer<Float>, _ slope: UnsafePointer<Float>,
+        _ constant: UnsafePointer<Float>, _ dy: FloatPointer
     ) {
         let vectors = channels & ~7
         for r in 0..<rows {
             let at = r &* channels
             var c = 0
-            if let mask {
+            if relu {
                 while c < vectors {
-                    let g = Float8.zero.replacing(with: load8(dz + at + c), where: load8(mask + at + c) .> 0)
-                    store8(fma8(g, load8(a + c), fma8(load8(y + at + c), load8(b + c), load8(k + c))), dy + at + c)
+                    let value = load8(y + at + c)
+                    let open = fma8(value, load8(a + c), load8(b + c)) .> 0
+                    let g = Float8.zero.replacing(with: load8(dz + at + c), where: open)
+                    store8(fma8(g, load8(factor + c), fma8(value, load8(slope + c), load8(constant + c))), dy + at + c)
                     c &+= 8
                 }
             } else {
                 while c < vectors {
-                    store8(
-                        fma8(load8(dz + at + c), load8(a + c), fma8(load8(y + at + c), load8(b + c), load8(k + c))), dy + at + c)
+                    let rest = fma8(load8(y + at + c), load8(slope + c), load8(constant + c))
+                    store8(fma8(load8(dz + at + c), load8(factor + c), rest), dy + at + c)
                     c &+= 8
                 }
             }
             while c < channels {
-                let g = mask.map { $0[at &+ c] > 0 } ?? true ? dz[at &+ c] : 0
-                dy[at &+ c] = g * a[c] + y[at &+ c] * b[c] + k[c]
+                let value = y[at &+ c]
+                let g = relu && !(value * a[c] + b[c] > 0) ? 0 : dz[at &+ c]
+                dy[at &+ c] = g * factor[c] + value * slope[c] + constant[c]
                 c &+= 1
             }
         }

@@ -25,7 +25,7 @@ struct Convolution {
     func shape(_ x: Activation) -> ConvolutionShape {
         ConvolutionShape(
             batch: x.batch, height: x.height, width: x.width, inChannels: inChannels, outChannels: outChannels,
-            kernel: kernel, stride: stride, padding: padding)
+            kernel: kernel, stride: stride, padding: padding, groups: x.groups)
     }
 
     /// y = conv(x). `rowsDone` as described at its type; it is called for `parts`.
@@ -47,11 +47,20 @@ struct Convolution {
     }
 
     /// The parts for which `rowsDone` is called.
-    func parts(_ shape: ConvolutionShape) -> RowParts {
+    func parts(_ shape: ConvolutionShape) -> PartNumbers {
         switch ConvolutionMethod.choose(shape) {
-        case .pointwise: PointwiseConvolution.parts(shape)
+        case .pointwise: PointwiseConvolution.parts(shape).numbers
         case .winograd: WinogradConvolution.parts(shape)
-        case .patches: PatchConvolution.parts(shape)
+        case .patches: PatchConvolution.parts(shape).numbers
+        }
+    }
+
+    /// The parts for which the data gradient's `rowsDone` is called.
+    func gradientParts(_ shape: ConvolutionShape) -> PartNumbers {
+        switch ConvolutionMethod.choose(shape) {
+        case .pointwise: PointwiseConvolution.parts(shape).numbers
+        case .winograd: WinogradConvolution.gradientParts(shape)
+        case .patches: PatchConvolution.imageParts(shape).numbers
         }
     }
 
@@ -69,20 +78,21 @@ struct Convolution {
         }
     }
 
-    /// The gradient of the layer's input, shaped like `x`: written to `dx`, or added to it.
+    /// The gradient of the layer's input, shaped like `x`: written to `dx`, or added to it. `rowsDone` is called for `gradientParts`.
     func dataGradient(
-        _ x: Activation, _ dy: Activation, into dx: Activation, accumulate: Bool, _ memory: ModelMemory, _ compute: Compute
+        _ x: Activation, _ dy: Activation, into dx: Activation, accumulate: Bool, _ memory: ModelMemory, _ compute: Compute,
+        rowsDone: RowsDone? = nil
     ) throws {
         let shape = shape(x)
         let weights = memory.parameters + weight
         try measured(.dataGradient, shape, compute) { method in
             switch method {
             case .pointwise:
-                PointwiseConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+                PointwiseConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
             case .winograd:
-                try WinogradConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+                try WinogradConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
             case .patches:
-                try PatchConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate)
+                try PatchConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
             }
         }
     }

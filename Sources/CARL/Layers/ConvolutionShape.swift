@@ -30,25 +30,36 @@ struct ConvolutionShape: Hashable {
 struct RowParts {
     let rows: Int
     let size: Int
-    let groups: Int
-    let partsPerGroup: Int
+    let numbers: PartNumbers
 
     init(_ rows: Int, size: Int, groups: Int) {
         self.rows = rows
         self.size = size
-        self.groups = groups
-        partsPerGroup = (rows / groups + size - 1) / size
+        numbers = PartNumbers(groups: groups, perGroup: (rows / groups + size - 1) / size)
     }
 
-    var count: Int { groups * partsPerGroup }
+    var count: Int { numbers.count }
 
     subscript(part: Int) -> Range<Int> {
-        let end = (part / partsPerGroup + 1) * (rows / groups)
-        let start = end - rows / groups + part % partsPerGroup * size
+        let end = (numbers.group(part) + 1) * (rows / numbers.groups)
+        let start = end - rows / numbers.groups + part % numbers.perGroup * size
         return start..<min(end, start + size)
     }
 }
 
+/// Parts of rows are numbered from 0, group by group, as many in each.
+struct PartNumbers {
+    let groups: Int
+    let perGroup: Int
+    var count: Int { groups * perGroup }
+
+    func group(_ part: Int) -> Int { part / perGroup }
+
+    /// Of a group.
+    func parts(_ group: Int) -> Range<Int> { group * perGroup..<(group + 1) * perGroup }
+}
+
 /// Called by a convolution for each contiguous range of rows of its result as soon as these rows are final and still in
-/// cache. `part` numbers the ranges from 0; the ranges are those of a `RowParts`. Calls for different parts run in parallel.
+/// cache. The ranges are disjoint, cover all rows, none crosses from a group to the next, and depend on the shape alone, so that sums
+/// kept per part and added in order do not depend on threads. Calls for different parts run in parallel.
 typealias RowsDone = (_ part: Int, _ rows: Range<Int>) -> Void

@@ -15,7 +15,7 @@ struct Linear {
     }
 
     func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
-        let y = try compute.workspace.takeActivation(x.rows, 1, 1, outputs)
+        let y = try compute.workspace.takeActivation(x.rows, 1, 1, outputs, groups: x.groups)
         let b = memory.parameters + bias
         measured(.forward, x.rows, compute) {
             for row in 0..<x.rows { (y.base + row * outputs).update(from: b, count: outputs) }
@@ -36,7 +36,7 @@ struct Linear {
                 ColumnKernels.sums(dy.base, dy.rows, outputs, into: gradients + bias)
             }
         }
-        let dx = try compute.workspace.takeActivation(x.rows, 1, 1, inputs)
+        let dx = try compute.workspace.takeActivation(x.rows, 1, 1, inputs, groups: x.groups)
         measured(.dataGradient, x.rows, compute) {
             compute.multiply(x.rows, inputs, outputs, dy.base, outputs, memory.parameters + weight, inputs, dx.base, inputs)
         }

@@ -9,6 +9,13 @@ enum PatchConvolution {
         RowParts(shape.outRows, size: rowsPerPart(shape), groups: shape.groups)
     }
 
+    /// Parts of images. Windows overlap, so an image belongs to one worker; small images go several at a time for the product's sake.
+    static func imageParts(_ shape: ConvolutionShape) -> RowParts {
+        let images = max(1, min(rowsPerPart(shape) / (shape.outHeight * shape.outWidth), shape.batch))
+        return RowParts(shape.batch, size: images, groups: shape.groups)
+    }
+
+
     static func forward(
         _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, rowsDone: RowsDone?
@@ -58,19 +65,17 @@ enum PatchConvolution {
 
     static func dataGradient(
         _ dy: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, accumulate: Bool
+        _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
     ) throws {
         let size = rowsPerPart(shape)
         let oc = shape.outChannels
         let pixels = shape.outHeight * shape.outWidth
-        let imageCount = shape.height * shape.width * shape.inChannels
-        // Windows overlap, so an image belongs to one worker; small images go several at a time for the product's sake.
-        let images = max(1, min(size / pixels, shape.batch))
-        let groups = (shape.batch + images - 1) / images
+        let imageRows = shape.height * shape.width
+        let imageCount = imageRows * shape.inChannels
+        let parts = imageParts(shape)
         let scratch = try compute.scratch(size * shape.patch)
-        compute.parallel(groups) { group, worker in
-            let first = group * images
-            let last = min(shape.batch, first + images)
+        compute.parallel(parts.count) { part, worker in
+            let (first, last) = (parts[part].lowerBound, parts[part].upperBound)
             if !accumulate { (dx + first * imageCount).update(repeating: 0, count: (last - first) * imageCount) }
             let patches = scratch[worker]
             for start in stride(from: first * pixels, to: last * pixels, by: size) {
@@ -80,6 +85,7 @@ enum PatchConvolution {
                     patches, shape.patch)
                 scatterAdd(patches, shape, rows, dx)
             }
+            rowsDone?(part, first * imageRows..<last * imageRows)
         }
     }
 

@@ -25,7 +25,7 @@ enum PointwiseConvolution {
 
     static func dataGradient(
         _ dy: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, accumulate: Bool
+        _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
     ) {
         let parts = parts(shape)
         let (ic, oc) = (shape.inChannels, shape.outChannels)
@@ -34,6 +34,7 @@ enum PointwiseConvolution {
             MatrixProduct.multiply(
                 rows.count, ic, oc, dy + rows.lowerBound * oc, oc, weights, oc, transposeB: true,
                 dx + rows.lowerBound * ic, ic, beta: accumulate ? 1 : 0)
+            rowsDone?(part, rows)
         }
     }
 

@@ -3,7 +3,8 @@ enum MaxPool {
     static func outSize(_ size: Int) -> Int { (size - 1) / 2 + 1 }
 
     static func forward(_ x: Activation, _ compute: Compute) throws -> Activation {
-        let y = try compute.workspace.takeActivation(x.batch, outSize(x.height), outSize(x.width), x.channels)
+        let y = try compute.workspace.takeActivation(
+            x.batch, outSize(x.height), outSize(x.width), x.channels, groups: x.groups)
         let c = x.channels
         compute.parallel(y.batch * y.height) { row, _ in
             let (n, oy) = (row / y.height, row % y.height)
@@ -66,7 +67,7 @@ enum MaxPool {
 /// Mean over all pixels: (B, H, W, C) -> (B, C).
 enum GlobalAveragePool {
     static func forward(_ x: Activation, _ compute: Compute) throws -> Activation {
-        let y = try compute.workspace.takeActivation(x.batch, 1, 1, x.channels)
+        let y = try compute.workspace.takeActivation(x.batch, 1, 1, x.channels, groups: x.groups)
         let pixels = x.height * x.width
         let scale = 1 / Float(pixels)
         compute.parallel(x.batch) { n, _ in

@@ -4,11 +4,17 @@
 /// Rounding errors are five to ten times the direct method's: for 16 to 512 channels of random values, 1e-6 to 3e-6 of
 /// the result, both root mean square.
 enum WinogradConvolution {
-    static func parts(_ shape: ConvolutionShape) -> RowParts {
-        func parts<Algorithm: WinogradForwardAlgorithm>(_: Algorithm.Type) -> RowParts {
-            WinogradPlan(shape, forwardGrid(shape, Algorithm.self)).parts
-        }
-        return shape.stride == 1 ? parts(WinogradStride1.self) : parts(WinogradStride2.self)
+    /// The parts for which `rowsDone` is called by `forward`.
+    static func parts(_ shape: ConvolutionShape) -> PartNumbers {
+        shape.stride == 1
+            ? numbers(shape, forwardGrid(shape, WinogradStride1.self)) : numbers(shape, forwardGrid(shape, WinogradStride2.self))
+    }
+
+    /// The parts for which `rowsDone` is called by `dataGradient`.
+    static func gradientParts(_ shape: ConvolutionShape) -> PartNumbers {
+        shape.stride == 1
+            ? numbers(shape, gradientGrid(shape, WinogradStride1.self))
+            : numbers(shape, gradientGrid(shape, WinogradStride2Gradient.self))
     }
 
     /// y = conv(x), for `rowsDone` see its type.
@@ -27,14 +33,12 @@ enum WinogradConvolution {
     /// dx = the gradient of the input, written or added.
     static func dataGradient(
         _ dy: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, accumulate: Bool
+        _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
     ) throws {
         func run<Algorithm: WinogradAlgorithm>(_: Algorithm.Type) throws {
-            let grid = WinogradGrid<Algorithm>(
-                batch: shape.batch, source: (shape.outHeight, shape.outWidth), target: (shape.height, shape.width))
             try convolve(
-                grid, dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true,
-                accumulate: accumulate, rowsDone: nil)
+                gradientGrid(shape, Algorithm.self), dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true,
+                accumulate: accumulate, rowsDone: rowsDone)
         }
         if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2Gradient.self) }
     }
@@ -53,6 +57,15 @@ enum WinogradConvolution {
     private static func forwardGrid<Algorithm>(_ shape: ConvolutionShape, _: Algorithm.Type) -> WinogradGrid<Algorithm> {
         WinogradGrid(
             batch: shape.batch, source: (shape.height, shape.width), target: (shape.outHeight, shape.outWidth))
+    }
+
+    private static func gradientGrid<Algorithm>(_ shape: ConvolutionShape, _: Algorithm.Type) -> WinogradGrid<Algorithm> {
+        WinogradGrid(
+            batch: shape.batch, source: (shape.outHeight, shape.outWidth), target: (shape.height, shape.width))
+    }
+
+    private static func numbers<Algorithm>(_ shape: ConvolutionShape, _ grid: WinogradGrid<Algorithm>) -> PartNumbers {
+        WinogradPlan(shape, grid).parts.numbers
     }
 
     private static func filterPosition<Algorithm: WinogradAlgorithm>(_ position: Int, _: Algorithm.Type) -> Int {

@@ -87,24 +87,23 @@ public final class Trainer {
                     "images: got \(images.count), need at least 2 (BatchNorm and the prior are statistics over the batch)")
             }
             try configuration.checkChannels(images)
-            var made: [Activation] = []
-            defer { for view in made { compute.workspace.give(view) } }
+            let sizes = configuration.views.flatMap { Array(repeating: (height: $0.size, width: $0.size), count: $0.count) }
+            let memory = try ViewRuns(sizes, batch: images.count, channels: configuration.inChannels, compute.workspace)
+            defer { memory.release(compute.workspace) }
             let own = indices == nil ? (0..<UInt64(images.count)).map { UInt64(counters.images) &+ $0 } : []
             var lane = 0
             for spec in configuration.views {
                 for _ in 0..<spec.count {
-                    let view = try compute.workspace.takeActivation(images.count, spec.size, spec.size, configuration.inChannels)
-                    made.append(view)
                     try own.withUnsafeBufferPointer { numbered in
                         try ViewMaker.make(
                             images, spec: spec, seed: configuration.seed, epoch: indices == nil ? 0 : epoch,
-                            indices: indices ?? numbered.baseAddress, lane: lane, into: view.base, compute)
+                            indices: indices ?? numbered.baseAddress, lane: lane, into: memory.views[lane], compute)
                     }
                     lane += 1
                 }
             }
             let viewSeconds = monotonicSeconds() - start
-            var metrics = try takeStep(made, start: start)
+            var metrics = try takeStep(memory, start: start)
             counters.images += images.count
             metrics.viewSeconds = viewSeconds
             return metrics
@@ -129,19 +128,18 @@ public final class Trainer {
                 }
                 try view.check("views[\(i)]", channels: configuration.inChannels, compute)
             }
-            var copies: [Activation] = []
-            defer { for view in copies { compute.workspace.give(view) } }
-            for view in views {
-                let copy = try compute.workspace.takeActivation(view.batch, view.height, view.width, view.channels)
-                copy.base.update(from: view.values, count: copy.count)
-                copies.append(copy)
+            let memory = try ViewRuns(
+                views.map { ($0.height, $0.width) }, batch: views[0].batch, channels: configuration.inChannels, compute.workspace)
+            defer { memory.release(compute.workspace) }
+            for (view, copy) in zip(views, memory.views) {
+                copy.update(from: view.values, count: view.batch * view.height * view.width * view.channels)
             }
-            return try takeStep(copies, start: start)
+            return try takeStep(memory, start: start)
         }
     }
 
-    private func takeStep(_ views: [Activation], start: Double) throws -> Metrics {
-        let shapes = views.map { [$0.batch, $0.height, $0.width] }
+    private func takeStep(_ views: ViewRuns, start: Double) throws -> Metrics {
+        let shapes = views.runs.map { [$0.batch, $0.groups, $0.height, $0.width] }
         if shapes != plannedShapes {
             compute.workspace.trim()
             plannedShapes = shapes
@@ -187,18 +185,19 @@ public final class Trainer {
         watchForCollapse(&metrics)
         metrics.memoryBytes = compute.bytes
         metrics.seconds = monotonicSeconds() - start
-        metrics.viewsPerSecond = Double(views.count * views[0].batch) / max(metrics.seconds, 1e-9)
+        metrics.viewsPerSecond = Double(views.views.count * views.batch) / max(metrics.seconds, 1e-9)
         return metrics
     }
 
     /// Loss and gradients of one batch; gradients are added to `self.gradients`.
     private func passForwardAndBack(
-        _ views: [Activation], _ options: AssignmentOptions, used: (Int) -> Void
+        _ views: ViewRuns, _ options: AssignmentOptions, used: (Int) -> Void
     ) throws -> AssignmentResult {
         let workspace = compute.workspace
         let student = ModelMemory(parameters: parameters.base, statistics: statistics.base, gradients: gradients.base)
-        let globalViews = views.prefix { $0.height == views[0].height && $0.width == views[0].width }.count
         let d = model.head.outputs
+        /// The embeddings of each view in a run's.
+        func perView(_ z: Activation) -> [FloatPointer] { (0..<z.groups).map { z.base + $0 * views.batch * d } }
 
         // The teacher first: it keeps nothing but its embeddings.
         var targets: [Activation] = []
@@ -206,36 +205,34 @@ public final class Trainer {
         if let teacherParameters, let teacherStatistics {
             let teacher = ModelMemory(
                 parameters: teacherParameters.base, statistics: teacherStatistics.base, gradients: nil)
-            for view in views.prefix(globalViews) {
-                let features = try model.encoder.forwardWithoutTape(view, teacher, compute)
-                let (z, tape) = try model.head.forward(features, teacher, compute)
-                tape.release(workspace)
-                targets.append(z)
-            }
+            let features = try model.encoder.forwardWithoutTape(views.runs[0], teacher, compute)
+            let (z, tape) = try model.head.forward(features, teacher, compute)
+            tape.release(workspace)
+            targets.append(z)
         }
 
         var passes: [(z: Activation, head: ProjectionHead.Tape, encoder: ResNet.Tape)] = []
-        for view in views {
-            let (features, encoderTape) = try model.encoder.forward(view, student, compute)
+        for run in views.runs {
+            let (features, encoderTape) = try model.encoder.forward(run, student, compute)
             let (z, headTape) = try model.head.forward(features, student, compute)
             passes.append((z, headTape, encoderTape))
         }
 
         var options = options
-        options.targetViews = globalViews
+        options.targetViews = views.runs[0].groups
         var inputs = ConsistentAssignment.Inputs(
-            embeddings: passes.map { UnsafePointer($0.z.base) }, batch: views[0].batch, dimension: d,
+            embeddings: passes.flatMap { perView($0.z) }.map { UnsafePointer($0) }, batch: views.batch, dimension: d,
             prototypes: parameters.base + model.prototypes, prototypeCount: model.prototypeCount)
-        inputs.targets = targets.map { UnsafePointer($0.base) }
+        inputs.targets = targets.flatMap(perView).map { UnsafePointer($0) }
         inputs.targetPrototypes = teacherParameters.map { UnsafePointer($0.base + model.prototypes) }
         let embeddingGradients = try passes.map { try workspace.takeActivation(like: $0.z) }
-        inputs.embeddingGradients = embeddingGradients.map(\.base)
+        inputs.embeddingGradients = embeddingGradients.flatMap(perView)
         inputs.prototypeGradient = gradients.base + model.prototypes
         let result = try compute.measured("assignment", .lossAndGradients) {
             try ConsistentAssignment(options, compute).evaluate(inputs, used: used)
         }
 
-        // Last view first: its memory is the first to be free.
+        // Last run first: its memory is the first to be free.
         for (pass, gradient) in zip(passes, embeddingGradients).reversed() {
             workspace.give(pass.z)
             let below = try model.head.backward(gradient, pass.head, student, compute)

@@ -46,8 +46,9 @@ import Testing
         let compute = Compute(threads: 2)
         let input = try y.activation(rows, 1, 1, channels)
         let output = try y.activation(rows, 1, 1, channels)
-        let moments = try norm.takeMoments(parts: (rows + 9) / 10, compute)
-        for part in 0..<moments.parts { moments.add(input.base, part, part * 10..<min(rows, part * 10 + 10)) }
+        let parts = RowParts(rows, size: 10, groups: 1)
+        let moments = try norm.takeMoments(parts.numbers, compute)
+        for part in 0..<parts.count { moments.add(input.base, part, parts[part]) }
         let tape = try norm.finish(moments, memory, compute)
         norm.apply(input, tape, relu: relu, into: output, compute)
         let expected = Self.reference(y, channels, scale: scale, shift: shift, relu: relu)
@@ -63,7 +64,7 @@ import Testing
         }
 
         let gradient = try dz.activation(rows, 1, 1, channels)
-        try norm.backward(gradient, mask: relu ? output : nil, input, tape, into: gradient, memory, compute)
+        try norm.backward(gradient, relu ? .relu : .nothing, input, tape, into: gradient, memory, compute)
         withExtendedLifetime((parameters, statistics)) {}
         if rows * channels > 600 { return }
         let loss = { (y: Values, scale: [Double], shift: [Double]) in
@@ -93,7 +94,7 @@ import Testing
         let compute = Compute(threads: 1)
         func tape(_ values: Values) throws -> (Activation, BatchNorm.Tape) {
             let input = try values.activation(rows, 1, 1, channels)
-            let moments = try norm.takeMoments(parts: 1, compute)
+            let moments = try norm.takeMoments(PartNumbers(groups: 1, perGroup: 1), compute)
             moments.add(input.base, 0, 0..<rows)
             return (input, try norm.finish(moments, memory, compute))
         }

@@ -63,11 +63,11 @@ struct WinogradTests {
         let data = Case(shape)
         let expected = data.dataGradient()
         let written = try run(data.x) { dx, compute in
-            try WinogradConvolution.dataGradient(data.dy, data.weights, dx, shape, compute, accumulate: false)
+            try WinogradConvolution.dataGradient(data.dy, data.weights, dx, shape, compute, accumulate: false, rowsDone: nil)
         }
         expectClose(written, expected)
         let added = try run(data.x) { dx, compute in
-            try WinogradConvolution.dataGradient(data.dy, data.weights, dx, shape, compute, accumulate: true)
+            try WinogradConvolution.dataGradient(data.dy, data.weights, dx, shape, compute, accumulate: true, rowsDone: nil)
         }
         expectClose(added, zip(expected, data.x).map { $0 + Double($1) })
     }
@@ -121,7 +121,7 @@ struct WinogradTests {
                     try WinogradConvolution.forward(data.x, data.weights, y, shape, compute, rowsDone: nil)
                 },
                 try run(data.x, threads: threads) { dx, compute in
-                    try WinogradConvolution.dataGradient(data.dy, data.weights, dx, shape, compute, accumulate: true)
+                    try WinogradConvolution.dataGradient(data.dy, data.weights, dx, shape, compute, accumulate: true, rowsDone: nil)
                 },
                 try run(data.weights, threads: threads) { dw, compute in
                     try WinogradConvolution.weightGradient(data.x, data.dy, dw, shape, compute)

@@ -1,0 +1,29 @@
+/// The views of one batch. Consecutive ones of the same size lie behind each other in one activation, a run, and pass through the model
+/// together: a layer's work that does not grow with the batch is done once, and BatchNorm still sees each view by itself.
+struct ViewRuns {
+    let runs: [Activation]
+    /// Where each view begins.
+    let views: [FloatPointer]
+    /// Images in each view.
+    let batch: Int
+
+    /// Memory for views of `sizes`, at least one.
+    init(_ sizes: [(height: Int, width: Int)], batch: Int, channels: Int, _ workspace: Workspace) throws {
+        var runs: [Activation] = []
+        var views: [FloatPointer] = []
+        var first = 0
+        while first < sizes.count {
+            let (height, width) = sizes[first]
+            let groups = sizes[first...].prefix { $0 == (height, width) }.count
+            let run = try workspace.takeActivation(groups * batch, height, width, channels, groups: groups)
+            runs.append(run)
+            views += (0..<groups).map { run.base + $0 * batch * height * width * channels }
+            first += groups
+        }
+        self.runs = runs
+        self.views = views
+        self.batch = batch
+    }
+
+    func release(_ workspace: Workspace) { runs.forEach { workspace.give($0) } }
+}
