@@ -80,10 +80,12 @@ enum WinogradConvolution {
     ) throws {
         let plan = WinogradPlan(shape, grid)
         let positions = Algorithm.points * Algorithm.points
-        let memory = try compute.workspace.take(WinogradFilters.count(sourceChannels, targetChannels))
-        defer { compute.workspace.give(memory) }
+        let kept = backward ? nil : compute.keptFilters
+        let (memory, ready) = try kept?.memory(weights, WinogradFilters.count(sourceChannels, targetChannels))
+            ?? (compute.workspace.take(WinogradFilters.count(sourceChannels, targetChannels)), false)
+        defer { if kept == nil { compute.workspace.give(memory) } }
         let filters = WinogradFilters(depth: sourceChannels, columns: targetChannels, values: memory.base)
-        filters.transform(Algorithm.self, weights, forDataGradient: backward, compute)
+        if !ready { filters.transform(Algorithm.self, weights, forDataGradient: backward, compute) }
         let zeros = try takeZeros(sourceChannels, compute)
         defer { compute.workspace.give(zeros) }
         let vRow = WinogradPlan.rowStride(sourceChannels)

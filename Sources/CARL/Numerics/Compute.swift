@@ -9,12 +9,21 @@ public final class Compute {
     public let workspace = Workspace()
     /// When set, layers add the time they take to it.
     public var profile: Profile?
+    /// When set, what layers derive from weights alone is kept from call to call: for weights that do not change.
+    var keptFilters: KeptBuffers?
     private var scratch: [FloatBuffer?]
 
     /// - Parameter threads: threads to use; 0 means `ThreadCount.available`.
     public init(threads: Int = 0) {
         self.threads = threads > 0 ? threads : ThreadCount.available
         scratch = Array(repeating: nil, count: self.threads)
+    }
+
+    /// For a model whose weights stay as they are: what is derived from them is computed once.
+    static func forFixedWeights(threads: Int) -> Compute {
+        let compute = Compute(threads: threads)
+        compute.keptFilters = KeptBuffers()
+        return compute
     }
 
     /// Runs `body(item, worker)` for every item in `0 ..< count`; items are handed out as threads become free.

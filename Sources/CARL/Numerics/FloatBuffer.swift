@@ -12,6 +12,8 @@ public typealias FloatPointer = UnsafeMutablePointer<Float>
 public final class FloatBuffer {
     public let base: FloatPointer
     public let count: Int
+    /// Bytes of a large page of the usual processors.
+    private static let largePage = 1 << 21
 
     /// - Parameter zeroed: values start at 0; otherwise they are whatever the memory held.
     /// - Throws: `CARLError.outOfMemory` when the system has no such amount.
@@ -19,9 +21,14 @@ public final class FloatBuffer {
         precondition(count >= 0)
         var raw: UnsafeMutableRawPointer?
         let (bytes, overflow) = max(count, 1).multipliedReportingOverflow(by: MemoryLayout<Float>.stride)
-        guard !overflow, posix_memalign(&raw, 64, (bytes + 63) & ~63) == 0, let raw else {
+        let alignment = bytes >= Self.largePage ? Self.largePage : 64
+        guard !overflow, posix_memalign(&raw, alignment, (bytes + 63) & ~63) == 0, let raw else {
             throw CARLError.outOfMemory("no memory for \(count) float32 values")
         }
+        #if os(Linux)
+        // Kernels walk large buffers with long strides: with small pages that costs many address translations.
+        if bytes >= Self.largePage { madvise(raw, bytes & ~(Self.largePage - 1), MADV_HUGEPAGE) }
+        #endif
         if zeroed { memset(raw, 0, bytes) }
         base = raw.bindMemory(to: Float.self, capacity: max(count, 1))
         self.count = count

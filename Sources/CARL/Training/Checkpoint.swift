@@ -87,7 +87,7 @@ enum Checkpoint {
         let model = try Model(configuration)
         let evaluator = Evaluator(
             configuration: configuration, model: model, parameters: try FloatBuffer(model.layout.parameterCount),
-            statistics: try FloatBuffer(model.layout.statisticCount), compute: Compute(threads: threads))
+            statistics: try FloatBuffer(model.layout.statisticCount), compute: .forFixedWeights(threads: threads))
         let entries =
             model.layout.entries(parameters: evaluator.parameters.base, trained: true)
             + model.layout.entries(statistics: evaluator.statistics.base)

@@ -63,7 +63,7 @@ extension Evaluator {
         }
         self.init(
             configuration: trainer.configuration, model: trainer.model, parameters: try FloatBuffer(parameters.count),
-            statistics: try FloatBuffer(statistics.count), compute: Compute(threads: trainer.configuration.threads))
+            statistics: try FloatBuffer(statistics.count), compute: .forFixedWeights(threads: trainer.configuration.threads))
         self.parameters.copy(from: parameters)
         self.statistics.copy(from: statistics)
     }
