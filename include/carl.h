@@ -306,6 +306,10 @@ carl_status carl_set_log_callback(carl_log_callback callback, void *context);
 /* Threads used where nothing else is said: CARL_NUM_THREADS, else the processors this process may use. */
 int32_t carl_default_threads(void);
 
+/* Float32 operations a second that this machine reaches at best with `threads` threads (0: the default), from fused multiply-adds in registers
+ * alone: what speeds are measured against. Takes about a tenth of a second. */
+carl_status carl_peak_rate(int32_t threads, double *operations_per_second);
+
 /* Handles alive: 0 after every handle was freed. For leak tests. */
 int64_t carl_live_objects(void);
 

@@ -55,6 +55,14 @@ public func carl_build_info() -> UnsafePointer<CChar>? { buildInfo.pointer }
 public func carl_default_threads() -> Int32 { Int32(ThreadCount.available) }
 
 @c @implementation
+public func carl_peak_rate(_ threads: Int32, _ operations_per_second: UnsafeMutablePointer<Double>?) -> carl_status {
+    guarded {
+        let out = try required(operations_per_second, "operations_per_second")
+        out.pointee = PeakRate.measure(Compute(threads: try size(threads, "threads", 0...1024)))
+    }
+}
+
+@c @implementation
 public func carl_live_objects() -> Int64 { Int64(Handles.count) }
 
 /// The caller's log function and its context.

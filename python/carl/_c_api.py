@@ -212,6 +212,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "carl_set_log_callback": (_status, [LogCallback, c_void_p]),
     "carl_default_threads": (c_int32, []),
+    "carl_peak_rate": (_status, [c_int32, POINTER(c_double)]),
     "carl_live_objects": (c_int64, []),
 }
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import CARLError
-from . import demo, embed, info, knn, train
+from . import bench, demo, embed, info, knn, train
 
-COMMANDS = (train, embed, knn, info, demo)
+COMMANDS = (train, embed, knn, bench, info, demo)
 
 
 def build_parser() -> argparse.ArgumentParser:
