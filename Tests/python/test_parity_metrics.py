@@ -76,7 +76,9 @@ def test_used_prototypes_are_counted_over_the_window():
         # Few images, so that one batch does not use all prototypes.
         views = images_of(2, 4, SIZE, 3, seed=step)
         sets.append(diagnose(embed(state, settings, views), state["prototypes.weight"].astype(np.float64), temperature=0.2).used)
-        assert trainer.step_views(views).used_prototypes == len(set.union(*sets[-2:])), step
+        metrics = trainer.step_views(views)
+        assert metrics.used_prototypes == len(set.union(*sets[-2:])), step
+        assert metrics.dead_prototypes == (PROTOTYPES - metrics.used_prototypes if step else 0), step
     assert len(set.union(*sets)) > len(set.union(*sets[-2:])), "the window makes no difference here: choose other images"
 
 
@@ -90,6 +92,7 @@ SCHEDULED = {
     "prior that falls": dict(prior_weight={"start": 4.0, "end": 1.0, "steps": 5}),
     "prior that rises": dict(prior_weight={"start": 0.0, "end": 3.0, "steps": 1}),
     "prior at its end": dict(prior_weight={"start": 9.0, "end": 2.5, "steps": 0}),
+    "temperature that falls": dict(temperature={"start": 1.0, "end": 0.1, "steps": 6}),
     "teacher": dict(teacher_momentum=0.9),
     "teacher towards 1": dict(teacher_momentum=0.6, total_steps=7),
 }
@@ -105,9 +108,8 @@ def test_schedules(name):
     for step in range(10):
         metrics = trainer.step_views(views)
         rate = optim.learning_rate(step, 0.01, settings.min_learning_rate, settings.warmup_steps, settings.total_steps)
-        weight = settings.prior_weight
-        if isinstance(weight, dict):
-            weight = optim.linear_ramp(step, **weight)
+        weight = optim.ramp(step, settings.prior_weight)
+        assert metrics.temperature == pytest.approx(optim.ramp(step, settings.temperature), rel=1e-9), step
         momentum = settings.teacher_momentum and optim.teacher_momentum(step, settings.teacher_momentum, settings.total_steps)
         assert metrics.learning_rate == pytest.approx(rate, rel=1e-9, abs=1e-15), step
         assert metrics.prior_weight == pytest.approx(weight, rel=1e-9), step
