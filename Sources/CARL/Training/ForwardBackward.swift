@@ -15,7 +15,11 @@ extension Trainer {
         if let targets, let teacherParameters, let teacherStatistics {
             let teacher = ModelMemory(
                 parameters: teacherParameters.base, statistics: teacherStatistics.base, gradients: nil)
-            try embedWithoutTape(views.runs[0], teacher, into: targets.base)
+            if configuration.recompute {
+                try embedSingly(views, 0..<globalViews, teacher, into: targets.base)
+            } else {
+                try embedWithoutTape(views.runs[0], teacher, into: targets.base)
+            }
         }
 
         // Embeddings and their gradients of all views, one after the other.
@@ -28,11 +32,7 @@ extension Trainer {
         }
         var tapes: [Tape] = []
         if configuration.recompute {
-            for view in views.views.indices {
-                try withSingleView(views, view) {
-                    try embedWithoutTape($0, student, into: embeddings.base + view * views.batch * d)
-                }
-            }
+            try embedSingly(views, views.views.indices, student, into: embeddings.base)
         } else {
             var first = 0
             for run in views.runs {
@@ -113,6 +113,15 @@ extension Trainer {
         out.update(from: z.base, count: z.count)
         compute.workspace.give(z)
         return Tape(head: head, encoder: encoder)
+    }
+
+    /// Embeddings of the first views, one view at a time.
+    private func embedSingly(_ views: ViewRuns, _ chosen: Range<Int>, _ memory: ModelMemory, into out: FloatPointer) throws {
+        for view in chosen {
+            try withSingleView(views, view) {
+                try embedWithoutTape($0, memory, into: out + view * views.batch * model.head.outputs)
+            }
+        }
     }
 
     private func embedWithoutTape(_ run: Activation, _ memory: ModelMemory, into out: FloatPointer) throws {
