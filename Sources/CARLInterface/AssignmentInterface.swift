@@ -55,6 +55,11 @@ public func carl_assignment_loss(
         guard batch <= (1 << 40) / (dimension * views), count <= (1 << 40) / dimension else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "the embeddings or prototypes have more than 2^40 values")
         }
+        guard options.partitionSize <= (1 << 40) / (batch * (views + targetCount)) else {
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT,
+                "partition_size: got \(options.partitionSize); with \(batch) images in \(views + targetCount) views and targets a block has more than 2^40 logits")
+        }
         let embeddings = try required(embeddings, "embeddings")
         var inputs = ConsistentAssignment.Inputs(
             embeddings: try (0..<views).map { try required(embeddings[$0], "embeddings[\($0)]") }, batch: batch,

@@ -222,6 +222,8 @@ static void test_objective(void) {
     FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "partition_size");
     options.partition_size = INT64_MAX;
     FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "partition_size");
+    options.partition_size = INT32_MAX;
+    FAILS(carl_assignment_loss(&options, views, 2, 1 << 29, 2, c, INT32_MAX, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "2^40");
     options.partition_size = 0;
     FAILS(carl_assignment_loss(&options, views, 2, INT64_MAX, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "batch");
     FAILS(carl_assignment_loss(&options, views, 2, 2000000000, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "rows");

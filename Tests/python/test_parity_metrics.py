@@ -4,7 +4,8 @@ import carl
 import numpy as np
 import pytest
 from reference import optim
-from reference.diagnostics import diagnose
+from reference.diagnostics import diagnose, diagnose_blocks
+from reference.partition import permutation
 from reference.problems import images_of, initial_state
 from reference.projector import Projector
 from reference.resnet import ResNet
@@ -23,6 +24,8 @@ DIAGNOSED = {
     "one-sided": (dict(symmetric=False), 3),
     "sharp": (dict(temperature=0.02), 2),
     "not normalised": (dict(normalize_embedding=False, normalize_prototypes=False, temperature=1.0), 2),
+    "partitions": (dict(partition_size=4), 2),
+    "partitions, teacher": (dict(partition_size=5, teacher_momentum=0.9, prior_over_targets=True, seed=9), 3),
     "teacher": (dict(teacher_momentum=0.9), 3),
     "teacher, prior over targets": (dict(teacher_momentum=0.9, prior_over_targets=True), 2),
 }
@@ -50,8 +53,11 @@ def test_diagnostics(name):
     teaching = dict(
         targets=embed(teacher, settings, views), target_prototypes=teacher["prototypes.weight"].astype(np.float64)
     ) if teacher else {}
-    want = diagnose(
-        embed(student, settings, views), student["prototypes.weight"].astype(np.float64), temperature=settings.temperature,
+    size = settings.partition_size or PROTOTYPES
+    order = permutation(PROTOTYPES, settings.seed) if settings.partition_size else list(range(PROTOTYPES))
+    want = diagnose_blocks(
+        embed(student, settings, views), student["prototypes.weight"].astype(np.float64),
+        [order[at * size : (at + 1) * size] for at in range(PROTOTYPES // size)], temperature=settings.temperature,
         normalize_embedding=settings.normalize_embedding, normalize_prototypes=settings.normalize_prototypes,
         symmetric=settings.symmetric, prior_over_targets=settings.prior_over_targets, **teaching,
     )
@@ -61,7 +67,7 @@ def test_diagnostics(name):
     # These two count; the seeds leave no image between two prototypes.
     assert metrics.agreement == pytest.approx(want.agreement, abs=1e-9)
     assert metrics.used_prototypes == len(want.used)
-    assert metrics.log_prototypes == pytest.approx(np.log(PROTOTYPES))
+    assert metrics.log_prototypes == pytest.approx(np.log(size))
 
 
 def test_used_prototypes_are_counted_over_the_window():
