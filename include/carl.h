@@ -117,8 +117,9 @@ typedef struct carl_metrics {
     double learning_rate;         /* the value this step used */
     double teacher_momentum;      /* 0 without a teacher */
     double log_prototypes;        /* log K (of a block, with partitions): what a collapsed run's loss terms come to */
-    double effective_prototypes;  /* exp of the entropy of the mean assignment, 1 .. K */
-    double used_prototypes;       /* prototypes that were somebody's argmax within the sliding window */
+    double effective_prototypes;  /* exp of the entropy of the mean assignment, 1 .. K (1 .. block, with partitions) */
+    double used_prototypes;       /* prototypes that were somebody's argmax within the sliding window of "used_window" steps */
+    double dead_prototypes;       /* K less those; 0 until so many steps have been taken */
     double max_probability;       /* mean over images and views of the largest assignment probability */
     double embedding_std;         /* mean over dimensions of the std of the unit-length embedding; about 1/sqrt(D) is healthy */
     double agreement;             /* share of image and view pairs whose argmax prototypes agree */
@@ -244,8 +245,9 @@ typedef struct carl_assignment_options {
     int32_t normalize_prototypes;  /* divide each prototype by its l2 norm; 1 */
     int32_t stop_gradient;         /* the target of a pair gets no gradient from it; 1 */
     int32_t symmetric;             /* every ordered pair of views; 0: only pairs (a, b) with a < b, b the target; 1 */
-    int64_t partition_size;        /* 0: one softmax over all K; this version takes no other value */
-    uint64_t seed;                 /* of random partitions; unused while there are none */
+    int64_t partition_size;        /* 0: one softmax over all K; 1 .. K: softmax, consistency and prior inside each of K / partition_size
+                                      (rounded down) random blocks, loss the mean over blocks; prototypes left over have no gradient; 0 */
+    uint64_t seed;                 /* of the random partition, which depends on seed and K alone; 0 */
     int32_t prior_over_targets;    /* 1: the mean assignment of the prior includes the targets' probabilities; 0 */
     int32_t threads;               /* 0: all */
 } carl_assignment_options;

@@ -9,7 +9,7 @@ public func carl_assignment_options_init(_ options: UnsafeMutablePointer<carl_as
         prior_over_targets: 0, threads: 0)
 }
 
-private func read(_ options: carl_assignment_options) throws -> AssignmentOptions {
+private func read(_ options: carl_assignment_options, prototypes: Int) throws -> AssignmentOptions {
     guard options.struct_size == UInt64(MemoryLayout<carl_assignment_options>.size) else {
         throw InterfaceError(
             CARL_INVALID_ARGUMENT, "options.struct_size: got \(options.struct_size); call carl_assignment_options_init first")
@@ -20,11 +20,6 @@ private func read(_ options: carl_assignment_options) throws -> AssignmentOption
     guard options.prior_weight >= 0, options.prior_weight.isFinite else {
         throw InterfaceError(CARL_INVALID_ARGUMENT, "prior_weight: got \(options.prior_weight), want a finite number, 0 or above")
     }
-    guard options.partition_size == 0 else {
-        throw InterfaceError(
-            CARL_INVALID_ARGUMENT,
-            "partition_size: got \(options.partition_size), want 0: this version has one softmax over all prototypes, no random partitions")
-    }
     var result = AssignmentOptions()
     result.temperature = options.temperature
     result.priorWeight = options.prior_weight
@@ -33,6 +28,7 @@ private func read(_ options: carl_assignment_options) throws -> AssignmentOption
     result.stopGradient = options.stop_gradient != 0
     result.symmetric = options.symmetric != 0
     result.priorOverTargets = options.prior_over_targets != 0
+    result.partitionSize = try size(options.partition_size, "partition_size", 0...prototypes)
     return result
 }
 
@@ -46,14 +42,23 @@ public func carl_assignment_loss(
 ) -> carl_status {
     guarded {
         let raw = try required(options, "options").pointee
-        let options = try read(raw)
-        let batch = try size(batch, "batch", 1...(1 << 31))
+        let batch = try size(batch, "batch", 1...Int(Int32.max))
         let dimension = try size(dimension, "dimension", 1...(1 << 24))
-        let count = try size(prototype_count, "prototype_count", 1...(1 << 31))
+        let count = try size(prototype_count, "prototype_count", 1...Int(Int32.max))
+        let options = try read(raw, prototypes: count)
         let targetCount = targets == nil ? 0 : try size(target_count, "target_count", 1...256)
         let views = try size(views, "views", (targetCount > 0 ? 1 : 2)...256)
+        guard batch <= Int(Int32.max) / (views + targetCount) else {
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT, "batch: got \(batch) images in \(views + targetCount) views and targets, more than 2^31 - 1 rows")
+        }
         guard batch <= (1 << 40) / (dimension * views), count <= (1 << 40) / dimension else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "the embeddings or prototypes have more than 2^40 values")
+        }
+        guard options.partitionSize <= (1 << 40) / (batch * (views + targetCount)) else {
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT,
+                "partition_size: got \(options.partitionSize); with \(batch) images in \(views + targetCount) views and targets a block has more than 2^40 logits")
         }
         let embeddings = try required(embeddings, "embeddings")
         var inputs = ConsistentAssignment.Inputs(
@@ -66,6 +71,9 @@ public func carl_assignment_loss(
         guard ConsistentAssignment.hasPairs(views: views, targets: targetCount, options: options) else {
             throw InterfaceError(
                 CARL_INVALID_ARGUMENT, "targets: \(views) view(s) and \(targetCount) target(s) make no pair of different views")
+        }
+        if options.partitionSize > 0 {
+            inputs.partition = RandomPartition(count: count, blockSize: options.partitionSize, seed: raw.seed)
         }
         if let grad_views { inputs.embeddingGradients = try (0..<views).map { try required(grad_views[$0], "grad_views[\($0)]") } }
         if let grad_prototypes {

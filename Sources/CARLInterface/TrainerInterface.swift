@@ -228,7 +228,8 @@ private func report(_ metrics: Metrics, to out: UnsafeMutablePointer<carl_metric
         consistency: metrics.result.consistency, prior: metrics.result.prior, prior_weight: metrics.priorWeight,
         temperature: metrics.temperature, learning_rate: metrics.learningRate, teacher_momentum: metrics.teacherMomentum,
         log_prototypes: metrics.logPrototypes, effective_prototypes: metrics.result.effectivePrototypes,
-        used_prototypes: Double(metrics.usedPrototypes), max_probability: metrics.result.maxProbability,
+        used_prototypes: Double(metrics.usedPrototypes), dead_prototypes: Double(metrics.deadPrototypes),
+        max_probability: metrics.result.maxProbability,
         embedding_std: metrics.result.embeddingStd, agreement: metrics.result.agreement, gradient_norm: metrics.gradientNorm,
         views_per_second: metrics.viewsPerSecond, seconds: metrics.seconds, view_seconds: metrics.viewSeconds,
         memory_bytes: Int64(metrics.memoryBytes), collapsed: metrics.collapse.rawValue, updated: metrics.updated ? 1 : 0)

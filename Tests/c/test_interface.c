@@ -207,6 +207,27 @@ static void test_objective(void) {
     FAILS(carl_assignment_loss(&options, views, 2, 3, INT64_MAX, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "dimension");
     FAILS(carl_assignment_loss(&options, views, 2, 3, 2, NULL, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "prototypes");
     FAILS(carl_assignment_loss(NULL, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "options");
+    options.partition_size = 2;
+    options.seed = 5;
+    CHECK(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, gradients, gc) == CARL_OK);
+    CHECK(isfinite(result.loss) && result.consistency < log(4) && result.prior <= log(2));
+    options.partition_size = 3;
+    CHECK(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, gradients, gc) == CARL_OK);
+    int left_over = 0;
+    for (int k = 0; k < 4; k++) left_over += gc[2 * k] == 0 && gc[2 * k + 1] == 0;
+    CHECK(left_over == 1);
+    options.partition_size = 5;
+    FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "partition_size");
+    options.partition_size = -1;
+    FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "partition_size");
+    options.partition_size = INT64_MAX;
+    FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "partition_size");
+    options.partition_size = INT32_MAX;
+    FAILS(carl_assignment_loss(&options, views, 2, 1 << 29, 2, c, INT32_MAX, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "2^40");
+    options.partition_size = 0;
+    FAILS(carl_assignment_loss(&options, views, 2, INT64_MAX, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "batch");
+    FAILS(carl_assignment_loss(&options, views, 2, 2000000000, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "rows");
+    FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, (int64_t)1 << 31, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "prototype_count");
     options.temperature = NAN;
     FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "temperature");
 }

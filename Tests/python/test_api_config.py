@@ -28,7 +28,7 @@ def test_every_field_is_a_key_of_the_library(trainer):
     known = set(json.loads(string_from(LIB.carl_trainer_config, trainer._handle)))
     assert known <= FIELDS
     # Keys that a later version of the library will know; see the class's documentation.
-    assert FIELDS - known <= {"objective", "partition_size", "view_size"}
+    assert FIELDS - known <= {"view_size"}
 
 
 def test_configuration_goes_round(trainer):
@@ -56,6 +56,16 @@ def test_forms_and_overrides(form):
         ({"prototipes": 4}, ["prototipes", "prototypes"]),
         ({"learning_rates": 4}, ["learning_rates", "learning_rate"]),
         ({"prototypes": 0}, ["prototypes"]),
+        ({"prototypes": 4, "partition_size": 5}, ["partition_size", "0 to 4", "5"]),
+        ({"partition_size": -1}, ["partition_size"]),
+        ({"partition_size": 2.5}, ["partition_size"]),
+        ({"objective": "crap"}, ["objective", "carl", "carp"]),
+        ({"freeze_prototypes": -1}, ["freeze_prototypes"]),
+        ({"recompute": 1}, ["recompute"]),
+        ({"temperature": {"start": 1, "end": 0, "steps": 3}}, ["temperature.end"]),
+        ({"temperature": {"start": 1, "end": 0.1}}, ["temperature", "steps"]),
+        ({"temperature": {"start": 1, "end": 0.1, "step": 3}}, ["temperature.step", "steps"]),
+        ({"prior_weight": {"start": -1, "end": 0.1, "steps": 3}}, ["prior_weight.start"]),
         ({"prototypes": "many"}, ["prototypes"]),
         ({"prototypes": 2.5}, ["prototypes"]),
         ({"prototypes": 10**15}, ["prototypes"]),

@@ -4,7 +4,8 @@ import carl
 import numpy as np
 import pytest
 from reference import optim
-from reference.diagnostics import diagnose
+from reference.diagnostics import diagnose, diagnose_blocks
+from reference.partition import permutation
 from reference.problems import images_of, initial_state
 from reference.projector import Projector
 from reference.resnet import ResNet
@@ -23,6 +24,8 @@ DIAGNOSED = {
     "one-sided": (dict(symmetric=False), 3),
     "sharp": (dict(temperature=0.02), 2),
     "not normalised": (dict(normalize_embedding=False, normalize_prototypes=False, temperature=1.0), 2),
+    "partitions": (dict(partition_size=4), 2),
+    "partitions, teacher": (dict(partition_size=5, teacher_momentum=0.9, prior_over_targets=True, seed=9), 3),
     "teacher": (dict(teacher_momentum=0.9), 3),
     "teacher, prior over targets": (dict(teacher_momentum=0.9, prior_over_targets=True), 2),
 }
@@ -50,8 +53,11 @@ def test_diagnostics(name):
     teaching = dict(
         targets=embed(teacher, settings, views), target_prototypes=teacher["prototypes.weight"].astype(np.float64)
     ) if teacher else {}
-    want = diagnose(
-        embed(student, settings, views), student["prototypes.weight"].astype(np.float64), temperature=settings.temperature,
+    size = settings.partition_size or PROTOTYPES
+    order = permutation(PROTOTYPES, settings.seed) if settings.partition_size else list(range(PROTOTYPES))
+    want = diagnose_blocks(
+        embed(student, settings, views), student["prototypes.weight"].astype(np.float64),
+        [order[at * size : (at + 1) * size] for at in range(PROTOTYPES // size)], temperature=settings.temperature,
         normalize_embedding=settings.normalize_embedding, normalize_prototypes=settings.normalize_prototypes,
         symmetric=settings.symmetric, prior_over_targets=settings.prior_over_targets, **teaching,
     )
@@ -61,7 +67,7 @@ def test_diagnostics(name):
     # These two count; the seeds leave no image between two prototypes.
     assert metrics.agreement == pytest.approx(want.agreement, abs=1e-9)
     assert metrics.used_prototypes == len(want.used)
-    assert metrics.log_prototypes == pytest.approx(np.log(PROTOTYPES))
+    assert metrics.log_prototypes == pytest.approx(np.log(size))
 
 
 def test_used_prototypes_are_counted_over_the_window():
@@ -76,7 +82,9 @@ def test_used_prototypes_are_counted_over_the_window():
         # Few images, so that one batch does not use all prototypes.
         views = images_of(2, 4, SIZE, 3, seed=step)
         sets.append(diagnose(embed(state, settings, views), state["prototypes.weight"].astype(np.float64), temperature=0.2).used)
-        assert trainer.step_views(views).used_prototypes == len(set.union(*sets[-2:])), step
+        metrics = trainer.step_views(views)
+        assert metrics.used_prototypes == len(set.union(*sets[-2:])), step
+        assert metrics.dead_prototypes == (PROTOTYPES - metrics.used_prototypes if step else 0), step
     assert len(set.union(*sets)) > len(set.union(*sets[-2:])), "the window makes no difference here: choose other images"
 
 
@@ -90,6 +98,7 @@ SCHEDULED = {
     "prior that falls": dict(prior_weight={"start": 4.0, "end": 1.0, "steps": 5}),
     "prior that rises": dict(prior_weight={"start": 0.0, "end": 3.0, "steps": 1}),
     "prior at its end": dict(prior_weight={"start": 9.0, "end": 2.5, "steps": 0}),
+    "temperature that falls": dict(temperature={"start": 1.0, "end": 0.1, "steps": 6}),
     "teacher": dict(teacher_momentum=0.9),
     "teacher towards 1": dict(teacher_momentum=0.6, total_steps=7),
 }
@@ -105,9 +114,8 @@ def test_schedules(name):
     for step in range(10):
         metrics = trainer.step_views(views)
         rate = optim.learning_rate(step, 0.01, settings.min_learning_rate, settings.warmup_steps, settings.total_steps)
-        weight = settings.prior_weight
-        if isinstance(weight, dict):
-            weight = optim.linear_ramp(step, **weight)
+        weight = optim.ramp(step, settings.prior_weight)
+        assert metrics.temperature == pytest.approx(optim.ramp(step, settings.temperature), rel=1e-9), step
         momentum = settings.teacher_momentum and optim.teacher_momentum(step, settings.teacher_momentum, settings.total_steps)
         assert metrics.learning_rate == pytest.approx(rate, rel=1e-9, abs=1e-15), step
         assert metrics.prior_weight == pytest.approx(weight, rel=1e-9), step

@@ -32,6 +32,12 @@ VARIANTS = {
     "three layers, gelu": (dict(projector=[24, 40, 12], projector_activation="gelu"), dict(steps=2)),
     "three views": (dict(), dict(views=3)),
     "undetached": (dict(stop_gradient=False), dict(steps=2)),
+    "partitions": (dict(partition_size=4), dict()),
+    "carp": (
+        dict(partition_size=5, teacher_momentum=0.9, prior_over_targets=True, normalize_embedding=False, temperature=1.0,
+             prior_weight=1.0, projector=[24, 40, 12], projector_activation="gelu"),
+        dict(sizes=[14, 14, 9, 9, 9], steps=2)),
+    "recomputed": (dict(recompute=True, teacher_momentum=0.9), dict(sizes=[14, 14, 9, 9], steps=2)),
     "one-sided": (dict(symmetric=False), dict(steps=2, views=3)),
     "not normalised": (dict(normalize_embedding=False, normalize_prototypes=False, temperature=1.0), dict(steps=2)),
     "prior alone": (dict(prior_weight=1e4, learning_rate=1e-6), dict(steps=2)),

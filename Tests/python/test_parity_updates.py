@@ -29,6 +29,9 @@ UPDATES = {
     "clipped beyond reach": dict(clip_norm=1e6),
     "accumulated": dict(accumulate=2),
     "accumulated, clipped, adamw": dict(accumulate=3, clip_norm=0.1, optimizer="adamw", learning_rate=0.003),
+    "frozen prototypes": dict(freeze_prototypes=2),
+    "frozen prototypes, accumulated, clipped, adamw": dict(
+        freeze_prototypes=3, accumulate=2, clip_norm=0.1, optimizer="adamw", learning_rate=0.003),
     "teacher": dict(teacher_momentum=0.8),
     "teacher towards 1": dict(teacher_momentum=0.5, total_steps=4),
     "teacher, accumulated": dict(teacher_momentum=0.8, accumulate=2, optimizer="lars"),
@@ -56,11 +59,18 @@ def test_update(name):
         own = {key: before[key].astype(np.float64) for key in gradients}
         want = dict(own)
         if (step + 1) % accumulate == 0:
+            frozen = step + 1 <= setting("freeze_prototypes", 0)
+            if frozen:
+                del sums["prototypes.weight"]
             factor = optim.clip_factor(optim.gradient_norm(sums), setting("clip_norm"))
             rate = optim.learning_rate(
                 step, config["learning_rate"], setting("min_learning_rate", 0.0), setting("warmup_steps", 0), setting("total_steps")
             )
-            optimizer.step(want, {key: factor * value for key, value in sums.items()}, rate)
+            trained = dict(want)
+            if frozen:
+                del trained["prototypes.weight"]
+            optimizer.step(trained, {key: factor * value for key, value in sums.items()}, rate)
+            want.update(trained)
             sums = {}
             if setting("teacher_momentum"):
                 momentum = optim.teacher_momentum(step, config["teacher_momentum"], setting("total_steps"))

@@ -93,6 +93,7 @@ class carl_metrics(Structure):
         ("log_prototypes", c_double),
         ("effective_prototypes", c_double),
         ("used_prototypes", c_double),
+        ("dead_prototypes", c_double),
         ("max_probability", c_double),
         ("embedding_std", c_double),
         ("agreement", c_double),

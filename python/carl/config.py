@@ -31,15 +31,17 @@ class TrainerConfig:
         projector_activation: "relu" or "gelu".
     Assignment
         prototypes: their number, K.
-        temperature: divides the logits.
+        temperature: divides the logits; a number or {"start": a, "end": b, "steps": n}. Evaluation uses the last value.
         normalize_embedding, normalize_prototypes: divide by the l2 norm.
-        objective: "carl", or "carp", which presets partitions and a teacher.
+        objective: a name for defaults: "carl", or "carp" for the published setting of CARP (partitions, teacher, head, optimizer,
+            views, ResNet-50). Keys that are given stand.
         stop_gradient: the target of a pair of views gets no gradient from it.
         symmetric: every ordered pair of views counts, else only those whose target comes later.
         prior_over_targets: the mean assignment of the prior includes the targets' probabilities.
-        partition_size: prototypes in a block of the random partition; None for one softmax over all.
-        teacher_momentum: of the teacher's moving average; 0 for no teacher.
+        partition_size: prototypes in a block of the random partition of each step; 0 for one softmax over all.
+        teacher_momentum: of the teacher's moving average, going to 1 along a cosine over total_steps; 0 for no teacher.
         prior_weight: lambda, a number or {"start": a, "end": b, "steps": n}.
+        freeze_prototypes: steps at the beginning in which the prototypes do not change.
         used_window: steps of the sliding window in which used prototypes are counted.
     Optimization
         optimizer: "sgd", "lars" or "adamw".
@@ -50,6 +52,7 @@ class TrainerConfig:
     Data
         view_size: pixels of the preset's views; not with a list of specifications.
         views: a preset's name or a list of view specifications.
+        recompute: compute activations again for the gradient instead of keeping those of all views: less memory, more time.
         batch_size, epochs: used by loops over data, such as ``CARL.fit``.
         seed: of everything random.
         threads: None for all processors.
@@ -63,7 +66,7 @@ class TrainerConfig:
     projector: list[int] | None = None
     projector_activation: str | None = None
     prototypes: int | None = None
-    temperature: float | None = None
+    temperature: Union[float, dict[str, float], None] = None
     normalize_embedding: bool | None = None
     normalize_prototypes: bool | None = None
     objective: str | None = None
@@ -73,6 +76,7 @@ class TrainerConfig:
     partition_size: int | None = None
     teacher_momentum: float | None = None
     prior_weight: Union[float, dict[str, float], None] = None
+    freeze_prototypes: int | None = None
     used_window: int | None = None
     optimizer: str | None = None
     learning_rate: float | None = None
@@ -86,6 +90,7 @@ class TrainerConfig:
     accumulate: int | None = None
     view_size: int | None = None
     views: Union[str, list[ViewSpec], None] = None
+    recompute: bool | None = None
     batch_size: int | None = None
     epochs: int | None = None
     seed: int | None = None

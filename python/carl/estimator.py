@@ -67,7 +67,7 @@ class CARL:
         zero_init_residual: bool | None = None,
         projector: list[int] | None = None,
         projector_activation: str | None = None,
-        temperature: float | None = None,
+        temperature: Union[float, dict[str, float], None] = None,
         normalize_embedding: bool | None = None,
         normalize_prototypes: bool | None = None,
         objective: str | None = None,
@@ -77,6 +77,7 @@ class CARL:
         partition_size: int | None = None,
         teacher_momentum: float | None = None,
         prior_weight: Union[float, dict[str, float], None] = None,
+        freeze_prototypes: int | None = None,
         used_window: int | None = None,
         optimizer: str | None = None,
         learning_rate: float | None = None,
@@ -90,6 +91,7 @@ class CARL:
         accumulate: int | None = None,
         view_size: int | None = None,
         views: Union[str, list[ViewSpec], None] = None,
+        recompute: bool | None = None,
         threads: int | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
@@ -117,6 +119,7 @@ class CARL:
         self.partition_size = partition_size
         self.teacher_momentum = teacher_momentum
         self.prior_weight = prior_weight
+        self.freeze_prototypes = freeze_prototypes
         self.used_window = used_window
         self.optimizer = optimizer
         self.learning_rate = learning_rate
@@ -130,6 +133,7 @@ class CARL:
         self.accumulate = accumulate
         self.view_size = view_size
         self.views = views
+        self.recompute = recompute
         self.threads = threads
         self.run_dir = run_dir
         self.checkpoint_every = checkpoint_every

@@ -26,8 +26,9 @@ class Metrics(Mapping[str, Any]):
     prior: KL(mean assignment || uniform), in nats.
     prior_weight, temperature, learning_rate, teacher_momentum: the values this step used.
     log_prototypes: log K (of a block, with partitions), what a collapsed run's terms come to.
-    effective_prototypes: exp of the entropy of the mean assignment, 1 .. K.
-    used_prototypes: prototypes that were somebody's argmax within the sliding window.
+    effective_prototypes: exp of the entropy of the mean assignment, 1 .. K (1 .. block, with partitions).
+    used_prototypes: prototypes that were somebody's argmax (in any block) within the last ``used_window`` steps.
+    dead_prototypes: K less those; 0 until so many steps have been taken.
     max_probability: mean largest assignment probability.
     embedding_std: std of the unit-length embedding, mean over dimensions; about 1/sqrt(D) is healthy.
     agreement: share of images and pairs of views whose argmax prototypes agree.
@@ -51,6 +52,7 @@ class Metrics(Mapping[str, Any]):
     log_prototypes: float
     effective_prototypes: float
     used_prototypes: float
+    dead_prototypes: float
     max_probability: float
     embedding_std: float
     agreement: float

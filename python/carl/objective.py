@@ -56,8 +56,9 @@ def assignment_loss(
     stop_gradient: the target of a pair gets no gradient from it.
     symmetric: every ordered pair (a, b), else only a < b.
     prior_over_targets: the mean assignment of the prior includes the targets' probabilities.
-    partition_size: softmax and both terms inside random blocks of so many prototypes (CARP, arXiv 2310.12692).
-    seed: of the random partition; None is 0.
+    partition_size: softmax and both terms inside random blocks of so many prototypes, 1 .. K, and the mean over blocks (CARP,
+        arXiv 2310.12692); the K mod partition_size prototypes left over have no gradient. None for one softmax over all.
+    seed: of the random partition, which depends on seed and K alone; None is 0.
     threads: None for all processors.
     """
     arrays = _embeddings(views, "views")

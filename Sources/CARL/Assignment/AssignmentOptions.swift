@@ -16,6 +16,8 @@ public struct AssignmentOptions: Equatable, Sendable {
     public var targetViews: Int?
     /// The mean assignment of the prior includes the targets' probabilities, as in CARP's published code.
     public var priorOverTargets = false
+    /// Prototypes in a block of the random partition, 1 ... K; 0 for one softmax over all.
+    public var partitionSize = 0
 
     public init() {}
 }
@@ -25,11 +27,12 @@ public struct AssignmentResult: Equatable, Sendable {
     public var loss = 0.0
     public var consistency = 0.0
     public var prior = 0.0
-    /// exp(H(pbar)): how many prototypes the mean assignment is spread over, 1 ... K (of a block, with partitions).
+    /// exp(H(pbar)): how many prototypes the mean assignment is spread over, 1 ... K. With partitions H is the mean over blocks, and the
+    /// value is 1 ... block.
     public var effectivePrototypes = 0.0
-    /// Mean over images and views of the largest probability.
+    /// Mean over images and views (and blocks) of the largest probability.
     public var maxProbability = 0.0
-    /// Share of (image, pair of views) whose most probable prototypes are the same.
+    /// Share of (image, pair of views, block) whose most probable prototypes are the same.
     public var agreement = 0.0
     /// Mean over dimensions of the standard deviation of the unit-length embedding; about 1 / sqrt(D) when it fills the sphere.
     public var embeddingStd = 0.0

@@ -1,107 +1,114 @@
-/// Loops over one row of K logits or log-probabilities. They are vectorised with the last K mod 8 padded, so that each
-/// mathematical step is written once.
+/// Loops over one row of logits s or of exponentials e = exp(s - max s). Rows have a multiple of eight values: the places behind the last
+/// prototype hold logits of -infinity, hence exponentials of 0.
 enum AssignmentRows {
-    /// Calls `body(offset, lanes)` for eight values at a time; `lanes` < 8 only for the last.
+    /// The number of values a row of `count` takes.
+    static func stride(_ count: Int) -> Int { (count + 7) & ~7 }
+
+    /// Calls `body(offset)` for every eight values.
     @inline(__always)
-    private static func forEach8(_ count: Int, _ body: (_ at: Int, _ lanes: Int) -> Void) {
+    private static func forEach8(_ n: Int, _ body: (_ at: Int) -> Void) {
         var i = 0
-        while i &+ 8 <= count {
-            body(i, 8)
+        while i < n {
+            body(i)
             i &+= 8
         }
-        if i < count { body(i, count &- i) }
     }
 
-    @inline(__always)
-    private static func load(_ p: UnsafePointer<Float>, _ lanes: Int, _ padding: Float) -> Float8 {
-        if lanes == 8 { return load8(p) }
-        var v = Float8(repeating: padding)
-        for i in 0..<lanes { v[i] = p[i] }
-        return v
-    }
-
-    @inline(__always)
-    private static func store(_ v: Float8, _ p: FloatPointer, _ lanes: Int) {
-        if lanes == 8 {
-            store8(v, p)
-        } else {
-            for i in 0..<lanes { p[i] = v[i] }
-        }
-    }
-
-    /// The largest value and its first place.
-    static func argmax(_ row: UnsafePointer<Float>, _ count: Int) -> (value: Float, index: Int) {
+    /// The largest value.
+    static func maximum(_ row: UnsafePointer<Float>, _ n: Int) -> Float {
         var best = Float8(repeating: -Float.infinity)
-        forEach8(count) { i, lanes in best = max8(best, load(row + i, lanes, -Float.infinity)) }
-        let value = best.max()
-        var index = 0
-        while index < count - 1 && row[index] != value { index &+= 1 }
-        return (value, index)
+        forEach8(n) { best = max8(best, load8(row + $0)) }
+        return best.max()
     }
 
-    /// Logits become log-probabilities, in place: s - log sum exp s. Returns the largest probability and its place.
-    static func logSoftmax(_ row: FloatPointer, _ count: Int) -> (probability: Float, index: Int) {
-        let best = argmax(row, count)
+    /// The first place of a value; 0 when it is nowhere, as in a row of NaN.
+    static func place(of value: Float, _ row: UnsafePointer<Float>, _ n: Int) -> Int {
+        let wanted = Float8(repeating: value)
+        var found = 0
+        while found < n {
+            let hits = Float8.zero.replacing(with: 1, where: load8(row + found) .== wanted)
+            if hits.sum() > 0 { break }
+            found &+= 8
+        }
+        if found >= n { return 0 }
+        while row[found] != value { found &+= 1 }
+        return found
+    }
+
+    /// e = exp(s - top). Returns their sum.
+    static func exponentials(_ s: UnsafePointer<Float>, _ n: Int, less top: Float, into e: FloatPointer) -> Float {
         var sum = Float8.zero
-        forEach8(count) { i, lanes in sum += exp8(load(row + i, lanes, -Float.infinity) - best.value) }
-        let logSum = Float(logarithm(Double(sum.sum())))
-        // Subtracting in two steps keeps differences of large logits exact.
-        forEach8(count) { i, lanes in store((load(row + i, lanes, 0) - best.value) - logSum, row + i, lanes) }
-        return (Float(exponential(-Double(logSum))), best.index)
+        forEach8(n) { i in
+            let value = exp8(load8(s + i) - top)
+            store8(value, e + i)
+            sum += value
+        }
+        return sum.sum()
     }
 
-    /// Adds exp(log-probabilities) to `sums`.
-    static func addProbabilities(_ row: UnsafePointer<Float>, _ count: Int, to sums: FloatPointer) {
-        forEach8(count) { i, lanes in
-            store(load(sums + i, lanes, 0) + exp8(load(row + i, lanes, -Float.infinity)), sums + i, lanes)
-        }
-    }
-
-    /// -log sum_k p_a p_b from log-probabilities. With q = p_a p_b / sum(p_a p_b), the share of each prototype in the agreement, the gradient
-    /// with respect to the logits of a is p_a - q and that of b is p_b - q; times `weight` these are added to `gradientA` and `gradientB`.
-    static func consistency(
-        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int, weight: Float, gradientA: FloatPointer?,
-        gradientB: FloatPointer?
-    ) -> Double {
-        var largest = Float8(repeating: -Float.infinity)
-        forEach8(count) { i, lanes in
-            largest = max8(largest, load(a + i, lanes, -Float.infinity) + load(b + i, lanes, 0))
-        }
-        let top = largest.max()
+    static func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ n: Int) -> Float {
         var sum = Float8.zero
-        forEach8(count) { i, lanes in
-            sum += exp8((load(a + i, lanes, -Float.infinity) + load(b + i, lanes, 0)) - top)
-        }
-        let total = sum.sum()
-        let inverse = 1 / total
-        if gradientA != nil || gradientB != nil {
-            forEach8(count) { i, lanes in
-                let la = load(a + i, lanes, -Float.infinity)
-                let lb = load(b + i, lanes, -Float.infinity)
-                let share = exp8((la + lb) - top) * inverse
-                if let gradientA {
-                    store(load(gradientA + i, lanes, 0) + (exp8(la) - share) * weight, gradientA + i, lanes)
-                }
-                if let gradientB {
-                    store(load(gradientB + i, lanes, 0) + (exp8(lb) - share) * weight, gradientB + i, lanes)
-                }
-            }
-        }
-        return -(Double(top) + logarithm(Double(total)))
+        forEach8(n) { sum = fma8(load8(a + $0), load8(b + $0), sum) }
+        return sum.sum()
     }
 
-    /// Gradient of the prior with respect to the logits of one row: p_k (g_k - sum_j p_j g_j) times `weight`, where g = log pbar; added to `gradient`.
-    static func prior(
-        _ row: UnsafePointer<Float>, logMean: UnsafePointer<Float>, _ count: Int, weight: Float, gradient: FloatPointer
+    /// sum exp((a - topA) + (b - topB)) from logits, as exp(top) * sum, where top is the largest exponent.
+    static func logitDot(
+        _ a: UnsafePointer<Float>, _ topA: Float, _ b: UnsafePointer<Float>, _ topB: Float, _ n: Int
+    ) -> (top: Float, sum: Float) {
+        var best = Float8(repeating: -Float.infinity)
+        forEach8(n) { best = max8(best, (load8(a + $0) - topA) + (load8(b + $0) - topB)) }
+        let top = best.max()
+        var sum = Float8.zero
+        forEach8(n) { sum += exp8(((load8(a + $0) - topA) + (load8(b + $0) - topB)) - top) }
+        return (top, sum.sum())
+    }
+
+    /// sums += e * scale.
+    static func add(_ e: UnsafePointer<Float>, _ n: Int, scale: Float, to sums: FloatPointer) {
+        let factor = Float8(repeating: scale)
+        forEach8(n) { store8(fma8(load8(e + $0), factor, load8(sums + $0)), sums + $0) }
+    }
+
+    /// out = c0 + c1 * g; only c0 without g.
+    static func linear(_ c0: Float, _ c1: Float, _ g: UnsafePointer<Float>?, _ n: Int, into out: FloatPointer) {
+        let constant = Float8(repeating: c0)
+        guard let g else {
+            forEach8(n) { store8(constant, out + $0) }
+            return
+        }
+        let factor = Float8(repeating: c1)
+        forEach8(n) { store8(fma8(load8(g + $0), factor, constant), out + $0) }
+    }
+
+    /// out *= e.
+    static func multiply(_ out: FloatPointer, by e: UnsafePointer<Float>, _ n: Int) {
+        forEach8(n) { store8(load8(out + $0) * load8(e + $0), out + $0) }
+    }
+
+    /// out -= weight * exp((a - topA) + (b - topB) - top): the share of each prototype in the agreement, from logits.
+    static func subtractShares(
+        _ a: UnsafePointer<Float>, _ topA: Float, _ b: UnsafePointer<Float>, _ topB: Float, top: Float, weight: Float, _ n: Int,
+        from out: FloatPointer
     ) {
-        var sum = Float8.zero
-        forEach8(count) { i, lanes in
-            sum = fma8(exp8(load(row + i, lanes, -Float.infinity)), load(logMean + i, lanes, 0), sum)
+        let factor = Float8(repeating: -weight)
+        forEach8(n) { i in
+            let share = exp8(((load8(a + i) - topA) + (load8(b + i) - topB)) - top)
+            store8(fma8(share, factor, load8(out + i)), out + i)
         }
-        let dot = sum.sum()
-        forEach8(count) { i, lanes in
-            let p = exp8(load(row + i, lanes, -Float.infinity))
-            store(load(gradient + i, lanes, 0) + p * (load(logMean + i, lanes, 0) - dot) * weight, gradient + i, lanes)
+    }
+
+    /// Logits become probabilities, in place, for a row of any number of values.
+    static func softmax(_ row: FloatPointer, _ count: Int) {
+        var top = -Float.infinity
+        for i in 0..<count where row[i] > top { top = row[i] }
+        let whole = count & ~7
+        var sum = Double(exponentials(row, whole, less: top, into: row))
+        for i in whole..<count {
+            row[i] = Float(exponential(Double(row[i]) - Double(top)))
+            sum += Double(row[i])
         }
+        let inverse = Float(1 / sum)
+        for i in 0..<count { row[i] *= inverse }
     }
 }

@@ -2,16 +2,37 @@
 enum UnitLength {
     static let shortest = 1e-12
 
-    /// unit (rows, n) = x / |x|; `inverses` (rows) get 1 / |x|.
+    /// Sum of products in float64, in four sums so that additions need not wait for each other.
+    @inline(__always)
+    private static func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ n: Int) -> Double {
+        var sums = SIMD4<Double>.zero
+        var i = 0
+        while i &+ 4 <= n {
+            sums[0] += Double(a[i]) * Double(b[i])
+            sums[1] += Double(a[i &+ 1]) * Double(b[i &+ 1])
+            sums[2] += Double(a[i &+ 2]) * Double(b[i &+ 2])
+            sums[3] += Double(a[i &+ 3]) * Double(b[i &+ 3])
+            i &+= 4
+        }
+        var rest = 0.0
+        while i < n {
+            rest += Double(a[i]) * Double(b[i])
+            i &+= 1
+        }
+        return sums.sum() + rest
+    }
+
+    /// What a row is divided by.
+    static func length(_ row: UnsafePointer<Float>, _ n: Int) -> Double { max(dot(row, row, n).squareRoot(), shortest) }
+
+    /// unit (rows, n) = x / |x|; `inverses` (rows) get 1 / |x|. `unit` may be `x`.
     static func forward(
         _ x: UnsafePointer<Float>, _ rows: Int, _ n: Int, into unit: FloatPointer, inverses: FloatPointer, _ compute: Compute
     ) {
         compute.parallelRanges(rows, grain: max(1, (1 << 13) / max(n, 1))) { _, range in
             for row in range {
                 let source = x + row &* n
-                var sum = 0.0
-                for i in 0..<n { sum += Double(source[i]) * Double(source[i]) }
-                let inverse = 1 / max(sum.squareRoot(), shortest)
+                let inverse = 1 / length(source, n)
                 inverses[row] = Float(inverse)
                 let target = unit + row &* n
                 for i in 0..<n { target[i] = Float(Double(source[i]) * inverse) }
@@ -29,10 +50,9 @@ enum UnitLength {
                 let u = unit + row &* n
                 let g = gradient + row &* n
                 let inverse = Double(inverses[row])
-                var dot = 0.0
                 // Below the shortest length the divisor is a constant.
-                if inverse < 0.999 / shortest { for i in 0..<n { dot += Double(u[i]) * Double(g[i]) } }
-                for i in 0..<n { g[i] = Float((Double(g[i]) - dot * Double(u[i])) * inverse) }
+                let radial = inverse < 0.999 / shortest ? dot(u, g, n) : 0
+                for i in 0..<n { g[i] = Float((Double(g[i]) - radial * Double(u[i])) * inverse) }
             }
         }
     }

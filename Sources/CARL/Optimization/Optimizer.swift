@@ -35,10 +35,11 @@ struct Optimizer {
     /// - Parameters:
     ///   - update: how many updates were made before, from 0 (AdamW's bias correction).
     ///   - gradientScale: factor on the gradient, from clipping.
+    ///   - frozen: kinds of parameters that do not change.
     ///   - teacherMomentum: t = momentum t + (1 - momentum) w, with the new w.
     func step(
         _ layout: ParameterLayout, _ memory: Memory, learningRate: Double, update: Int, gradientScale: Double,
-        teacherMomentum: Double, _ compute: Compute
+        teacherMomentum: Double, frozen: [ParameterKind] = [], _ compute: Compute
     ) throws {
         // Pieces of slots, so that one parallel loop covers tensors of every size.
         var pieces: [(slot: Int, range: Range<Int>)] = []
@@ -59,6 +60,12 @@ struct Optimizer {
         let (w, g, m) = (memory.parameters, memory.gradients, memory.first)
         compute.parallel(pieces.count) { item, _ in
             let (slot, range) = pieces[item]
+            defer {
+                if let teacher = memory.teacher {
+                    for i in range { teacher[i] = teacher[i] * teacherKeep + w[i] * teacherTake }
+                }
+            }
+            if frozen.contains(layout.parameters[slot].kind) { return }
             switch kind {
             case .sgd:
                 for i in range {
@@ -83,9 +90,6 @@ struct Optimizer {
                     let kept = w[i] * (1 - rate * decay)
                     w[i] = kept - rate / correction1 * m[i] / (v[i].squareRoot() / correction2 + epsilon)
                 }
-            }
-            if let teacher = memory.teacher {
-                for i in range { teacher[i] = teacher[i] * teacherKeep + w[i] * teacherTake }
             }
         }
     }

@@ -9,12 +9,12 @@ enum Checkpoint {
     private static let lastUsed = "diagnostics.last_used"
 
     static func save(_ trainer: Trainer, to path: String, notes: JSONValue) throws {
-        try trainer.lastUsed.withUnsafeBytes { lastUsedBytes in
+        try trainer.usage.lastUsed.withUnsafeBytes { lastUsedBytes in
             var entries = (trainer.state + optimizerState(trainer)).map { entry in
                 Safetensors.Entry(name: entry.name, shape: entry.shape) { entry.read(into: $0) }
             }
             entries.append(
-                Safetensors.Entry(name: lastUsed, shape: [trainer.lastUsed.count], type: .int64, bytes: lastUsedBytes))
+                Safetensors.Entry(name: lastUsed, shape: [trainer.usage.lastUsed.count], type: .int64, bytes: lastUsedBytes))
             let counters = trainer.counters
             try Safetensors.write(
                 path: path, entries: entries,
@@ -70,9 +70,9 @@ enum Checkpoint {
             try read(entry, from: file)
         }
         if saved.teacherMomentum == 0 { trainer.copyToTeacher() }
-        if let (type, _, bytes) = file.tensor(lastUsed), type == .int64, bytes.count == 8 * trainer.lastUsed.count {
-            for i in trainer.lastUsed.indices {
-                trainer.lastUsed[i] = bytes.loadUnaligned(fromByteOffset: 8 * i, as: Int64.self)
+        if let (type, _, bytes) = file.tensor(lastUsed), type == .int64, bytes.count == 8 * trainer.usage.lastUsed.count {
+            for i in trainer.usage.lastUsed.indices {
+                trainer.usage.lastUsed[i] = bytes.loadUnaligned(fromByteOffset: 8 * i, as: Int64.self)
             }
         }
         trainer.counters = try counters(file)

@@ -10,10 +10,15 @@ public struct Configuration: Equatable, Sendable {
     var projector = [512, 128]
     var projectorActivation = ActivationFunction.relu
     // Assignment
+    var objective = Objective.carl
     var prototypes = 300
+    /// Without temperature and prior weight, which change from step to step; evaluation uses the temperature's last value.
     var assignment = AssignmentOptions()
-    var priorWeight = Ramp(start: 2, end: 2, steps: 0)
+    var temperature = Ramp(0.1)
+    var priorWeight = Ramp(2)
     var teacherMomentum = 0.0
+    /// Steps at the beginning in which the prototypes stay as they are.
+    var freezePrototypes = 0
     var usedWindow = 100
     // Optimization
     var optimizer = OptimizerKind.sgd
@@ -30,23 +35,18 @@ public struct Configuration: Equatable, Sendable {
     var viewSize = 32
     var views: [ViewSpec] = []
     /// The preset `views` came from, nil for a list of specifications.
-    var viewPreset: String? = nil
+    var viewPreset: String? = "auto"
+    /// Compute activations again for the gradient instead of keeping those of all views.
+    var recompute = false
     var batchSize = 256
     var epochs = 100
     var seed: UInt64 = 0
     var threads = 0
-
-    /// A number that goes linearly from `start` to `end` in `steps` steps.
-    struct Ramp: Equatable, Sendable {
-        var start: Double
-        var end: Double
-        var steps: Int
-    }
+    // Defaults of an objective that depend on other keys
+    var standardViewSize = 32
+    var larsLearningRate = 0.06
 
     enum Schedule: String, CaseIterable, Sendable { case cosine, constant }
-
-    /// Named settings of the objective; CARL's are the defaults of the single keys.
-    enum Objective: String, CaseIterable, Sendable { case carl }
 
     /// Keys that fix the tensors of a model: they cannot change when a checkpoint is read.
     static let structuralKeys = [
@@ -56,9 +56,9 @@ public struct Configuration: Equatable, Sendable {
     public static let keys = [
         "encoder", "stem", "width", "in_channels", "zero_init_residual", "projector", "projector_activation", "prototypes",
         "objective", "partition_size", "temperature", "normalize_embedding", "normalize_prototypes", "stop_gradient", "symmetric",
-        "prior_over_targets", "teacher_momentum", "prior_weight", "used_window", "optimizer", "learning_rate", "momentum",
+        "prior_over_targets", "teacher_momentum", "prior_weight", "freeze_prototypes", "used_window", "optimizer", "learning_rate", "momentum",
         "weight_decay", "schedule", "warmup_steps", "total_steps", "min_learning_rate", "clip_norm", "accumulate", "view_size",
-        "views", "batch_size", "epochs", "seed", "threads",
+        "views", "recompute", "batch_size", "epochs", "seed", "threads",
     ]
 
     /// - Throws: `CARLError.configuration` that names the key, what it got and what it wanted.
@@ -66,6 +66,7 @@ public struct Configuration: Equatable, Sendable {
 
     public init(_ value: JSONValue) throws {
         let reader = try ConfigurationReader(value, known: Self.keys)
+        preset(try reader.choice("objective") ?? .carl, batch: try reader.integer("batch_size", Self.batchSizes))
         try readEncoder(reader)
         try readAssignment(reader)
         try readOptimization(reader)
@@ -90,40 +91,27 @@ public struct Configuration: Equatable, Sendable {
 
     private mutating func readAssignment(_ reader: ConfigurationReader) throws {
         prototypes = try reader.integer("prototypes", 1...(1 << 24)) ?? prototypes
-        let _: Objective? = try reader.choice("objective")
-        if reader.value("partition_size") != nil {
-            throw reader.error("partition_size", "null: this version has one softmax over all prototypes, no random partitions")
-        }
-        assignment.temperature = try reader.number("temperature", 0...1e6, positive: true) ?? 0.1
-        assignment.normalizeEmbedding = try reader.bool("normalize_embedding", true)
-        assignment.normalizePrototypes = try reader.bool("normalize_prototypes", true)
-        assignment.stopGradient = try reader.bool("stop_gradient", true)
-        assignment.symmetric = try reader.bool("symmetric", true)
-        assignment.priorOverTargets = try reader.bool("prior_over_targets", false)
+        let blocks = min(assignment.partitionSize, prototypes)
+        assignment.partitionSize = try reader.integer("partition_size", 0...prototypes) ?? blocks
+        temperature = try reader.ramp("temperature", positive: true) ?? temperature
+        assignment.temperature = temperature.end
+        assignment.normalizeEmbedding = try reader.bool("normalize_embedding", assignment.normalizeEmbedding)
+        assignment.normalizePrototypes = try reader.bool("normalize_prototypes", assignment.normalizePrototypes)
+        assignment.stopGradient = try reader.bool("stop_gradient", assignment.stopGradient)
+        assignment.symmetric = try reader.bool("symmetric", assignment.symmetric)
         teacherMomentum = try reader.number("teacher_momentum", 0...1) ?? teacherMomentum
+        assignment.priorOverTargets = try reader.bool("prior_over_targets", assignment.priorOverTargets && teacherMomentum > 0)
         if assignment.priorOverTargets && teacherMomentum == 0 {
             throw reader.error("prior_over_targets", "false unless \"teacher_momentum\" is above 0: without a teacher the targets are the views themselves")
         }
-        if let value = reader.value("prior_weight") {
-            if value.object != nil {
-                let ramp = try ConfigurationReader(value, path: "prior_weight.", known: ["start", "end", "steps"])
-                let start = try ramp.number("start", 0...1e6)
-                let end = try ramp.number("end", 0...1e6)
-                guard let start, let end, let steps = try ramp.integer("steps", 0...Int(Int32.max)) else {
-                    throw reader.error("prior_weight", "a number, or an object with \"start\", \"end\" and \"steps\"")
-                }
-                priorWeight = Ramp(start: start, end: end, steps: steps)
-            } else {
-                let weight = try reader.number("prior_weight", 0...1e6) ?? 2
-                priorWeight = Ramp(start: weight, end: weight, steps: 0)
-            }
-        }
+        priorWeight = try reader.ramp("prior_weight") ?? priorWeight
+        freezePrototypes = try reader.integer("freeze_prototypes", 0...Int(Int32.max)) ?? freezePrototypes
         usedWindow = try reader.integer("used_window", 1...1_000_000) ?? usedWindow
     }
 
     private mutating func readOptimization(_ reader: ConfigurationReader) throws {
         optimizer = try reader.choice("optimizer") ?? optimizer
-        learningRate = try reader.number("learning_rate", 0...1e6) ?? (optimizer == .adamw ? 1e-3 : learningRate)
+        learningRate = try reader.number("learning_rate", 0...1e6) ?? standardLearningRate
         momentum = try reader.number("momentum", 0...0.999_999) ?? momentum
         weightDecay = try reader.number("weight_decay", 0...1e3) ?? weightDecay
         schedule = try reader.choice("schedule")
@@ -137,12 +125,22 @@ public struct Configuration: Equatable, Sendable {
         accumulate = try reader.integer("accumulate", 1...1_000_000) ?? accumulate
     }
 
+    private var standardLearningRate: Double {
+        switch optimizer {
+        case .sgd: learningRate
+        case .lars: larsLearningRate
+        case .adamw: 1e-3
+        }
+    }
+
+    private static let batchSizes = 2...1_000_000
+
     private mutating func readData(_ reader: ConfigurationReader) throws {
         let stemChoice: ResNet.Stem? = try reader.choice("stem")
         let sizeChoice = try reader.integer("view_size", 1...4096)
-        let value = reader.value("views") ?? .string("auto")
+        let value = reader.value("views") ?? .string(viewPreset ?? "auto")
         if let preset = value.string {
-            viewSize = sizeChoice ?? (stemChoice == .imagenet ? 224 : 32)
+            viewSize = sizeChoice ?? (stemChoice.map { $0 == .imagenet ? 224 : 32 } ?? standardViewSize)
             views = try ViewSpec.preset(preset, size: viewSize, channels: inChannels)
             viewPreset = preset
         } else {
@@ -150,6 +148,7 @@ public struct Configuration: Equatable, Sendable {
                 throw reader.error("view_size", "left out when \"views\" is a list: each specification has its own \"size\"")
             }
             views = try ViewSpec.list(value, channels: inChannels)
+            viewPreset = nil
             viewSize = views[0].size
         }
         stem = stemChoice ?? (viewSize < 64 ? .small : .imagenet)
@@ -157,7 +156,8 @@ public struct Configuration: Equatable, Sendable {
         guard (2...64).contains(count) else {
             throw reader.error("views", "a preset or a list that makes 2 to 64 views of an image (it makes \(count))")
         }
-        batchSize = try reader.integer("batch_size", 2...1_000_000) ?? batchSize
+        recompute = try reader.bool("recompute", recompute)
+        batchSize = try reader.integer("batch_size", Self.batchSizes) ?? batchSize
         epochs = try reader.integer("epochs", 1...1_000_000) ?? epochs
         seed = UInt64(try reader.integer("seed", 0...(1 << 53)) ?? 0)
         threads = try reader.integer("threads", 0...1024) ?? threads
@@ -165,22 +165,18 @@ public struct Configuration: Equatable, Sendable {
 
     /// Every key with the value in force; reading it back gives an equal configuration.
     public var json: JSONValue {
-        let ramp: JSONValue =
-            priorWeight.start == priorWeight.end
-            ? .number(priorWeight.start)
-            : ["start": .number(priorWeight.start), "end": .number(priorWeight.end), "steps": .number(Double(priorWeight.steps))]
         var members: [(String, JSONValue)] = [
             ("encoder", .string(encoder.rawValue)), ("stem", .string(stem.rawValue)), ("width", .number(width)),
             ("in_channels", .number(Double(inChannels))), ("zero_init_residual", .bool(zeroInitResidual)),
             ("projector", .array(projector.map { .number(Double($0)) })),
             ("projector_activation", .string(projectorActivation.rawValue)),
-            ("prototypes", .number(Double(prototypes))), ("objective", .string(Objective.carl.rawValue)),
-            ("partition_size", .null), ("temperature", .number(assignment.temperature)),
+            ("prototypes", .number(Double(prototypes))), ("objective", .string(objective.rawValue)),
+            ("partition_size", .number(Double(assignment.partitionSize))), ("temperature", temperature.json),
             ("normalize_embedding", .bool(assignment.normalizeEmbedding)),
             ("normalize_prototypes", .bool(assignment.normalizePrototypes)),
             ("stop_gradient", .bool(assignment.stopGradient)), ("symmetric", .bool(assignment.symmetric)),
             ("prior_over_targets", .bool(assignment.priorOverTargets)), ("teacher_momentum", .number(teacherMomentum)),
-            ("prior_weight", ramp), ("used_window", .number(Double(usedWindow))),
+            ("prior_weight", priorWeight.json), ("freeze_prototypes", .number(Double(freezePrototypes))), ("used_window", .number(Double(usedWindow))),
             ("optimizer", .string(optimizer.rawValue)), ("learning_rate", .number(learningRate)),
             ("momentum", .number(momentum)), ("weight_decay", .number(weightDecay)),
             ("schedule", schedule.map { .string($0.rawValue) } ?? .null), ("warmup_steps", .number(Double(warmupSteps))),
@@ -194,7 +190,7 @@ public struct Configuration: Equatable, Sendable {
             members += [("views", .array(views.map(\.json)))]
         }
         members += [
-            ("batch_size", .number(Double(batchSize))), ("epochs", .number(Double(epochs))), ("seed", .number(Double(seed))),
+            ("recompute", .bool(recompute)), ("batch_size", .number(Double(batchSize))), ("epochs", .number(Double(epochs))), ("seed", .number(Double(seed))),
             ("threads", .number(Double(threads))),
         ]
         return .object(JSONObject(members))
@@ -204,6 +200,10 @@ public struct Configuration: Equatable, Sendable {
     public func overriding(_ changes: JSONValue) throws -> Configuration {
         guard let changed = changes.object else {
             throw CARLError.configuration("overrides must be a JSON object, got \(changes.kind)")
+        }
+        if let name = changed["objective"], name != .null, name != .string(objective.rawValue) {
+            throw CARLError.configuration(
+                "\"objective\" cannot be changed from \"\(objective.rawValue)\": it is a name for the values of other keys; change those")
         }
         var members = (json.object ?? JSONObject()).members.filter { changed[$0.key] == nil }.map { ($0.key, $0.value) }
         members += changed.members.map { ($0.key, $0.value) }
@@ -225,9 +225,8 @@ public struct Configuration: Equatable, Sendable {
             total: schedule == .constant ? nil : totalSteps)
     }
 
-    func priorWeight(step: Int) -> Double {
-        Schedules.linear(step: step, start: priorWeight.start, end: priorWeight.end, steps: priorWeight.steps)
-    }
+    /// Prototypes of one softmax: of a block, or all.
+    var softmaxSize: Int { assignment.partitionSize > 0 ? assignment.partitionSize : prototypes }
 
     func teacherMomentum(step: Int) -> Double {
         Schedules.teacherMomentum(step: step, base: teacherMomentum, total: totalSteps)

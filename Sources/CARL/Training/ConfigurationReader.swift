@@ -54,6 +54,19 @@ struct ConfigurationReader {
         return result
     }
 
+    /// A number, or an object with "start", "end" and "steps".
+    func ramp(_ key: String, positive: Bool = false) throws -> Ramp? {
+        guard let value = value(key) else { return nil }
+        guard value.object != nil else { return Ramp(try number(value, key, 0...1e6, positive: positive)) }
+        let parts = try ConfigurationReader(value, path: "\(path)\(key).", known: ["start", "end", "steps"])
+        let start = try parts.number("start", 0...1e6, positive: positive)
+        let end = try parts.number("end", 0...1e6, positive: positive)
+        guard let start, let end, let steps = try parts.integer("steps", 0...Int(Int32.max)) else {
+            throw error(key, "a number, or an object with \"start\", \"end\" and \"steps\"")
+        }
+        return Ramp(start, to: end, steps: steps)
+    }
+
     func choice<Choice: RawRepresentable & CaseIterable>(_ key: String) throws -> Choice? where Choice.RawValue == String {
         guard let value = value(key) else { return nil }
         guard let text = value.string, let result = Choice(rawValue: text) else {
@@ -72,4 +85,11 @@ struct ConfigurationReader {
     }
 
     private func brief(_ x: Double) -> String { JSONValue.number(x).serialized() }
+}
+
+extension Ramp {
+    /// What `ConfigurationReader.ramp` reads.
+    var json: JSONValue {
+        start == end ? .number(start) : ["start": .number(start), "end": .number(end), "steps": .number(Double(steps))]
+    }
 }

@@ -6,10 +6,12 @@ public struct Metrics: Equatable, Sendable {
     public var temperature = 0.0
     public var learningRate = 0.0
     public var teacherMomentum = 0.0
-    /// log K: what the loss terms come to in a collapsed run.
+    /// log K (of a block, with partitions): what the loss terms come to in a collapsed run.
     public var logPrototypes = 0.0
     /// Prototypes that were somebody's most probable one within the last `used_window` steps.
     public var usedPrototypes = 0
+    /// Prototypes that were nobody's most probable one within them; 0 until so many steps have been taken.
+    public var deadPrototypes = 0
     /// l2 norm of the gradient over all parameters, before clipping and weight decay.
     public var gradientNorm = 0.0
     public var seconds = 0.0
@@ -35,7 +37,7 @@ public enum Collapse: Int32, Sendable {
     /// The embedding is the same for all images.
     case constantEmbedding = 3
 
-    /// What a step's numbers say. `dimension` is D, `count` K.
+    /// What a step's numbers say. `dimension` is D, `count` the prototypes of one softmax.
     static func judge(_ result: AssignmentResult, count: Int, dimension: Int) -> Collapse {
         if result.embeddingStd < 0.05 / Double(dimension).squareRoot() { return .constantEmbedding }
         guard count > 2 else { return .none }

@@ -89,21 +89,12 @@ public struct Model {
             out.update(from: z.base, count: z.count)
             return
         }
-        let objective = ConsistentAssignment(options, compute)
-        let embedding = try objective.rows([UnsafePointer(z.base)], z.rows, head.outputs, normalize: options.normalizeEmbedding)
-        defer { embedding.release(workspace) }
-        let rows = try objective.rows(
-            [UnsafePointer(memory.parameters + prototypes)], prototypeCount, head.outputs, normalize: options.normalizePrototypes)
-        defer { rows.release(workspace) }
-        objective.multiplyLogits(embedding.values.base, z.rows, rows.values.base, prototypeCount, head.outputs, out)
+        try ConsistentAssignment(options, compute).logits(
+            z.base, z.rows, memory.parameters + prototypes, prototypeCount, head.outputs, into: out)
         if output == .probabilities {
             let k = prototypeCount
             compute.parallelRanges(z.rows, grain: max(1, (1 << 12) / k)) { _, range in
-                for row in range {
-                    let values = out + row * k
-                    _ = AssignmentRows.logSoftmax(values, k)
-                    for i in 0..<k { values[i] = Float(exponential(Double(values[i]))) }
-                }
+                for row in range { AssignmentRows.softmax(out + row * k, k) }
             }
         }
     }

@@ -20,8 +20,7 @@ public final class Trainer {
     private var plannedShapes: [[Int]] = []
     private var hasGradients = false
     var counters = Counters()
-    /// The step, from 1, at which each prototype was last somebody's most probable one; 0 for never.
-    var lastUsed: [Int64]
+    let usage: PrototypeUsage
     /// What the caller saved beside the model.
     public internal(set) var notes: JSONValue = .object(JSONObject())
     /// Receives warnings, such as that of a collapse.
@@ -61,7 +60,7 @@ public final class Trainer {
         let hasTeacher = configuration.teacherMomentum > 0
         teacherParameters = hasTeacher ? try FloatBuffer(count) : nil
         teacherStatistics = hasTeacher ? try FloatBuffer(model.layout.statisticCount) : nil
-        lastUsed = Array(repeating: 0, count: configuration.prototypes)
+        usage = PrototypeUsage(configuration.prototypes)
     }
 
     func copyToTeacher() {
@@ -146,13 +145,14 @@ public final class Trainer {
         }
         let step = counters.step
         var options = configuration.assignment
-        options.priorWeight = configuration.priorWeight(step: step)
+        options.priorWeight = configuration.priorWeight.value(step: step)
+        options.temperature = configuration.temperature.value(step: step)
         var metrics = Metrics()
         metrics.step = step + 1
         metrics.priorWeight = options.priorWeight
         metrics.temperature = options.temperature
         metrics.learningRate = configuration.learningRate(step: step)
-        metrics.logPrototypes = logarithm(Double(configuration.prototypes))
+        metrics.logPrototypes = logarithm(Double(configuration.softmaxSize))
 
         // Running statistics move in forward; they go back when the step turns out not to be finite.
         let before = try compute.workspace.take(statistics.count)
@@ -166,8 +166,8 @@ public final class Trainer {
 
         gradients.fill(0)
         hasGradients = true
-        var usedNow: [Int] = []
-        metrics.result = try passForwardAndBack(views, options) { usedNow.append($0) }
+        usage.clear()
+        metrics.result = try passForwardAndBack(views, options)
         metrics.gradientNorm = Optimizer.norm(gradients.base, gradients.count, compute)
         guard metrics.result.loss.isFinite, metrics.gradientNorm.isFinite else {
             statistics.copy(from: before)
@@ -177,9 +177,7 @@ public final class Trainer {
                 "\(what) is not finite in step \(step + 1) (consistency \(metrics.result.consistency), prior \(metrics.result.prior), learning rate \(metrics.learningRate)); the model was not changed. Try a smaller \"learning_rate\", a longer warm-up or \"clip_norm\"")
         }
 
-        for index in usedNow { lastUsed[index] = Int64(step + 1) }
-        let oldest = Int64(step + 1 - configuration.usedWindow)
-        metrics.usedPrototypes = lastUsed.reduce(0) { $0 + ($1 > max(oldest, 0) ? 1 : 0) }
+        (metrics.usedPrototypes, metrics.deadPrototypes) = usage.record(step: step + 1, window: configuration.usedWindow)
         counters.step += 1
         metrics.updated = try update(metrics: &metrics)
         watchForCollapse(&metrics)
@@ -189,71 +187,23 @@ public final class Trainer {
         return metrics
     }
 
-    /// Loss and gradients of one batch; gradients are added to `self.gradients`.
-    private func passForwardAndBack(
-        _ views: ViewRuns, _ options: AssignmentOptions, used: (Int) -> Void
-    ) throws -> AssignmentResult {
-        let workspace = compute.workspace
-        let student = ModelMemory(parameters: parameters.base, statistics: statistics.base, gradients: gradients.base)
-        let d = model.head.outputs
-        /// The embeddings of each view in a run's.
-        func perView(_ z: Activation) -> [FloatPointer] { (0..<z.groups).map { z.base + $0 * views.batch * d } }
-
-        // The teacher first: it keeps nothing but its embeddings.
-        var targets: [Activation] = []
-        defer { for target in targets { workspace.give(target) } }
-        if let teacherParameters, let teacherStatistics {
-            let teacher = ModelMemory(
-                parameters: teacherParameters.base, statistics: teacherStatistics.base, gradients: nil)
-            let features = try model.encoder.forwardWithoutTape(views.runs[0], teacher, compute)
-            let (z, tape) = try model.head.forward(features, teacher, compute)
-            tape.release(workspace)
-            targets.append(z)
-        }
-
-        var passes: [(z: Activation, head: ProjectionHead.Tape, encoder: ResNet.Tape)] = []
-        for run in views.runs {
-            let (features, encoderTape) = try model.encoder.forward(run, student, compute)
-            let (z, headTape) = try model.head.forward(features, student, compute)
-            passes.append((z, headTape, encoderTape))
-        }
-
-        var options = options
-        options.targetViews = views.runs[0].groups
-        var inputs = ConsistentAssignment.Inputs(
-            embeddings: passes.flatMap { perView($0.z) }.map { UnsafePointer($0) }, batch: views.batch, dimension: d,
-            prototypes: parameters.base + model.prototypes, prototypeCount: model.prototypeCount)
-        inputs.targets = targets.flatMap(perView).map { UnsafePointer($0) }
-        inputs.targetPrototypes = teacherParameters.map { UnsafePointer($0.base + model.prototypes) }
-        let embeddingGradients = try passes.map { try workspace.takeActivation(like: $0.z) }
-        inputs.embeddingGradients = embeddingGradients.flatMap(perView)
-        inputs.prototypeGradient = gradients.base + model.prototypes
-        let result = try compute.measured("assignment", .lossAndGradients) {
-            try ConsistentAssignment(options, compute).evaluate(inputs, used: used)
-        }
-
-        // Last run first: its memory is the first to be free.
-        for (pass, gradient) in zip(passes, embeddingGradients).reversed() {
-            workspace.give(pass.z)
-            let below = try model.head.backward(gradient, pass.head, student, compute)
-            try model.encoder.backward(below, pass.encoder, student, compute)
-        }
-        return result
-    }
-
     /// Lets the optimizer act, unless gradients still accumulate. Returns whether it did.
     private func update(metrics: inout Metrics) throws -> Bool {
+        // Frozen prototypes take no part: neither in the update nor in the norm that is clipped. They are last in memory.
+        let frozen = counters.step <= configuration.freezePrototypes
+        let count = frozen ? model.prototypes : gradients.count
         var source = gradients
-        var norm = metrics.gradientNorm
         if let accumulated {
             let share = 1 / Float(configuration.accumulate)
             let (sum, new) = (accumulated.base, gradients.base)
             compute.parallelRanges(accumulated.count, grain: 1 << 14) { _, range in for i in range { sum[i] += new[i] * share } }
             if counters.step % configuration.accumulate != 0 { return false }
             source = accumulated
-            norm = Optimizer.norm(sum, accumulated.count, compute)
         }
-        let scale = configuration.clipNorm.map { min(1, $0 / (norm + 1e-6)) } ?? 1
+        let scale = configuration.clipNorm.map { limit in
+            let known = accumulated == nil && !frozen ? metrics.gradientNorm : nil
+            return min(1, limit / ((known ?? Optimizer.norm(source.base, count, compute)) + 1e-6))
+        } ?? 1
         metrics.teacherMomentum = teacherParameters == nil ? 0 : configuration.teacherMomentum(step: counters.step - 1)
         let optimizer = Optimizer(
             kind: configuration.optimizer, momentum: configuration.momentum, weightDecay: configuration.weightDecay)
@@ -264,7 +214,7 @@ public final class Trainer {
                     parameters: parameters.base, gradients: source.base, first: firstMoment.base, second: secondMoment?.base,
                     teacher: teacherParameters?.base),
                 learningRate: metrics.learningRate, update: counters.updates, gradientScale: scale,
-                teacherMomentum: metrics.teacherMomentum, compute)
+                teacherMomentum: metrics.teacherMomentum, frozen: frozen ? [.prototypes] : [], compute)
         }
         accumulated?.fill(0)
         counters.updates += 1
@@ -273,14 +223,14 @@ public final class Trainer {
 
     /// Names a collapse that has lasted, and warns once when it begins.
     private func watchForCollapse(_ metrics: inout Metrics) {
-        let seen = Collapse.judge(metrics.result, count: configuration.prototypes, dimension: model.head.outputs)
+        let seen = Collapse.judge(metrics.result, count: configuration.softmaxSize, dimension: model.head.outputs)
         counters.collapseSteps = seen == counters.collapse ? counters.collapseSteps + 1 : 1
         counters.collapse = seen
         guard seen != .none, counters.collapseSteps >= Self.collapsePatience else { return }
         metrics.collapse = seen
         if counters.collapseSteps == Self.collapsePatience,
             let advice = seen.advice(
-                metrics.result, count: configuration.prototypes, steps: counters.collapseSteps, priorWeight: metrics.priorWeight)
+                metrics.result, count: configuration.softmaxSize, steps: counters.collapseSteps, priorWeight: metrics.priorWeight)
         {
             warn?("collapse: " + advice)
         }

@@ -25,5 +25,14 @@ struct ViewRuns {
         self.batch = batch
     }
 
+    /// The run that a view belongs to.
+    func run(of view: Int) -> Activation {
+        var rest = view
+        return runs.first {
+            rest -= $0.groups
+            return rest < 0
+        } ?? runs[0]
+    }
+
     func release(_ workspace: Workspace) { runs.forEach { workspace.give($0) } }
 }

@@ -50,6 +50,8 @@ import Testing
         "", #""optimizer": "lars""#, #""optimizer": "adamw", "learning_rate": 0.001"#,
         #""teacher_momentum": 0.9, "total_steps": 20, "prior_over_targets": true"#, #""accumulate": 2, "clip_norm": 0.5"#,
         #""projector": [8], "schedule": "cosine", "total_steps": 9, "warmup_steps": 3"#,
+        #""partition_size": 4, "freeze_prototypes": 4, "temperature": {"start": 1, "end": 0.1, "steps": 5}"#,
+        #""recompute": true, "partition_size": 3, "teacher_momentum": 0.9, "used_window": 2"#,
         #""projector_activation": "gelu", "prior_weight": {"start": 4, "end": 1, "steps": 4}"#,
     ]
 
@@ -69,7 +71,7 @@ import Testing
         for i in 3..<6 {
             let a = try Self.step(whole, seed: UInt64(i))
             let b = try Self.step(resumed, seed: UInt64(i))
-            #expect(a.result == b.result && a.usedPrototypes == b.usedPrototypes && a.learningRate == b.learningRate)
+            #expect(a.result == b.result && a.usedPrototypes == b.usedPrototypes && a.deadPrototypes == b.deadPrototypes && a.learningRate == b.learningRate)
         }
         #expect(try Self.state(whole) == Self.state(resumed))
     }
@@ -137,6 +139,76 @@ import Testing
         #expect(last.collapse == .fewPrototypes || last.collapse == .constantEmbedding)
         #expect(warnings.count == 1)
         #expect(warnings.first?.contains("Try") == true)
+    }
+
+    struct Degenerate: Sendable {
+        let configuration: String
+        let collapse: Collapse
+        let advice: [String]
+        /// A tensor to set to 0.
+        var zero: String? = nil
+    }
+
+    static let degenerate = [
+        Degenerate(
+            configuration: #""learning_rate": 0, "temperature": 1000"#, collapse: .uniform,
+            advice: ["all 10 prototypes alike", "temperature"]),
+        // Blocks of 5: a largest probability of 1/5 is uniform.
+        Degenerate(
+            configuration: #""learning_rate": 0, "temperature": 1000, "partition_size": 5"#, collapse: .uniform,
+            advice: ["all 5 prototypes alike", "temperature"]),
+        Degenerate(
+            configuration: #""prior_weight": 0, "learning_rate": 0.1, "temperature": 0.05, "partition_size": 5"#,
+            collapse: .fewPrototypes, advice: ["about one prototype", "prior_weight"]),
+        Degenerate(
+            configuration: #""learning_rate": 0"#, collapse: .constantEmbedding,
+            advice: ["the same for all images", "learning_rate"], zero: "projector.3.weight"),
+    ]
+
+    @Test(arguments: degenerate) func warnsOnceOfADegenerateRunWithAdvice(_ run: Degenerate) throws {
+        let trainer = try Self.trainer(run.configuration)
+        if let zero = run.zero, let tensor = trainer.tensors.first(where: { $0.name == zero }) {
+            try trainer.writeTensor(zero, from: [Float](repeating: 0, count: tensor.count), count: tensor.count)
+        }
+        var warnings: [String] = []
+        trainer.warn = { warnings.append($0) }
+        var last = Metrics()
+        for _ in 0..<400 where warnings.isEmpty { last = try Self.step(trainer, seed: 0) }
+        #expect(last.collapse == run.collapse)
+        _ = try Self.step(trainer, seed: 0)
+        #expect(warnings.count == 1)
+        for words in run.advice { #expect(warnings.first?.contains(words) == true, "\(warnings)") }
+    }
+
+    @Test func recomputingGivesTheSameStepInLessMemory() throws {
+        let views = #""views": [{"size": 24, "count": 2}, {"size": 12, "count": 6}]"#
+        let kept = try Self.trainer(views)
+        let recomputed = try Self.trainer(views + #", "recompute": true"#)
+        let (a, b) = (try Self.step(kept, seed: 1), try Self.step(recomputed, seed: 1))
+        #expect(abs(a.result.loss - b.result.loss) < 1e-6 && abs(a.gradientNorm - b.gradientNorm) < 1e-5 * a.gradientNorm)
+        #expect(Double(b.memoryBytes) < 0.7 * Double(a.memoryBytes))
+        for (x, y) in zip(try Self.state(kept), try Self.state(recomputed)) {
+            for (p, q) in zip(x, y) { #expect(abs(p - q) <= 1e-5 * max(abs(p), 0.1)) }
+        }
+    }
+
+    @Test func carpIsThePublishedSettingAndGivenKeysStand() throws {
+        let carp = try Configuration(json: #"{"objective": "carp", "batch_size": 1024, "total_steps": 10}"#)
+        #expect(carp.encoder == .resnet50 && carp.stem == .imagenet && carp.projector == [2048, 2048, 256])
+        #expect(carp.prototypes == 65_536 && carp.assignment.partitionSize == 512 && carp.temperature == Ramp(1))
+        #expect(!carp.assignment.normalizeEmbedding && carp.assignment.normalizePrototypes && carp.assignment.priorOverTargets)
+        #expect(carp.teacherMomentum == 0.99 && carp.teacherMomentum(step: 10) == 1 && carp.priorWeight == Ramp(1))
+        #expect(carp.optimizer == .lars && carp.learningRate == 1.8 && carp.weightDecay == 1e-6)
+        #expect(carp.views.map(\.size) == [224, 96] && carp.views.map(\.count) == [2, 6])
+        #expect(try Configuration(carp.json) == carp)
+        let own = try Configuration(
+            json: #"{"objective": "carp", "encoder": "resnet18", "view_size": 32, "partition_size": 0, "teacher_momentum": 0, "prototypes": 100, "optimizer": "sgd", "learning_rate": 0.1, "views": "weak"}"#)
+        #expect(own.encoder == .resnet18 && own.stem == .small && own.assignment.partitionSize == 0 && own.learningRate == 0.1)
+        #expect(own.teacherMomentum == 0 && !own.assignment.priorOverTargets && own.viewPreset == "weak")
+        #expect(try Configuration(own.json) == own)
+        #expect(try Configuration(json: #"{"objective": "carp", "prototypes": 100}"#).assignment.partitionSize == 100)
+        #expect(throws: CARLError.self) { try carp.overriding(["objective": "carl"]) }
+        #expect(throws: CARLError.self) { try Configuration(json: #"{"prototypes": 5, "partition_size": 6}"#) }
     }
 
     @Test func badInputIsNamed() throws {

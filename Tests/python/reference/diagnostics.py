@@ -25,6 +25,20 @@ def probabilities(z, prototypes, temperature, normalize_embedding, normalize_pro
     return odds / odds.sum(1, keepdims=True)
 
 
+def diagnose_blocks(views, prototypes, blocks, *, target_prototypes=None, **options):
+    """Means over the blocks (lists of prototypes) of a partition; the number in effect is that of the mean entropy."""
+    parts = [
+        diagnose(views, prototypes[block], target_prototypes=None if target_prototypes is None else target_prototypes[block], **options)
+        for block in blocks
+    ]
+    mean = lambda name: float(np.mean([getattr(part, name) for part in parts]))
+    return Diagnostics(
+        effective_prototypes=float(np.exp(np.mean([np.log(part.effective_prototypes) for part in parts]))),
+        max_probability=mean("max_probability"), agreement=mean("agreement"), embedding_std=parts[0].embedding_std,
+        used={block[winner] for block, part in zip(blocks, parts) for winner in part.used},
+    )
+
+
 def diagnose(
     views, prototypes, *, targets=None, target_prototypes=None, temperature=1.0, normalize_embedding=True,
     normalize_prototypes=True, symmetric=True, prior_over_targets=False,

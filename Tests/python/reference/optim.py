@@ -19,6 +19,11 @@ def linear_ramp(step, start, end, steps):
     return end if steps == 0 else start + (end - start) * min(1.0, step / steps)
 
 
+def ramp(step, value):
+    """A number, or a dict with the arguments of `linear_ramp`."""
+    return linear_ramp(step, **value) if isinstance(value, dict) else value
+
+
 def teacher_momentum(step, base, total=None):
     """From `base` to 1 along half a cosine (BYOL, arXiv 2006.07733)."""
     if not total:

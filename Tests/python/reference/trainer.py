@@ -6,6 +6,7 @@ import numpy as np
 
 from . import optim
 from .assignment import assignment_loss
+from .partition import permutation
 from .projector import Projector
 from .resnet import ResNet
 
@@ -20,13 +21,17 @@ class Settings:
     stem: str = "small"
     projector: list = field(default_factory=lambda: [512, 128])
     projector_activation: str = "relu"
-    temperature: float = 0.1
+    temperature: object = 0.1
     normalize_embedding: bool = True
     normalize_prototypes: bool = True
     stop_gradient: bool = True
     symmetric: bool = True
     prior_over_targets: bool = False
     prior_weight: object = 2.0
+    partition_size: object = None
+    freeze_prototypes: int = 0
+    recompute: bool = False
+    seed: int = 0
     teacher_momentum: float = 0.0
     optimizer: str = "sgd"
     learning_rate: float = 0.06
@@ -101,12 +106,13 @@ class Trainer:
             z, head_tape = head.forward(features, True)
             embeddings.append(z)
             tapes.append((encoder_tape, head_tape))
-        ramp = s.prior_weight if isinstance(s.prior_weight, dict) else dict(start=s.prior_weight, end=s.prior_weight, steps=0)
+        prototypes = self.student["prototypes.weight"]
+        order = permutation(len(prototypes), s.seed, step) if s.partition_size else None
         result = assignment_loss(
-            embeddings, self.student["prototypes.weight"], targets=targets,
-            target_prototypes=self.teacher.get("prototypes.weight"), temperature=s.temperature,
+            embeddings, prototypes, targets=targets, target_prototypes=self.teacher.get("prototypes.weight"),
+            temperature=optim.ramp(step, s.temperature), permutation=order, block_size=s.partition_size,
             normalize_embedding=s.normalize_embedding, normalize_prototypes=s.normalize_prototypes,
-            stop_gradient=s.stop_gradient, symmetric=s.symmetric, prior_weight=optim.linear_ramp(step, **ramp),
+            stop_gradient=s.stop_gradient, symmetric=s.symmetric, prior_weight=optim.ramp(step, s.prior_weight),
             prior_over_targets=s.prior_over_targets, target_views=targets_count,
         )
 
@@ -136,10 +142,15 @@ class Trainer:
             self.accumulated[key] = self.accumulated.get(key, 0) + np.asarray(value, self.dtype) / self.dtype(s.accumulate)
         if (step + 1) % s.accumulate:
             return
+        frozen = self.steps <= s.freeze_prototypes
+        if frozen:
+            del self.accumulated["prototypes.weight"]
         factor = optim.clip_factor(optim.gradient_norm(self.accumulated), s.clip_norm)
         gradients = {key: value * self.dtype(factor) for key, value in self.accumulated.items()}
         parameters = {key: value for key, value in self.student.items() if not key.endswith(STATISTICS)}
-        self.optimizer.step(parameters, gradients, rate)
+        trained = {key: value for key, value in parameters.items() if key in gradients}
+        self.optimizer.step(trained, gradients, rate)
+        parameters.update(trained)
         self.student.update(parameters)
         if self.teacher:
             optim.moving_average(self.teacher, parameters, optim.teacher_momentum(step, s.teacher_momentum, s.total_steps))

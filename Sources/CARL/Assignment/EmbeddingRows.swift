@@ -1,0 +1,45 @@
+/// Embeddings or prototypes of several matrices as the logits see them, one after the other: normalised, or as they are.
+struct EmbeddingRows {
+    let values: FloatBuffer
+    /// 1 / norm of each row, nil when not normalised.
+    let inverses: FloatBuffer?
+    let count: Int
+
+    /// - Parameter sources: matrices (countEach, dimension).
+    init(_ sources: [UnsafePointer<Float>], _ countEach: Int, _ dimension: Int, normalize: Bool, _ compute: Compute) throws {
+        count = sources.count * countEach
+        values = try compute.workspace.take(count * dimension)
+        inverses = normalize ? try compute.workspace.take(count) : nil
+        for (i, source) in sources.enumerated() {
+            let target = values.base + i * countEach * dimension
+            if let inverses {
+                UnitLength.forward(
+                    source, countEach, dimension, into: target, inverses: inverses.base + i * countEach, compute)
+            } else {
+                target.update(from: source, count: countEach * dimension)
+            }
+        }
+    }
+
+    func release(_ workspace: Workspace) {
+        workspace.give(values)
+        if let inverses { workspace.give(inverses) }
+    }
+
+    /// Mean over dimensions of the standard deviation over rows of the unit-length rows.
+    func deviation(_ d: Int) -> Double {
+        var sums = [Double](repeating: 0, count: d)
+        var squares = [Double](repeating: 0, count: d)
+        for row in 0..<count {
+            let z = values.base + row * d
+            let norm = inverses == nil ? UnitLength.length(z, d) : 1
+            for i in 0..<d {
+                let value = Double(z[i]) / norm
+                sums[i] += value
+                squares[i] += value * value
+            }
+        }
+        let n = Double(count)
+        return (0..<d).reduce(0.0) { $0 + max(0, squares[$1] / n - (sums[$1] / n) * (sums[$1] / n)).squareRoot() } / Double(d)
+    }
+}

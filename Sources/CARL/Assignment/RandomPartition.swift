@@ -1,0 +1,21 @@
+/// A random partition of the prototypes into blocks of equal size (CARP, arXiv 2310.12692). The prototypes that are left over, K mod block
+/// of them, sit out the step.
+///
+/// The permutation is drawn from counters: it depends on (seed, step, K) alone, and so is the same in every process.
+public struct RandomPartition: Sendable {
+    /// Indices of prototypes; block b is those at b * blockSize ..< (b + 1) * blockSize.
+    let order: [Int32]
+    let blockSize: Int
+    let blocks: Int
+
+    /// - Parameters:
+    ///   - count: K, 1 ... 2^31 - 1.
+    ///   - blockSize: 1 ... K.
+    public init(count: Int, blockSize: Int, seed: UInt64, step: Int = 0) {
+        precondition(blockSize >= 1 && blockSize <= count && count <= Int(Int32.max))
+        var random = RandomStream(seed: seed, purpose: .partition, minor: UInt64(step))
+        order = random.permutation(count)
+        self.blockSize = blockSize
+        blocks = count / blockSize
+    }
+}

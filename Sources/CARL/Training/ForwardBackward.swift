@@ -1,0 +1,141 @@
+extension Trainer {
+    /// Loss and gradients of one batch; gradients are added to `gradients`.
+    ///
+    /// The objective needs the embeddings of all views before any gradient is known. Activations of all runs of views are kept until
+    /// then; or, with `recompute`, let go and computed again view by view, so that no more than one view's exist at a time.
+    func passForwardAndBack(_ views: ViewRuns, _ options: AssignmentOptions) throws -> AssignmentResult {
+        let workspace = compute.workspace
+        let student = ModelMemory(parameters: parameters.base, statistics: statistics.base, gradients: gradients.base)
+        let d = model.head.outputs
+
+        // The teacher first: it keeps nothing but its embeddings.
+        let globalViews = views.runs[0].groups
+        let targets = teacherParameters == nil ? nil : try workspace.take(globalViews * views.batch * d)
+        defer { if let targets { workspace.give(targets) } }
+        if let targets, let teacherParameters, let teacherStatistics {
+            let teacher = ModelMemory(
+                parameters: teacherParameters.base, statistics: teacherStatistics.base, gradients: nil)
+            if configuration.recompute {
+                try embedSingly(views, 0..<globalViews, teacher, into: targets.base)
+            } else {
+                try embedWithoutTape(views.runs[0], teacher, into: targets.base)
+            }
+        }
+
+        // Embeddings and their gradients of all views, one after the other.
+        let count = views.views.count * views.batch * d
+        let embeddings = try workspace.take(count)
+        let embeddingGradients = try workspace.take(count)
+        defer {
+            workspace.give(embeddings)
+            workspace.give(embeddingGradients)
+        }
+        var tapes: [Tape] = []
+        if configuration.recompute {
+            try embedSingly(views, views.views.indices, student, into: embeddings.base)
+        } else {
+            var first = 0
+            for run in views.runs {
+                tapes.append(try embed(run, student, into: embeddings.base + first * views.batch * d))
+                first += run.groups
+            }
+        }
+
+        func perView(_ z: FloatBuffer, _ count: Int) -> [FloatPointer] { (0..<count).map { z.base + $0 * views.batch * d } }
+        var options = options
+        options.targetViews = globalViews
+        var inputs = ConsistentAssignment.Inputs(
+            embeddings: perView(embeddings, views.views.count).map { UnsafePointer($0) }, batch: views.batch, dimension: d,
+            prototypes: parameters.base + model.prototypes, prototypeCount: model.prototypeCount)
+        inputs.targets = targets.map { perView($0, globalViews).map { UnsafePointer($0) } } ?? []
+        inputs.targetPrototypes = teacherParameters.map { UnsafePointer($0.base + model.prototypes) }
+        inputs.embeddingGradients = perView(embeddingGradients, views.views.count)
+        inputs.prototypeGradient = gradients.base + model.prototypes
+        inputs.used = usage.flags
+        if options.partitionSize > 0 {
+            inputs.partition = RandomPartition(
+                count: model.prototypeCount, blockSize: options.partitionSize, seed: configuration.seed, step: counters.step)
+        }
+        let result = try compute.measured("assignment", .lossAndGradients) {
+            try ConsistentAssignment(options, compute).evaluate(inputs)
+        }
+
+        if configuration.recompute {
+            try propagateAgain(views, embeddingGradients, student)
+        } else {
+            // Last run first: its memory is the first to be free.
+            var first = views.views.count
+            for (run, tape) in zip(views.runs, tapes).reversed() {
+                first -= run.groups
+                try propagate(embeddingGradients.base + first * views.batch * d, run, tape, student)
+            }
+        }
+        return result
+    }
+
+    /// Forward once more and backward, view by view. The second forward pass must not move the running statistics again.
+    private func propagateAgain(_ views: ViewRuns, _ gradients: FloatBuffer, _ memory: ModelMemory) throws {
+        let size = views.batch * model.head.outputs
+        let moved = try compute.workspace.take(statistics.count)
+        let z = try compute.workspace.take(size)
+        defer {
+            compute.workspace.give(moved)
+            compute.workspace.give(z)
+        }
+        moved.copy(from: statistics)
+        for view in views.views.indices {
+            try withSingleView(views, view) {
+                let tape = try embed($0, memory, into: z.base)
+                try propagate(gradients.base + view * size, $0, tape, memory)
+            }
+        }
+        statistics.copy(from: moved)
+    }
+
+    /// One view by itself, in memory of its own.
+    private func withSingleView(_ views: ViewRuns, _ view: Int, _ body: (Activation) throws -> Void) throws {
+        let run = views.run(of: view)
+        let single = try compute.workspace.takeActivation(views.batch, run.height, run.width, run.channels)
+        defer { compute.workspace.give(single) }
+        single.base.update(from: views.views[view], count: single.count)
+        try body(single)
+    }
+
+    /// What backward needs of a run of views.
+    private struct Tape {
+        let head: ProjectionHead.Tape
+        let encoder: ResNet.Tape
+    }
+
+    private func embed(_ run: Activation, _ memory: ModelMemory, into out: FloatPointer) throws -> Tape {
+        let (features, encoder) = try model.encoder.forward(run, memory, compute)
+        let (z, head) = try model.head.forward(features, memory, compute)
+        out.update(from: z.base, count: z.count)
+        compute.workspace.give(z)
+        return Tape(head: head, encoder: encoder)
+    }
+
+    /// Embeddings of the first views, one view at a time.
+    private func embedSingly(_ views: ViewRuns, _ chosen: Range<Int>, _ memory: ModelMemory, into out: FloatPointer) throws {
+        for view in chosen {
+            try withSingleView(views, view) {
+                try embedWithoutTape($0, memory, into: out + view * views.batch * model.head.outputs)
+            }
+        }
+    }
+
+    private func embedWithoutTape(_ run: Activation, _ memory: ModelMemory, into out: FloatPointer) throws {
+        let features = try model.encoder.forwardWithoutTape(run, memory, compute)
+        let (z, tape) = try model.head.forward(features, memory, compute)
+        tape.release(compute.workspace)
+        out.update(from: z.base, count: z.count)
+        compute.workspace.give(z)
+    }
+
+    private func propagate(_ gradient: FloatPointer, _ run: Activation, _ tape: Tape, _ memory: ModelMemory) throws {
+        let dz = try compute.workspace.takeActivation(run.batch, 1, 1, model.head.outputs, groups: run.groups)
+        dz.base.update(from: gradient, count: dz.count)
+        let below = try model.head.backward(dz, tape.head, memory, compute)
+        try model.encoder.backward(below, tape.encoder, memory, compute)
+    }
+}
