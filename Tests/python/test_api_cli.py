@@ -126,5 +126,5 @@ def test_demo_on_a_small_set(images, tmp_path, monkeypatch, capsys):
     assert all(0 <= value <= 1 for row in results["knn"].values() for value in row.values())
     assert "NMI" in printed and "untrained encoder" in printed
     assert json.loads((tmp_path / "out" / "results.json").read_text())["knn"] == results["knn"]
-    for name in ("loss_curve", "prototype_usage", "prototype_gallery"):
+    for name in ("curves", "counts", "gallery"):
         assert (tmp_path / "out" / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

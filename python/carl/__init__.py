@@ -29,6 +29,7 @@ from .errors import (
     InvalidHandleError,
     InvalidStateError,
     LibraryError,
+    MissingPackageError,
     NotFiniteError,
     NotFittedError,
     OutOfMemoryError,
@@ -60,10 +61,22 @@ def live_objects() -> int:
     return int(_LIB.carl_live_objects())
 
 
+#: Parts of the package that few programs need: imported when first asked for.
+_LATE = ("loggers", "plots", "report", "runs")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        import importlib
+
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "CARL", "AssignmentLoss", "BusyError", "CARLError", "Callback", "ConfigurationError", "Encoder", "FileError",
-    "InvalidArgumentError", "InvalidHandleError", "InvalidStateError", "LibraryError", "Metrics", "NotFiniteError",
-    "NotFittedError", "OutOfMemoryError", "StopTraining", "Trainer", "TrainerConfig", "UnsupportedProcessorError",
+    "InvalidArgumentError", "InvalidHandleError", "InvalidStateError", "LibraryError", "Metrics", "MissingPackageError",
+    "NotFiniteError", "NotFittedError", "OutOfMemoryError", "StopTraining", "Trainer", "TrainerConfig", "UnsupportedProcessorError",
     "as_source", "assignment_loss", "build_info", "default_threads", "evaluate", "live_objects", "load", "make_views",
     "set_log_callback", "view_sizes",
 ]

@@ -16,6 +16,7 @@ from .runs import RunFolder
 from .sources import BatchStream, ImageSource
 from .sources.loader import Batch, epoch_batches
 from .trainer import Trainer
+from .usage import UsageRecorder, make_recorder
 
 if TYPE_CHECKING:
     from .estimator import CARL
@@ -79,6 +80,8 @@ class TrainingLoop:
         self._progress = Progress(progress, total, done)
         self._epoch_start = self._trainer.step_count - position.batch
         self._last: Metrics | None = None
+        self._total = total
+        self._usage: UsageRecorder | None = None
 
     def run(self) -> None:
         """Ends early on StopTraining. Ctrl-C and errors leave a usable model, and a checkpoint where there is a run folder."""
@@ -86,6 +89,7 @@ class TrainingLoop:
             self._start()
             while self._position.epoch < self._epochs:
                 self._run_epoch()
+            self._record_usage(always=True)
             self._save("finished")
         except StopTraining as reason:
             self._sync()
@@ -105,6 +109,10 @@ class TrainingLoop:
 
     def _start(self) -> None:
         self._log(f"training on {self._source.describe()}, from step {self._trainer.step_count}, to epoch {self._epochs}")
+        if self._run is not None:
+            self._usage = make_recorder(self._source, self._batch_size, self._total, self._run)
+        if self._trainer.step_count == 0:
+            self._record_usage(always=True)
         for callback in self._callbacks:
             callback.on_start(self._model)
 
@@ -146,11 +154,16 @@ class TrainingLoop:
         self._model.history_.append(metrics)
         if self._run is not None:
             self._run.write_metrics(metrics, position.epoch)
+        self._record_usage()
         self._progress.step(metrics, position.epoch, self._epochs)
         for callback in self._callbacks:
             callback.on_step(self._model, metrics)
         if self._checkpoint_every and self._trainer.step_count % self._checkpoint_every == 0:
             self._save(None)
+
+    def _record_usage(self, always: bool = False) -> None:
+        if self._usage is not None and self._run is not None and (always or self._usage.due(self._trainer.step_count)):
+            self._usage.record(self._trainer, self._run)
 
     def _sync(self) -> None:
         # The trainer's own counter is right even where Ctrl-C came between a step and what follows it.

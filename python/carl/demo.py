@@ -113,9 +113,12 @@ def run(
     last = model.history_[-1]
     results["last_step"] = last.to_dict()
     pictures = [
-        plots.loss_curve(model.history_, folder / "plots" / "loss_curve.png"),
-        plots.prototype_usage(assignments, logits.shape[1], folder / "plots" / "prototype_usage.png"),
-        plots.prototype_gallery(test_x, logits, folder / "plots" / "prototype_gallery.png"),
+        plots.save(figure, folder / "plots" / f"{name}.png")
+        for name, figure in (
+            ("curves", plots.curves(model.history_, vars(model.config_))),
+            ("counts", plots.counts(assignments, logits.shape[1])),
+            ("gallery", plots.gallery(test_x, logits)),
+        )
     ]
     results["seconds"] = time.perf_counter() - started
     (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

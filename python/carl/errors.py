@@ -49,6 +49,10 @@ class LibraryError(CARLError, ImportError):
     """libcarl was not found, or is of another version than this package."""
 
 
+class MissingPackageError(CARLError, ImportError):
+    """An optional package is not installed; the message says what to install."""
+
+
 class NotFittedError(CARLError, ValueError, AttributeError):
     """The model was used before it was fitted."""
 
@@ -65,3 +69,8 @@ def not_fitted(name: str, method: str) -> NotFittedError:
         return NotFittedError(message)
     both = type("NotFittedError", (NotFittedError, sklearn_exceptions.NotFittedError), {"__module__": __name__})
     return both(message)
+
+
+def missing_package(what: str, package: str) -> MissingPackageError:
+    """The error for `what`, which needs the optional `package`, named as pip knows it."""
+    return MissingPackageError(f"{what} needs {package}: pip install {package}")

@@ -141,6 +141,8 @@ class CARL:
         self.callbacks = callbacks
 
     _position: Position
+    #: The path of the images of the last fit, None if they had none.
+    _data: str | None = None
 
     # ---- Training
 
@@ -152,6 +154,7 @@ class CARL:
             that of a run without the interruption.
         """
         epochs = _arrays.integer(self.epochs, "epochs", 1, 1_000_000)
+        self._data = _path_of(images)
         with _opened(images, self.in_channels) as source:
             checkpoint = self._checkpoint_to_resume(resume)
             if checkpoint is None:
@@ -323,7 +326,7 @@ class CARL:
         params = {key: value for key, value in self.get_params().items() if key != "callbacks"}
         if params["run_dir"] is not None:
             params["run_dir"] = os.fspath(params["run_dir"])
-        return {"carl": {"format": 1, "params": params, "position": self._position.to_notes()}}
+        return {"carl": {"format": 1, "params": params, "position": self._position.to_notes(), "data": self._data}}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model, with all that is needed to train on, into one safetensors file for ``carl.load``."""
@@ -344,6 +347,7 @@ class CARL:
         # Parameters of other releases that this one does not know are left out.
         model = cls(**{key: value for key, value in saved.items() if key in names and (value is not None or key not in _CONCRETE)})
         position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
+        model._data = notes.get("data")
         model._attach(trainer, position, [])
         return model
 
@@ -438,6 +442,10 @@ class _opened:
     def __exit__(self, *exception: object) -> None:
         if not self._given:
             self._source.close()
+
+
+def _path_of(images: Any) -> str | None:
+    return os.path.abspath(os.path.expanduser(os.fspath(images))) if isinstance(images, (str, os.PathLike)) else None
 
 
 def _samples(source: ImageSource | BatchStream) -> int | None:

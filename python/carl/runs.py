@@ -4,10 +4,13 @@
 
     config.json                    the complete configuration
     metrics.jsonl                  one JSON object a step
+    usage.jsonl                    now and then, the prototypes of a fixed sample of the images
     train.log                      what happened, with times
     checkpoints/last.carl          everything needed to go on exactly
     exported/encoder.safetensors   the encoder's tensors by torchvision's names
-    plots/
+    plots/                         pictures, by `carl plot`
+    report.html                    all of them on a page, by `carl report`
+    evaluation/                    results of `carl knn` and its relatives, as JSON
 """
 
 from __future__ import annotations
@@ -18,7 +21,9 @@ import time
 from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from .errors import FileError, InvalidArgumentError
+from .config import parse_object
+from .errors import FileError, InvalidArgumentError, MissingPackageError
+from .export import export_encoder
 from .metrics import Metrics
 from .trainer import Trainer
 
@@ -37,6 +42,7 @@ class RunFolder:
         self.path = Path(path).expanduser()
         self._log: IO[str] | None = None
         self._metrics: IO[str] | None = None
+        self._usage: IO[str] | None = None
         self._handler: logging.Handler | None = None
 
     @property
@@ -52,9 +58,8 @@ class RunFolder:
         try:
             for folder in ("checkpoints", "exported", "plots"):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
-            file = self.path / "metrics.jsonl"
-            _keep_until(file, step)
-            self._metrics = open(file, "a", encoding="utf-8")
+            self._metrics = _continued(self.path / "metrics.jsonl", step)
+            self._usage = _continued(self.path / "usage.jsonl", step)
             self._log = open(self.path / "train.log", "a", encoding="utf-8")
         except OSError as error:
             self.close()
@@ -64,10 +69,10 @@ class RunFolder:
     def close(self) -> None:
         if self._handler is not None:
             _detach_handler(self._handler)
-        for file in (self._metrics, self._log):
+        for file in (self._metrics, self._usage, self._log):
             if file is not None:
                 file.close()
-        self._metrics = self._log = self._handler = None
+        self._metrics = self._usage = self._log = self._handler = None
 
     def __enter__(self) -> RunFolder:
         return self
@@ -90,25 +95,21 @@ class RunFolder:
             self._metrics.write(json.dumps({**metrics.to_dict(), "epoch": epoch}) + "\n")
             self._metrics.flush()
 
+    def write_usage(self, record: Mapping[str, Any]) -> None:
+        if self._usage is not None:
+            self._usage.write(json.dumps(record) + "\n")
+            self._usage.flush()
+
     def save(self, trainer: Trainer, notes: Mapping[str, Any]) -> None:
         trainer.save(self.checkpoint, notes)
 
     def export(self, trainer: Trainer) -> Path | None:
         """Writes the encoder by torchvision's names, for which the safetensors package is needed; None without it."""
         try:
-            from safetensors.numpy import save_file
-        except ImportError:
-            self.log("exported/encoder.safetensors not written: pip install 'carl[export]'")
+            return export_encoder(trainer, self.path / "exported" / "encoder.safetensors")
+        except MissingPackageError as error:
+            self.log(f"exported/encoder.safetensors not written: {error}")
             return None
-        file = self.path / "exported" / "encoder.safetensors"
-        prefix = "encoder."
-        tensors = {
-            name.removeprefix(prefix): value for name, value in trainer.state_dict().items() if name.startswith(prefix)
-        }
-        partial = file.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"format": "pt"})
-        os.replace(partial, file)
-        return file
 
 
 def _attach_handler(run: RunFolder) -> logging.Handler:
@@ -133,32 +134,96 @@ def _detach_handler(handler: logging.Handler) -> None:
     logging.getLogger("carl").removeHandler(handler)
 
 
-def _keep_until(file: Path, step: int) -> None:
-    if not file.is_file():
-        return
-    kept = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            continue  # a line cut off when the machine went down
-    partial = file.with_suffix(".partial")
-    partial.write_text("".join(kept), encoding="utf-8")
-    os.replace(partial, file)
+def _continued(file: Path, step: int) -> IO[str]:
+    """A file of JSON lines, open for more of them, without those of steps after `step`."""
+    if file.is_file():
+        kept = []
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue  # a line cut off when the machine went down
+        partial = file.with_suffix(".partial")
+        partial.write_text("".join(kept), encoding="utf-8")
+        os.replace(partial, file)
+    return open(file, "a", encoding="utf-8")
+
+
+def run_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder of a run that exists; anything else is a FileError that says what is there instead."""
+    from pathlib import Path
+
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        raise FileError(f"{folder}: no such run folder")
+    if not folder.is_dir():
+        raise FileError(f"{folder}: is a file, want the folder of a run, such as runs/train")
+    if not is_run_folder(folder):
+        raise FileError(f"{folder}: is not the folder of a run: it has neither config.json nor checkpoints")
+    return folder
+
+
+def is_run_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a run has written into this folder."""
+    from pathlib import Path
+
+    folder = Path(path).expanduser()
+    return (folder / "config.json").is_file() or (folder / "checkpoints").is_dir()
 
 
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The figures of a run, one dict a step, from its folder or its metrics.jsonl."""
+    """The figures of a run, one dict a step, from its folder or its metrics.jsonl.
+
+    A last line that was cut off when the run was killed is left out; any other damage is a FileError that names the line.
+    """
+    return _json_lines(path, "metrics.jsonl")
+
+
+def read_usage(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """What a run recorded of a fixed sample of its images, from its folder or its usage.jsonl: a dict for each time with
+
+    step; assignments, the prototype of each image of the sample; assignment_entropy, mean entropy of its probabilities,
+    in nats; mean_assignment_entropy, entropy of their mean. Runs on streams of batches record none.
+    """
+    return _json_lines(path, "usage.jsonl")
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The configuration of a run, from its folder."""
+    file = run_folder(path) / "config.json"
+    try:
+        return parse_object(file.read_text(encoding="utf-8"), str(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"cannot read {file}: {error}") from error
+
+
+def _json_lines(path: str | os.PathLike[str], name: str) -> list[dict[str, Any]]:
     from pathlib import Path
 
-    file = Path(path)
-    if file.is_dir():
-        file = file / "metrics.jsonl"
+    file = Path(path).expanduser()
+    if file.is_dir() or not file.exists():
+        file = run_folder(file) / name
     try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
-    except (OSError, ValueError) as error:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        raise FileError(f"{file.parent}: has no {name}: the run has not taken a step, or the file was removed") from None
+    except OSError as error:
         raise FileError(f"cannot read {file}: {error}") from error
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict) or "step" not in row:
+                raise ValueError("not an object with a step")
+        except ValueError as error:
+            if number == len(lines):
+                break  # cut off when the run was killed
+            raise FileError(f"{file}: line {number} is damaged: {error}") from None
+        rows.append(row)
+    return rows
 
 
 def checkpoint_path(path: str | os.PathLike[str]) -> Path:
@@ -166,4 +231,11 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     from pathlib import Path
 
     place = Path(path).expanduser()
-    return RunFolder(place).checkpoint if place.is_dir() else place
+    if not place.is_dir():
+        return place
+    checkpoint = RunFolder(place).checkpoint
+    if not checkpoint.is_file():
+        if not is_run_folder(place):
+            raise FileError(f"{place}: is not the folder of a run: it has neither config.json nor checkpoints")
+        raise FileError(f"{place}: has no checkpoint yet: {checkpoint} is missing")
+    return checkpoint

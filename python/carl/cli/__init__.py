@@ -11,16 +11,17 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import CARLError
-from . import bench, demo, embed, info, knn, train
+from . import bench, demo, embed, export, info, knn, plot, report, train
 
-COMMANDS = (train, embed, knn, bench, info, demo)
+COMMANDS = (train, embed, knn, plot, report, export, bench, info, demo)
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="carl",
         description="Learn representations and prototypes from images without labels, on the CPU.",
-        epilog="`carl COMMAND --help` explains a command. To begin: carl demo --quick",
+        epilog="`carl COMMAND --help` explains a command and shows examples. To begin: carl demo --quick. "
+        "Exit codes: 0 done, 1 an error (one line says which), 2 wrong usage, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"carl {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -1,22 +1,62 @@
-"""What several commands share: reading key=value, data with labels, and printing."""
+"""What several commands share: help, reading key=value, data with labels, and printing."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from .._arrays import label_array
 from ..errors import ConfigurationError, InvalidArgumentError
-from ..sources import ImageSource, path_source, read_idx
+from ..inspection import open_labelled
+from ..sources import ImageSource
 
 DATA_HELP = (
     "a folder of images (flat, or one sub-folder a class), an .npy or .npz file, or an IDX file such as "
     "train-images-idx3-ubyte.gz"
 )
+MODEL_HELP = "a checkpoint, such as model.carl, or a run folder"
+
+
+def add_command(subparsers: Any, name: str, summary: str, description: str, examples: str) -> Any:
+    """A parser whose help ends with examples."""
+    parser = subparsers.add_parser(
+        name, help=summary, description=description, epilog=f"examples:\n{indented(examples)}",
+        formatter_class=_Help,
+    )
+    return parser
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Lines of examples stay lines; descriptions are filled as usual."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return super()._fill_text(text, width, indent)
+        return argparse.HelpFormatter._fill_text(self, text, width, indent)
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"  {line.strip()}" for line in text.strip().splitlines())
+
+
+def add_json(parser: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+
+def add_threads(parser: Any) -> None:
+    parser.add_argument("--threads", type=positive, metavar="N", help="default: all processors this process may use")
+
+
+def add_images(parser: Any) -> None:
+    """Which images a plot or report is made from."""
+    parser.add_argument("--data", metavar="DATA", help=f"{DATA_HELP}; default: what the run was trained on")
+    parser.add_argument("--labels", metavar="FILE", help=".npy or IDX file of labels; default: those that come with DATA")
+    parser.add_argument("--images", type=positive, default=2000, metavar="N", help="images used at most (default: %(default)s)")
+    add_threads(parser)
 
 
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
@@ -46,15 +86,40 @@ def positive(text: str) -> int:
 
 def labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray]:
     """A source and its labels: from its class folders or archive, from beside an IDX file, or from a file."""
-    source = path_source(path, channels if channels in (1, 3) else None)
-    if labels is not None:
-        values = np.load(labels, allow_pickle=False) if labels.endswith(".npy") else read_idx(labels)
-        return source, label_array(values, labels, len(source))
-    if source.labels is None:
+    source, values = open_labelled(path, labels, channels)
+    if values is None:
         raise InvalidArgumentError(
             f"{path} has no labels: want class folders, an .npz with labels, or an IDX file with its labels beside it"
         )
-    return source, label_array(source.labels, path, len(source))
+    return source, values
+
+
+def labelled_pair(
+    train: str, train_labels: str | None, test: str, test_labels: str | None, channels: int | None
+) -> tuple[ImageSource, np.ndarray, ImageSource, np.ndarray]:
+    """Two labelled sets of the same classes."""
+    first, first_y = labelled(train, train_labels, channels)
+    second, second_y = labelled(test, test_labels, channels)
+    if first.class_names and second.class_names and first.class_names != second.class_names:
+        raise InvalidArgumentError("TRAIN and TEST have different classes (names of sub-folders)")
+    return first, first_y, second, second_y
+
+
+def keep_result(model: str, result: Any) -> str | None:
+    """Writes a protocol's figures into the run folder's evaluation/, where the report finds them. None for a lone checkpoint."""
+    from ..runs import is_run_folder
+
+    if not (os.path.isdir(model) and is_run_folder(model)):
+        return None
+    folder = os.path.join(model, "evaluation")
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, f"{result.protocol}.json")
+    result.to_json(path)
+    return path
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    print(json.dumps(value, indent=2))
 
 
 def print_table(rows: Iterable[tuple[str, Any]]) -> None:

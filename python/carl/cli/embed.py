@@ -3,21 +3,28 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import DATA_HELP, positive
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, print_json
 
 
 def add(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "embed", help="write the features of images to an .npy file", description="Embeds images with a trained model."
+    parser = add_command(
+        subparsers, "embed", "write the features of images to an .npy file",
+        "Embeds images with a trained model: one row an image, in the order of the files' names, float32.",
+        """
+        carl embed runs/photos photos/ --out features.npy
+        carl embed model.carl new/ --out prototypes.npy --output probabilities
+        """,
     )
-    parser.add_argument("model", metavar="MODEL", help="a checkpoint or run folder")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument("--out", required=True, metavar="FILE", help="the .npy file to write, float32 (N, width)")
     parser.add_argument(
         "--output", default="features", choices=["features", "projection", "probabilities", "logits"],
-        help="what to write (default: %(default)s)",
+        help="what to write: the encoder's features, the head's projection, or the assignment's probabilities or logits "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--threads", type=positive, help="default: all processors")
+    add_threads(parser)
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -30,5 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
     result = model.transform(arguments.data, arguments.output)
     with open(arguments.out, "wb") as file:
         np.save(file, result)
-    print(f"{arguments.out}: {result.shape[0]} x {result.shape[1]}")
+    if arguments.json:
+        print_json({"file": arguments.out, "output": arguments.output, "images": result.shape[0], "width": result.shape[1]})
+    else:
+        print(f"{arguments.out}: {result.shape[0]} x {result.shape[1]}")
     return 0

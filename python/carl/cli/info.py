@@ -4,15 +4,22 @@ import argparse
 import json
 from typing import Any
 
-from .common import print_table
+from .common import MODEL_HELP, add_command, add_json, print_json, print_table
 
 
 def add(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "info", help="about this build, or about a model", description="Tells about the library, or about a saved model."
+    parser = add_command(
+        subparsers, "info", "about this build, or about a model",
+        "Tells about the library (version, compiler, processor features, threads, where it was found), or about a saved "
+        "model: its steps, epochs, parameters and complete configuration.",
+        """
+        carl info
+        carl info runs/photos
+        carl info model.carl --json
+        """,
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a checkpoint or run folder")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=MODEL_HELP)
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -26,14 +33,17 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         with Trainer.resume(checkpoint_path(arguments.model)) as trainer:
             state = trainer.state_dict()
+            notes = trainer.notes.get("carl", {})
             facts = {
                 "step": trainer.step_count,
+                "epochs_done": notes.get("position", {}).get("epoch"),
+                "data": notes.get("data"),
                 "features": trainer.output_width("features"),
                 "parameters": sum(array.size for name, array in state.items() if "running_" not in name),
                 **vars(trainer.config),
             }
     if arguments.json:
-        print(json.dumps(facts, indent=2))
+        print_json(facts)
     else:
         print_table((name, value if isinstance(value, str) else json.dumps(value)) for name, value in facts.items())
     return 0

@@ -3,24 +3,29 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import DATA_HELP, labelled, positive, print_table
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, keep_result, labelled_pair, positive, print_table
 
 
 def add(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "knn",
-        help="k-NN accuracy of a model's features",
-        description="Embeds labelled images and classifies TEST by the weighted vote of the nearest images of TRAIN.",
+    parser = add_command(
+        subparsers, "knn", "k-NN accuracy of a model's features",
+        "Embeds labelled images and classifies TEST by the weighted vote of the nearest images of TRAIN by cosine similarity. "
+        "The figures of a run folder's model are kept in its evaluation/knn.json, for `carl report`.",
+        """
+        carl knn runs/photos train/ test/ -k 20 200
+        carl knn runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --json
+        carl knn model.carl train.npy test.npy --train-labels train_y.npy --test-labels test_y.npy
+        """,
     )
-    parser.add_argument("model", metavar="MODEL", help="a checkpoint or run folder")
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
     parser.add_argument("test", metavar="TEST", help="the same")
     parser.add_argument("-k", type=positive, nargs="+", default=[20], help="neighbours, one or several numbers (default: 20)")
     parser.add_argument("--temperature", type=float, default=0.07, help="of the vote; 0 for equal votes (default: %(default)s)")
     parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
     parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
-    parser.add_argument("--threads", type=positive, help="default: all processors")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_threads(parser)
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -29,16 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     from ..estimator import load
 
     model = load(arguments.model, threads=arguments.threads)
-    train, train_y = labelled(arguments.train, arguments.train_labels, model.in_channels_)
-    test, test_y = labelled(arguments.test, arguments.test_labels, model.in_channels_)
-    if train.class_names != test.class_names and train.class_names and test.class_names:
-        from ..errors import InvalidArgumentError
-
-        raise InvalidArgumentError("TRAIN and TEST have different classes (names of sub-folders)")
+    train, train_y, test, test_y = labelled_pair(
+        arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, model.in_channels_
+    )
     result = evaluate.knn(
         model.transform(train), train_y, model.transform(test), test_y, arguments.k, arguments.temperature,
         threads=arguments.threads,
     )
+    keep_result(arguments.model, result)
     if arguments.json:
         print(result.to_json())
     else:

@@ -1,50 +1,154 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .common import DATA_HELP, parse_overrides
+from .common import DATA_HELP, add_command, add_json, parse_overrides, print_json
+
+if TYPE_CHECKING:
+    from ..estimator import CARL
+
+#: Parameters that may change when a run goes on.
+_FREE = {"epochs", "total_steps", "threads", "checkpoint_every"}
+_DEFAULT_RUN = "runs/train"
 
 
 def add(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "train",
-        help="train on images without labels",
-        description="Trains and writes a run folder: config.json, metrics.jsonl, train.log, checkpoints/last.carl, "
-        "exported/encoder.safetensors. Ctrl-C writes a checkpoint; --resume goes on from it exactly.",
-        epilog="example: carl train photos/ encoder=resnet18 prototypes=300 epochs=50 --out runs/photos",
+    parser = add_command(
+        subparsers, "train", "train on images without labels, or go on with a run",
+        "Trains and writes a run folder: config.json, metrics.jsonl, usage.jsonl, train.log, checkpoints/last.carl, "
+        "exported/encoder.safetensors. Ctrl-C writes a checkpoint; a run that goes on ends bit by bit where it would have "
+        "ended without the pause. Every key is in docs/configuration.md; a key that does not exist is an error that names "
+        "the nearest.",
+        """
+        carl train photos/ prototypes=300 epochs=50 --out runs/photos
+        carl train photos/ --config photos.json learning_rate=0.03      # the file first, key=value on top
+        carl train photos/ views='[{"size": 64, "count": 2}]' prior_weight='{"start": 4, "end": 1, "steps": 1000}'
+        carl train runs/photos --resume                                 # goes on where it stopped
+        carl train runs/photos --resume epochs=100                      # and further than planned at first
+        carl train photos/ --out runs/photos --resume                   # starts, or goes on if something is there
+        carl train photos/ --logger tensorboard --logger mlflow
+        """,
     )
-    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument("data", metavar="DATA", nargs="?", help=f"{DATA_HELP}; or, with --resume, a run folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters of carl.CARL, values as in JSON")
-    parser.add_argument("--out", default="runs/train", metavar="FOLDER", help="the run folder (default: %(default)s)")
-    parser.add_argument("--config", metavar="FILE", help="parameters as a JSON object; key=value goes on top")
+    parser.add_argument(
+        "--out", "--run", dest="out", metavar="FOLDER",
+        help=f"the run folder (default: {_DEFAULT_RUN}); without DATA, the run to go on with",
+    )
+    parser.add_argument("--config", metavar="FILE", help="parameters as a JSON object, such as another run's config.json")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run folder, if there is one")
+    parser.add_argument(
+        "--logger", dest="loggers", action="append", default=[], choices=["tensorboard", "wandb", "mlflow"],
+        help="log there too; needs the package of that name. May be given several times",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    parser.set_defaults(run=run)
+    add_json(parser)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..config import parse_object
     from ..errors import ConfigurationError, InvalidArgumentError
     from ..estimator import CARL
-    from ..progress import describe
+    from ..loggers import make
     from ..runs import RunFolder
 
+    data, out, resume = _places(arguments)
     params: dict[str, Any] = {}
     if arguments.config:
-        params.update(parse_object(Path(arguments.config).read_text(encoding="utf-8"), arguments.config))
+        params.update(_config_file(arguments.config))
     params.update(parse_overrides(arguments.overrides))
-    for key in ("run_dir", "progress", "callbacks"):
+    for key, see in (("run_dir", "--out"), ("progress", "--quiet"), ("callbacks", "--logger")):
         if key in params:
-            raise ConfigurationError(f"{key} is not a parameter of the command line: see --out and --quiet")
-    checkpoint = RunFolder(arguments.out).checkpoint
-    if checkpoint.exists() and not arguments.resume:
-        raise InvalidArgumentError(f"{checkpoint} exists already: add --resume to go on, or choose another --out")
-    model = CARL()
-    model.set_params(**params, run_dir=arguments.out, progress=not arguments.quiet)
-    model.fit(arguments.data, resume=arguments.resume)
-    if model.history_:
-        print(describe(model.history_[-1]))
-    print(f"checkpoint: {checkpoint}")
+            raise ConfigurationError(f"{key} is not a parameter of the command line: see {see}")
+    CARL().set_params(**params)  # unknown keys first, whatever else is wrong
+    checkpoint = RunFolder(out).checkpoint
+    if checkpoint.exists():
+        if not resume:
+            raise InvalidArgumentError(f"{checkpoint} exists already: add --resume to go on, or choose another --out")
+        model, known = _stored(out, params)
+        data = data or known
+    elif data is None:
+        raise InvalidArgumentError(f"{out}: has no checkpoint yet, so there is nothing to go on from: name the images to start anew")
+    else:
+        model = CARL().set_params(**params)
+    model.set_params(run_dir=out, progress=not arguments.quiet, callbacks=[make(name) for name in arguments.loggers])
+    try:
+        model.fit(data, resume=resume)
+    except KeyboardInterrupt:
+        if checkpoint.exists():
+            print(f"to go on: carl train {out} --resume", file=sys.stderr)
+        raise
+    _tell(arguments, model, out, str(checkpoint))
     return 0
+
+
+def _places(arguments: argparse.Namespace) -> tuple[str | None, str, bool]:
+    """The images, the run folder, and whether to go on, from what was given."""
+    from ..errors import InvalidArgumentError
+    from ..runs import is_run_folder
+
+    data = arguments.data
+    if data is not None and "=" in data and not os.path.exists(data):
+        arguments.overrides.insert(0, data)  # DATA was left out
+        data = None
+    if data is not None and os.path.isdir(data) and is_run_folder(data):
+        if arguments.out is not None and os.path.realpath(arguments.out) != os.path.realpath(data):
+            raise InvalidArgumentError(f"{data} is a run folder: it goes on in place, so leave --out away")
+        if not arguments.resume:
+            raise InvalidArgumentError(f"{data} is the folder of a run: add --resume to go on with it")
+        return None, data, True
+    if data is None:
+        if arguments.out is None:
+            arguments.parser.error("want DATA, the images to train on, or --run FOLDER, a run to go on with")
+        from ..runs import run_folder
+
+        run_folder(arguments.out)
+        return None, arguments.out, True
+    return data, arguments.out or _DEFAULT_RUN, arguments.resume
+
+
+def _config_file(path: str) -> dict[str, Any]:
+    from ..config import parse_object
+    from ..errors import FileError
+
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"cannot read --config {path}: {error}") from None
+    return parse_object(text, path)
+
+
+def _stored(run: str, params: dict[str, Any]) -> tuple[CARL, str | None]:
+    """The parameters a run was started with, changed as far as they may be, and where its images were."""
+    from ..errors import ConfigurationError
+    from ..estimator import load
+
+    model = load(run)
+    stored, config = model.get_params(), vars(model.config_)
+    for key, value in params.items():
+        if key not in _FREE and value not in (stored[key], config.get(key)):
+            now = config.get(key, stored[key])
+            raise ConfigurationError(f"{key}: got {value!r}, but {run} was started with {now!r}, which stays: start a new run")
+    model.set_params(**{key: value for key, value in params.items() if key in _FREE})
+    data = model._data
+    model.trainer_.close()
+    return model, data
+
+
+def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str) -> None:
+    from ..progress import describe
+
+    last = model.history_[-1] if model.history_ else None
+    facts = {"run": out, "checkpoint": checkpoint, "step": model.trainer_.step_count, "epochs": model.epoch_}
+    if arguments.json:
+        print_json({**facts, "metrics": None if last is None else last.to_dict()})
+        return
+    if last is None:
+        print(f"nothing to do: {model.epoch_} of {model.epochs} epochs are done; epochs={model.epoch_ * 2} would go further")
+    else:
+        print(describe(last))
+    print(f"checkpoint: {checkpoint}")

@@ -1,0 +1,195 @@
+"""``carl plot KIND RUN``. A kind is a line of the table KINDS."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .common import MODEL_HELP, add_command, add_images, add_json, positive, print_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..inspection import Inspection
+
+
+class Kind(NamedTuple):
+    """One subcommand: draw(arguments) gives the figure, add(parser) its arguments."""
+
+    summary: str
+    draw: Callable[[argparse.Namespace], Figure]
+    add: Callable[[Any], None]
+    examples: str
+
+
+def add(subparsers: Any) -> None:
+    parser = add_command(
+        subparsers, "plot", "draw one picture of a run or model",
+        "Draws a picture into RUN/plots, or wherever --out says; the ending chooses the format (.png, .svg, .pdf). No display "
+        "is needed. `carl plot KIND --help` explains a kind; `carl report RUN` makes a page of all of them.",
+        """
+        carl plot curves runs/photos
+        carl plot map runs/photos --method umap --colour label --out map.pdf
+        carl plot gallery model.carl --data photos/ --out gallery.png
+        """,
+    )
+    kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    for name, kind in KINDS.items():
+        each = add_command(kinds, name, kind.summary, f"Draws {kind.summary}.", kind.examples)
+        kind.add(each)
+        each.add_argument("--out", metavar="FILE", help=f"the file to write (default: RUN/plots/{name}.png)")
+        add_json(each)
+        each.set_defaults(run=run, draw=kind.draw)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from .. import plots
+
+    place = _out(arguments)
+    file = plots.save(arguments.draw(arguments), place)
+    if arguments.json:
+        print_json({"plot": arguments.kind, "file": str(file)})
+    else:
+        print(file)
+    return 0
+
+
+def _out(arguments: argparse.Namespace) -> Path:
+    from ..errors import InvalidArgumentError
+    from ..runs import run_folder
+
+    if arguments.out:
+        return Path(arguments.out)
+    source = Path(arguments.source).expanduser()
+    if source.is_file():
+        raise InvalidArgumentError(f"{source} is a file: say with --out where to write the picture")
+    return run_folder(source) / "plots" / f"{arguments.kind}.png"
+
+
+# ---- Arguments
+
+
+def _of_run(parser: Any) -> None:
+    parser.add_argument("source", metavar="RUN", help="a run folder")
+
+
+def _of_model(parser: Any) -> None:
+    parser.add_argument("source", metavar="RUN", help=MODEL_HELP)
+    add_images(parser)
+
+
+def _of_gallery(parser: Any) -> None:
+    _of_model(parser)
+    parser.add_argument("--prototypes", type=positive, default=16, metavar="N", help="rows (default: %(default)s)")
+    parser.add_argument("--nearest", type=positive, default=12, metavar="N", help="images in a row (default: %(default)s)")
+
+
+def _of_map(parser: Any) -> None:
+    _of_model(parser)
+    parser.add_argument(
+        "--method", default="pca", choices=["pca", "tsne", "umap"],
+        help="tsne needs scikit-learn, umap needs umap-learn (default: %(default)s)",
+    )
+    parser.add_argument("--colour", choices=["label", "prototype"], help="default: label where there are labels")
+
+
+def _of_neighbours(parser: Any) -> None:
+    _of_model(parser)
+    parser.add_argument("--queries", type=positive, default=10, metavar="N", help="rows, drawn at random (default: %(default)s)")
+    parser.add_argument("-k", type=positive, default=10, help="neighbours in a row (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the queries (default: %(default)s)")
+
+
+# ---- Figures
+
+
+def _inspection(arguments: argparse.Namespace) -> Inspection:
+    from ..inspection import Inspection
+
+    return Inspection(arguments.source, arguments.data, arguments.labels, arguments.images, arguments.threads)
+
+
+def _curves(arguments: argparse.Namespace) -> Figure:
+    from .. import plots, runs
+
+    return plots.curves(runs.read_metrics(arguments.source), runs.read_config(arguments.source))
+
+
+def _usage(arguments: argparse.Namespace) -> Figure:
+    from .. import plots, runs
+
+    return plots.usage(runs.read_usage(arguments.source), runs.read_config(arguments.source).get("prototypes"))
+
+
+def _entropy(arguments: argparse.Namespace) -> Figure:
+    from .. import plots, runs
+
+    history = runs.read_metrics(arguments.source)
+    recorded = (Path(arguments.source).expanduser() / "usage.jsonl").is_file()
+    return plots.entropy(history, runs.read_usage(arguments.source) if recorded else ())
+
+
+def _gallery(arguments: argparse.Namespace) -> Figure:
+    from .. import plots
+
+    seen = _inspection(arguments)
+    return plots.gallery(seen.images, seen.logits, arguments.prototypes, arguments.nearest)
+
+
+def _counts(arguments: argparse.Namespace) -> Figure:
+    from .. import plots
+
+    seen = _inspection(arguments)
+    return plots.counts(seen.assignments, seen.prototypes)
+
+
+def _map(arguments: argparse.Namespace) -> Figure:
+    from .. import plots
+    from ..errors import InvalidArgumentError
+
+    seen = _inspection(arguments)
+    colour = arguments.colour or ("prototype" if seen.labels is None else "label")
+    if colour == "label" and seen.labels is None:
+        raise InvalidArgumentError(f"--colour label: {seen.data} has no labels; name their file with --labels")
+    if colour == "label":
+        return plots.embedding_map(seen.features, seen.labels, seen.class_names, arguments.method)
+    return plots.embedding_map(seen.features, seen.assignments, None, arguments.method)
+
+
+def _confusion(arguments: argparse.Namespace) -> Figure:
+    from .. import plots
+    from ..errors import InvalidArgumentError
+
+    seen = _inspection(arguments)
+    if seen.labels is None:
+        raise InvalidArgumentError(f"{seen.data} has no labels; name their file with --labels")
+    return plots.confusion(seen.assignments, seen.labels, seen.class_names)
+
+
+def _neighbours(arguments: argparse.Namespace) -> Figure:
+    from .. import plots
+
+    seen = _inspection(arguments)
+    return plots.neighbours(seen.images, seen.features, arguments.queries, arguments.k, seen.labels, arguments.seed)
+
+
+KINDS: dict[str, Kind] = {
+    "curves": Kind("loss and its terms, prototypes in use, confidence, learning rate and speed by step", _curves, _of_run,
+                   "carl plot curves runs/photos"),
+    "usage": Kind("which prototypes a sample of the images is assigned to, over time", _usage, _of_run,
+                  "carl plot usage runs/photos"),
+    "entropy": Kind("how sharp and how balanced the assignments are, over time", _entropy, _of_run,
+                    "carl plot entropy runs/photos --out entropy.svg"),
+    "counts": Kind("how many images each prototype has", _counts, _of_model, "carl plot counts runs/photos --images 10000"),
+    "gallery": Kind("the nearest images of prototypes", _gallery, _of_gallery,
+                    "carl plot gallery runs/photos\ncarl plot gallery model.carl --data photos/ --prototypes 30 --out gallery.png"),
+    "map": Kind("the images as points in the plane, coloured by label or prototype", _map, _of_map,
+                "carl plot map runs/photos\ncarl plot map runs/photos --method umap --colour prototype --images 5000"),
+    "confusion": Kind("which labels each prototype holds", _confusion, _of_model,
+                      "carl plot confusion runs/photos --data labelled/\n"
+                      "carl plot confusion runs/photos --data images.npy --labels labels.npy"),
+    "neighbours": Kind("some images and those nearest to them", _neighbours, _of_neighbours,
+                       "carl plot neighbours runs/photos\ncarl plot neighbours runs/photos --queries 20 -k 8 --seed 1"),
+}

@@ -1,0 +1,43 @@
+"""The encoder's tensors in a file of their own, for other programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .errors import FileError, InvalidArgumentError, missing_package
+from .trainer import Trainer
+
+#: What can be exported: the prefix that is taken off the names.
+PARTS = {"encoder": "encoder.", "model": ""}
+
+
+def export_encoder(trainer: Trainer, path: str | os.PathLike[str], part: str = "encoder", teacher: bool = False) -> Path:
+    """Writes tensors into a safetensors file, which appears only when complete. Needs the safetensors package.
+
+    part: "encoder" writes it under torchvision's names, such as layer1.0.conv1.weight; "model" writes the projection head
+        and the prototypes too, under the names of ``Trainer.state_dict``.
+    teacher: of the moving average instead of the model; an error if there is none.
+    """
+    try:
+        from safetensors.numpy import save_file
+    except ImportError:
+        raise missing_package("an export", "safetensors") from None
+    if part not in PARTS:
+        raise InvalidArgumentError(f"part: got {part!r}, want one of {', '.join(PARTS)}")
+    state = trainer.state_dict()
+    of_teacher = {name.removeprefix("teacher."): value for name, value in state.items() if name.startswith("teacher.")}
+    if teacher and not of_teacher:
+        raise InvalidArgumentError("teacher: this model has none, its teacher_momentum is 0")
+    chosen = of_teacher if teacher else {name: value for name, value in state.items() if not name.startswith("teacher.")}
+    prefix = PARTS[part]
+    tensors = {name.removeprefix(prefix): value for name, value in chosen.items() if name.startswith(prefix)}
+    file = Path(path).expanduser()
+    partial = file.with_name(file.name + ".partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, metadata={"format": "pt"})
+        os.replace(partial, file)
+    except OSError as error:
+        raise FileError(f"cannot write {file}: {error}") from error
+    return file

@@ -1,0 +1,100 @@
+"""A trained model beside some of its images: what plots and reports are made from."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ._arrays import label_array
+from .errors import FileError, InvalidArgumentError
+from .estimator import CARL, load
+from .sources import ImageSource, path_source, read_idx
+
+
+def open_labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray | None]:
+    """The source of a path and its labels: from a file, an .npy or IDX one, or the source's own, or None."""
+    source = path_source(os.path.expanduser(path), channels if channels in (1, 3) else None)
+    if labels is None:
+        return source, None if source.labels is None else label_array(source.labels, path, len(source))
+    if not os.path.isfile(labels):
+        raise FileError(f"{labels}: no such file of labels")
+    try:
+        values = np.load(labels, allow_pickle=False) if labels.endswith(".npy") else read_idx(labels)
+    except ValueError as error:
+        raise FileError(f"cannot read {labels}: {error}") from None
+    return source, label_array(values, labels, len(source))
+
+
+class Inspection:
+    """The model of a checkpoint or run folder, at most `count` of the images, evenly spaced, and what the model makes of
+    them, computed when first asked for.
+
+    data: path of the images; None for those the run was trained on. labels: path of their labels, if they have some that
+    are not found by themselves.
+    """
+
+    def __init__(
+        self, model: str | os.PathLike[str], data: str | None = None, labels: str | None = None, count: int = 2000,
+        threads: int | None = None,
+    ) -> None:
+        self.path, self._data, self._labels, self._count, self._threads = os.fspath(model), data, labels, count, threads
+
+    @cached_property
+    def model(self) -> CARL:
+        return load(self.path, threads=self._threads)
+
+    @cached_property
+    def data(self) -> str:
+        """The path of the images."""
+        if self._data is not None:
+            return self._data
+        known = self.model._data
+        if known is None:
+            raise InvalidArgumentError(f"{self.path} was not trained on a folder or file of images: name some with --data")
+        if not os.path.exists(known):
+            raise FileError(f"the images {self.path} was trained on, {known}, are not there any more: name some with --data")
+        return known
+
+    @cached_property
+    def _opened(self) -> tuple[ImageSource, np.ndarray | None, np.ndarray]:
+        source, labels = open_labelled(self.data, self._labels, self.model.in_channels_)
+        places = np.unique(np.linspace(0, len(source) - 1, min(len(source), self._count)).astype(np.int64))
+        return source, labels, places
+
+    @cached_property
+    def images(self) -> Any:
+        """uint8 (N, H, W, C), or a list of images of several sizes."""
+        source, _, places = self._opened
+        return source.read(places)
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        _, labels, places = self._opened
+        return None if labels is None else labels[places]
+
+    @property
+    def class_names(self) -> list[str] | None:
+        return self._opened[0].class_names
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        return self.model.transform(self.images)
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        return self.model.transform(self.images, "logits")
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        return self.model.transform(self.images, "probabilities")
+
+    @cached_property
+    def assignments(self) -> np.ndarray:
+        return self.logits.argmax(axis=1)
+
+    @property
+    def prototypes(self) -> int:
+        return int(self.model.config_.prototypes or 0)

@@ -1,0 +1,75 @@
+"""What all loggers share."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import _arrays
+from ..callbacks import Callback
+from ..metrics import Metrics
+
+if TYPE_CHECKING:
+    from ..estimator import CARL
+
+#: Figures of a step that are not series, but its number and a flag.
+_LEFT_OUT = ("step", "updated")
+
+
+class Logger(Callback):
+    """Sends the figures of every `every`-th step somewhere; subclasses say where, in ``open``, ``write`` and ``close``.
+
+    ``close`` runs whenever the fit ends, by an error or Ctrl-C too, but only if ``open`` has run without an error.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        self.every = _arrays.integer(every, "every", 1, 2**31 - 1)
+        self._opened = False
+
+    def open(self, model: CARL, config: Mapping[str, Any]) -> None:
+        """Before the first step. config: the complete configuration."""
+
+    def write(self, step: int, figures: Mapping[str, float]) -> None:
+        """One step's figures, all of them finite."""
+        raise NotImplementedError
+
+    def close(self, failed: bool) -> None:
+        """After the last step; failed: whether an error or Ctrl-C ended the fit."""
+
+    def on_start(self, model: CARL) -> None:
+        self.open(model, model.config_.to_dict())
+        self._opened = True
+
+    def on_step(self, model: CARL, metrics: Metrics) -> None:
+        if metrics.step % self.every == 0:
+            figures = {name: float(value) for name, value in metrics.items() if name not in _LEFT_OUT}
+            self.write(metrics.step, {name: value for name, value in figures.items() if math.isfinite(value)})
+
+    def on_end(self, model: CARL) -> None:
+        if self._opened:
+            self._opened = False
+            # The fit calls this while the exception that ended it, if any, is on its way out.
+            self.close(sys.exc_info()[0] is not None)
+
+
+def run_dir_of(model: CARL) -> Path | None:
+    return None if model.run_dir is None else Path(os.fspath(model.run_dir)).expanduser()
+
+
+def remembered(model: CARL, name: str) -> str | None:
+    """What an earlier part of the same run kept under this name in its folder, such as an id to go on with; None for a new run."""
+    folder = run_dir_of(model)
+    if folder is None or model.trainer_.step_count == 0:
+        return None
+    file = folder / f"{name}.id"
+    return file.read_text(encoding="utf-8").strip() or None if file.is_file() else None
+
+
+def remember(model: CARL, name: str, value: str) -> None:
+    folder = run_dir_of(model)
+    if folder is not None:
+        (folder / f"{name}.id").write_text(value + "\n", encoding="utf-8")

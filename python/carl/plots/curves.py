@@ -1,0 +1,64 @@
+"""How training went, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidArgumentError
+from .figures import COLOURS, GRAY, dress, legend, line, new_figure, series
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def curves(history: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | None = None) -> Figure:
+    """Loss and its terms, prototypes in use, confidence and agreement, spread of the embedding, learning rate and speed, by step.
+
+    history: metrics of each step, as ``CARL.history_`` or ``carl.runs.read_metrics`` give them.
+    config: the configuration, which adds the number of prototypes and the healthy spread, 1/sqrt(D), for comparison.
+    """
+    if not len(history):
+        raise InvalidArgumentError("history: is empty: no step has been taken")
+    config = config or {}
+    steps = series(history, "step")
+    figure = new_figure(10, 7.6)
+    grid = figure.subplots(3, 2, sharex=True)
+
+    def panel(place: tuple[int, int], title: str, names: Mapping[str, str], unit: str | None = None) -> Any:
+        axes = grid[place]
+        for (name, label), colour in zip(names.items(), COLOURS):
+            line(axes, steps, series(history, name), colour, label)
+        dress(axes, title, y=unit)
+        return axes
+
+    terms = panel((0, 0), "Loss and its terms", {"loss": "loss", "consistency": "consistency", "prior": "prior"}, "nats")
+    collapse = series(history, "log_prototypes")[-1]
+    if np.isfinite(collapse):
+        terms.axhline(collapse, color=GRAY, linestyle=":", linewidth=1.2, label="log K: collapsed")
+    legend(terms)
+
+    used = panel((0, 1), "Prototypes in use", {"effective_prototypes": "effective, this batch", "used_prototypes": "used lately"})
+    if config.get("prototypes"):
+        used.axhline(config["prototypes"], color=GRAY, linestyle=":", linewidth=1.2, label=f"K = {config['prototypes']}")
+    used.set_ylim(bottom=0)
+    legend(used)
+
+    sure = panel((1, 0), "Confidence and agreement of views", {"max_probability": "largest probability", "agreement": "agreement"})
+    sure.set_ylim(0, 1)
+    legend(sure)
+
+    spread = panel((1, 1), "Spread of the embedding", {"embedding_std": "standard deviation"})
+    if config.get("projector"):
+        healthy = config["projector"][-1] ** -0.5
+        spread.axhline(healthy, color=GRAY, linestyle=":", linewidth=1.2, label="1/√D: evenly spread")
+    spread.set_ylim(bottom=0)
+    legend(spread)
+
+    panel((2, 0), "Learning rate", {"learning_rate": "learning rate"}).set_ylim(bottom=0)
+    panel((2, 1), "Speed", {"views_per_second": "views per second"}, "views/s").set_ylim(bottom=0)
+    for axes in grid[2]:
+        axes.set_xlabel("step", fontsize=8)
+    return figure

@@ -1,0 +1,92 @@
+"""All images as points in the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidArgumentError, missing_package
+from .figures import GRAY, check_rows, dress, legend, matrix, new_figure, palette
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+METHODS = ("pca", "tsne", "umap")
+_TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+#: With more categories than this a legend tells nothing.
+_MOST_NAMED = 20
+
+
+def project(features: Any, method: str = "pca", seed: int = 0) -> np.ndarray:
+    """float (N, 2): features, (N, D), divided by their l2 norm, in the plane.
+
+    method: "pca" (built in), "tsne" (needs scikit-learn) or "umap" (needs umap-learn).
+    """
+    values = matrix("features", features)
+    if len(values) < 3:
+        raise InvalidArgumentError(f"features: got {len(values)} rows, want at least 3")
+    values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    if method == "pca":
+        return _principal(values)
+    if method == "tsne":
+        try:
+            from sklearn.manifold import TSNE
+        except ImportError:
+            raise missing_package("method 'tsne'", "scikit-learn") from None
+        return np.asarray(TSNE(perplexity=min(30.0, (len(values) - 1) / 3), init="pca", random_state=seed).fit_transform(values))
+    if method == "umap":
+        try:
+            from umap import UMAP
+        except ImportError:
+            raise missing_package("method 'umap'", "umap-learn") from None
+        return np.asarray(UMAP(n_neighbors=min(15, len(values) - 1), random_state=seed, n_jobs=1).fit_transform(values))
+    raise InvalidArgumentError(f"method: got {method!r}, want one of {', '.join(METHODS)}")
+
+
+def embedding_map(
+    features: Any, colours: Any = None, names: Sequence[str] | None = None, method: str = "pca", seed: int = 0,
+    points: np.ndarray | None = None, title: str | None = None,
+) -> Figure:
+    """A 2-D map of features, coloured by category: prototypes or labels.
+
+    features: (N, D). colours: integers (N,), or None. names: of the categories, by number, for the legend.
+    points: (N, 2), from ``project``, to draw the same map twice; `method` then only names it.
+    """
+    places = project(features, method, seed) if points is None else check_rows("points", points, len(features), "rows")
+    figure = new_figure(7.6, 5.6)
+    axes = figure.subplots()
+    size = float(np.clip(12_000 / len(places), 3, 30))
+    if colours is None:
+        axes.scatter(*places.T, s=size, color=GRAY, alpha=0.7, linewidths=0)
+    else:
+        numbers = check_rows("colours", colours, len(places), "images")
+        categories, index = np.unique(numbers, return_inverse=True)
+        shades = palette(len(categories))
+        # In random order: else the last category hides the others.
+        shuffled = np.random.default_rng(seed).permutation(len(places))
+        axes.scatter(*places[shuffled].T, s=size, c=shades[index.reshape(-1)[shuffled]], alpha=0.75, linewidths=0)
+        if len(categories) <= _MOST_NAMED:
+            for category, shade in zip(categories, shades):
+                named = names is not None and 0 <= int(category) < len(names)
+                axes.scatter([], [], s=25, color=shade, label=names[int(category)] if named else str(category))  # type: ignore[index]
+            legend(axes, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    kind = _TITLES.get(method, method)
+    dress(axes, title or f"{kind} of {len(places):,} embeddings")
+    axes.grid(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlabel(f"{kind} 1", fontsize=8)
+    axes.set_ylabel(f"{kind} 2", fontsize=8)
+    return figure
+
+
+def _principal(values: np.ndarray) -> np.ndarray:
+    """The two directions of largest variance; the sign that makes each one's largest weight positive."""
+    centred = values - values.mean(axis=0)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    chosen = directions[:, ::-1][:, :2]
+    chosen = chosen * np.where(chosen[np.abs(chosen).argmax(axis=0), np.arange(chosen.shape[1])] < 0, -1.0, 1.0)
+    places = centred @ chosen
+    return places if places.shape[1] == 2 else np.column_stack([places, np.zeros(len(places))])

@@ -1,0 +1,135 @@
+"""What all plots share: making, dressing and writing figures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidArgumentError, missing_package
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Colours that are told apart with any colour vision (Okabe and Ito, 2008), without the yellow, which vanishes on white.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+GRAY = "#8a8a8a"
+#: More points than this in a line are more than the eye or the paper can tell apart.
+_MOST_POINTS = 3000
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of `width` x `height` inches. Made without pyplot: no display, no global state."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise missing_package("a plot", "matplotlib") from None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 120) -> Path:
+    """Writes a figure; the ending of `path` chooses the format (.png, .svg, .pdf). Folders are made."""
+    file = Path(path).expanduser()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        figure.savefig(file, dpi=dpi)
+    except ValueError as error:  # an ending that matplotlib does not know
+        raise InvalidArgumentError(f"cannot write {file}: {error}") from None
+    return file
+
+
+def dress(axes: Any, title: str | None = None, x: str | None = None, y: str | None = None) -> None:
+    """The look of a diagram: no box, a light grid, small text."""
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8)
+    if title:
+        axes.set_title(title, fontsize=10, loc="left")
+    if x:
+        axes.set_xlabel(x, fontsize=8)
+    if y:
+        axes.set_ylabel(y, fontsize=8)
+
+
+def legend(axes: Any, **options: Any) -> None:
+    axes.legend(**{"fontsize": 8, "frameon": False, **options})
+
+
+def show_image(axes: Any, image: Any) -> None:
+    """An image (H, W) or (H, W, C) of bytes without axes. Of a number of channels other than 1, 3 or 4 the first is shown."""
+    array = np.asarray(image)
+    if array.ndim == 3 and array.shape[2] not in (3, 4):
+        array = array[..., 0]
+    axes.imshow(array, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    blank(axes)
+
+
+def blank(axes: Any) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def smooth(values: Sequence[float]) -> np.ndarray:
+    """A running mean over 2% of the steps: single batches are noisy. Values that are not finite are left out of it."""
+    array = np.asarray(values, float)
+    window = max(1, len(array) // 50)
+    good = np.isfinite(array)
+    sums = np.cumsum(np.insert(np.where(good, array, 0.0), 0, 0.0))
+    numbers = np.cumsum(np.insert(good.astype(float), 0, 0.0))
+    ends = np.arange(1, len(array) + 1)
+    starts = np.maximum(0, ends - window)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (sums[ends] - sums[starts]) / (numbers[ends] - numbers[starts])
+
+
+def line(axes: Any, x: Sequence[float], values: Sequence[float], colour: str, label: str | None = None) -> None:
+    """A series as it is, faint, and its running mean on top."""
+    stride = max(1, len(values) // _MOST_POINTS)
+    steps, raw = np.asarray(x)[::stride], np.asarray(values, float)
+    if len(values) >= 50:
+        axes.plot(steps, raw[::stride], color=colour, alpha=0.18, linewidth=0.7)
+    axes.plot(steps, smooth(values)[::stride], color=colour, linewidth=1.5, label=label)
+
+
+def series(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    """One figure of all rows; NaN where a row lacks it or it is null."""
+    values = (row.get(name) if isinstance(row, dict) else row[name] for row in rows)
+    return [float("nan") if value is None else float(value) for value in values]
+
+
+def palette(count: int) -> np.ndarray:
+    """float (count, 3): colours for categories. Many are spread over hue and brightness so that near numbers differ."""
+    from matplotlib import colormaps
+    from matplotlib.colors import hsv_to_rgb
+
+    if count <= 10:
+        return np.asarray(colormaps["tab10"].colors)[:count]
+    place = np.arange(count)
+    hue = (place * 0.61803398875) % 1.0  # golden ratio: no two neighbours are alike
+    return hsv_to_rgb(np.stack([hue, 0.55 + 0.4 * (place % 2), 0.6 + 0.35 * (place // 2 % 2)], axis=1))
+
+
+def check_rows(name: str, given: Any, count: int, what: str) -> np.ndarray:
+    """An array with `count` rows."""
+    array = np.asarray(given)
+    if array.ndim == 0 or len(array) != count:
+        got = "a scalar" if array.ndim == 0 else str(len(array))
+        raise InvalidArgumentError(f"{name}: got {got}, want one of each of the {count} {what}")
+    return array
+
+
+def matrix(name: str, given: Any) -> np.ndarray:
+    """A finite float array (N, D) with N and D of at least 1."""
+    array = np.asarray(given, dtype=float)
+    if array.ndim != 2 or 0 in array.shape:
+        raise InvalidArgumentError(f"{name}: got shape {array.shape}, want (N, D), neither of them 0")
+    if not np.isfinite(array).all():
+        raise InvalidArgumentError(f"{name}: has values that are NaN or infinite")
+    return array

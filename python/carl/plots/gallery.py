@@ -1,0 +1,50 @@
+"""What prototypes stand for: their nearest images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidArgumentError
+from .figures import matrix, new_figure, show_image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def gallery(images: Any, logits: Any, prototypes: int | Sequence[int] = 16, nearest: int = 12) -> Figure:
+    """The nearest images of some prototypes, one row each.
+
+    images: uint8 (N, H, W), (N, H, W, C) or a list. logits: (N, K), their similarities to the prototypes.
+    prototypes: which ones; or how many: those with most images, evenly spaced down the ranking.
+    nearest: images in a row.
+    """
+    values = matrix("logits", logits)
+    if len(images) != len(values):
+        raise InvalidArgumentError(f"images: got {len(images)}, logits has {len(values)} rows")
+    amounts = np.bincount(values.argmax(axis=1), minlength=values.shape[1])
+    rows = _chosen(amounts, prototypes)
+    nearest = min(nearest, len(values))
+    figure = new_figure(0.66 * nearest + 1.0, 0.66 * len(rows) + 0.5)
+    grid = figure.subplots(len(rows), nearest, squeeze=False)
+    for row, prototype in enumerate(rows):
+        order = np.argsort(-values[:, prototype], kind="stable")[:nearest]
+        for column, place in enumerate(order):
+            show_image(grid[row, column], images[int(place)])
+        grid[row, 0].set_ylabel(f"{prototype}\n({amounts[prototype]})", rotation=0, ha="right", va="center", fontsize=8)
+    figure.suptitle("Nearest images of prototypes (in brackets: images assigned)", fontsize=10)
+    return figure
+
+
+def _chosen(amounts: np.ndarray, prototypes: int | Sequence[int]) -> np.ndarray:
+    if isinstance(prototypes, (int, np.integer)):
+        if prototypes < 1:
+            raise InvalidArgumentError(f"prototypes: got {prototypes}, want at least 1")
+        ranking = np.argsort(-amounts, kind="stable")[: max(1, np.count_nonzero(amounts))]
+        return ranking[np.unique(np.linspace(0, len(ranking) - 1, min(int(prototypes), len(ranking))).astype(int))]
+    chosen = np.asarray(list(prototypes))
+    if len(chosen) == 0 or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= len(amounts):
+        raise InvalidArgumentError(f"prototypes: got {list(prototypes)}, want numbers from 0 to {len(amounts) - 1}")
+    return chosen

@@ -1,0 +1,97 @@
+"""Which prototypes are used, over time and in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidArgumentError
+from .figures import COLOURS, GRAY, dress, legend, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Rows of the picture: more prototypes share rows.
+_MOST_ROWS = 240
+
+
+def usage(records: Sequence[Mapping[str, Any]], prototypes: int | None = None) -> Figure:
+    """How the images of a fixed sample spread over the prototypes while training goes on.
+
+    Above, a row a prototype, the busiest at the top, dark where it has many of the sample's images. Below, the share of
+    the sample that changed its prototype since the record before, and the share of the prototypes in use.
+
+    records: what ``carl.runs.read_usage`` gives: step, and the prototype of each image of the sample.
+    prototypes: K; without it, the largest number seen.
+    """
+    if not len(records):
+        raise InvalidArgumentError("records: is empty: no usage was recorded")
+    table = np.asarray([record["assignments"] for record in records])
+    steps = np.asarray([record["step"] for record in records], float)
+    total = int(prototypes or table.max() + 1)
+    if table.ndim != 2 or table.shape[1] == 0 or table.min() < 0 or table.max() >= total:
+        raise InvalidArgumentError(f"records: want, in each, as many assignments, all from 0 to {total - 1}")
+    amounts = np.stack([np.bincount(row, minlength=total) for row in table], axis=1)
+    # By their images in the last third of the records, then by all: rows that went empty sink.
+    late = amounts[:, -max(1, len(steps) // 3) :].sum(axis=1)
+    order = np.lexsort((-amounts.sum(axis=1), -late))
+    ever = order[: np.count_nonzero(amounts.sum(axis=1))]
+    per_row = -(-len(ever) // _MOST_ROWS)
+    rows = np.add.reduceat(amounts[ever], np.arange(0, len(ever), per_row), axis=0)
+
+    figure = new_figure(9, 6.4)
+    from matplotlib.colors import PowerNorm
+
+    picture, shares = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.2))
+    most = max(float(np.quantile(rows[rows > 0], 0.99)) / table.shape[1], 1 / table.shape[1])
+    mesh = picture.pcolormesh(
+        _edges(steps), np.arange(len(rows) + 1) * per_row, np.ma.masked_equal(rows, 0) / table.shape[1], cmap="magma_r",
+        norm=PowerNorm(0.5, 0, most), rasterized=True,  # the root: one image of the sample must be seen beside a hundred
+    )
+    bar = figure.colorbar(mesh, ax=picture, pad=0.01, extend="max")
+    bar.set_label("share of the sample's images", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    dress(picture, f"{len(ever)} of {total} prototypes ever had one of the {table.shape[1]} images of the sample",
+          y="prototypes, busiest at the top")
+    picture.grid(False)
+    picture.invert_yaxis()
+
+    shares.plot(steps, np.count_nonzero(amounts, axis=0) / total, "o-", color=COLOURS[0], markersize=3, label="prototypes in use")
+    if len(steps) > 1:
+        changed = (table[1:] != table[:-1]).mean(axis=1)
+        shares.plot(steps[1:], changed, "o-", color=COLOURS[1], markersize=3, label="images that changed prototype")
+    dress(shares, x="step", y="share")
+    shares.set_ylim(0, 1.02)
+    legend(shares, loc="upper right")
+    return figure
+
+
+def counts(assignments: Any, prototypes: int) -> Figure:
+    """How many images each prototype has, the busiest first.
+
+    assignments: integers (N,), as of ``CARL.predict``.
+    """
+    found = np.asarray(assignments)
+    if found.ndim != 1 or len(found) == 0 or found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= prototypes:
+        raise InvalidArgumentError(f"assignments: want integers (N,) from 0 to {prototypes - 1}, at least one")
+    amounts = np.sort(np.bincount(found, minlength=prototypes))[::-1]
+    figure = new_figure(8, 3.6)
+    axes = figure.subplots()
+    axes.fill_between(np.arange(prototypes + 1), np.append(amounts, 0), step="post", color=COLOURS[0], linewidth=0)
+    axes.axhline(amounts.mean(), color=GRAY, linestyle=":", label=f"evenly spread: {amounts.mean():.1f}")
+    dress(axes, f"{np.count_nonzero(amounts)} of {prototypes} prototypes have images ({len(found):,} images)",
+          "prototypes, the busiest first", "images")
+    axes.set_xlim(0, prototypes)
+    axes.set_ylim(bottom=0)
+    legend(axes)
+    return figure
+
+
+def _edges(steps: np.ndarray) -> np.ndarray:
+    """Edges of columns around the steps."""
+    if len(steps) == 1:
+        return np.asarray([steps[0] - 0.5, steps[0] + 0.5])
+    middles = (steps[1:] + steps[:-1]) / 2
+    return np.concatenate([[steps[0]], middles, [steps[-1]]])

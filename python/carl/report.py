@@ -1,0 +1,180 @@
+"""A page about a run, in one file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _report_page as page
+from .errors import CARLError, FileError, MissingPackageError
+from .inspection import Inspection
+from .metrics import COLLAPSE_NAMES
+from .runs import read_config, read_metrics, read_usage, run_folder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass
+class Report:
+    """path: the page. plots: those it has. left_out: those it has not, each with the reason."""
+
+    path: Path
+    plots: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def write(
+    run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, data: str | None = None,
+    labels: str | None = None, images: int = 2000, method: str = "pca", threads: int | None = None,
+) -> Report:
+    """Writes an HTML page about a run that needs no other file and no network.
+
+    run: its folder. out: the page, by default report.html in the folder. data, labels: paths of the images to show and of
+    their labels, by default what the run was trained on. images: how many of them at most. method: of the maps, "pca",
+    "tsne" or "umap".
+
+    A picture that cannot be made, for want of a checkpoint, of images, of labels or of a package, is left out, and the page
+    says why. Without matplotlib there is no page: MissingPackageError.
+    """
+    folder = run_folder(run)
+    config = read_config(folder)
+    history = _or_empty(read_metrics, folder)
+    seen = Inspection(folder, data, labels, images, threads)
+    report = Report(Path(out).expanduser() if out is not None else folder / "report.html")
+    sections = []
+    for name, title, explanation, draw in _pictures(folder, config, history, seen, method):
+        try:
+            figure = draw()
+        except MissingPackageError as error:
+            if "matplotlib" in str(error):
+                raise
+            report.left_out[name] = str(error)
+        except (CARLError, OSError) as error:
+            report.left_out[name] = str(error)
+        else:
+            report.plots.append(name)
+            sections.append(page.picture(name, title, explanation, figure))
+    body = [
+        page.heading(f"Run {folder.resolve().name}", _subtitle(folder, config)),
+        page.banner(_collapse(history)),
+        page.cards(_figures(history, config)),
+        *sections,
+        page.left_out(report.left_out),
+        page.tables("Evaluation", dict(_evaluations(folder))),
+        page.tables("Configuration", {"": {key: value for key, value in sorted(config.items()) if value is not None}}),
+        page.log(_log(folder)),
+    ]
+    try:
+        report.path.parent.mkdir(parents=True, exist_ok=True)
+        report.path.write_text(page.document(f"CARL: {folder.resolve().name}", "\n".join(filter(None, body))), encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"cannot write {report.path}: {error}") from error
+    return report
+
+
+def _pictures(
+    folder: Path, config: Mapping[str, Any], history: list[dict[str, Any]], seen: Inspection, method: str
+) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
+    """Name, title, how to read it, and the function that draws it."""
+    from . import plots
+
+    def points() -> Any:
+        if not hasattr(seen, "_points"):
+            seen._points = plots.project(seen.features, method)  # type: ignore[attr-defined]
+        return seen._points  # type: ignore[attr-defined]
+
+    def entropy() -> Figure:
+        try:
+            probabilities = seen.probabilities
+        except (CARLError, OSError):
+            probabilities = None  # the curves alone say much already
+        return plots.entropy(history, _or_empty(read_usage, folder), probabilities)
+
+    yield ("curves", "Training", "The consistency should fall below log K while the prior stays near 0: then views of one image "
+           "share a prototype, and different images use different ones. Both terms at log K mean a collapse.",
+           lambda: plots.curves(history, config))
+    yield ("usage", "Use of the prototypes over time", "Prototypes should not go empty, and fewer and fewer images should change "
+           "theirs.", lambda: plots.usage(read_usage(folder), config.get("prototypes")))
+    yield ("entropy", "Entropy of the assignments", "Wide apart is good: all prototypes take part (above), each image is sure of "
+           "its own (below).", entropy)
+    yield ("counts", "Images of each prototype", "Of the images looked at for this page.",
+           lambda: plots.counts(seen.assignments, seen.prototypes))
+    yield ("gallery", "What prototypes stand for", "Each row is a prototype with the images most similar to it.",
+           lambda: plots.gallery(seen.images, seen.logits))
+    yield ("map", "Map of the embeddings, by prototype", "Each point is an image; a colour is a prototype.",
+           lambda: plots.embedding_map(seen.features, seen.assignments, None, method, points=points()))
+    yield ("map by label", "Map of the embeddings, by label", "The same map; training has not seen the labels.",
+           lambda: plots.embedding_map(seen.features, _labels(seen), seen.class_names, method, points=points()))
+    yield ("confusion", "Prototypes and labels", "Dark blocks in a staircase: each prototype holds images of one label.",
+           lambda: plots.confusion(seen.assignments, _labels(seen), seen.class_names))
+    yield ("neighbours", "Nearest neighbours", "What the features hold for alike.",
+           lambda: plots.neighbours(seen.images, seen.features, k=min(10, len(seen.features) - 1), labels=seen.labels))
+
+
+def _labels(seen: Inspection) -> Any:
+    if seen.labels is None:
+        raise FileError(f"{seen.data} has no labels; name their file with --labels")
+    return seen.labels
+
+
+def _or_empty(read: Callable[[Path], list[dict[str, Any]]], folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's file; none where the file is not there. A damaged file is an error."""
+    name = "metrics.jsonl" if read is read_metrics else "usage.jsonl"
+    return read(folder) if (folder / name).exists() else []
+
+
+def _subtitle(folder: Path, config: Mapping[str, Any]) -> str:
+    log = _log(folder)
+    ends = [line for line in log if any(word in line for word in ("finished at", "interrupted at", "stopped by", "failed: "))]
+    starts = [line for line in log if "  training on " in line]
+    state = ends[-1].split("; checkpoint")[0] if ends and log.index(ends[-1]) >= log.index(starts[-1] if starts else ends[-1]) \
+        else "no end in train.log: it is still running, or was killed"
+    kind = f"{config.get('encoder', 'encoder')}, width {config.get('width', 1):g}, {config.get('prototypes')} prototypes"
+    data = starts[-1].split("  training on ")[1].split(", from step")[0] if starts else ""
+    return " · ".join(part for part in (kind, data, state) if part)
+
+
+def _figures(history: list[dict[str, Any]], config: Mapping[str, Any]) -> dict[str, str]:
+    """The last values of what matters most."""
+    if not history:
+        return {}
+    last = history[-1]
+
+    def of(name: str, form: str) -> str:
+        value = last.get(name)
+        return "–" if value is None else format(value, form)
+
+    return {
+        "steps": of("step", ",d"), "loss": of("loss", ".3f"), "consistency": of("consistency", ".3f"), "prior": of("prior", ".3f"),
+        "log K": of("log_prototypes", ".3f"), "effective prototypes": of("effective_prototypes", ".0f"),
+        "used lately": f"{of('used_prototypes', '.0f')} / {config.get('prototypes', '?')}", "agreement": of("agreement", ".1%"),
+        "largest probability": of("max_probability", ".2f"), "views/s": of("views_per_second", ",.0f"),
+    }
+
+
+def _collapse(history: list[dict[str, Any]]) -> str:
+    kind = history[-1].get("collapsed", 0) if history else 0
+    return f"The last step looks collapsed: {COLLAPSE_NAMES.get(kind, kind)}." if kind else ""
+
+
+def _evaluations(folder: Path) -> Iterator[tuple[str, Any]]:
+    """What evaluations have left in the folder."""
+    for file in [*sorted((folder / "evaluation").glob("*.json")), folder / "results.json"]:
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(value, dict):
+            yield file.relative_to(folder).as_posix(), value
+
+
+def _log(folder: Path) -> list[str]:
+    try:
+        return (folder / "train.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
