@@ -39,17 +39,10 @@ struct WinogradGrid<Algorithm: WinogradAlgorithm> {
         _ x: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ v: FloatPointer, _ stride: Int, rowStride: Int,
         zeros: UnsafePointer<Float>
     ) {
-        Self.withPixels { pixels, half in
-            var target = v
-            forEachTile(rows) { image, down, across in
-                Self.point(
-                    pixels, Algorithm.window, x + image &* source.height &* source.width &* channels, source, channels,
-                    down &* Algorithm.windowStep &+ Algorithm.windowStart, across &* Algorithm.windowStep &+ Algorithm.windowStart,
-                    zeros)
-                Algorithm.inputTile(pixels, channels, target, stride, half)
-                target += rowStride
-            }
-        }
+        transformPixels(
+            of: x, source, channels, rows, side: Algorithm.window, step: Algorithm.windowStep, start: Algorithm.windowStart,
+            to: v, rowStride: rowStride, zeros: zeros
+        ) { pixels, tile, half in Algorithm.inputTile(pixels, channels, tile, stride, half) }
     }
 
     /// Transforms products `m`, laid out as `transformInput` does, back to the pixels of tile rows `rows` of y (target pixels,
@@ -81,11 +74,29 @@ struct WinogradGrid<Algorithm: WinogradAlgorithm> {
         }
     }
 
-    /// Lends memory for a tile's pointers, and for the transforms.
+    /// Calls `transform` with the `side` x `side` pixels and the place of each tile of tile rows `rows`.
+    ///
+    /// - Parameters:
+    ///   - size: of the images at `x`.
+    ///   - step: pixels from a tile to the next one. start: the first pixel of the first tile.
     @inline(__always)
-    private static func withPixels(_ body: (_ pixels: Algorithm.Pixels, _ half: FloatPointer) -> Void) {
-        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>.self, capacity: 81) { buffer in
-            WinogradTiles.withHalf { half in body(buffer.baseAddress!, half) }
+    private func transformPixels(
+        of x: UnsafePointer<Float>, _ size: Size, _ channels: Int, _ rows: Range<Int>, side: Int, step: Int, start: Int,
+        to tiles: FloatPointer, rowStride: Int, zeros: UnsafePointer<Float>,
+        _ transform: (_ pixels: Algorithm.Pixels, _ tile: FloatPointer, _ half: FloatPointer) -> Void
+    ) {
+        withUnsafeTemporaryAllocation(of: UnsafePointer<Float>.self, capacity: side * side) { buffer in
+            let pixels = buffer.baseAddress!
+            WinogradTiles.withHalf { half in
+                var tile = tiles
+                forEachTile(rows) { image, down, across in
+                    Self.point(
+                        pixels, side, x + image &* size.height &* size.width &* channels, size, channels, down &* step &+ start,
+                        across &* step &+ start, zeros)
+                    transform(pixels, tile, half)
+                    tile += rowStride
+                }
+            }
         }
     }
 
@@ -120,15 +131,9 @@ extension WinogradGrid where Algorithm: WinogradForwardAlgorithm {
         _ dy: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ m: FloatPointer, _ stride: Int, rowStride: Int,
         zeros: UnsafePointer<Float>
     ) {
-        Self.withPixels { pixels, half in
-            var to = m
-            forEachTile(rows) { image, down, across in
-                Self.point(
-                    pixels, Algorithm.outputs, dy + image &* target.height &* target.width &* channels, target, channels,
-                    down &* Algorithm.outputs, across &* Algorithm.outputs, zeros)
-                Algorithm.outputGradientTile(pixels, channels, to, stride, half)
-                to += rowStride
-            }
-        }
+        transformPixels(
+            of: dy, target, channels, rows, side: Algorithm.outputs, step: Algorithm.outputs, start: 0, to: m, rowStride: rowStride,
+            zeros: zeros
+        ) { pixels, tile, half in Algorithm.outputGradientTile(pixels, channels, tile, stride, half) }
     }
 }

@@ -1,0 +1,56 @@
+import Testing
+
+@testable import CARL
+
+/// The product without packing against sums in Double.
+@Suite struct PanelProductTests {
+    static let shapes = [(1, 1, 1), (5, 15, 3), (6, 16, 256), (7, 17, 257), (13, 40, 300), (24, 8, 513), (64, 33, 2), (3, 16, 0)]
+
+    /// A as it lies for the forward product (rows together) and for the weight gradient (columns together); B in panels and as plain rows.
+    @Test(arguments: shapes) func agreesWithTheDefinition(_ m: Int, _ n: Int, _ k: Int) throws {
+        var random = RandomStream(seed: 9, purpose: .initialWeights, minor: UInt64(m * 1000 + n))
+        let a = Values(random: max(m * k, 1), &random)
+        let panels = (n + 15) / 16
+        // Whatever lies behind the last column must count for nothing.
+        let b = try FloatBuffer(panels * max(k, 1) * 16)
+        b.fill(.nan)
+        let wide = panels * 16 + 3
+        let plain = try FloatBuffer(max(k, 1) * wide)
+        plain.fill(.nan)
+        let values = Values(random: max(n * k, 1), &random)
+        for row in 0..<k {
+            for column in 0..<n {
+                let value = Float(values.data[row * n + column])
+                b.base[(column / 16 * k + row) * 16 + column % 16] = value
+                plain.base[row * wide + column] = value
+            }
+        }
+        let rows = try FloatBuffer(max(m * k, 1))
+        let columns = try FloatBuffer(max(m * k, 1))
+        for row in 0..<m {
+            for i in 0..<k {
+                rows.base[row * k + i] = Float(a.data[row * k + i])
+                columns.base[i * m + row] = Float(a.data[row * k + i])
+            }
+        }
+        let ldc = n + 5
+        for (left, right) in [
+            (PanelProduct.Left(base: rows.base, rowStride: k, depthStride: 1), PanelProduct.Right(base: b.base, panelStride: k * 16, depthStride: 16)),
+            (PanelProduct.Left(base: columns.base, rowStride: 1, depthStride: m), PanelProduct.Right(base: plain.base, panelStride: 16, depthStride: wide)),
+        ] {
+            for accumulate in [false, true] {
+                let c = try FloatBuffer(m * ldc)
+                c.fill(7)
+                PanelProduct.multiply(m, n, k, left, right, c.base, ldc, accumulate: accumulate)
+                for row in 0..<m {
+                    for column in 0..<ldc {
+                        var expected = column >= n || accumulate ? 7.0 : 0
+                        if column < n { for i in 0..<k { expected += a.data[row * k + i] * values.data[i * n + column] } }
+                        #expect(abs(Double(c.base[row * ldc + column]) - expected) < 1e-4 * max(1, Double(k).squareRoot()))
+                    }
+                }
+            }
+        }
+        withExtendedLifetime((rows, columns, b, plain)) {}
+    }
+}
