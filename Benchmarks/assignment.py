@@ -11,14 +11,13 @@ not needed for anything else in this project.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
 
 import numpy as np
 
 import carl
+from support.interleaved import medians
 
 BATCH, DIMENSION, BLOCK = 256, 256, 512
 
@@ -75,13 +74,7 @@ def measure(prototypes, block, rounds, peers=("carl", "torch")):
     losses = [run() for run in runs.values()]
     if max(losses) - min(losses) > 1e-3 * abs(losses[0]):
         raise SystemExit(f"the results differ: {dict(zip(runs, losses))}")
-    times = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
+    return medians(runs, rounds)
 
 
 def status(key):

@@ -9,12 +9,11 @@ against PyTorch in float32 and, where the processor has bfloat16 instructions, i
 
 import argparse
 import json
-import statistics
-import time
 
 import numpy as np
 
 import carl
+from support.interleaved import medians
 
 try:
     import torch
@@ -79,15 +78,10 @@ def torch_step(model, optimizer, views, bfloat16):
 
 
 def measure(runs, rounds):
-    """Seconds of each, in turn; the first round only warms up."""
-    times = {name: [] for name in runs}
-    for turn in range(rounds + 1):
-        for name, run in runs.items():
-            start = time.perf_counter()
-            run()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
+    """Median seconds of each, in turn, after one to warm up."""
+    for run in runs.values():
+        run()
+    return medians(runs, rounds)
 
 
 def has_bfloat16():

@@ -53,6 +53,8 @@ def calls(handle):
     yield "get", lambda: LIB.carl_trainer_state_get(handle, b"prototypes.weight", out.ctypes.data, 48), keep
     yield "set", lambda: LIB.carl_trainer_state_set(handle, b"prototypes.weight", out.ctypes.data, 48), keep
     yield "gradient", lambda: LIB.carl_trainer_gradient_get(handle, b"prototypes.weight", out.ctypes.data, 48), keep
+    yield "profiling", lambda: LIB.carl_trainer_set_profiling(handle, 1), keep
+    yield "profile", lambda: LIB.carl_trainer_profile(handle, None, 0, byref(needed)), keep
     yield "encoder", lambda: LIB.carl_encoder_from_trainer(handle, 0, byref(encoder)), keep
 
 
@@ -125,7 +127,17 @@ def test_null_arguments(handle):
     assert LIB.carl_make_views(None, 1, b"{}", 0, 0, None, 0, None, None, 0) in (ARGUMENT, CONFIG)
     assert LIB.carl_nearest_neighbours(None, 1, None, 1, 1, 1, 0, None, None) == ARGUMENT
     assert LIB.carl_assignment_loss(None, None, 2, 1, 1, None, 1, None, 0, None, None, None, None) == ARGUMENT
+    assert LIB.carl_peak_rate(1, None) == ARGUMENT
     assert number.value == 0
+
+
+def test_profiling_is_on_or_off(handle):
+    needed = c_size_t(0)
+    assert LIB.carl_trainer_profile(handle, None, 0, byref(needed)) == STATE
+    for wrong in (-1, 2, 2**31 - 1):
+        assert LIB.carl_trainer_set_profiling(handle, wrong) == ARGUMENT
+        assert "enabled" in message()
+    assert LIB.carl_trainer_set_profiling(handle, 0) == OK
 
 
 def test_wrong_sizes(handle):

@@ -12,6 +12,7 @@ from ._arrays import label_array
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL, load
 from .sources import ImageSource, path_source, read_idx
+from .sources.order import evenly_spaced
 
 
 def open_labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray | None]:
@@ -61,8 +62,7 @@ class Inspection:
     @cached_property
     def _opened(self) -> tuple[ImageSource, np.ndarray | None, np.ndarray]:
         source, labels = open_labelled(self.data, self._labels, self.model.in_channels_)
-        places = np.unique(np.linspace(0, len(source) - 1, min(len(source), self._count)).astype(np.int64))
-        return source, labels, places
+        return source, labels, evenly_spaced(len(source), self._count)
 
     @cached_property
     def images(self) -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def write(
     """
     folder = run_folder(run)
     config = read_config(folder)
-    history = _or_empty(read_metrics, folder)
+    history = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
     seen = Inspection(folder, data, labels, images, threads)
     report = Report(Path(out).expanduser() if out is not None else folder / "report.html")
     sections = []
@@ -83,17 +84,16 @@ def _pictures(
     """Name, title, how to read it, and the function that draws it."""
     from . import plots
 
+    @cache
     def points() -> Any:
-        if not hasattr(seen, "_points"):
-            seen._points = plots.project(seen.features, method)  # type: ignore[attr-defined]
-        return seen._points  # type: ignore[attr-defined]
+        return plots.project(seen.features, method)
 
     def entropy() -> Figure:
         try:
             probabilities = seen.probabilities
         except (CARLError, OSError):
             probabilities = None  # the curves alone say much already
-        return plots.entropy(history, _or_empty(read_usage, folder), probabilities)
+        return plots.entropy(history, read_usage(folder) if (folder / "usage.jsonl").exists() else [], probabilities)
 
     yield ("curves", "Training", "The consistency should fall below log K while the prior stays near 0: then views of one image "
            "share a prototype, and different images use different ones. Both terms at log K mean a collapse.",
@@ -120,12 +120,6 @@ def _labels(seen: Inspection) -> Any:
     if seen.labels is None:
         raise FileError(f"{seen.data} has no labels; name their file with --labels")
     return seen.labels
-
-
-def _or_empty(read: Callable[[Path], list[dict[str, Any]]], folder: Path) -> list[dict[str, Any]]:
-    """The rows of a run's file; none where the file is not there. A damaged file is an error."""
-    name = "metrics.jsonl" if read is read_metrics else "usage.jsonl"
-    return read(folder) if (folder / name).exists() else []
 
 
 def _subtitle(folder: Path, config: Mapping[str, Any]) -> str:

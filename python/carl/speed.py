@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from . import _arrays
 from ._c_api import LIB, check_call
 from .encoder import Encoder
-from .errors import InvalidArgumentError
 from .trainer import Trainer
 
 
@@ -51,10 +51,8 @@ def measure(config: Mapping[str, Any] | None = None, *, images: int = 64, steps:
 
     config and keywords: as for `Trainer`. Every view has the size that the configuration gives it.
     """
-    for name, value in (("images", images), ("steps", steps)):
-        least = 2 if name == "images" else 1
-        if not isinstance(value, int) or value < least:
-            raise InvalidArgumentError(f"{name}: got {value!r}, want a whole number from {least}")
+    images = _arrays.integer(images, "images", 2, 1_000_000)
+    steps = _arrays.integer(steps, "steps", 1, 1_000_000)
     random = np.random.default_rng(0)
     with Trainer(config, **overrides) as trainer:
         channels = trainer.config.in_channels

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import CARLError
+from .sources.order import evenly_spaced
 
 if TYPE_CHECKING:
     from .runs import RunFolder
@@ -51,8 +52,7 @@ def sample_places(source: ImageSource, most: int = _SAMPLE) -> np.ndarray:
     """Places of at most `most` images, an eighth of the set where that is less but at least 32, evenly spaced."""
     pixels = source.side**2 * source.channels
     most = max(32, min(most, _BYTES // max(1, pixels)))
-    count = min(len(source), most, max(32, len(source) // 8))
-    return np.unique(np.linspace(0, len(source) - 1, count).astype(np.int64))
+    return evenly_spaced(len(source), min(most, max(32, len(source) // 8)))
 
 
 def describe_assignments(logits: np.ndarray) -> dict[str, Any]:

@@ -1,25 +1,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
-from .common import parse_overrides, positive, print_table
+from .common import add_command, add_json, parse_overrides, positive, print_json, print_table
 
 
 def add(subparsers: Any) -> None:
-    parser = subparsers.add_parser(
-        "bench",
-        help="how fast this machine trains and embeds",
-        description="Times training steps and embedding on random images.",
-        epilog="example: carl bench encoder=resnet18 width=0.5 --size 64 --images 64 --profile",
+    parser = add_command(
+        subparsers, "bench", "how fast this machine trains and embeds", "Times training steps and embedding on random images.",
+        """
+        carl bench encoder=resnet18 width=0.5 --size 64
+        carl bench encoder=resnet50 --size 224 --images 16 --steps 2 --profile
+        """,
     )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="configuration, for example encoder=resnet50")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="configuration, as of carl.TrainerConfig; values as in JSON")
     parser.add_argument("--size", type=positive, default=32, help="height and width of the two views (default 32)")
     parser.add_argument("--images", type=positive, default=64, help="images of a step (default 64)")
     parser.add_argument("--steps", type=positive, default=5, help="timed steps (default 5)")
     parser.add_argument("--profile", action="store_true", help="a row for each layer: time, operations, memory traffic")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_json(parser)
     parser.set_defaults(run=run)
 
 
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = {"views": [{"size": arguments.size, "count": 2}], **parse_overrides(arguments.overrides)}
     speed = measure(config, images=arguments.images, steps=arguments.steps)
     if arguments.json:
-        print(json.dumps(speed.to_dict(), indent=2))
+        print_json(speed.to_dict())
         return 0
     print_table(
         [

@@ -133,3 +133,17 @@ def matrix(name: str, given: Any) -> np.ndarray:
     if not np.isfinite(array).all():
         raise InvalidArgumentError(f"{name}: has values that are NaN or infinite")
     return array
+
+
+def chosen(name: str, given: Sequence[int], count: int, what: str) -> np.ndarray:
+    """Some of 0 .. count - 1, at least one, as an array of integers; `what` they are."""
+    array = np.asarray(list(given))
+    if len(array) == 0 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= count:
+        raise InvalidArgumentError(f"{name}: got {list(given)}, want {what} from 0 to {count - 1}")
+    return array
+
+
+def at_least_one(name: str, given: int) -> int:
+    if given < 1:
+        raise InvalidArgumentError(f"{name}: got {given}, want at least 1")
+    return int(given)

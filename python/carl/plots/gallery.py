@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
-from .figures import matrix, new_figure, show_image
+from ..sources.order import evenly_spaced
+from .figures import at_least_one, chosen, matrix, new_figure, show_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,11 +41,7 @@ def gallery(images: Any, logits: Any, prototypes: int | Sequence[int] = 16, near
 
 def _chosen(amounts: np.ndarray, prototypes: int | Sequence[int]) -> np.ndarray:
     if isinstance(prototypes, (int, np.integer)):
-        if prototypes < 1:
-            raise InvalidArgumentError(f"prototypes: got {prototypes}, want at least 1")
+        wanted = at_least_one("prototypes", prototypes)
         ranking = np.argsort(-amounts, kind="stable")[: max(1, np.count_nonzero(amounts))]
-        return ranking[np.unique(np.linspace(0, len(ranking) - 1, min(int(prototypes), len(ranking))).astype(int))]
-    chosen = np.asarray(list(prototypes))
-    if len(chosen) == 0 or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= len(amounts):
-        raise InvalidArgumentError(f"prototypes: got {list(prototypes)}, want numbers from 0 to {len(amounts) - 1}")
-    return chosen
+        return ranking[evenly_spaced(len(ranking), wanted)]
+    return chosen("prototypes", prototypes, len(amounts), "numbers")

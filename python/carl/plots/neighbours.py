@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InvalidArgumentError
 from ..evaluate import nearest_neighbours
-from .figures import COLOURS, check_rows, matrix, new_figure, show_image
+from .figures import COLOURS, at_least_one, check_rows, chosen, matrix, new_figure, show_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,13 +33,10 @@ def neighbours(
         raise InvalidArgumentError(f"k: got {k}, want from 1 to {count - 1}, one less than there are images")
     names = None if labels is None else check_rows("labels", labels, count, "images")
     if isinstance(queries, (int, np.integer)):
-        if queries < 1:
-            raise InvalidArgumentError(f"queries: got {queries}, want at least 1")
-        rows = np.sort(np.random.default_rng(seed).choice(count, min(int(queries), count), replace=False))
+        wanted = at_least_one("queries", queries)
+        rows = np.sort(np.random.default_rng(seed).choice(count, min(wanted, count), replace=False))
     else:
-        rows = np.asarray(list(queries))
-        if len(rows) == 0 or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= count:
-            raise InvalidArgumentError(f"queries: got {list(queries)}, want places from 0 to {count - 1}")
+        rows = chosen("queries", queries, count, "places")
     found, similarities = nearest_neighbours(values, values[rows], k + 1)
 
     figure = new_figure(0.72 * (k + 1) + 0.5, 0.82 * len(rows) + 0.5)

@@ -1,4 +1,4 @@
-"""The order in which an epoch goes through a data set."""
+"""Which images of a data set, and in which order."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """
     keys = np.random.Philox(key=np.array([seed % 2**64, epoch], np.uint64)).random_raw(count)
     return np.argsort(keys, kind="stable")
+
+
+def evenly_spaced(count: int, most: int) -> np.ndarray:
+    """At most `most` of 0 .. count - 1, from the first to the last, in order."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
