@@ -3,8 +3,13 @@ import PackageDescription
 
 // The kernels are compiled for AVX2 and FMA: without an FMA target Swift's fused multiply-add is a call into libm.
 // carl_check_cpu() reports an older processor as an error before any such instruction runs.
+// CARL_X86_64_LEVEL=4 builds for AVX-512 instead; that library serves the processors that have it beside the other one.
 #if arch(x86_64)
-let kernelFlags: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
+let wide = Context.environment["CARL_X86_64_LEVEL"] == "4"
+let kernelFlags: [SwiftSetting] =
+    wide
+    ? [.unsafeFlags(["-Xcc", "-march=x86-64-v4", "-Xcc", "-mprefer-vector-width=512"]), .define("CARL_AVX512")]
+    : [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
 #else
 let kernelFlags: [SwiftSetting] = []
 #endif

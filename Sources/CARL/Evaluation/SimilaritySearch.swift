@@ -78,8 +78,9 @@ private struct Candidates {
     /// Compares all queries with a tile of references. Tiles must come in order of index: a later reference of equal similarity
     /// then never displaces an earlier one.
     mutating func search(_ dimension: Int, firstReference: Int, _ rows: Int) {
-        withUnsafeTemporaryAllocation(byteCount: 96 * 4, alignment: 64) { memory in
-            let products = memory.baseAddress!.bindMemory(to: Float.self, capacity: 96)
+        let count = SimilarityTile.queries * SimilarityTile.references
+        withUnsafeTemporaryAllocation(byteCount: count * MemoryLayout<Float>.stride, alignment: 64) { memory in
+            let products = memory.baseAddress!.bindMemory(to: Float.self, capacity: count)
             for panel in 0..<panels {
                 let firstQuery = panel * SimilarityTile.queries
                 var start = 0
@@ -103,8 +104,11 @@ private struct Candidates {
     @inline(__always)
     private func offer(_ query: Int, _ products: FloatPointer, _ width: Int, _ firstIndex: Int) {
         var threshold = areas.thresholds[query]
-        var above = Self.bits(load8(products) .> threshold) | Self.bits(load8(products + 8) .> threshold) << 8
-        above &= 0xffff >> UInt32(truncatingIfNeeded: SimilarityTile.references &- width)
+        var above: UInt32 = 0
+        for eight in 0..<SimilarityTile.references / 8 {
+            above |= Self.bits(load8(products + 8 &* eight) .> threshold) &<< UInt32(truncatingIfNeeded: 8 &* eight)
+        }
+        above &= .max &>> UInt32(truncatingIfNeeded: 32 &- width)
         while above != 0 {
             let place = above.trailingZeroBitCount
             above &= above &- 1

@@ -1,4 +1,4 @@
-/// Products of packed unit rows: 6 queries with 16 references at a time, the whole sum in registers.
+/// Products of packed unit rows: 6 queries with 16 references (32 with AVX-512) at a time, the whole sum in registers.
 ///
 /// A panel holds `width` rows, their values side by side for each column: (dimension, width). Every product is the same chain of
 /// fused multiply-adds over the columns in order, wherever the two rows stand in their panels: equal rows have equal products.
@@ -9,22 +9,22 @@ enum SimilarityTile {
     /// References in a panel.
     static let references = RegisterTile.columns
 
-    /// Computes the 6 x 16 products of two panels, and whether any is above the limit of its query. Only then they are stored, row
+    /// Computes the products of two panels, and whether any is above the limit of its query. Only then they are stored, row
     /// by query, to `products`.
     @inline(never)
     static func multiply(
-        _ queries: UnsafePointer<Float>, _ references: UnsafePointer<Float>, _ dimension: Int, limits: UnsafePointer<Float>,
+        _ queries: UnsafePointer<Float>, _ panel: UnsafePointer<Float>, _ dimension: Int, limits: UnsafePointer<Float>,
         _ products: FloatPointer
     ) -> Bool {
         let sums = RegisterTile(
-            dimension, queries, queries + 1, queries + 2, queries + 3, queries + 4, queries + 5, aStep: Self.queries, references,
-            bStep: Self.references)
-        var above = Float8.zero .> 0
-        sums.forEachRow { query, left, right in above .|= max8(left, right) .> limits[query] }
+            dimension, queries, queries + 1, queries + 2, queries + 3, queries + 4, queries + 5, aStep: Self.queries, panel,
+            bStep: references)
+        var above = FloatLane.zero .> 0
+        sums.forEachRow { query, left, right in above .|= left.replacing(with: right, where: right .> left) .> limits[query] }
         if !any(above) { return false }
         sums.forEachRow { query, left, right in
-            store8(left, products + 16 &* query)
-            store8(right, products + (16 &* query &+ 8))
+            storeLane(left, products + references &* query)
+            storeLane(right, products + (references &* query &+ FloatLane.scalarCount))
         }
         return true
     }

@@ -1,5 +1,5 @@
 /// Transformed filters of a Winograd convolution, as panels for `PanelProduct`: position p of the filter from input k to output c is
-/// value `p * positionStride + (c / 16 * depth + k) * 16 + c % 16`.
+/// value `p * positionStride + (c / width * depth + k) * width + c % width`, with the width of a panel.
 ///
 /// Both strides have 6 x 6 different values of a filter.
 struct WinogradFilters {

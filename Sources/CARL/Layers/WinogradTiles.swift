@@ -1,6 +1,9 @@
 /// The two-dimensional transforms of whole tiles, over all channels. A transformed tile's values of a channel lie `stride` values apart.
 ///
 /// `half` is memory for what lies between the transform of the columns and that of the rows: `halfCount` values.
+/// Values between those of a lane in `half`.
+private let slot = FloatLane.scalarCount
+
 extension WinogradAlgorithm {
     typealias Pixels = UnsafeMutablePointer<UnsafePointer<Float>>
 
@@ -8,6 +11,8 @@ extension WinogradAlgorithm {
     @inline(__always)
     static func inputTile(_ pixels: Pixels, _ channels: Int, _ v: FloatPointer, _ stride: Int, _ half: FloatPointer) {
         WinogradTiles.forEachLane(channels) { c in
+            inputTile(FloatLane.self, pixels, c, v + c, stride, half)
+        } eight: { c in
             inputTile(Float8.self, pixels, c, v + c, stride, half)
         } single: { c in
             inputTile(Float.self, pixels, c, v + c, stride, half)
@@ -19,13 +24,13 @@ extension WinogradAlgorithm {
         _: V.Type, _ pixels: Pixels, _ c: Int, _ v: FloatPointer, _ stride: Int, _ half: FloatPointer
     ) {
         for j in 0..<window {
-            let column = half + 8 &* j
-            input({ V.load(pixels[$0 &* window &+ j] + c) }, { (i: Int, x: V) in x.store(column + 8 &* window &* i) })
+            let column = half + slot &* j
+            input({ V.load(pixels[$0 &* window &+ j] + c) }, { (i: Int, x: V) in x.store(column + slot &* window &* i) })
         }
         for i in 0..<points {
-            let row = half + 8 &* window &* i
+            let row = half + slot &* window &* i
             let target = v + points &* i &* stride
-            input({ V.load(row + 8 &* $0) }, { (j: Int, x: V) in x.store(target + j &* stride) })
+            input({ V.load(row + slot &* $0) }, { (j: Int, x: V) in x.store(target + j &* stride) })
         }
     }
 
@@ -38,6 +43,8 @@ extension WinogradAlgorithm {
         accumulate: Bool, _ half: FloatPointer
     ) {
         WinogradTiles.forEachLane(channels) { c in
+            outputTile(FloatLane.self, m + c, stride, y + c, rowStride, channels, rows, columns, accumulate, half)
+        } eight: { c in
             outputTile(Float8.self, m + c, stride, y + c, rowStride, channels, rows, columns, accumulate, half)
         } single: { c in
             outputTile(Float.self, m + c, stride, y + c, rowStride, channels, rows, columns, accumulate, half)
@@ -51,13 +58,13 @@ extension WinogradAlgorithm {
     ) {
         for j in 0..<points {
             let source = m + j &* stride
-            let column = half + 8 &* j
-            output({ V.load(source + $0 &* points &* stride) }, { (i: Int, x: V) in x.store(column + 8 &* points &* i) })
+            let column = half + slot &* j
+            output({ V.load(source + $0 &* points &* stride) }, { (i: Int, x: V) in x.store(column + slot &* points &* i) })
         }
         for i in 0..<rows {
-            let row = half + 8 &* points &* i
+            let row = half + slot &* points &* i
             let target = y + i &* rowStride
-            output({ V.load(row + 8 &* $0) }) { (j: Int, x: V) in
+            output({ V.load(row + slot &* $0) }) { (j: Int, x: V) in
                 if j < columns { WinogradTiles.put(x, target + j &* channels, accumulate) }
             }
         }
@@ -71,6 +78,8 @@ extension WinogradForwardAlgorithm {
         _ pixels: Pixels, _ channels: Int, _ m: FloatPointer, _ stride: Int, _ half: FloatPointer
     ) {
         WinogradTiles.forEachLane(channels) { c in
+            outputGradientTile(FloatLane.self, pixels, c, m + c, stride, half)
+        } eight: { c in
             outputGradientTile(Float8.self, pixels, c, m + c, stride, half)
         } single: { c in
             outputGradientTile(Float.self, pixels, c, m + c, stride, half)
@@ -82,14 +91,14 @@ extension WinogradForwardAlgorithm {
         _: V.Type, _ pixels: Pixels, _ c: Int, _ m: FloatPointer, _ stride: Int, _ half: FloatPointer
     ) {
         for j in 0..<outputs {
-            let column = half + 8 &* j
+            let column = half + slot &* j
             outputGradient(
-                { V.load(pixels[$0 &* outputs &+ j] + c) }, { (i: Int, x: V) in x.store(column + 8 &* outputs &* i) })
+                { V.load(pixels[$0 &* outputs &+ j] + c) }, { (i: Int, x: V) in x.store(column + slot &* outputs &* i) })
         }
         for i in 0..<points {
-            let row = half + 8 &* outputs &* i
+            let row = half + slot &* outputs &* i
             let target = m + points &* i &* stride
-            outputGradient({ V.load(row + 8 &* $0) }, { (j: Int, x: V) in x.store(target + j &* stride) })
+            outputGradient({ V.load(row + slot &* $0) }, { (j: Int, x: V) in x.store(target + j &* stride) })
         }
     }
 
@@ -100,6 +109,8 @@ extension WinogradForwardAlgorithm {
     ) {
         WinogradTiles.withHalf { half in
             WinogradTiles.forEachLane(count) { f in
+                addFilterGradient(FloatLane.self, u + f, stride, dw + f, step, half)
+            } eight: { f in
                 addFilterGradient(Float8.self, u + f, stride, dw + f, step, half)
             } single: { f in
                 addFilterGradient(Float.self, u + f, stride, dw + f, step, half)
@@ -114,13 +125,13 @@ extension WinogradForwardAlgorithm {
         let side = WinogradFilters.points
         for j in 0..<side {
             let source = u + j &* stride
-            let column = half + 8 &* j
-            filterGradient({ V.load(source + $0 &* side &* stride) }, { (i: Int, x: V) in x.store(column + 8 &* side &* i) })
+            let column = half + slot &* j
+            filterGradient({ V.load(source + $0 &* side &* stride) }, { (i: Int, x: V) in x.store(column + slot &* side &* i) })
         }
         for i in 0..<3 {
-            let row = half + 8 &* side &* i
+            let row = half + slot &* side &* i
             let target = dw + 3 &* i &* step
-            filterGradient({ V.load(row + 8 &* $0) }, { (j: Int, x: V) in WinogradTiles.put(x, target + j &* step, true) })
+            filterGradient({ V.load(row + slot &* $0) }, { (j: Int, x: V) in WinogradTiles.put(x, target + j &* step, true) })
         }
     }
 }
@@ -133,6 +144,8 @@ extension WinogradAlgorithm {
         _ g: UnsafePointer<Float>, step: Int, _ count: Int, _ u: FloatPointer, _ stride: Int, _ half: FloatPointer
     ) {
         WinogradTiles.forEachLane(count) { f in
+            filter(FloatLane.self, g + f, step, u + f, stride, half)
+        } eight: { f in
             filter(Float8.self, g + f, step, u + f, stride, half)
         } single: { f in
             filter(Float.self, g + f, step, u + f, stride, half)
@@ -145,21 +158,21 @@ extension WinogradAlgorithm {
     ) {
         for j in 0..<3 {
             let source = g + j &* step
-            let column = half + 8 &* j
-            filter({ V.load(source + 3 &* $0 &* step) }, { (i: Int, x: V) in x.store(column + 24 &* i) })
+            let column = half + slot &* j
+            filter({ V.load(source + 3 &* $0 &* step) }, { (i: Int, x: V) in x.store(column + 3 &* slot &* i) })
         }
         for i in 0..<WinogradFilters.points {
-            let row = half + 24 &* i
+            let row = half + 3 &* slot &* i
             let target = u + WinogradFilters.points &* i &* stride
-            filter({ V.load(row + 8 &* $0) }, { (j: Int, x: V) in x.store(target + j &* stride) })
+            filter({ V.load(row + slot &* $0) }, { (j: Int, x: V) in x.store(target + j &* stride) })
         }
     }
 }
 
 /// What the transforms of tiles share.
 enum WinogradTiles {
-    /// Enough for 9 x 9 values of eight channels.
-    static let halfCount = 81 * 8
+    /// Enough for 9 x 9 values of a lane of channels.
+    static let halfCount = 81 * FloatLane.scalarCount
 
     /// Lends the memory `half`.
     @inline(__always)
@@ -169,9 +182,14 @@ enum WinogradTiles {
         }
     }
 
+    /// Calls `wide` with the first channel of each whole lane, then `eight` and `single` for what is left.
     @inline(__always)
-    static func forEachLane(_ count: Int, eight: (Int) -> Void, single: (Int) -> Void) {
+    static func forEachLane(_ count: Int, wide: (Int) -> Void, eight: (Int) -> Void, single: (Int) -> Void) {
         var c = 0
+        while c &+ FloatLane.scalarCount <= count {
+            wide(c)
+            c &+= FloatLane.scalarCount
+        }
         while c &+ 8 <= count {
             eight(c)
             c &+= 8

@@ -240,7 +240,7 @@ enum WinogradStride2Gradient: WinogradAlgorithm {
     static func filter<V: WinogradLane>(_ g: (Int) -> V, _ put: (Int, V) -> Void) { WinogradStride2.filter(g, put) }
 }
 
-/// What a transform works on: eight channels at a time, or one where fewer than eight are left.
+/// What a transform works on: a lane of channels at a time, or one where fewer than eight are left.
 protocol WinogradLane {
     static func + (a: Self, b: Self) -> Self
     static func - (a: Self, b: Self) -> Self
@@ -271,3 +271,13 @@ extension SIMD8: WinogradLane where Scalar == Float {
     @inline(__always)
     func store(_ pointer: FloatPointer) { store8(self, pointer) }
 }
+
+#if CARL_AVX512
+    extension SIMD16: WinogradLane where Scalar == Float {
+        @inline(__always)
+        static func load(_ pointer: UnsafePointer<Float>) -> FloatLane { loadLane(pointer) }
+
+        @inline(__always)
+        func store(_ pointer: FloatPointer) { storeLane(self, pointer) }
+    }
+#endif

@@ -19,12 +19,12 @@ enum PanelProduct {
         let depthStride: Int
     }
 
-    /// B as panels of 16 columns. Values behind the last column of B are read, and must be there, but count for nothing.
+    /// B as panels of `width` columns. Values behind the last column of B are read, and must be there, but count for nothing.
     struct Right {
         let base: UnsafePointer<Float>
         /// From a panel's values to those of the next one.
         let panelStride: Int
-        /// From a panel's 16 values of a row to those of the next row.
+        /// From a panel's values of a row to those of the next row.
         let depthStride: Int
     }
 
@@ -74,16 +74,17 @@ enum PanelProduct {
     }
 
     @inline(__always)
-    private static func store(_ left: Float8, _ right: Float8, _ c: FloatPointer, _ columns: Int, _ accumulate: Bool) {
+    private static func store(_ left: FloatLane, _ right: FloatLane, _ c: FloatPointer, _ columns: Int, _ accumulate: Bool) {
+        let half = FloatLane.scalarCount
         if columns == width {
-            store8(accumulate ? load8(c) + left : left, c)
-            store8(accumulate ? load8(c + 8) + right : right, c + 8)
+            storeLane(accumulate ? loadLane(c) + left : left, c)
+            storeLane(accumulate ? loadLane(c + half) + right : right, c + half)
             return
         }
-        for i in 0..<min(8, columns) { c[i] = accumulate ? c[i] + left[i] : left[i] }
-        var i = 8
+        for i in 0..<min(half, columns) { c[i] = accumulate ? c[i] + left[i] : left[i] }
+        var i = half
         while i < columns {
-            c[i] = accumulate ? c[i] + right[i &- 8] : right[i &- 8]
+            c[i] = accumulate ? c[i] + right[i &- half] : right[i &- half]
             i &+= 1
         }
     }

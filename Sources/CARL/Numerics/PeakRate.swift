@@ -12,8 +12,9 @@ public enum PeakRate {
                 let start = monotonicSeconds()
                 compute.parallel(compute.threads) { item, _ in sums[item] = chains(rounds) }
                 let seconds = monotonicSeconds() - start
-                // Ten chains of eight lanes, two operations each.
-                best = max(best, Double(compute.threads) * Double(rounds) * 160 / seconds)
+                // Ten chains, two operations each.
+                let operations = Double(rounds) * Double(10 * FloatLane.scalarCount * 2)
+                best = max(best, Double(compute.threads) * operations / seconds)
             }
         }
         return checks.allSatisfy { $0.isFinite } ? best : 0
@@ -22,21 +23,21 @@ public enum PeakRate {
     /// Ten independent chains: enough for two units of four or five cycles each.
     @inline(never)
     private static func chains(_ rounds: Int) -> Float {
-        let factor = Float8(repeating: 0.999_999)
-        let step = Float8(repeating: 1e-6)
-        var a = Float8(repeating: 1), b = a + 1, c = a + 2, d = a + 3, e = a + 4
+        let factor = FloatLane(repeating: 0.999_999)
+        let step = FloatLane(repeating: 1e-6)
+        var a = FloatLane(repeating: 1), b = a + 1, c = a + 2, d = a + 3, e = a + 4
         var f = a + 5, g = a + 6, h = a + 7, i = a + 8, j = a + 9
         for _ in 0..<rounds {
-            a = fma8(a, factor, step)
-            b = fma8(b, factor, step)
-            c = fma8(c, factor, step)
-            d = fma8(d, factor, step)
-            e = fma8(e, factor, step)
-            f = fma8(f, factor, step)
-            g = fma8(g, factor, step)
-            h = fma8(h, factor, step)
-            i = fma8(i, factor, step)
-            j = fma8(j, factor, step)
+            a = fmaLane(a, factor, step)
+            b = fmaLane(b, factor, step)
+            c = fmaLane(c, factor, step)
+            d = fmaLane(d, factor, step)
+            e = fmaLane(e, factor, step)
+            f = fmaLane(f, factor, step)
+            g = fmaLane(g, factor, step)
+            h = fmaLane(h, factor, step)
+            i = fmaLane(i, factor, step)
+            j = fmaLane(j, factor, step)
         }
         return (a + b + c + d + e + f + g + h + i + j).sum()
     }
