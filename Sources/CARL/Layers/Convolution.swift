@@ -37,7 +37,7 @@ struct Convolution {
         try measured(.forward, shape, compute) { method in
             switch method {
             case .pointwise:
-                PointwiseConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+                try PointwiseConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
             case .winograd:
                 try WinogradConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
             case .patches:
@@ -88,7 +88,7 @@ struct Convolution {
         try measured(.dataGradient, shape, compute) { method in
             switch method {
             case .pointwise:
-                PointwiseConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
+                try PointwiseConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
             case .winograd:
                 try WinogradConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
             case .patches:

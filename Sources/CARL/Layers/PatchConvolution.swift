@@ -15,51 +15,31 @@ enum PatchConvolution {
         return RowParts(shape.batch, size: images, groups: shape.groups)
     }
 
-
     static func forward(
         _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, rowsDone: RowsDone?
     ) throws {
         let parts = parts(shape)
-        let oc = shape.outChannels
-        let scratch = try compute.scratch(parts.size * shape.patch)
-        compute.parallel(parts.count) { part, worker in
-            let rows = parts[part]
-            let patches = scratch[worker]
-            gather(x, shape, rows, patches)
-            MatrixProduct.multiply(
-                rows.count, oc, shape.patch, patches, shape.patch, weights, oc, y + rows.lowerBound * oc, oc)
-            rowsDone?(part, rows)
+        let (oc, patch) = (shape.outChannels, shape.patch)
+        let scratch = try compute.scratch(parts.size * patch)
+        try PanelMatrix.with(weights, depth: patch, columns: oc, compute) { right in
+            compute.parallel(parts.count) { part, worker in
+                let rows = parts[part]
+                let patches = scratch[worker]
+                gather(x, shape, rows, patches, rowStride: patch)
+                PanelProduct.multiply(
+                    rows.count, oc, patch, .init(base: patches, rowStride: patch, depthStride: 1), right, y + rows.lowerBound * oc, oc,
+                    accumulate: false)
+                rowsDone?(part, rows)
+            }
         }
     }
 
     static func weightGradient(
         _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
     ) throws {
-        // Larger pieces than forward's: the whole of dw is read and written for each.
-        let size = min(1024, max(256, (1 << 18) / shape.patch & ~15))
-        let parts = (shape.outRows + size - 1) / size
-        let oc = shape.outChannels
-        let scratch = try compute.scratch(size * shape.patch)
-        if compute.threads == 1 || parts < compute.threads {
-            for part in 0..<parts {
-                let rows = part * size..<min(shape.outRows, (part + 1) * size)
-                gather(x, shape, rows, scratch[0])
-                compute.multiply(
-                    shape.patch, oc, rows.count, scratch[0], shape.patch, transposeA: true, dy + rows.lowerBound * oc, oc,
-                    dw, oc, beta: 1)
-            }
-            return
-        }
-        try PartialSums.add(to: dw, shape.weightCount, over: parts, compute) { partial, worker, range in
-            let patches = scratch[worker]
-            for part in range {
-                let rows = part * size..<min(shape.outRows, (part + 1) * size)
-                gather(x, shape, rows, patches)
-                MatrixProduct.multiply(
-                    shape.patch, oc, rows.count, patches, shape.patch, transposeA: true, dy + rows.lowerBound * oc, oc,
-                    partial, oc, beta: 1)
-            }
+        try RowProductSum.add(to: dw, shape.patch, shape.outChannels, rows: shape.outRows, dy: dy, compute) { rows, target, rowStride in
+            gather(x, shape, rows, target, rowStride: rowStride)
         }
     }
 
@@ -68,30 +48,34 @@ enum PatchConvolution {
         _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
     ) throws {
         let size = rowsPerPart(shape)
-        let oc = shape.outChannels
+        let (oc, patch) = (shape.outChannels, shape.patch)
         let pixels = shape.outHeight * shape.outWidth
         let imageRows = shape.height * shape.width
         let imageCount = imageRows * shape.inChannels
         let parts = imageParts(shape)
-        let scratch = try compute.scratch(size * shape.patch)
-        compute.parallel(parts.count) { part, worker in
-            let (first, last) = (parts[part].lowerBound, parts[part].upperBound)
-            if !accumulate { (dx + first * imageCount).update(repeating: 0, count: (last - first) * imageCount) }
-            let patches = scratch[worker]
-            for start in stride(from: first * pixels, to: last * pixels, by: size) {
-                let rows = start..<min(last * pixels, start + size)
-                MatrixProduct.multiply(
-                    rows.count, shape.patch, oc, dy + rows.lowerBound * oc, oc, weights, oc, transposeB: true,
-                    patches, shape.patch)
-                scatterAdd(patches, shape, rows, dx)
+        let scratch = try compute.scratch(size * patch)
+        try PanelMatrix.with(weights, depth: oc, columns: patch, transposed: true, compute) { right in
+            compute.parallel(parts.count) { part, worker in
+                let (first, last) = (parts[part].lowerBound, parts[part].upperBound)
+                if !accumulate { (dx + first * imageCount).update(repeating: 0, count: (last - first) * imageCount) }
+                let patches = scratch[worker]
+                for start in stride(from: first * pixels, to: last * pixels, by: size) {
+                    let rows = start..<min(last * pixels, start + size)
+                    PanelProduct.multiply(
+                        rows.count, patch, oc, .init(base: dy + rows.lowerBound * oc, rowStride: oc, depthStride: 1), right, patches, patch,
+                        accumulate: false)
+                    scatterAdd(patches, shape, rows, dx)
+                }
+                rowsDone?(part, first * imageRows..<last * imageRows)
             }
-            rowsDone?(part, first * imageRows..<last * imageRows)
         }
     }
 
-    /// Copies the windows of output pixels `rows` to `patches`, (rows, patch); outside the image is 0.
-    static func gather(_ x: UnsafePointer<Float>, _ shape: ConvolutionShape, _ rows: Range<Int>, _ patches: FloatPointer) {
-        forEachWindowRow(shape, rows) { place, source, before, inside, after in
+    /// Copies the windows of output pixels `rows` to `patches`, each `rowStride` values from the one before; outside the image is 0.
+    static func gather(
+        _ x: UnsafePointer<Float>, _ shape: ConvolutionShape, _ rows: Range<Int>, _ patches: FloatPointer, rowStride: Int
+    ) {
+        forEachWindowRow(shape, rows, rowStride: rowStride) { place, source, before, inside, after in
             let target = patches + place
             for i in 0..<before { target[i] = 0 }
             if inside > 0 { (target + before).update(from: x + source, count: inside) }
@@ -102,7 +86,7 @@ enum PatchConvolution {
 
     /// Adds windows to where `gather` would have taken them from.
     static func scatterAdd(_ patches: UnsafePointer<Float>, _ shape: ConvolutionShape, _ rows: Range<Int>, _ dx: FloatPointer) {
-        forEachWindowRow(shape, rows) { place, source, before, inside, _ in
+        forEachWindowRow(shape, rows, rowStride: shape.patch) { place, source, before, inside, _ in
             let from = patches + (place &+ before)
             let to = dx + source
             var i = 0
@@ -121,7 +105,7 @@ enum PatchConvolution {
     /// the image starts in x, and how many values lie before, inside and after.
     @inline(__always)
     private static func forEachWindowRow(
-        _ shape: ConvolutionShape, _ rows: Range<Int>,
+        _ shape: ConvolutionShape, _ rows: Range<Int>, rowStride: Int,
         _ body: (_ place: Int, _ source: Int, _ before: Int, _ inside: Int, _ after: Int) -> Void
     ) {
         let (h, w, c, k) = (shape.height, shape.width, shape.inChannels, shape.kernel)
@@ -130,8 +114,9 @@ enum PatchConvolution {
         var ox = rows.lowerBound % ow
         var oy = rows.lowerBound / ow % oh
         var n = rows.lowerBound / (ow &* oh)
-        var place = 0
+        var window = 0
         for _ in rows {
+            var place = window
             let x0 = ox &* shape.stride &- shape.padding
             let first = max(0, min(k, 0 &- x0))
             let last = max(first, min(k, w &- x0))
@@ -144,6 +129,7 @@ enum PatchConvolution {
                 }
                 place &+= rowValues
             }
+            window &+= rowStride
             ox &+= 1
             if ox == ow {
                 ox = 0

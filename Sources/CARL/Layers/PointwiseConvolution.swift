@@ -12,45 +12,39 @@ enum PointwiseConvolution {
     static func forward(
         _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, rowsDone: RowsDone?
-    ) {
-        let parts = parts(shape)
-        let (ic, oc) = (shape.inChannels, shape.outChannels)
-        compute.parallel(parts.count) { part, _ in
-            let rows = parts[part]
-            MatrixProduct.multiply(
-                rows.count, oc, ic, x + rows.lowerBound * ic, ic, weights, oc, y + rows.lowerBound * oc, oc)
-            rowsDone?(part, rows)
-        }
+    ) throws {
+        try multiply(x, shape.inChannels, weights, y, shape.outChannels, shape, compute, backward: false, accumulate: false, rowsDone)
     }
 
     static func dataGradient(
         _ dy: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
-    ) {
+    ) throws {
+        try multiply(dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true, accumulate: accumulate, rowsDone)
+    }
+
+    private static func multiply(
+        _ source: UnsafePointer<Float>, _ depth: Int, _ weights: UnsafePointer<Float>, _ target: FloatPointer, _ columns: Int,
+        _ shape: ConvolutionShape, _ compute: Compute, backward: Bool, accumulate: Bool, _ rowsDone: RowsDone?
+    ) throws {
         let parts = parts(shape)
-        let (ic, oc) = (shape.inChannels, shape.outChannels)
-        compute.parallel(parts.count) { part, _ in
-            let rows = parts[part]
-            MatrixProduct.multiply(
-                rows.count, ic, oc, dy + rows.lowerBound * oc, oc, weights, oc, transposeB: true,
-                dx + rows.lowerBound * ic, ic, beta: accumulate ? 1 : 0)
-            rowsDone?(part, rows)
+        try PanelMatrix.with(weights, depth: depth, columns: columns, transposed: backward, compute) { right in
+            compute.parallel(parts.count) { part, _ in
+                let rows = parts[part]
+                PanelProduct.multiply(
+                    rows.count, columns, depth, .init(base: source + rows.lowerBound * depth, rowStride: depth, depthStride: 1), right,
+                    target + rows.lowerBound * columns, columns, accumulate: accumulate)
+                rowsDone?(part, rows)
+            }
         }
     }
 
     static func weightGradient(
         _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
     ) throws {
-        let (ic, oc) = (shape.inChannels, shape.outChannels)
-        if shape.outRows < 4 * compute.threads * max(ic, oc) {
-            // Few rows, large result: share the result.
-            compute.multiply(ic, oc, shape.outRows, x, ic, transposeA: true, dy, oc, dw, oc, beta: 1)
-            return
-        }
-        try PartialSums.add(to: dw, shape.weightCount, over: shape.outRows, compute) { partial, _, rows in
-            MatrixProduct.multiply(
-                ic, oc, rows.count, x + rows.lowerBound * ic, ic, transposeA: true, dy + rows.lowerBound * oc, oc,
-                partial, oc, beta: 1)
+        let ic = shape.inChannels
+        try RowProductSum.add(to: dw, ic, shape.outChannels, rows: shape.outRows, dy: dy, compute) { rows, target, rowStride in
+            for (i, row) in rows.enumerated() { (target + i &* rowStride).update(from: x + row &* ic, count: ic) }
         }
     }
 }

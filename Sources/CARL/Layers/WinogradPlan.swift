@@ -70,6 +70,6 @@ struct WinogradPlan {
     /// Distance of a tile's values of a position from the next tile's: not a multiple of a large power of two, for the same reason.
     static func rowStride(_ channels: Int) -> Int {
         let whole = (channels + 15) / 16 * 16
-        return whole % 128 == 0 ? whole + 16 : whole
+        return whole % 32 == 0 ? whole + 16 : whole
     }
 }

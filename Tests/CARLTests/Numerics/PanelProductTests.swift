@@ -10,18 +10,19 @@ import Testing
     @Test(arguments: shapes) func agreesWithTheDefinition(_ m: Int, _ n: Int, _ k: Int) throws {
         var random = RandomStream(seed: 9, purpose: .initialWeights, minor: UInt64(m * 1000 + n))
         let a = Values(random: max(m * k, 1), &random)
-        let panels = (n + 15) / 16
+        let width = PanelProduct.width
+        let panels = (n + width - 1) / width
         // Whatever lies behind the last column must count for nothing.
-        let b = try FloatBuffer(panels * max(k, 1) * 16)
+        let b = try FloatBuffer(panels * max(k, 1) * width)
         b.fill(.nan)
-        let wide = panels * 16 + 3
+        let wide = panels * width + 3
         let plain = try FloatBuffer(max(k, 1) * wide)
         plain.fill(.nan)
         let values = Values(random: max(n * k, 1), &random)
         for row in 0..<k {
             for column in 0..<n {
                 let value = Float(values.data[row * n + column])
-                b.base[(column / 16 * k + row) * 16 + column % 16] = value
+                b.base[(column / width * k + row) * width + column % width] = value
                 plain.base[row * wide + column] = value
             }
         }
@@ -35,8 +36,8 @@ import Testing
         }
         let ldc = n + 5
         for (left, right) in [
-            (PanelProduct.Left(base: rows.base, rowStride: k, depthStride: 1), PanelProduct.Right(base: b.base, panelStride: k * 16, depthStride: 16)),
-            (PanelProduct.Left(base: columns.base, rowStride: 1, depthStride: m), PanelProduct.Right(base: plain.base, panelStride: 16, depthStride: wide)),
+            (PanelProduct.Left(base: rows.base, rowStride: k, depthStride: 1), PanelProduct.Right(base: b.base, panelStride: k * width, depthStride: width)),
+            (PanelProduct.Left(base: columns.base, rowStride: 1, depthStride: m), PanelProduct.Right(base: plain.base, panelStride: width, depthStride: wide)),
         ] {
             for accumulate in [false, true] {
                 let c = try FloatBuffer(m * ldc)
