@@ -15,26 +15,53 @@ public final class FloatBuffer {
     /// Bytes of a large page of the usual processors.
     private static let largePage = 1 << 21
 
+    /// Bytes from the system in whole pages, or 0 for memory of the heap.
+    private let mapped: Int
+
     /// - Parameter zeroed: values start at 0; otherwise they are whatever the memory held.
     /// - Throws: `CARLError.outOfMemory` when the system has no such amount.
     public init(_ count: Int, zeroed: Bool = true) throws {
         precondition(count >= 0)
-        var raw: UnsafeMutableRawPointer?
         let (bytes, overflow) = max(count, 1).multipliedReportingOverflow(by: MemoryLayout<Float>.stride)
-        let alignment = bytes >= Self.largePage ? Self.largePage : 64
-        guard !overflow, posix_memalign(&raw, alignment, (bytes + 63) & ~63) == 0, let raw else {
-            throw CARLError.outOfMemory("no memory for \(count) float32 values")
+        guard !overflow, bytes < Int.max / 2 else { throw Self.noMemory(count) }
+        var raw: UnsafeMutableRawPointer?
+        if bytes >= Self.largePage {
+            mapped = (bytes + Self.largePage - 1) & ~(Self.largePage - 1)
+            raw = Self.map(mapped)
+        } else {
+            mapped = 0
+            if posix_memalign(&raw, 64, (bytes + 63) & ~63) != 0 { raw = nil }
+            if zeroed, let raw { memset(raw, 0, bytes) }
         }
-        #if os(Linux)
-        // Kernels walk large buffers with long strides: with small pages that costs many address translations.
-        if bytes >= Self.largePage { madvise(raw, bytes & ~(Self.largePage - 1), MADV_HUGEPAGE) }
-        #endif
-        if zeroed { memset(raw, 0, bytes) }
+        guard let raw else { throw Self.noMemory(count) }
         base = raw.bindMemory(to: Float.self, capacity: max(count, 1))
         self.count = count
     }
 
-    deinit { free(base) }
+    deinit {
+        if mapped > 0 { munmap(base, mapped) } else { free(base) }
+    }
+
+    private static func noMemory(_ count: Int) -> CARLError { .outOfMemory("no memory for \(count) float32 values") }
+
+    /// Fresh pages of zeros, aligned to large pages, of which they consist where the system has some. The heap would hand out memory whose small
+    /// pages are there already; kernels walk large buffers with long strides, which costs many address translations.
+    private static func map(_ bytes: Int) -> UnsafeMutableRawPointer? {
+        #if os(Linux)
+            let flags = MAP_PRIVATE | MAP_ANONYMOUS
+        #else
+            let flags = MAP_PRIVATE | MAP_ANON
+        #endif
+        guard let start = mmap(nil, bytes + largePage, PROT_READ | PROT_WRITE, flags, -1, 0), start != MAP_FAILED else { return nil }
+        let skipped = -Int(bitPattern: start) & (largePage - 1)
+        let aligned = start + skipped
+        if skipped > 0 { munmap(start, skipped) }
+        if skipped < largePage { munmap(aligned + bytes, largePage - skipped) }
+        #if os(Linux)
+            madvise(aligned, bytes, MADV_HUGEPAGE)
+        #endif
+        return aligned
+    }
 
     public var values: UnsafeMutableBufferPointer<Float> { .init(start: base, count: count) }
 
