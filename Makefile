@@ -16,6 +16,10 @@ APT_PACKAGES := libopenblas-dev pkg-config python3-dev python3-venv dataset-fash
 BUILD       := .build/make
 VENV        := .venv
 LIBRARY     := .build/release/libcarl.so
+# A second library for processors with AVX-512, where the system's loader and the Python package look for it. Built where it can run;
+# AVX512=1 builds it anyway, AVX512= leaves it out.
+WIDE        := .build/release/glibc-hwcaps/x86-64-v4
+AVX512      ?= $(shell grep -q avx512vl /proc/cpuinfo 2>/dev/null && echo 1)
 # Tests see internal declarations, so they are built apart: one folder for both would rebuild the product every time.
 TEST_BUILD  := .build-tests
 CFLAGS      ?= -O2
@@ -65,6 +69,13 @@ library: $(BUILD)/library.stamp
 $(BUILD)/library.stamp: $(BUILD)/packages.stamp $(SWIFT_SOURCES)
 	$(SWIFT) build -c release --product carl
 	@ln -sf libcarl.so .build/release/libcarl.so.0  # the name that linked programs ask for
+ifneq ($(AVX512),)
+	CARL_X86_64_LEVEL=4 $(SWIFT) build -c release --product carl --scratch-path .build-avx512
+	@mkdir -p $(WIDE)
+	@cp .build-avx512/release/libcarl.so $(WIDE)/ && ln -sf libcarl.so $(WIDE)/libcarl.so.0
+else
+	@rm -rf $(WIDE)
+endif
 	@touch $@
 
 $(BUILD)/%: examples/c/%.c include/carl.h $(BUILD)/library.stamp
@@ -113,6 +124,9 @@ test: test-swift test-c test-examples test-python
 
 test-swift: $(BUILD)/packages.stamp
 	$(SWIFT) test -c release -Xswiftc -enable-testing --scratch-path $(TEST_BUILD)
+ifneq ($(AVX512),)
+	CARL_X86_64_LEVEL=4 $(SWIFT) test -c release -Xswiftc -enable-testing --scratch-path $(TEST_BUILD)-avx512
+endif
 
 test-c: $(C_TESTS)
 	@for program in $(C_TESTS); do echo "$$program"; $$program || exit 1; done
@@ -140,5 +154,5 @@ bench: python
 	[ -n "$$found" ] || { echo "make: no benchmarks here" >&2; exit 1; }
 
 clean:
-	rm -rf .build $(TEST_BUILD) $(VENV) examples/swift/.build examples/swift/*/.build Benchmarks/.build build dist .pytest_cache .mypy_cache
+	rm -rf .build .build-avx512 $(TEST_BUILD) $(VENV) examples/swift/.build examples/swift/*/.build Benchmarks/.build build dist .pytest_cache .mypy_cache
 	find python Tests -name __pycache__ -type d -exec rm -rf {} +

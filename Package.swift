@@ -10,8 +10,10 @@ let kernelFlags: [SwiftSetting] =
     wide
     ? [.unsafeFlags(["-Xcc", "-march=x86-64-v4", "-Xcc", "-mprefer-vector-width=512"]), .define("CARL_AVX512")]
     : [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
+let headerFlags: [CSetting] = wide ? [.define("CARL_AVX512")] : []
 #else
 let kernelFlags: [SwiftSetting] = []
+let headerFlags: [CSetting] = []
 #endif
 
 let package = Package(
@@ -24,7 +26,7 @@ let package = Package(
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"])]),
-        .target(name: "CARLHeader"),
+        .target(name: "CARLHeader", cSettings: headerFlags),
         .target(name: "CARL", dependencies: ["COpenBLAS"], swiftSettings: kernelFlags),
         .target(
             name: "CARLInterface", dependencies: ["CARL", "CARLHeader"], exclude: ["exports.map"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 #: A library built before; then neither Swift nor the OpenBLAS headers are needed.
 PREBUILT = "CARL_PREBUILT_LIBRARY"
+#: Beside the library, one for processors with AVX-512: the folder that glibc's loader searches for it.
+WIDE = "glibc-hwcaps/x86-64-v4"
 LIBRARY = "libcarl.dylib" if sys.platform == "darwin" else "libcarl.so"
 
 
@@ -30,6 +33,9 @@ class LibraryHook(BuildHookInterface):
             # The package is used in place and finds the library in the checkout's .build/release.
             return
         build_data["force_include"][str(library)] = f"carl/lib/{LIBRARY}"
+        wide = library.parent / WIDE / LIBRARY
+        if wide.is_file():
+            build_data["force_include"][str(wide)] = f"carl/lib/{WIDE}/{LIBRARY}"
 
 
 def _library(root: Path) -> Path:
@@ -40,12 +46,22 @@ def _library(root: Path) -> Path:
             _fail(f"{PREBUILT} names {path}, which is not a file")
         return path.resolve()
     _check_tools()
-    command = ["swift", "build", "-c", "release", "--product", "carl"]
+    path = _build(root, ".build", {})
+    if sys.platform == "linux" and platform.machine() == "x86_64":
+        wide = path.parent / WIDE
+        wide.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(_build(root, ".build-avx512", {"CARL_X86_64_LEVEL": "4"}), wide / LIBRARY)
+    return path
+
+
+def _build(root: Path, folder: str, environment: dict[str, str]) -> Path:
+    """The library built in `folder` of the checkout."""
+    command = ["swift", "build", "-c", "release", "--product", "carl", "--scratch-path", folder]
     print("carl:", " ".join(command), file=sys.stderr, flush=True)
     # Standard output belongs to the build backend's protocol.
-    if subprocess.run(command, cwd=root, stdout=sys.stderr).returncode != 0:
+    if subprocess.run(command, cwd=root, stdout=sys.stderr, env={**os.environ, **environment}).returncode != 0:
         _fail("`" + " ".join(command) + "` failed; its messages are above")
-    path = root / ".build" / "release" / LIBRARY
+    path = root / folder / "release" / LIBRARY
     if not path.is_file():
         _fail(f"the build ended without an error but {path} is not there")
     return path

@@ -71,7 +71,8 @@ int32_t carl_abi_version(void);
 /* Such as "0.1.0". Never NULL. */
 const char *carl_version_string(void);
 
-/* CARL_OK, or CARL_UNSUPPORTED_CPU when this processor lacks AVX2 and FMA (x86-64 builds). Every call that creates
+/* CARL_OK, or CARL_UNSUPPORTED_CPU when this processor lacks AVX2 and FMA (x86-64 builds; a build
+ * for x86-64-v4: AVX-512). Every call that creates
  * a handle or computes checks this first. */
 carl_status carl_check_cpu(void);
 

@@ -18,7 +18,10 @@ void carl_shim_set_last_error(const char *message) {
 const char *carl_last_error(void) { return last_error; }
 
 int carl_shim_cpu_supported(void) {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(CARL_AVX512)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+#elif defined(__x86_64__)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 #else
     return 1;
@@ -27,7 +30,12 @@ int carl_shim_cpu_supported(void) {
 
 carl_status carl_check_cpu(void) {
     if (carl_shim_cpu_supported()) return CARL_OK;
+#ifdef CARL_AVX512
+    carl_shim_set_last_error("this build of libcarl needs a processor with AVX-512 (x86-64-v4: F, BW, CD, DQ and VL); the other build, "
+                             "for x86-64-v3, needs AVX2, FMA and BMI2 only");
+#else
     carl_shim_set_last_error("this build of libcarl needs a processor with AVX2, FMA and BMI2 (x86-64-v3, from about 2013 on), "
                              "and this one lacks at least one of them");
+#endif
     return CARL_UNSUPPORTED_CPU;
 }

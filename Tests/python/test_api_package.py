@@ -110,10 +110,31 @@ def test_missing_library_lists_what_was_tried(monkeypatch, tmp_path):
 def test_every_place_is_tried(monkeypatch):
     monkeypatch.delenv(_libpath.ENVIRONMENT_VARIABLE, raising=False)
     places = _libpath.candidates()
-    assert places[0].endswith(f"carl/lib/{_libpath.FILE_NAME}")
+    plain = [place for place in places if _libpath.AVX512_FOLDER not in place]
+    assert plain[0].endswith(f"carl/lib/{_libpath.FILE_NAME}")
     assert places[-1] == _libpath.SYSTEM_NAMES[-1]
     message = _libpath.not_found_message([(place, "because") for place in places])
     assert all(place in message for place in places)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_the_library_for_avx512_goes_first_where_it_can_run(monkeypatch, tmp_path, wide):
+    monkeypatch.delenv(_libpath.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setattr(_libpath, "__file__", str(tmp_path / "_libpath.py"))
+    monkeypatch.setattr(_libpath, "processor_has_avx512", lambda: wide)
+    folder = tmp_path / "lib" / _libpath.AVX512_FOLDER
+    folder.mkdir(parents=True)
+    assert str(folder / _libpath.FILE_NAME) not in _libpath.candidates()
+    (folder / _libpath.FILE_NAME).touch()
+    places = _libpath.candidates()
+    assert (places[0] == str(folder / _libpath.FILE_NAME)) == wide
+    assert str(tmp_path / "lib" / _libpath.FILE_NAME) in places
+
+
+def test_the_loaded_library_suits_the_processor():
+    # CI builds both where both can run; a build for AVX-512 alone must never be loaded elsewhere.
+    target = carl.build_info()["target"]
+    assert target != "x86-64-v4" or _libpath.processor_has_avx512()
 
 
 def test_a_foreign_library_is_refused(tmp_path):

@@ -12,6 +12,10 @@ FILE_NAME = "libcarl.dylib" if sys.platform == "darwin" else "libcarl.so"
 SYSTEM_NAMES = ("libcarl.0.dylib", "libcarl.dylib") if sys.platform == "darwin" else ("libcarl.so.0", "libcarl.so")
 
 
+#: Where, beside the library, the one for processors with AVX-512 lies: the folder that glibc's loader searches for linked programs.
+AVX512_FOLDER = os.path.join("glibc-hwcaps", "x86-64-v4")
+
+
 def candidates() -> list[str]:
     """The places to try, in order. Names without a slash are left to the system's loader."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
@@ -19,12 +23,29 @@ def candidates() -> list[str]:
         # A path that somebody chose is used or is an error: falling back would hide a spelling mistake.
         return [os.path.abspath(os.path.expanduser(named))]
     package = os.path.dirname(os.path.realpath(__file__))
-    places = [os.path.join(package, "lib", FILE_NAME)]
+    folders = [os.path.join(package, "lib")]
     checkout = os.path.dirname(os.path.dirname(package))
     if os.path.isfile(os.path.join(checkout, "Package.swift")):
-        places.append(os.path.join(checkout, ".build", "release", FILE_NAME))
+        folders.append(os.path.join(checkout, ".build", "release"))
+    places = []
+    for folder in folders:
+        wide = os.path.join(folder, AVX512_FOLDER, FILE_NAME)
+        if os.path.isfile(wide) and processor_has_avx512():
+            places.append(wide)
+        places.append(os.path.join(folder, FILE_NAME))
     places.extend(SYSTEM_NAMES)
     return places
+
+
+def processor_has_avx512() -> bool:
+    """Whether this processor has what x86-64-v4 consists of; False where the system does not say."""
+    try:
+        with open("/proc/cpuinfo", "rb") as lines:
+            # The first processor's lines; a file of hundreds of processors takes long to read.
+            words = lines.read(1 << 13).split()
+    except OSError:
+        return False
+    return all(word in words for word in (b"avx512f", b"avx512bw", b"avx512cd", b"avx512dq", b"avx512vl"))
 
 
 def not_found_message(attempts: list[tuple[str, str]]) -> str:

@@ -3,7 +3,9 @@ import COpenBLAS
 /// What this library is and how it was built.
 public enum BuildInfo {
     public static func json(version: String, abi: Int) -> JSONValue {
-        #if arch(x86_64)
+        #if arch(x86_64) && CARL_AVX512
+        let target = "x86-64-v4"
+        #elseif arch(x86_64)
         let target = "x86-64-v3"
         #elseif arch(arm64)
         let target = "arm64"
