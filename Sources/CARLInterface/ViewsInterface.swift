@@ -19,27 +19,26 @@ public func carl_make_views(
         guard epoch < 1 << 24 else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "epoch: got \(epoch), want 0 to \((1 << 24) - 1)")
         }
-        let specs = try specifications(spec_json, channels: channels)
-        let views = specs.flatMap { spec in (0..<spec.count).map { _ in spec } }
+        let views = ViewSpec.views(try specifications(spec_json, channels: channels))
         guard out_views == views.count else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "out_views: got \(out_views), the specification makes \(views.count)")
         }
         let out = try required(out, "out")
         let outCounts = try required(out_counts, "out_counts")
+        var targets: [FloatPointer] = []
         for (i, spec) in views.enumerated() {
-            let wanted = sources.count * spec.size * spec.size * channels
-            guard outCounts[i] == wanted else {
+            let shape = "\(sources.count) * \(spec.size) * \(spec.size) * \(channels)"
+            let (wanted, overflow) = sources.count.multipliedReportingOverflow(by: spec.size * spec.size * channels)
+            guard !overflow, outCounts[i] == wanted else {
                 throw InterfaceError(
-                    CARL_INVALID_ARGUMENT,
-                    "out_counts[\(i)]: got \(outCounts[i]), want \(sources.count) * \(spec.size) * \(spec.size) * \(channels) = \(wanted)")
+                    CARL_INVALID_ARGUMENT, "out_counts[\(i)]: got \(outCounts[i]), want \(shape)\(overflow ? "" : " = \(wanted)")")
             }
+            targets.append(try required(out[i], "out[\(i)]"))
         }
-        let compute = Compute(threads: try size(threads, "threads", 0...1024))
-        for (i, spec) in views.enumerated() {
-            try ViewMaker.make(
-                sources, spec: spec, seed: seed, epoch: epoch, indices: indices, lane: i, into: try required(out[i], "out[\(i)]"),
-                compute)
-        }
+        // Each thread has memory of its own, so no more of them than there is work for.
+        let asked = try size(threads, "threads", 0...1024)
+        let compute = Compute(threads: min(asked == 0 ? ThreadCount.available : asked, sources.count * views.count))
+        try ViewMaker.make(sources, views: views, seed: seed, epoch: epoch, indices: indices, into: targets, compute)
     }
 }
 
@@ -50,7 +49,7 @@ public func carl_views_describe(
 ) -> carl_status {
     guarded {
         let specs = try specifications(spec_json, channels: try size(channels, "channels", 1...1024))
-        let all = specs.flatMap { spec in (0..<spec.count).map { _ in Int32(spec.size) } }
+        let all = ViewSpec.views(specs).map { Int32($0.size) }
         try required(views, "views").pointee = all.count
         guard let sizes else { return }
         guard capacity >= all.count else {

@@ -90,16 +90,10 @@ public final class Trainer {
             let memory = try ViewRuns(sizes, batch: images.count, channels: configuration.inChannels, compute.workspace)
             defer { memory.release(compute.workspace) }
             let own = indices == nil ? (0..<UInt64(images.count)).map { UInt64(counters.images) &+ $0 } : []
-            var lane = 0
-            for spec in configuration.views {
-                for _ in 0..<spec.count {
-                    try own.withUnsafeBufferPointer { numbered in
-                        try ViewMaker.make(
-                            images, spec: spec, seed: configuration.seed, epoch: indices == nil ? 0 : epoch,
-                            indices: indices ?? numbered.baseAddress, lane: lane, into: memory.views[lane], compute)
-                    }
-                    lane += 1
-                }
+            try own.withUnsafeBufferPointer { numbered in
+                try ViewMaker.make(
+                    images, views: ViewSpec.views(configuration.views), seed: configuration.seed, epoch: indices == nil ? 0 : epoch,
+                    indices: indices ?? numbered.baseAddress, into: memory.views, compute)
             }
             let viewSeconds = monotonicSeconds() - start
             var metrics = try takeStep(memory, start: start)

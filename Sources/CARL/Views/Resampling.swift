@@ -1,137 +1,173 @@
-/// Antialiased resizing along one axis: which inputs an output takes, and with what weights (Pillow's and torchvision's definition: the
-/// filter is stretched by the factor of reduction, weights are normalised, inputs outside do not count).
-struct ResamplingAxis {
-    /// First input of each output, and the number of inputs each takes.
-    let starts: UnsafeMutablePointer<Int32>
-    let counts: UnsafeMutablePointer<Int32>
-    /// `taps` weights for each output, of which the first `counts` are used.
-    let weights: FloatPointer
-    let taps: Int
-    let outputs: Int
+/// Resizes a part of an image of bytes to planes of Float32 in 0 ... 255, eight rows at a time.
+///
+/// Columns are resized first, a strip of bytes of all rows that the eight need being turned to floats once. The result is transposed, so that eight
+/// rows lie side by side in a vector: resizing the rows is then the same for any number of channels, and fills all lanes whatever input an
+/// output begins with. What comes out is transposed back into the planes.
+struct Resampling {
+    /// Bytes of a row in a strip.
+    private static let strip = 64
 
-    /// Largest number of inputs of an output.
-    static func taps(_ interpolation: ViewSpec.Interpolation, inputs: Int, fullOutputs: Int) -> Int {
-        let scale = max(1, Double(inputs) / Double(fullOutputs))
-        return min(inputs, Int((support(interpolation) * scale).rounded(.up)) * 2 + 1)
+    private let pixels: UnsafePointer<UInt8>
+    private let rowStride: Int
+    /// Bytes of the part in a row.
+    private let rowValues: Int
+    private let channels: Int
+    private let vertical: ResamplingAxis
+    private let horizontal: ResamplingAxis
+    /// A strip's bytes as floats.
+    private let window: FloatPointer
+    /// Eight resized rows of a strip, or eight outputs of every channel.
+    private let tile: FloatPointer
+    /// Eight rows with their columns resized, value by value.
+    private let columns: FloatPointer
+
+    /// Values of scratch memory for images of at most `height` times `width` pixels: both axes, the window, the tile, the columns.
+    static func scratchCount(height: Int, width: Int, channels: Int, size: Int) -> Int {
+        let span = min(height, spanBound(height, size))
+        return ResamplingAxis.scratchCount(inputs: height, outputs: size) + ResamplingAxis.scratchCount(inputs: width, outputs: size)
+            + span * strip + max(8 * strip, 64 * channels) + 8 * (width * channels + strip)
     }
 
-    /// Values of scratch memory that an axis takes.
-    static func scratchCount(_ interpolation: ViewSpec.Interpolation, inputs: Int, fullOutputs: Int, outputs: Int) -> Int {
-        outputs * (taps(interpolation, inputs: inputs, fullOutputs: fullOutputs) + 2)
-    }
+    /// Inputs that eight neighbouring outputs take, at most.
+    private static func spanBound(_ inputs: Int, _ outputs: Int) -> Int { 12 * ((inputs + outputs - 1) / outputs) + 8 }
 
-    private static func support(_ interpolation: ViewSpec.Interpolation) -> Double { interpolation == .bilinear ? 1 : 2 }
-
-    /// Outputs `offset ..< offset + outputs` of a resize from `inputs` to `fullOutputs`.
-    init(
-        _ interpolation: ViewSpec.Interpolation, inputs: Int, fullOutputs: Int, offset: Int, outputs: Int, scratch: FloatPointer
-    ) {
-        let taps = Self.taps(interpolation, inputs: inputs, fullOutputs: fullOutputs)
-        self.taps = taps
-        self.outputs = outputs
-        let integers = UnsafeMutableRawPointer(scratch).bindMemory(to: Int32.self, capacity: 2 * outputs)
-        starts = integers
-        counts = integers + outputs
-        weights = scratch + 2 * outputs
-        let scale = Double(inputs) / Double(fullOutputs)
-        let stretch = max(1, scale)
-        let support = Self.support(interpolation) * stretch
-        for i in 0..<outputs {
-            let center = (Double(offset + i) + 0.5) * scale
-            let first = max(0, Int(center - support + 0.5))
-            let last = max(first + 1, min(inputs, Int(center + support + 0.5)))
-            let start = min(first, inputs - 1)
-            let count = min(taps, min(last, inputs) - start)
-            let row = weights + i * taps
-            var sum = 0.0
-            for j in 0..<count {
-                let weight = Self.filter(interpolation, (Double(start + j) - center + 0.5) / stretch)
-                row[j] = Float(weight)
-                sum += weight
-            }
-            if sum != 0 { for j in 0..<count { row[j] = Float(Double(row[j]) / sum) } } else { row[0] = 1 }
-            starts[i] = Int32(start)
-            counts[i] = Int32(max(1, count))
-        }
-    }
-
-    private static func filter(_ interpolation: ViewSpec.Interpolation, _ x: Double) -> Double {
-        let x = abs(x)
-        switch interpolation {
-        case .bilinear: return x < 1 ? 1 - x : 0
-        case .bicubic:
-            // Keys' cubic with a = -0.5
-            if x < 1 { return (1.5 * x - 2.5) * x * x + 1 }
-            return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0
-        }
-    }
-}
-
-/// Resizes a part of an image of bytes to planes of Float32 in 0 ... 255.
-enum Resampling {
     /// - Parameters:
-    ///   - pixels: first byte of the part's top left pixel.
-    ///   - width: pixels of the part in a row.
-    ///   - rows: memory for vertical.outputs * width * channels values.
-    ///   - planes: channels planes of vertical.outputs * horizontal.outputs values, each padded to whole vectors.
-    ///   - flip: mirror left and right.
-    static func resize(
-        _ pixels: UnsafePointer<UInt8>, rowStride: Int, width: Int, channels: Int, vertical: ResamplingAxis,
-        horizontal: ResamplingAxis, flip: Bool, rows: FloatPointer, planes: FloatPointer
+    ///   - box: the part, in pixels of the image.
+    ///   - fullHeight, fullWidth: the size that the part is resized to, of which the centre of `size` times `size` is made.
+    ///   - mirrored: left and right change places.
+    init(
+        _ image: SourceImage, _ box: (left: Int, top: Int, width: Int, height: Int), size: Int, fullHeight: Int, fullWidth: Int,
+        _ interpolation: ViewSpec.Interpolation, mirrored: Bool, scratch: FloatPointer
     ) {
-        let rowValues = width &* channels
-        for y in 0..<vertical.outputs {
-            let weights = vertical.weights + y &* vertical.taps
-            let source = pixels + Int(vertical.starts[y]) &* rowStride
-            blendRows(source, rowStride, weights, Int(vertical.counts[y]), rowValues, rows + y &* rowValues)
+        pixels = image.pixels + box.top * image.rowStride + box.left * image.channels
+        rowStride = image.rowStride
+        rowValues = box.width * image.channels
+        channels = image.channels
+        var free = scratch
+        vertical = ResamplingAxis(
+            interpolation, inputs: box.height, fullOutputs: fullHeight, offset: (fullHeight - size) / 2, outputs: size, scratch: free)
+        free += ResamplingAxis.scratchCount(inputs: image.height, outputs: size)
+        horizontal = ResamplingAxis(
+            interpolation, inputs: box.width, fullOutputs: fullWidth, offset: (fullWidth - size) / 2, outputs: size, mirrored: mirrored,
+            scratch: free)
+        free += ResamplingAxis.scratchCount(inputs: image.width, outputs: size)
+        tile = free
+        free += max(8 * Self.strip, 64 * channels)
+        columns = free
+        window = columns + 8 * (rowValues + Self.strip)
+    }
+
+    /// Makes the rows `y ..< y + 8` of the planes, with their padding.
+    func makeRows(_ y: Int, _ planes: Planes) {
+        var column = 0
+        while column < rowValues {
+            resizeColumns(y, column, min(Self.strip, rowValues &- column))
+            column &+= Self.strip
         }
-        let outputs = horizontal.outputs
-        let plane = ColorOperations.padded(vertical.outputs &* outputs)
-        for y in 0..<vertical.outputs {
-            let row = rows + y &* rowValues
-            for x in 0..<outputs {
-                let weights = horizontal.weights + x &* horizontal.taps
-                let source = row + Int(horizontal.starts[x]) &* channels
-                let target = planes + (y &* outputs &+ (flip ? outputs &- 1 &- x : x))
-                let count = Int(horizontal.counts[x])
-                if channels == 3 {
-                    var r: Float = 0, g: Float = 0, b: Float = 0
-                    for j in 0..<count {
-                        let w = weights[j]
-                        r += w * source[3 &* j]
-                        g += w * source[3 &* j &+ 1]
-                        b += w * source[3 &* j &+ 2]
-                    }
-                    target[0] = clamp(r)
-                    target[plane] = clamp(g)
-                    target[2 &* plane] = clamp(b)
-                } else {
-                    for c in 0..<channels {
-                        var sum: Float = 0
-                        for j in 0..<count { sum += weights[j] * source[j &* channels &+ c] }
-                        target[c &* plane] = clamp(sum)
-                    }
-                }
+        resizeRows(planes.group(y), planes.pitch, planes.planeStride)
+    }
+
+    /// `count` values of eight output rows, from `column` on.
+    private func resizeColumns(_ y: Int, _ column: Int, _ count: Int) {
+        let strip = Self.strip
+        let taps = vertical.taps
+        let first = Int(vertical.starts[y])
+        let span = Int(vertical.starts[y &+ 7]) &+ taps &- first
+        let whole = count & ~7
+        for row in 0..<span {
+            let source = pixels + ((first &+ row) &* rowStride &+ column)
+            let target = window + row &* strip
+            var i = 0
+            while i < whole {
+                store8(widen8(source + i), target + i)
+                i &+= 8
             }
+            while i < count {
+                target[i] = Float(source[i])
+                i &+= 1
+            }
+        }
+        for row in 0..<8 {
+            let weights = vertical.weights + (y &+ row) &* taps
+            let source = window + (Int(vertical.starts[y &+ row]) &- first) &* strip
+            let target = tile + row &* strip
+            var i = 0
+            while i < count {
+                // What lies behind `count` is anything, and nobody reads it.
+                var a = Float8.zero, b = a, c = a, d = a
+                var from = source + i
+                for j in 0..<taps {
+                    let weight = Float8(repeating: weights[j])
+                    a = fma8(load8(from), weight, a)
+                    b = fma8(load8(from + 8), weight, b)
+                    c = fma8(load8(from + 16), weight, c)
+                    d = fma8(load8(from + 24), weight, d)
+                    from += strip
+                }
+                store8(a, target + i)
+                store8(b, target + i + 8)
+                store8(c, target + i + 16)
+                store8(d, target + i + 24)
+                i &+= 32
+            }
+        }
+        var i = 0
+        while i < count {
+            transpose8(tile + i, strip, columns + (column &+ i) &* 8, 8)
+            i &+= 8
+        }
+    }
+
+    /// Eight rows of every plane from the columns.
+    private func resizeRows(_ target: FloatPointer, _ pitch: Int, _ planeStride: Int) {
+        let taps = horizontal.taps
+        for x in stride(from: 0, to: horizontal.padded, by: 8) {
+            for i in 0..<8 {
+                let weights = horizontal.weights + (x &+ i) &* taps
+                let source = columns + Int(horizontal.starts[x &+ i]) &* channels &* 8
+                let out = tile + i &* 8
+                if channels == 3 { threeChannels(source, weights, taps, out) } else { anyChannels(source, weights, taps, out) }
+            }
+            for c in 0..<channels {
+                transpose8(tile + c &* 64, 8, target + (c &* planeStride &+ x), pitch)
+            }
+        }
+    }
+
+    /// One output of eight rows: channel c goes to `out + 64 c`.
+    @inline(__always)
+    private func threeChannels(_ source: FloatPointer, _ weights: FloatPointer, _ taps: Int, _ out: FloatPointer) {
+        var r = Float8.zero, g = r, b = r
+        var from = source
+        for j in 0..<taps {
+            let weight = Float8(repeating: weights[j])
+            r = fma8(load8(from), weight, r)
+            g = fma8(load8(from + 8), weight, g)
+            b = fma8(load8(from + 16), weight, b)
+            from += 24
+        }
+        store8(clamp(r), out)
+        store8(clamp(g), out + 64)
+        store8(clamp(b), out + 128)
+    }
+
+    @inline(__always)
+    private func anyChannels(_ source: FloatPointer, _ weights: FloatPointer, _ taps: Int, _ out: FloatPointer) {
+        for c in 0..<channels {
+            var sum = Float8.zero
+            for j in 0..<taps { sum = fma8(load8(source + (j &* channels &+ c) &* 8), Float8(repeating: weights[j]), sum) }
+            store8(clamp(sum), out + c &* 64)
         }
     }
 
     /// Bicubic weights overshoot at edges.
     @inline(__always)
-    private static func clamp(_ x: Float) -> Float { min(max(x, 0), 255) }
+    private func clamp(_ v: Float8) -> Float8 { min8(max8(v, .zero), Float8(repeating: 255)) }
 
-    /// A weighted sum of rows of bytes.
-    private static func blendRows(
-        _ source: UnsafePointer<UInt8>, _ rowStride: Int, _ weights: UnsafePointer<Float>, _ count: Int, _ values: Int,
-        _ target: FloatPointer
-    ) {
-        // Row by row, so that the compiler widens bytes to floats eight at a time.
-        let first = weights[0]
-        for i in 0..<values { target[i] = Float(source[i]) * first }
-        for j in 1..<max(count, 1) {
-            let row = source + j &* rowStride
-            let weight = weights[j]
-            for i in 0..<values { target[i] += Float(row[i]) * weight }
-        }
+    /// Eight bytes as floats: in the low bits of 2^23 a byte makes 2^23 plus its value.
+    @inline(__always)
+    private func widen8(_ bytes: UnsafePointer<UInt8>) -> Float8 {
+        let whole = SIMD8<Int32>(truncatingIfNeeded: UnsafeRawPointer(bytes).loadUnaligned(as: SIMD8<UInt8>.self))
+        return Float8(bitPatterns: whole | Int32x8(repeating: 0x4b00_0000)) - 0x1p23
     }
 }

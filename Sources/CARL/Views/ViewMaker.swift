@@ -1,27 +1,29 @@
-/// Makes views: images of bytes in, normalised Float32 NHWC batches out, images shared among the threads.
+/// Makes views: images of bytes in, normalised Float32 NHWC batches out, pairs of image and view shared among the threads.
 public enum ViewMaker {
-    /// Augmented views of all images, written to `out` (B, size, size, C).
+    /// Augmented views of all images: view v of all images is written to `out[v]`, (B, size, size, C).
     ///
     /// - Parameters:
-    ///   - indices: the images' numbers in their data set (nil: 0, 1, ...); a view depends on (seed, epoch, number, lane) alone.
-    ///   - lane: which view of the image this is.
+    ///   - views: one specification a view (`ViewSpec.views` repeats each by its count).
+    ///   - indices: the images' numbers in their data set (nil: 0, 1, ...); a view depends on (seed, epoch, number, place in `views`) alone.
+    ///   - out: as many pointers as views.
     /// - Throws: `CARLError.invalidArgument` when images differ in channels.
     public static func make(
-        _ images: [SourceImage], spec: ViewSpec, seed: UInt64, epoch: UInt64, indices: UnsafePointer<UInt64>?, lane: Int,
-        into out: FloatPointer, _ compute: Compute
+        _ images: [SourceImage], views: [ViewSpec], seed: UInt64, epoch: UInt64, indices: UnsafePointer<UInt64>?,
+        into out: [FloatPointer], _ compute: Compute
     ) throws {
-        guard let first = images.first else { return }
+        guard let first = images.first, !views.isEmpty else { return }
         try check(images)
         let channels = first.channels
-        let pixels = spec.size * spec.size * channels
-        let factors = normalization(spec.mean, spec.std, channels)
-        let scratch = try compute.scratch(scratchCount(images, spec.size, spec.interpolation))
-        compute.parallel(images.count) { i, worker in
-            let image = images[i]
+        let outputs = views.map { NormalizedRows(mean: $0.mean, std: $0.std, channels: channels) }
+        let scratch = try compute.scratch(views.reduce(0) { max($0, scratchCount(images, $1.size, blurRadius: $1.blurRadius)) })
+        // Views of an image one after the other, while it is in the cache.
+        compute.parallel(images.count * views.count) { item, worker in
+            let (i, lane) = item.quotientAndRemainder(dividingBy: views.count)
+            let (image, spec) = (images[i], views[lane])
             var random = RandomStream(
                 seed: seed, purpose: .views, major: epoch, minor: indices.map { $0[i] } ?? UInt64(i), lane: UInt64(lane))
             let parameters = ViewParameters(spec, height: image.height, width: image.width, random: &random)
-            make(image, parameters, spec, factors, out + i * pixels, scratch[worker])
+            make(image, parameters, spec, outputs[lane], out[lane] + i * (spec.size * spec.size * channels), scratch[worker])
         }
     }
 
@@ -32,123 +34,117 @@ public enum ViewMaker {
         guard let first = images.first else { return }
         try check(images)
         let channels = first.channels
-        let factors = normalization(mean, std, channels)
-        let scratch = try compute.scratch(scratchCount(images, size, .bilinear))
+        let output = NormalizedRows(mean: mean, std: std, channels: channels)
+        let scratch = try compute.scratch(scratchCount(images, size, blurRadius: 0))
         compute.parallel(images.count) { i, worker in
             let image = images[i]
             let shorter = min(image.height, image.width)
+            let planes = Planes(scratch[worker], size: size, channels: channels)
             // The other side in proportion, as torchvision truncates it; the crop is taken while resizing.
-            let fullHeight = max(size, size * image.height / shorter)
-            let fullWidth = max(size, size * image.width / shorter)
-            let memory = Scratch(scratch[worker], image, size, .bilinear)
-            resize(
-                image, left: 0, top: 0, width: image.width, height: image.height, size: size, fullHeight: fullHeight,
-                fullWidth: fullWidth, .bilinear, flip: false, memory)
-            interleave(memory.planes, size * size, channels, factors, out + i * size * size * channels)
+            let resampling = Resampling(
+                image, (0, 0, image.width, image.height), size: size, fullHeight: max(size, size * image.height / shorter),
+                fullWidth: max(size, size * image.width / shorter), .bilinear, mirrored: false,
+                scratch: planes.base + Planes.count(size: size, channels: channels))
+            let target = out + i * size * size * channels
+            for y in stride(from: 0, to: size, by: Planes.rowGroup) {
+                resampling.makeRows(y, planes)
+                output.write(
+                    planes.group(y), pitch: planes.pitch, planeStride: planes.planeStride, rows: min(Planes.rowGroup, size - y),
+                    width: size, target + y * size * channels)
+            }
         }
     }
 
     /// One view with given parameters.
+    ///
+    /// A group of rows is resized and goes through all operations while it is in the first-level cache. Contrast needs the mean of what comes before
+    /// it, and blur needs rows above and below, so each of them ends one pass over the view and begins another.
     static func make(
-        _ image: SourceImage, _ parameters: ViewParameters, _ spec: ViewSpec, _ factors: [(Float, Float)], _ out: FloatPointer,
+        _ image: SourceImage, _ parameters: ViewParameters, _ spec: ViewSpec, _ output: NormalizedRows, _ out: FloatPointer,
         _ scratch: FloatPointer
     ) {
         let size = spec.size
         let channels = image.channels
-        let count = size * size
-        let values = channels * ColorOperations.padded(count)
-        let memory = Scratch(scratch, image, size, spec.interpolation)
-        let planes = memory.planes
-        resize(
-            image, left: parameters.left, top: parameters.top, width: parameters.width, height: parameters.height, size: size,
-            fullHeight: size, fullWidth: size, spec.interpolation, flip: parameters.flip, memory)
-        for (operation, amount) in parameters.jitter {
-            switch operation {
-            case .brightness: ColorOperations.brightness(planes, values, amount)
-            case .contrast: ColorOperations.contrast(planes, channels: channels, count, amount)
-            case .saturation: if channels == 3 { ColorOperations.saturation(planes, count, amount) }
-            case .hue: if channels == 3 { ColorOperations.hue(planes, count, amount) }
+        let planes = Planes(scratch, size: size, channels: channels)
+        let memory = Memory(planes, size: size, blurRadius: spec.blurRadius)
+        let resampling = Resampling(
+            image, (parameters.left, parameters.top, parameters.width, parameters.height), size: size, fullHeight: size, fullWidth: size,
+            spec.interpolation, mirrored: parameters.flip, scratch: memory.resampling)
+        let contrast = parameters.jitter.firstIndex { $0.operation == .contrast } ?? parameters.jitter.endIndex
+        let (before, after) = (parameters.jitter[..<contrast], parameters.jitter[contrast...])
+        let gray = parameters.gray && channels == 3
+        // Where all channels are the same one plane stands for them.
+        let (distinct, planeStride) = gray ? (1, 0) : (channels, planes.planeStride)
+        let blur = parameters.blur.map { GaussianBlur(sigma: $0, size: size, radius: spec.blurRadius, scratch: memory.blur) }
+        let blurs = (blur?.radius ?? 0) > 0
+
+        func complete(_ y: Int) {
+            let rows = planes.group(y)
+            ColorOperations.apply(after, rows, planes, means: memory.means)
+            if gray { ColorOperations.gray(rows, planes) }
+            if !blurs { finish(y, rows, planeStride) }
+        }
+        func finish(_ y: Int, _ rows: FloatPointer, _ planeStride: Int) {
+            if parameters.solarize {
+                for c in 0..<distinct { ColorOperations.solarize(rows + c * planeStride, planes.groupCount) }
+            }
+            output.write(
+                rows, pitch: planes.pitch, planeStride: planeStride, rows: min(Planes.rowGroup, size - y), width: size,
+                out + y * size * channels)
+        }
+
+        if !after.isEmpty { for c in 0..<channels { memory.sums[c] = 0 } }
+        for y in stride(from: 0, to: size, by: Planes.rowGroup) {
+            resampling.makeRows(y, planes)
+            ColorOperations.apply(before, planes.group(y), planes, means: memory.means)
+            if after.isEmpty { complete(y) } else { ColorOperations.addSums(planes.group(y), planes, memory.sums) }
+        }
+        if !after.isEmpty {
+            ColorOperations.means(memory.sums, planes, memory.means)
+            for y in stride(from: 0, to: size, by: Planes.rowGroup) { complete(y) }
+        }
+        if let blur, blurs {
+            for y in stride(from: 0, to: size, by: Planes.rowGroup) {
+                for c in 0..<distinct {
+                    for row in 0..<min(Planes.rowGroup, size - y) {
+                        blur.makeRow(
+                            y + row, planes.base + c * planeStride, planes, memory.blurred + (c * planes.groupCount + row * planes.pitch))
+                    }
+                }
+                finish(y, memory.blurred, gray ? 0 : planes.groupCount)
             }
         }
-        if parameters.gray && channels == 3 { ColorOperations.saturation(planes, count, 0) }
-        if let sigma = parameters.blur {
-            for c in 0..<channels {
-                GaussianBlur.blur(
-                    planes + c * ColorOperations.padded(count), size: size, sigma: sigma, scratch: memory.blur)
-            }
-        }
-        if parameters.solarize { ColorOperations.solarize(planes, values) }
-        interleave(planes, count, channels, factors, out)
     }
 
-    /// Where a worker keeps what lies between: resized rows, planes (padded to whole vectors), axes, blur.
-    private struct Scratch {
-        let rows: FloatPointer
-        let planes: FloatPointer
+    /// Where a worker keeps what lies between, behind the planes.
+    private struct Memory {
+        /// Sums and means of each channel, for contrast.
+        let sums: UnsafeMutablePointer<Double>
+        let means: FloatPointer
         let blur: FloatPointer
-        let vertical: FloatPointer
-        let horizontal: FloatPointer
+        /// A blurred group of rows of each plane.
+        let blurred: FloatPointer
+        let resampling: FloatPointer
 
-        init(_ base: FloatPointer, _ image: SourceImage, _ size: Int, _ interpolation: ViewSpec.Interpolation) {
-            planes = base
-            blur = planes + image.channels * ColorOperations.padded(size * size)
-            vertical = blur + GaussianBlur.scratchCount(size: size)
-            horizontal = vertical + axisCount(image.height, size, interpolation)
-            rows = horizontal + axisCount(image.width, size, interpolation)
+        init(_ planes: Planes, size: Int, blurRadius: Int) {
+            let channels = planes.channels
+            // Planes are whole vectors, so what follows is aligned for Double.
+            let behind = planes.base + Planes.count(size: size, channels: channels)
+            sums = UnsafeMutableRawPointer(behind).bindMemory(to: Double.self, capacity: channels)
+            means = behind + 2 * channels
+            blurred = means + channels
+            blur = blurred + channels * planes.groupCount
+            resampling = blur + GaussianBlur.scratchCount(size: size, radius: blurRadius)
         }
     }
 
-    /// Memory for an axis of at most `inputs` inputs: a smaller crop takes less, for taps grow with the inputs.
-    private static func axisCount(_ inputs: Int, _ size: Int, _ interpolation: ViewSpec.Interpolation) -> Int {
-        size * (4 * ((inputs + size - 1) / size) + 9)
-    }
-
-    private static func scratchCount(_ images: [SourceImage], _ size: Int, _ interpolation: ViewSpec.Interpolation) -> Int {
+    private static func scratchCount(_ images: [SourceImage], _ size: Int, blurRadius: Int) -> Int {
         let height = images.reduce(1) { max($0, $1.height) }
         let width = images.reduce(1) { max($0, $1.width) }
         let channels = images.first?.channels ?? 1
-        return channels * ColorOperations.padded(size * size) + GaussianBlur.scratchCount(size: size)
-            + axisCount(height, size, interpolation) + axisCount(width, size, interpolation) + size * width * channels
-    }
-
-    private static func resize(
-        _ image: SourceImage, left: Int, top: Int, width: Int, height: Int, size: Int, fullHeight: Int, fullWidth: Int,
-        _ interpolation: ViewSpec.Interpolation, flip: Bool, _ memory: Scratch
-    ) {
-        let vertical = ResamplingAxis(
-            interpolation, inputs: height, fullOutputs: fullHeight, offset: (fullHeight - size) / 2, outputs: size,
-            scratch: memory.vertical)
-        let horizontal = ResamplingAxis(
-            interpolation, inputs: width, fullOutputs: fullWidth, offset: (fullWidth - size) / 2, outputs: size,
-            scratch: memory.horizontal)
-        Resampling.resize(
-            image.pixels + top * image.rowStride + left * image.channels, rowStride: image.rowStride, width: width,
-            channels: image.channels, vertical: vertical, horizontal: horizontal, flip: flip, rows: memory.rows,
-            planes: memory.planes)
-    }
-
-    /// Factors (a, b) of v * a + b, which scales bytes to 0 ... 1 and normalises, for each channel.
-    static func normalization(_ mean: [Float], _ std: [Float], _ channels: Int) -> [(Float, Float)] {
-        (0..<channels).map { c in
-            let m = mean[mean.count == 1 ? 0 : c]
-            let s = std[std.count == 1 ? 0 : c]
-            return (1 / (255 * s), -m / s)
-        }
-    }
-
-    private static func interleave(
-        _ planes: FloatPointer, _ count: Int, _ channels: Int, _ factors: [(Float, Float)], _ out: FloatPointer
-    ) {
-        let size = ColorOperations.padded(count)
-        for c in 0..<channels {
-            let (a, b) = factors[c]
-            let plane = planes + c * size
-            var target = out + c
-            for i in 0..<count {
-                target.pointee = plane[i] * a + b
-                target += channels
-            }
-        }
+        return Planes.count(size: size, channels: channels) + 3 * channels + channels * Planes.rowGroup * Planes.padded(size)
+            + GaussianBlur.scratchCount(size: size, radius: blurRadius)
+            + Resampling.scratchCount(height: height, width: width, channels: channels, size: size)
     }
 
     private static func check(_ images: [SourceImage]) throws {

@@ -26,6 +26,8 @@ public struct ViewSpec: Equatable, Sendable {
     public var blur: [Float] = [0.1, 2]
     /// Probability of the blur.
     public var blurProbability: Float = 0
+    /// Pixels of the blur's kernel, odd; nil: about a tenth of the side, at least 3.
+    public var blurKernel: Int?
     /// Probability of inverting all values of 128 and above.
     public var solarize: Float = 0
     /// Subtracted from values scaled to 0 ... 1, per channel or one for all.
@@ -37,9 +39,15 @@ public struct ViewSpec: Equatable, Sendable {
 
     public init() {}
 
+    /// Pixels to either side that the blur's kernel takes.
+    var blurRadius: Int { blurKernel.map { $0 / 2 } ?? GaussianBlur.standardRadius(size: size) }
+
+    /// One specification for each view: each of `specs` as often as its count says.
+    public static func views(_ specs: [ViewSpec]) -> [ViewSpec] { specs.flatMap { Array(repeating: $0, count: $0.count) } }
+
     static let keys = [
-        "size", "scale", "ratio", "interpolation", "flip", "jitter", "jitter_p", "gray", "blur", "blur_p", "solarize", "mean", "std",
-        "count",
+        "size", "scale", "ratio", "interpolation", "flip", "jitter", "jitter_p", "gray", "blur", "blur_p", "blur_kernel", "solarize",
+        "mean", "std", "count",
     ]
 
     /// - Throws: `CARLError.configuration` naming the key, what it got and what it wanted.
@@ -60,6 +68,8 @@ public struct ViewSpec: Equatable, Sendable {
         gray = try probability("gray", gray)
         blur = try floats("blur", 2...2, 1e-3...1e3) ?? blur
         blurProbability = try probability("blur_p", blurProbability)
+        blurKernel = try reader.integer("blur_kernel", 1...8191)
+        guard blurKernel.map({ $0 % 2 == 1 }) ?? true else { throw reader.error("blur_kernel", "an odd number") }
         solarize = try probability("solarize", solarize)
         let standard = Self.statistics(channels)
         mean = try floats("mean", 1...1024, -1e6...1e6) ?? standard.mean
@@ -92,7 +102,7 @@ public struct ViewSpec: Equatable, Sendable {
             "size": .number(Double(size)), "scale": list(scale), "ratio": list(ratio),
             "interpolation": .string(interpolation.rawValue), "flip": number(flip), "jitter": list(jitter),
             "jitter_p": number(jitterProbability), "gray": number(gray), "blur": list(blur), "blur_p": number(blurProbability),
-            "solarize": number(solarize), "mean": list(mean), "std": list(std), "count": .number(Double(count)),
+            "blur_kernel": .number(Double(2 * blurRadius + 1)), "solarize": number(solarize), "mean": list(mean), "std": list(std), "count": .number(Double(count)),
         ]
     }
 }

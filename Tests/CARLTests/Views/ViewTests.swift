@@ -27,7 +27,7 @@ import Testing
         pixels.withUnsafeBufferPointer {
             let source = SourceImage(pixels: $0.baseAddress!, height: height, width: width, channels: channels, rowStride: width * channels)
             ViewMaker.make(
-                source, parameters, spec, ViewMaker.normalization(spec.mean, spec.std, channels), out.base, scratch[0])
+                source, parameters, spec, NormalizedRows(mean: spec.mean, std: spec.std, channels: channels), out.base, scratch[0])
         }
         return out.values.map { Double($0) * 255 }
     }
@@ -84,7 +84,7 @@ import Testing
         let pixels = Self.image(size, size, 1)
         let sigma = 1.3
         let blurred = try Self.view(pixels, size, size, 1, size: size) { $0.blur = Float(sigma) }
-        let radius = GaussianBlur.radius(size: size)
+        let radius = GaussianBlur.standardRadius(size: size)
         var weights = (-radius...radius).map { exp(-0.5 * Double($0 * $0) / sigma / sigma) }
         let sum = weights.reduce(0, +)
         weights = weights.map { $0 / sum }
@@ -115,7 +115,7 @@ import Testing
                         ? SourceImage(pixels: reversed.baseAddress! + 39 * 94, height: 40, width: 30, channels: 3, rowStride: -94)
                         : SourceImage(pixels: straight.baseAddress!, height: 40, width: 30, channels: 3, rowStride: 90)
                     try ViewMaker.make(
-                        indices.map { _ in source }, spec: spec, seed: 1, epoch: 2, indices: indices, lane: 1, into: out.base,
+                        indices.map { _ in source }, views: [spec], seed: 1, epoch: 2, indices: indices, into: [out.base],
                         Compute(threads: threads))
                 }
             }
@@ -143,7 +143,7 @@ import Testing
                 let out = try FloatBuffer(size * size * c)
                 try pixels.withUnsafeBufferPointer {
                     let source = SourceImage(pixels: $0.baseAddress!, height: h, width: w, channels: c, rowStride: w * c)
-                    try ViewMaker.make([source], spec: own, seed: 0, epoch: 0, indices: nil, lane: 0, into: out.base, Compute(threads: 1))
+                    try ViewMaker.make([source], views: [own], seed: 0, epoch: 0, indices: nil, into: [out.base], Compute(threads: 1))
                     #expect(out.values.allSatisfy { $0.isFinite && $0 >= -2.001 && $0 <= 2.001 })
                     try ViewMaker.evaluation([source], size: size, mean: [0.5], std: [0.25], into: out.base, Compute(threads: 1))
                     #expect(out.values.allSatisfy { $0.isFinite && $0 >= -2.001 && $0 <= 2.001 })
