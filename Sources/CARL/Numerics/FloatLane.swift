@@ -22,11 +22,3 @@ func storeLane(_ value: FloatLane, _ pointer: FloatPointer) {
 /// a * b + c in one rounding.
 @inline(__always)
 func fmaLane(_ a: FloatLane, _ b: FloatLane, _ c: FloatLane) -> FloatLane { c.addingProduct(a, b) }
-
-/// The larger of two values, lane by lane; `a` where either is NaN.
-@inline(__always)
-func maxLane(_ a: FloatLane, _ b: FloatLane) -> FloatLane { a.replacing(with: b, where: b .> a) }
-
-/// The smaller of two values, lane by lane; `a` where either is NaN.
-@inline(__always)
-func minLane(_ a: FloatLane, _ b: FloatLane) -> FloatLane { a.replacing(with: b, where: b .< a) }

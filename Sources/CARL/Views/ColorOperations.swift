@@ -44,48 +44,36 @@ enum ColorOperations {
         }
     }
 
+    // The loops below go value by value, which the compiler turns into vectors as wide as the processor's. Comparisons of Swift's own vectors come out
+    // lane by lane when there are several of them.
+
     /// Writes the luma of three planes over the first.
     static func gray(_ values: FloatPointer, _ planes: Planes) {
         let (g, b) = (values + planes.planeStride, values + 2 * planes.planeStride)
-        for i in stride(from: 0, to: planes.groupCount, by: FloatLane.scalarCount) {
-            storeLane(luma(loadLane(values + i), loadLane(g + i), loadLane(b + i)), values + i)
-        }
+        for i in 0..<planes.groupCount { values[i] = luma(values[i], g[i], b[i]) }
     }
 
-    /// Inverts values of 128 and above, `count` of them, whole vectors.
+    /// Inverts values of 128 and above in one plane of a group of `count` values.
     static func solarize(_ values: FloatPointer, _ count: Int) {
-        for i in stride(from: 0, to: count, by: 8) {
-            let v = load8(values + i)
-            store8(v.replacing(with: 255 - v, where: v .>= 128), values + i)
+        for i in 0..<count {
+            let v = values[i]
+            values[i] = v >= 128 ? 255 - v : v
         }
-    }
-
-    @inline(__always)
-    private static func clamp(_ v: FloatLane) -> FloatLane { minLane(maxLane(v, .zero), FloatLane(repeating: 255)) }
-
-    /// ITU-R 601 luma, the weights of Pillow's mode "L".
-    @inline(__always)
-    private static func luma(_ r: FloatLane, _ g: FloatLane, _ b: FloatLane) -> FloatLane {
-        fmaLane(r, FloatLane(repeating: 0.299), fmaLane(g, FloatLane(repeating: 0.587), b * 0.114))
     }
 
     /// v * factor + shift.
     private static func blend(_ values: FloatPointer, _ count: Int, factor: Float, shift: Float) {
-        let (factors, shifts) = (FloatLane(repeating: factor), FloatLane(repeating: shift))
-        for i in stride(from: 0, to: count, by: FloatLane.scalarCount) {
-            storeLane(clamp(fmaLane(loadLane(values + i), factors, shifts)), values + i)
-        }
+        for i in 0..<count { values[i] = clamp(shift.addingProduct(values[i], factor)) }
     }
 
     /// Away from or towards the pixel's own luma.
     private static func saturation(_ red: FloatPointer, _ green: FloatPointer, _ blue: FloatPointer, _ count: Int, _ factor: Float) {
-        let factors = FloatLane(repeating: factor)
-        for i in stride(from: 0, to: count, by: FloatLane.scalarCount) {
-            let (r, g, b) = (loadLane(red + i), loadLane(green + i), loadLane(blue + i))
+        for i in 0..<count {
+            let (r, g, b) = (red[i], green[i], blue[i])
             let gray = luma(r, g, b) * (1 - factor)
-            storeLane(clamp(fmaLane(r, factors, gray)), red + i)
-            storeLane(clamp(fmaLane(g, factors, gray)), green + i)
-            storeLane(clamp(fmaLane(b, factors, gray)), blue + i)
+            red[i] = clamp(gray.addingProduct(r, factor))
+            green[i] = clamp(gray.addingProduct(g, factor))
+            blue[i] = clamp(gray.addingProduct(b, factor))
         }
     }
 
@@ -94,28 +82,38 @@ enum ColorOperations {
     /// Through HSV without branches: with h in sixths of the circle, channel n of the result is
     /// v - delta * clamp(min(k, 4 - k), 0, 1), k = (n + h) mod 6, n = 5, 3, 1 for red, green, blue.
     private static func hue(_ red: FloatPointer, _ green: FloatPointer, _ blue: FloatPointer, _ count: Int, _ shift: Float) {
-        for i in stride(from: 0, to: count, by: FloatLane.scalarCount) {
-            let (r, g, b) = (loadLane(red + i), loadLane(green + i), loadLane(blue + i))
-            let top = maxLane(maxLane(r, g), b)
-            let delta = top - minLane(minLane(r, g), b)
-            let inverse = FloatLane(repeating: 1) / delta.replacing(with: 1, where: delta .== 0)
-            var h = (r - g) * inverse + 4
-            h.replace(with: (b - r) * inverse + 2, where: top .== g)
-            h.replace(with: (g - b) * inverse, where: top .== r)
-            h += 6 * shift + 6
-            storeLane(channel(5, h, top, delta), red + i)
-            storeLane(channel(3, h, top, delta), green + i)
-            storeLane(channel(1, h, top, delta), blue + i)
+        let turn = 6 * shift + 6
+        for i in 0..<count {
+            let (r, g, b) = (red[i], green[i], blue[i])
+            let top = larger(larger(r, g), b)
+            let delta = top - smaller(smaller(r, g), b)
+            // For a gray pixel all differences are 0, and so is the change.
+            let inverse = 1 / larger(delta, 1e-20)
+            let fromRed = (g - b) * inverse
+            let fromGreen = (b - r) * inverse + 2
+            let fromBlue = (r - g) * inverse + 4
+            let other = top == g ? fromGreen : fromBlue
+            let h = (top == r ? fromRed : other) + turn
+            red[i] = channel(5, h, top, delta)
+            green[i] = channel(3, h, top, delta)
+            blue[i] = channel(1, h, top, delta)
         }
     }
 
     @inline(__always)
-    private static func channel(_ n: Float, _ h: FloatLane, _ top: FloatLane, _ delta: FloatLane) -> FloatLane {
-        // h is 2 ... 14, so two conditional subtractions bring k into 0 ..< 6.
-        var k = h + n
-        k.replace(with: k - 12, where: k .>= 12)
-        k.replace(with: k - 6, where: k .>= 6)
-        let ramp = maxLane(minLane(minLane(k, 4 - k), FloatLane(repeating: 1)), .zero)
-        return clamp(top - delta * ramp)
+    private static func channel(_ n: Float, _ h: Float, _ top: Float, _ delta: Float) -> Float {
+        let sum = n + h
+        // A k that rounding leaves just outside 0 ..< 6 gives what one just inside gives.
+        let k = sum - 6 * (sum * (1 / 6)).rounded(.down)
+        let ramp = smaller(larger(smaller(k, 4 - k), 0), 1)
+        return larger(top - delta * ramp, 0)
     }
+
+    /// ITU-R 601 luma, the weights of Pillow's mode "L".
+    @inline(__always)
+    private static func luma(_ r: Float, _ g: Float, _ b: Float) -> Float { (b * 0.114).addingProduct(g, 0.587).addingProduct(r, 0.299) }
+
+    @inline(__always) private static func clamp(_ v: Float) -> Float { smaller(larger(v, 0), 255) }
+    @inline(__always) private static func larger(_ a: Float, _ b: Float) -> Float { a > b ? a : b }
+    @inline(__always) private static func smaller(_ a: Float, _ b: Float) -> Float { a < b ? a : b }
 }
