@@ -24,22 +24,42 @@ def apply(image, operation, amount):
     return hue(image, amount) if operation == "hue" else enhancers[operation](image).enhance(amount)
 
 
-def case(name, shape, size, tolerance, crop=None, interpolation="bilinear", jitter=(), gray=False, solarize=False):
+def gaussian_blur(image, sigma, kernel):
+    """torchvision's, on bytes: a float convolution with reflected edges, rounded to bytes. (Pillow's own is a sum of box filters.)"""
+    pixels = np.asarray(image).astype(np.float64)
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    reach = kernel // 2
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    weights /= weights.sum()
+    padded = np.pad(pixels, ((reach, reach), (reach, reach), (0, 0)), "reflect")
+    height, width = pixels.shape[:2]
+    rows = sum(w * padded[j : j + height] for j, w in enumerate(weights))
+    blurred = np.rint(sum(w * rows[:, j : j + width] for j, w in enumerate(weights))).astype(np.uint8)
+    return Image.fromarray(blurred.squeeze(-1) if blurred.shape[-1] == 1 else blurred)
+
+
+def case(
+    name, shape, size, tolerance, crop=None, interpolation="bilinear", flip=False, jitter=(), gray=False, blur=None, solarize=False
+):
     height, width, channels = shape
     pixels = rng.integers(0, 256, shape, dtype=np.uint8)
     image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
     left, top, w, h = crop or (0, 0, width, height)
     image = image.crop((left, top, left + w, top + h)).resize((size, size), FILTERS[interpolation])
+    if flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for operation, amount in jitter:
         image = apply(image, operation, amount)
     if gray:
         image = Image.merge("RGB", [image.convert("L")] * 3)
+    if blur:
+        image = gaussian_blur(image, *blur)
     if solarize:
         image = ImageOps.solarize(image, 128)
     return {
         "name": name, "shape": shape, "size": size, "tolerance": tolerance, "crop": [left, top, w, h],
-        "interpolation": interpolation, "jitter": [{"op": o, "amount": a} for o, a in jitter], "gray": gray,
-        "solarize": solarize, "pixels": pixels.ravel().tolist(), "expected": np.asarray(image).ravel().tolist(),
+        "interpolation": interpolation, "flip": flip, "jitter": [{"op": o, "amount": a} for o, a in jitter], "gray": gray,
+        "blur": blur, "solarize": solarize, "pixels": pixels.ravel().tolist(), "expected": np.asarray(image).ravel().tolist(),
     }
 
 
@@ -61,6 +81,12 @@ CASES = [
     # Pillow's HSV cuts the hue to one of 256 steps, each worth 6 steps of a channel, and turns it by 51 / 256 for 0.2.
     case("hue", (8, 8, 3), 8, 10.0, jitter=[("hue", 0.2)]),
     case("all", (8, 8, 3), 8, 14.0, jitter=[("hue", -0.1), ("brightness", 0.8), ("saturation", 1.3), ("contrast", 1.2)]),
+    case("flip", (9, 14, 3), 11, 1.1, flip=True),
+    case("bicubic crop and flip", (50, 45, 3), 13, 1.3, crop=(4, 0, 41, 37), interpolation="bicubic", flip=True),
+    case("enlarge one pixel", (6, 6, 3), 9, 1.1, crop=(5, 2, 1, 1)),
+    case("blur", (16, 16, 3), 16, 0.6, blur=(0.8, 5)),
+    case("wide blur", (20, 20, 1), 20, 0.6, blur=(2.0, 23)),
+    case("blur of a reduced gray crop", (40, 40, 3), 18, 2.2, crop=(1, 2, 33, 37), gray=True, blur=(1.1, 3)),
 ]
 
 if __name__ == "__main__":
