@@ -277,7 +277,8 @@ carl_status carl_assignment_loss(const carl_assignment_options *options,
 
 /* Makes augmented views as training does. spec_json: one view's specification or a list of them, or a preset name in
  * quotes (the configuration key "views"). View v of image i goes to out[v] + i * size * size * channels, where size is that view's.
- * `indices` as in carl_trainer_step; NULL numbers the images 0, 1, ...
+ * A view depends on (seed, epoch, index, its place in the list) alone. seed: any; epoch: 0 .. 2^24 - 1.
+ * `indices` as in carl_trainer_step; NULL numbers the images 0, 1, ... threads: 0 (all processors) to 1024.
  * out: `out_views` pointers, as many as the specification makes (with each spec's "count"). out_counts: floats at each pointer, checked. */
 carl_status carl_make_views(const carl_image *images, size_t count, const char *spec_json, uint64_t seed, uint64_t epoch,
                             const uint64_t *indices, int32_t threads, float *const *out, const size_t *out_counts, size_t out_views);

@@ -10,7 +10,7 @@ from typing import Any, Union
 
 from .errors import ConfigurationError
 
-#: One view's specification: size, scale, ratio, flip, jitter, jitter_p, gray, blur, blur_p, solarize, mean, std, count.
+#: One view's specification: size, scale, ratio, interpolation, flip, jitter, jitter_p, gray, blur, blur_p, blur_kernel, solarize, mean, std, count.
 ViewSpec = dict[str, Any]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from . import _arrays
 from ._c_api import LIB, check_call, pointers
 from .config import dump_json
-from .errors import InvalidArgumentError
+from .errors import ConfigurationError, InvalidArgumentError
 
 
 def make_views(
@@ -18,20 +18,24 @@ def make_views(
 ) -> list[np.ndarray]:
     """Makes the views of a batch as training with the same seed does.
 
-    images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes.
-    spec: one view's specification (dict), a list of them, or a preset's name: the configuration key ``views``.
+    images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes. Parts of a larger array are read where they are, as long as the
+        pixels of a row lie side by side.
+    spec: one view's specification (dict), a list of them, or a preset's name (views of 32 pixels): the configuration key ``views``.
+    seed: 0 .. 2^64 - 1. epoch: 0 .. 2^24 - 1.
     indices: the images' places in the data set; None numbers them 0, 1, ... A view depends on (seed, epoch, index, view) alone.
+    threads: 1 .. 1024; None means all processors.
 
-    Returns one float32 array (B, size, size, C) a view, normalised.
+    Returns one float32 array (B, size, size, C) a view, normalised: (value / 255 - mean) / std. docs/views.md defines the operations.
+    Raises InvalidArgumentError for images and numbers, ConfigurationError for what is wrong in the specification.
     """
     packed = _arrays.pack_images(images)
-    text = _arrays.c_text(dump_json(_checked_spec(spec)), "spec")
+    text = _spec_text(spec)
     seed = _arrays.integer(seed, "seed", 0, 2**64 - 1)
     epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
     places = None if indices is None else _arrays.index_array(indices, len(packed))
-    count = 0 if threads is None else _arrays.integer(threads, "threads", 1, 4096)
+    count = 0 if threads is None else _arrays.integer(threads, "threads", 1, 1024)
     views = [
-        np.empty((len(packed), size, size, packed.channels), np.float32) for size in view_sizes(spec, packed.channels)
+        np.empty((len(packed), size, size, packed.channels), np.float32) for size in _view_sizes(text, packed.channels)
     ]
     room = (c_size_t * len(views))(*[view.size for view in views])
     check_call(
@@ -45,8 +49,10 @@ def make_views(
 
 def view_sizes(spec: Any, channels: int = 3) -> list[int]:
     """The size in pixels of each view that a specification makes."""
-    text = _arrays.c_text(dump_json(_checked_spec(spec)), "spec")
-    channels = _arrays.integer(channels, "channels", 1, _arrays.MAX_CHANNELS)
+    return _view_sizes(_spec_text(spec), _arrays.integer(channels, "channels", 1, _arrays.MAX_CHANNELS))
+
+
+def _view_sizes(text: bytes, channels: int) -> list[int]:
     views = c_size_t(0)
     check_call(LIB.carl_views_describe(text, channels, None, 0, byref(views)))
     sizes = (c_int32 * views.value)()
@@ -54,7 +60,10 @@ def view_sizes(spec: Any, channels: int = 3) -> list[int]:
     return list(sizes)
 
 
-def _checked_spec(spec: Any) -> Any:
+def _spec_text(spec: Any) -> bytes:
     if not isinstance(spec, (str, dict, list, tuple)):
         raise InvalidArgumentError(f"spec: got {type(spec).__name__}, want a dict, a list of dicts, or a preset's name")
-    return spec
+    try:
+        return _arrays.c_text(dump_json(spec), "spec")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"spec: {error}") from None
