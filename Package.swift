@@ -26,8 +26,9 @@ let package = Package(
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(name: "CMemoryHints"),
         .target(name: "CARLHeader", cSettings: headerFlags),
-        .target(name: "CARL", dependencies: ["COpenBLAS"], swiftSettings: kernelFlags),
+        .target(name: "CARL", dependencies: ["COpenBLAS", "CMemoryHints"], swiftSettings: kernelFlags),
         .target(
             name: "CARLInterface", dependencies: ["CARL", "CARLHeader"], exclude: ["exports.map"],
             swiftSettings: kernelFlags,

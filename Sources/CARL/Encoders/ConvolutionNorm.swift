@@ -23,13 +23,14 @@ struct ConvolutionNorm {
         }
     }
 
-    /// Training: y = conv(x) with its batch statistics. The caller applies them with `norm.apply`.
-    func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
+    /// Training: y = conv(x) with its batch statistics; x and `pending` as in `Convolution.forward`. The caller applies the statistics with
+    /// `norm.apply`, or leaves that to the convolution that follows.
+    func forward(_ x: Activation, pending: BatchNorm.Tape? = nil, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
         let shape = convolution.shape(x)
         let moments = try norm.takeMoments(convolution.parts(shape), compute)
         let y = try compute.workspace.takeActivation(
             shape.batch, shape.outHeight, shape.outWidth, shape.outChannels, groups: shape.groups)
-        try convolution.forward(x, into: y, memory, compute) { part, rows in moments.add(y.base, part, rows) }
+        try convolution.forward(x, pending: pending, into: y, memory, compute) { part, rows in moments.add(y.base, part, rows) }
         return Tape(y: y, norm: try norm.finish(moments, memory, compute))
     }
 
@@ -50,14 +51,15 @@ struct ConvolutionNorm {
         return z
     }
 
-    /// From the gradient of what followed the normalised result, which is overwritten: adds the gradients of
-    /// scale, shift and weights; writes or adds the gradient of x to `dx` if given.
+    /// From the gradient of what followed the normalised result: adds the gradients of scale, shift and weights; writes or adds the gradient of
+    /// x to `dx` if given.
     func backward(
         _ dz: Activation, _ followed: BatchNorm.Followed, x: Activation, _ tape: Tape, into dx: Activation?, accumulate: Bool,
         _ memory: ModelMemory, _ compute: Compute
     ) throws {
-        try norm.backward(dz, followed, tape.y, tape.norm, into: dz, memory, compute)
-        try convolution.weightGradient(x, dz, memory, compute)
-        if let dx { try convolution.dataGradient(x, dz, into: dx, accumulate: accumulate, memory, compute) }
+        let gradient = try norm.backward(dz, followed, tape.y, tape.norm, memory, compute)
+        defer { gradient.release(compute.workspace) }
+        try convolution.weightGradient(x, .init(gradient), memory, compute)
+        if let dx { try convolution.dataGradient(x, .init(gradient), into: dx, accumulate: accumulate, memory, compute) }
     }
 }

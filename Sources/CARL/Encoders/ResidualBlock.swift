@@ -38,41 +38,32 @@ struct ResidualBlock {
             : nil
     }
 
-    /// What a forward pass leaves for backward. `inner` are the results after ReLU of all convolutions but the last.
+    /// What a forward pass leaves for backward. The results after ReLU of all convolutions but the last are computed again when they are needed.
     struct Tape {
         let x: Activation
         let path: [ConvolutionNorm.Tape]
-        let inner: [Activation]
         let skip: ConvolutionNorm.Tape?
         let result: Activation
 
         /// Gives back everything but the block's input and result.
         func release(_ workspace: Workspace) {
             path.forEach { $0.release(workspace) }
-            inner.forEach { workspace.give($0) }
             skip?.release(workspace)
         }
     }
 
     func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
         var tapes: [ConvolutionNorm.Tape] = []
-        var inner: [Activation] = []
-        var input = x
-        for unit in path.dropLast() {
-            let tape = try unit.forward(input, memory, compute)
-            let z = try compute.workspace.takeActivation(like: tape.y)
-            unit.norm.apply(tape.y, tape.norm, relu: true, into: z, compute)
-            tapes.append(tape)
-            inner.append(z)
-            input = z
+        for unit in path {
+            let before = tapes.last
+            tapes.append(try unit.forward(before?.y ?? x, pending: before?.norm, memory, compute))
         }
-        let last = try path[path.count - 1].forward(input, memory, compute)
-        tapes.append(last)
+        let last = tapes[path.count - 1]
         let skip = try downsample?.forward(x, memory, compute)
         let result = try compute.workspace.takeActivation(like: last.y)
         path[path.count - 1].norm.apply(
             last.y, last.norm, skip: skip?.y ?? x, skipTape: skip?.norm, relu: true, into: result, compute)
-        return Tape(x: x, path: tapes, inner: inner, skip: skip, result: result)
+        return Tape(x: x, path: tapes, skip: skip, result: result)
     }
 
     func evaluate(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
@@ -92,34 +83,36 @@ struct ResidualBlock {
     /// From the gradient of the block's result to that of its input, which is returned. Consumes `gradient` and the tape, the result included.
     func backward(_ gradient: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
         let workspace = compute.workspace
-        // The gradient behind the ReLU goes two ways; the main path works on a copy of its own.
-        var flowing = try workspace.takeActivation(like: gradient)
         let last = path.count - 1
-        try path[last].norm.backward(
-            gradient, .sumAndRelu(tape.result), tape.path[last].y, tape.path[last].norm, into: flowing, memory, compute)
+        // The gradient behind the ReLU goes two ways: through the main path, and to the skip.
+        var flowing = try path[last].norm.backward(
+            gradient, .sumAndRelu(tape.result), tape.path[last].y, tape.path[last].norm, memory, compute)
+        var own: Activation?
         for i in stride(from: last, through: 1, by: -1) {
-            let input = tape.inner[i - 1]
             let (convolution, norm, below) = (path[i].convolution, path[i - 1].norm, tape.path[i - 1])
-            try convolution.weightGradient(input, flowing, memory, compute)
+            let input = below.y
+            try convolution.weightGradient(input, pending: below.norm, .init(flowing), memory, compute)
             let next = try workspace.takeActivation(like: input)
             // What the normalisation below needs first is summed while the gradient is in cache.
             let sums = try norm.takeGradientSums(
                 convolution.gradientParts(convolution.shape(input)), next, below.y, below.norm, .relu, compute)
             try convolution.dataGradient(
-                input, flowing, into: next, accumulate: false, memory, compute, rowsDone: sums.add)
-            workspace.give(flowing)
-            try norm.backward(sums, into: next, memory, compute)
-            flowing = next
+                input, .init(flowing), into: next, accumulate: false, memory, compute, rowsDone: sums.add)
+            flowing.release(workspace)
+            if let own { workspace.give(own) }
+            own = next
+            flowing = try norm.pendingGradient(sums, memory, compute)
         }
-        try path[0].convolution.weightGradient(tape.x, flowing, memory, compute)
+        try path[0].convolution.weightGradient(tape.x, .init(flowing), memory, compute)
         var dx = gradient
         if let downsample, let skip = tape.skip {
             dx = try workspace.takeActivation(like: tape.x)
             try downsample.backward(gradient, .nothing, x: tape.x, skip, into: dx, accumulate: false, memory, compute)
             workspace.give(gradient)
         }
-        try path[0].convolution.dataGradient(tape.x, flowing, into: dx, accumulate: true, memory, compute)
-        workspace.give(flowing)
+        try path[0].convolution.dataGradient(tape.x, .init(flowing), into: dx, accumulate: true, memory, compute)
+        flowing.release(workspace)
+        if let own { workspace.give(own) }
         tape.release(workspace)
         workspace.give(tape.result)
         return dx

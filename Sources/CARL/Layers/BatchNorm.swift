@@ -142,7 +142,7 @@ struct BatchNorm {
     }
 
     /// Sums over the rows of the gradient of a normalised matrix, filled while the parts of the gradient are in cache, then used by
-    /// `backward(_:into:)`.
+    /// `pendingGradient`.
     struct GradientSums {
         let memory: FloatBuffer
         let parts: PartNumbers
@@ -176,41 +176,69 @@ struct BatchNorm {
             followed: followed)
     }
 
-    /// Backward of normalising, and of what followed: from the gradient of the result, `dz`, adds the gradients of
-    /// scale and shift and writes the gradient of y to `dy`, which may be `dz`.
+    /// Backward of normalising, and of what followed, up to a last step that its reader does: from the gradient of the result, `dz`, adds the
+    /// gradients of scale and shift.
     func backward(
-        _ dz: Activation, _ followed: Followed, _ y: Activation, _ tape: Tape, into dy: Activation, _ memory: ModelMemory,
-        _ compute: Compute
-    ) throws {
+        _ dz: Activation, _ followed: Followed, _ y: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute
+    ) throws -> PendingGradient {
         let parts = Self.parts(y)
         let sums = try takeGradientSums(parts.numbers, dz, y, tape, followed, compute)
         compute.measured(name, .normaliseBackward, values: 2 * y.count) {
             compute.parallel(parts.count) { part, _ in sums.add(part, parts[part]) }
         }
-        try backward(sums, into: dy, memory, compute)
+        return try pendingGradient(sums, memory, compute)
     }
 
-    /// The rest of backward, when all sums are there; gives their memory back.
-    func backward(_ sums: GradientSums, into dy: Activation, _ memory: ModelMemory, _ compute: Compute) throws {
-        try compute.measured(name, .normaliseBackward, values: 3 * dy.count) {
-            let coefficients = try compute.workspace.take(3 * dy.groups * channels)
-            defer { compute.workspace.give(coefficients) }
-            addGradients(sums, coefficients.base, memory, compute)
-            compute.workspace.give(sums.memory)
-            let (dz, y, tape, channels) = (sums.dz, sums.y, sums.tape, channels)
-            var relu = false
-            if case .relu = sums.followed { relu = true }
-            let parts = Self.parts(y)
+    /// As above, with the last step: the gradient of y ends up in `dy`, which may be `dz`.
+    func backward(
+        _ dz: Activation, _ followed: Followed, _ y: Activation, _ tape: Tape, into dy: Activation, _ memory: ModelMemory,
+        _ compute: Compute
+    ) throws {
+        let gradient = try backward(dz, followed, y, tape, memory, compute)
+        defer { gradient.release(compute.workspace) }
+        let parts = Self.parts(y)
+        compute.measured(name, .normaliseBackward, values: 3 * y.count) {
             compute.parallel(parts.count) { part, _ in
                 let rows = parts[part]
-                let group = parts.numbers.group(part)
-                let at = rows.lowerBound * channels
-                let own = coefficients.base + 3 * group * channels
-                ColumnKernels.gradientAffine(
-                    dz.base + at, y.base + at, rows.count, channels, relu: relu, tape.a(group), tape.b(group), own,
-                    own + channels, own + 2 * channels, dy.base + at)
+                gradient.write(rows, parts.numbers.group(part), to: dy.base + rows.lowerBound * channels, rowStride: channels)
             }
         }
+    }
+
+    /// The gradient of y, once the sums are there: dy = dz * factor + y * slope + constant, with a factor of each per channel and group, where dz
+    /// counts as 0 where the ReLU behind the normalisation was closed.
+    struct PendingGradient {
+        let dz: Activation
+        let y: Activation
+        private let tape: Tape
+        private let relu: Bool
+        fileprivate let coefficients: FloatBuffer
+
+        fileprivate init(_ sums: GradientSums, coefficients: FloatBuffer) {
+            (dz, y, tape) = (sums.dz, sums.y, sums.tape)
+            if case .relu = sums.followed { relu = true } else { relu = false }
+            self.coefficients = coefficients
+        }
+
+        /// Writes rows `rows`, all of one group, each `rowStride` values from the one before. `target` may be these rows of dz.
+        func write(_ rows: Range<Int>, _ group: Int, to target: FloatPointer, rowStride: Int) {
+            let channels = y.channels
+            let at = rows.lowerBound * channels
+            let own = coefficients.base + 3 * group * channels
+            ColumnKernels.gradientAffine(
+                dz.base + at, y.base + at, rows.count, channels, relu: relu, tape.a(group), tape.b(group), own, own + channels,
+                own + 2 * channels, target, rowStride: rowStride)
+        }
+
+        func release(_ workspace: Workspace) { workspace.give(coefficients) }
+    }
+
+    /// Adds the gradients of scale and shift, when all sums are there; gives the sums' memory back.
+    func pendingGradient(_ sums: GradientSums, _ memory: ModelMemory, _ compute: Compute) throws -> PendingGradient {
+        let coefficients = try compute.workspace.take(3 * sums.y.groups * channels)
+        addGradients(sums, coefficients.base, memory, compute)
+        compute.workspace.give(sums.memory)
+        return PendingGradient(sums, coefficients: coefficients)
     }
 
     /// Joins the sums, adds the gradients of scale and shift, and writes per group the factors a, b, k of dy = dz * a + y * b + k.

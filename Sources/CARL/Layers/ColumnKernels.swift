@@ -90,90 +90,124 @@ enum ColumnKernels {
         }
     }
 
+    /// z = max(y * a + b, 0), where the rows of z lie `rowStride` values apart.
+    static func affineRelu(
+        _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ z: FloatPointer,
+        rowStride: Int
+    ) {
+        for r in 0..<rows {
+            let (from, to) = (y + r &* channels, z + r &* rowStride)
+            var c = 0
+            while c &+ FloatLane.scalarCount <= channels {
+                storeLane(pointwiseMax(fmaLane(loadLane(from + c), loadLane(a + c), loadLane(b + c)), .zero), to + c)
+                c &+= FloatLane.scalarCount
+            }
+            while c &+ 8 <= channels {
+                store8(max8(fma8(load8(from + c), load8(a + c), load8(b + c)), .zero), to + c)
+                c &+= 8
+            }
+            while c < channels {
+                to[c] = max(from[c] * a[c] + b[c], 0)
+                c &+= 1
+            }
+        }
+    }
+
     /// Sums of g and of g * (y - mean) over `rows` rows, where g is dz, or 0 where a ReLU was closed: that of y * a + b when `relu`, or
     /// that whose `result` is given, and then g is written back to dz.
+    ///
+    /// Goes through memory in its order, four rows at a time, with the sums in the first level cache.
     static func gradientSums(
         _ dz: FloatPointer, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, mean: UnsafePointer<Float>, relu: Bool,
         _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, result: UnsafePointer<Float>?, sumGradient: FloatPointer,
         sumProduct: FloatPointer
     ) {
-        var c = 0
-        while c &+ 8 <= channels {
-            let (m, slope, offset) = (load8(mean + c), load8(a + c), load8(b + c))
-            var s = Float8.zero, t = Float8.zero
-            var at = c
-            if let result {
-                for _ in 0..<rows {
-                    let g = Float8.zero.replacing(with: load8(dz + at), where: load8(result + at) .> 0)
-                    store8(g, dz + at)
-                    s += g
-                    t = fma8(g, load8(y + at) - m, t)
-                    at &+= channels
+        sumGradient.update(repeating: 0, count: channels)
+        sumProduct.update(repeating: 0, count: channels)
+        let vectors = channels & ~7
+        var row = 0
+        while row < rows {
+            let some = min(4, rows &- row)
+            let start = row &* channels
+            var c = 0
+            while c < vectors {
+                let m = load8(mean + c)
+                var s = load8(sumGradient + c), t = load8(sumProduct + c)
+                var at = start &+ c
+                if let result {
+                    for _ in 0..<some {
+                        let g = Float8.zero.replacing(with: load8(dz + at), where: load8(result + at) .> 0)
+                        store8(g, dz + at)
+                        s += g
+                        t = fma8(g, load8(y + at) - m, t)
+                        at &+= channels
+                    }
+                } else if relu {
+                    let (slope, offset) = (load8(a + c), load8(b + c))
+                    for _ in 0..<some {
+                        let value = load8(y + at)
+                        let g = Float8.zero.replacing(with: load8(dz + at), where: fma8(value, slope, offset) .> 0)
+                        s += g
+                        t = fma8(g, value - m, t)
+                        at &+= channels
+                    }
+                } else {
+                    for _ in 0..<some {
+                        let g = load8(dz + at)
+                        s += g
+                        t = fma8(g, load8(y + at) - m, t)
+                        at &+= channels
+                    }
                 }
-            } else if relu {
-                for _ in 0..<rows {
-                    let value = load8(y + at)
-                    let g = Float8.zero.replacing(with: load8(dz + at), where: fma8(value, slope, offset) .> 0)
-                    s += g
-                    t = fma8(g, value - m, t)
-                    at &+= channels
-                }
-            } else {
-                for _ in 0..<rows {
-                    let g = load8(dz + at)
-                    s += g
-                    t = fma8(g, load8(y + at) - m, t)
-                    at &+= channels
-                }
+                store8(s, sumGradient + c)
+                store8(t, sumProduct + c)
+                c &+= 8
             }
-            store8(s, sumGradient + c)
-            store8(t, sumProduct + c)
-            c &+= 8
-        }
-        while c < channels {
-            var s: Float = 0, t: Float = 0
-            for r in 0..<rows {
-                let at = r &* channels &+ c
-                if let result, !(result[at] > 0) { dz[at] = 0 }
-                let g = relu && !(y[at] * a[c] + b[c] > 0) ? 0 : dz[at]
-                s += g
-                t += g * (y[at] - mean[c])
+            while c < channels {
+                for r in row..<row &+ some {
+                    let at = r &* channels &+ c
+                    if let result, !(result[at] > 0) { dz[at] = 0 }
+                    let g = relu && !(y[at] * a[c] + b[c] > 0) ? 0 : dz[at]
+                    sumGradient[c] += g
+                    sumProduct[c] += g * (y[at] - mean[c])
+                }
+                c &+= 1
             }
-            sumGradient[c] = s
-            sumProduct[c] = t
-            c &+= 1
+            row &+= some
         }
     }
 
-    /// dy = g * factor + y * slope + constant, where g is dz, or 0 where the ReLU of y * a + b was closed when `relu`. dy may be dz.
+    /// dy = g * factor + y * slope + constant, where g is dz, or 0 where the ReLU of y * a + b was closed when `relu`. The rows of dy lie `rowStride`
+    /// values apart; dy may be dz when that is the number of channels.
     static func gradientAffine(
         _ dz: UnsafePointer<Float>, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, relu: Bool,
         _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ factor: UnsafePointer<Float>, _ slope: UnsafePointer<Float>,
-        _ constant: UnsafePointer<Float>, _ dy: FloatPointer
+        _ constant: UnsafePointer<Float>, _ dy: FloatPointer, rowStride: Int
     ) {
         let vectors = channels & ~7
         for r in 0..<rows {
             let at = r &* channels
+            let to = dy + r &* rowStride
             var c = 0
             if relu {
                 while c < vectors {
                     let value = load8(y + at + c)
                     let open = fma8(value, load8(a + c), load8(b + c)) .> 0
                     let g = Float8.zero.replacing(with: load8(dz + at + c), where: open)
-                    store8(fma8(g, load8(factor + c), fma8(value, load8(slope + c), load8(constant + c))), dy + at + c)
+                    store8(fma8(g, load8(factor + c), fma8(value, load8(slope + c), load8(constant + c))), to + c)
                     c &+= 8
                 }
             } else {
                 while c < vectors {
                     let rest = fma8(load8(y + at + c), load8(slope + c), load8(constant + c))
-                    store8(fma8(load8(dz + at + c), load8(factor + c), rest), dy + at + c)
+                    store8(fma8(load8(dz + at + c), load8(factor + c), rest), to + c)
                     c &+= 8
                 }
             }
             while c < channels {
                 let value = y[at &+ c]
                 let g = relu && !(value * a[c] + b[c] > 0) ? 0 : dz[at &+ c]
-                dy[at &+ c] = g * factor[c] + value * slope[c] + constant[c]
+                to[c] = g * factor[c] + value * slope[c] + constant[c]
                 c &+= 1
             }
         }

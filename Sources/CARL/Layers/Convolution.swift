@@ -28,20 +28,23 @@ struct Convolution {
             kernel: kernel, stride: stride, padding: padding, groups: x.groups)
     }
 
-    /// y = conv(x). `rowsDone` as described at its type; it is called for `parts`.
+    /// y = conv(x), where x may still have to be normalised by `pending` and rectified. `rowsDone` as described at its type; it is called for `parts`.
     func forward(
-        _ x: Activation, into y: Activation, _ memory: ModelMemory, _ compute: Compute, rowsDone: RowsDone? = nil
+        _ x: Activation, pending: BatchNorm.Tape? = nil, into y: Activation, _ memory: ModelMemory, _ compute: Compute,
+        rowsDone: RowsDone? = nil
     ) throws {
         let shape = shape(x)
         let weights = memory.parameters + weight
         try measured(.forward, shape, compute) { method in
             switch method {
             case .pointwise:
-                try PointwiseConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+                try PointwiseConvolution.forward(.init(x, pending: pending), weights, y.base, shape, compute, rowsDone: rowsDone)
             case .winograd:
-                try WinogradConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+                try WinogradConvolution.forward(.init(x, pending: pending), weights, y.base, shape, compute, rowsDone: rowsDone)
             case .patches:
-                try PatchConvolution.forward(x.base, weights, y.base, shape, compute, rowsDone: rowsDone)
+                try withPixels(x, pending, compute) {
+                    try PatchConvolution.forward($0, weights, y.base, shape, compute, rowsDone: rowsDone)
+                }
             }
         }
     }
@@ -64,23 +67,26 @@ struct Convolution {
         }
     }
 
-    /// Adds the weight gradient to `memory.gradients`.
-    func weightGradient(_ x: Activation, _ dy: Activation, _ memory: ModelMemory, _ compute: Compute) throws {
+    /// Adds the weight gradient to `memory.gradients`; x and `pending` as in `forward`.
+    func weightGradient(
+        _ x: Activation, pending: BatchNorm.Tape? = nil, _ dy: ConvolutionInput, _ memory: ModelMemory, _ compute: Compute
+    ) throws {
         guard let gradients = memory.gradients else { return }
         let shape = shape(x)
         let dw = gradients + weight
         try measured(.weightGradient, shape, compute) { method in
             switch method {
-            case .pointwise: try PointwiseConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
-            case .winograd: try WinogradConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
-            case .patches: try PatchConvolution.weightGradient(x.base, dy.base, dw, shape, compute)
+            case .pointwise: try PointwiseConvolution.weightGradient(.init(x, pending: pending), dy, dw, shape, compute)
+            case .winograd: try WinogradConvolution.weightGradient(.init(x, pending: pending), dy, dw, shape, compute)
+            case .patches:
+                try withPixels(x, pending, compute) { try PatchConvolution.weightGradient($0, dy, dw, shape, compute) }
             }
         }
     }
 
     /// The gradient of the layer's input, shaped like `x`: written to `dx`, or added to it. `rowsDone` is called for `gradientParts`.
     func dataGradient(
-        _ x: Activation, _ dy: Activation, into dx: Activation, accumulate: Bool, _ memory: ModelMemory, _ compute: Compute,
+        _ x: Activation, _ dy: ConvolutionInput, into dx: Activation, accumulate: Bool, _ memory: ModelMemory, _ compute: Compute,
         rowsDone: RowsDone? = nil
     ) throws {
         let shape = shape(x)
@@ -88,13 +94,27 @@ struct Convolution {
         try measured(.dataGradient, shape, compute) { method in
             switch method {
             case .pointwise:
-                try PointwiseConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
+                try PointwiseConvolution.dataGradient(dy, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
             case .winograd:
-                try WinogradConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
+                try WinogradConvolution.dataGradient(dy, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
             case .patches:
-                try PatchConvolution.dataGradient(dy.base, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
+                try PatchConvolution.dataGradient(dy, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
             }
         }
+    }
+
+    /// Lends the pixels of x, normalised in memory of their own when that is pending.
+    private func withPixels(
+        _ x: Activation, _ pending: BatchNorm.Tape?, _ compute: Compute, _ body: (UnsafePointer<Float>) throws -> Void
+    ) throws {
+        guard pending != nil else { return try body(x.base) }
+        let normalised = try compute.workspace.takeActivation(like: x)
+        defer { compute.workspace.give(normalised) }
+        let input = ConvolutionInput(x, pending: pending)
+        compute.parallelRanges(x.rows) { _, rows in
+            input.copy(rows, to: normalised.base + rows.lowerBound * x.channels, rowStride: x.channels)
+        }
+        try body(normalised.base)
     }
 
     private func measured(

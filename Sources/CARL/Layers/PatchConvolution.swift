@@ -36,7 +36,7 @@ enum PatchConvolution {
     }
 
     static func weightGradient(
-        _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
+        _ x: UnsafePointer<Float>, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
     ) throws {
         try RowProductSum.add(to: dw, shape.patch, shape.outChannels, rows: shape.outRows, dy: dy, compute) { rows, target, rowStride in
             gather(x, shape, rows, target, rowStride: rowStride)
@@ -44,7 +44,7 @@ enum PatchConvolution {
     }
 
     static func dataGradient(
-        _ dy: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
+        _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
     ) throws {
         let size = rowsPerPart(shape)
@@ -53,7 +53,7 @@ enum PatchConvolution {
         let imageRows = shape.height * shape.width
         let imageCount = imageRows * shape.inChannels
         let parts = imageParts(shape)
-        let scratch = try compute.scratch(size * patch)
+        let scratch = try compute.scratch(size * patch + dy.scratch(size))
         try PanelMatrix.with(weights, depth: oc, columns: patch, transposed: true, compute) { right in
             compute.parallel(parts.count) { part, worker in
                 let (first, last) = (parts[part].lowerBound, parts[part].upperBound)
@@ -61,8 +61,9 @@ enum PatchConvolution {
                 let patches = scratch[worker]
                 for start in stride(from: first * pixels, to: last * pixels, by: size) {
                     let rows = start..<min(last * pixels, start + size)
+                    let gradient = dy.pixels(rows, patches + size * patch)
                     PanelProduct.multiply(
-                        rows.count, patch, oc, .init(base: dy + rows.lowerBound * oc, rowStride: oc, depthStride: 1), right, patches, patch,
+                        rows.count, patch, oc, .init(base: gradient + rows.lowerBound * oc, rowStride: oc, depthStride: 1), right, patches, patch,
                         accumulate: false)
                     scatterAdd(patches, shape, rows, dx)
                 }

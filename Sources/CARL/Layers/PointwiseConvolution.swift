@@ -10,29 +10,31 @@ enum PointwiseConvolution {
     }
 
     static func forward(
-        _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
+        _ x: ConvolutionInput, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, rowsDone: RowsDone?
     ) throws {
         try multiply(x, shape.inChannels, weights, y, shape.outChannels, shape, compute, backward: false, accumulate: false, rowsDone)
     }
 
     static func dataGradient(
-        _ dy: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
+        _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
     ) throws {
         try multiply(dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true, accumulate: accumulate, rowsDone)
     }
 
     private static func multiply(
-        _ source: UnsafePointer<Float>, _ depth: Int, _ weights: UnsafePointer<Float>, _ target: FloatPointer, _ columns: Int,
+        _ source: ConvolutionInput, _ depth: Int, _ weights: UnsafePointer<Float>, _ target: FloatPointer, _ columns: Int,
         _ shape: ConvolutionShape, _ compute: Compute, backward: Bool, accumulate: Bool, _ rowsDone: RowsDone?
     ) throws {
         let parts = parts(shape)
+        let scratch = try compute.scratch(source.scratch(parts.size))
         try PanelMatrix.with(weights, depth: depth, columns: columns, transposed: backward, compute) { right in
-            compute.parallel(parts.count) { part, _ in
+            compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
+                let pixels = source.pixels(rows, scratch[worker])
                 PanelProduct.multiply(
-                    rows.count, columns, depth, .init(base: source + rows.lowerBound * depth, rowStride: depth, depthStride: 1), right,
+                    rows.count, columns, depth, .init(base: pixels + rows.lowerBound * depth, rowStride: depth, depthStride: 1), right,
                     target + rows.lowerBound * columns, columns, accumulate: accumulate)
                 rowsDone?(part, rows)
             }
@@ -40,11 +42,11 @@ enum PointwiseConvolution {
     }
 
     static func weightGradient(
-        _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
+        _ x: ConvolutionInput, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
     ) throws {
         let ic = shape.inChannels
         try RowProductSum.add(to: dw, ic, shape.outChannels, rows: shape.outRows, dy: dy, compute) { rows, target, rowStride in
-            for (i, row) in rows.enumerated() { (target + i &* rowStride).update(from: x + row &* ic, count: ic) }
+            x.copy(rows, to: target, rowStride: rowStride)
         }
     }
 }

@@ -19,7 +19,7 @@ enum WinogradConvolution {
 
     /// y = conv(x), for `rowsDone` see its type.
     static func forward(
-        _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
+        _ x: ConvolutionInput, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, rowsDone: RowsDone?
     ) throws {
         func run<Algorithm: WinogradForwardAlgorithm>(_: Algorithm.Type) throws {
@@ -32,7 +32,7 @@ enum WinogradConvolution {
 
     /// dx = the gradient of the input, written or added.
     static func dataGradient(
-        _ dy: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
+        _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
     ) throws {
         func run<Algorithm: WinogradAlgorithm>(_: Algorithm.Type) throws {
@@ -45,7 +45,7 @@ enum WinogradConvolution {
 
     /// Adds the weight gradient G^T [sum over tiles of (B^T d B)^T (A dY A^T)] G to `dw`, (9 * IC, OC).
     static func weightGradient(
-        _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
+        _ x: ConvolutionInput, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
     ) throws {
         if shape.stride == 1 {
             try weightGradient(forwardGrid(shape, WinogradStride1.self), x, dy, dw, shape, compute)
@@ -74,7 +74,7 @@ enum WinogradConvolution {
     }
 
     private static func convolve<Algorithm>(
-        _ grid: WinogradGrid<Algorithm>, _ source: UnsafePointer<Float>, _ sourceChannels: Int,
+        _ grid: WinogradGrid<Algorithm>, _ source: ConvolutionInput, _ sourceChannels: Int,
         _ weights: UnsafePointer<Float>, _ target: FloatPointer, _ targetChannels: Int, _ shape: ConvolutionShape,
         _ compute: Compute, backward: Bool, accumulate: Bool, rowsDone: RowsDone?
     ) throws {
@@ -92,105 +92,221 @@ enum WinogradConvolution {
         let mRow = WinogradPlan.rowStride(targetChannels)
         let vStride = WinogradPlan.stride(plan.tilesPerStage * vRow)
         let mStride = WinogradPlan.stride(plan.tilesPerStage * mRow)
-        func multiply(_ position: Int, _ tiles: Int, _ v: FloatPointer, _ m: FloatPointer) {
+        func multiply(_ position: Int, _ tiles: Int, _ v: FloatPointer, _ m: FloatPointer, _ prefetch: inout Prefetch) {
             PanelProduct.multiply(
                 tiles, targetChannels, sourceChannels, .init(base: v + position * vStride, rowStride: vRow, depthStride: 1),
-                filters.right(filterPosition(position, Algorithm.self)), m + position * mStride, mRow, accumulate: false)
+                filters.right(filterPosition(position, Algorithm.self)), m + position * mStride, mRow, accumulate: false, &prefetch)
         }
+        func transform(_ rows: Range<Int>, _ v: FloatPointer, _ scratch: FloatPointer) {
+            let pixels = source.pixels(grid.readPixels(rows), scratch)
+            grid.transformInput(pixels, sourceChannels, rows, v, vStride, rowStride: vRow, zeros: zeros.base)
+        }
+        let inputCount = source.scratch(grid.mostReadPixels(plan.parts.size))
         func finish(_ part: Int, _ rows: Range<Int>, _ m: FloatPointer) {
             grid.transformOutput(m, mStride, rowStride: mRow, targetChannels, rows, target, accumulate: accumulate)
-            rowsDone?(part, grid.firstPixel(rows.lowerBound)..<grid.firstPixel(rows.upperBound))
+            rowsDone?(part, grid.targetPixels(rows))
         }
         if plan.partsPerStage == 1 {
-            let scratch = try compute.scratch(positions * (vStride + mStride))
-            compute.parallel(plan.parts.count) { part, worker in
+            let scratch = try compute.scratch(positions * (vStride + mStride) + inputCount)
+            compute.parallelAhead(plan.parts.count) { part, next, worker in
                 let rows = plan.parts[part]
                 let v = scratch[worker]
                 let m = v + positions * vStride
-                grid.transformInput(source, sourceChannels, rows, v, vStride, rowStride: vRow, zeros: zeros.base)
-                for position in 0..<positions { multiply(position, rows.count * grid.tilesAcross, v, m) }
+                transform(rows, v, m + positions * mStride)
+                let tiles = rows.count * grid.tilesAcross
+                let written = grid.targetPixels(rows)
+                let read = next.map { grid.sourcePixels(plan.parts[$0]) } ?? 0..<0
+                var prefetch = Prefetch(steps: positions * PanelProduct.tiles(tiles, targetChannels, sourceChannels))
+                source.ask(for: read, &prefetch)
+                prefetch.add(target + written.lowerBound * targetChannels, written.count * targetChannels)
+                for position in 0..<positions { multiply(position, tiles, v, m, &prefetch) }
                 finish(part, rows, m)
             }
             return
         }
+        let scratch = try compute.scratch(inputCount)
         let stage = try compute.workspace.take(positions * (vStride + mStride))
         defer { compute.workspace.give(stage) }
         let v = stage.base
         let m = v + positions * vStride
-        for first in stride(from: 0, to: plan.parts.count, by: plan.partsPerStage) {
-            let count = min(plan.partsPerStage, plan.parts.count - first)
-            let firstRow = plan.parts[first].lowerBound
-            let tiles = (plan.parts[first + count - 1].upperBound - firstRow) * grid.tilesAcross
-            compute.parallel(count) { part, _ in
-                let rows = plan.parts[first + part]
-                let place = (rows.lowerBound - firstRow) * grid.tilesAcross * vRow
-                grid.transformInput(source, sourceChannels, rows, v + place, vStride, rowStride: vRow, zeros: zeros.base)
+        // Three phases a stage: there, multiply, and back.
+        let stages = (plan.parts.count + plan.partsPerStage - 1) / plan.partsPerStage
+        func parts(_ stage: Int) -> Range<Int> {
+            stage * plan.partsPerStage..<min(plan.parts.count, (stage + 1) * plan.partsPerStage)
+        }
+        let counts = (0..<stages).flatMap { [parts($0).count, positions, parts($0).count] }
+        compute.parallelPhases(counts) { phase, item, worker in
+            let parts = parts(phase / 3)
+            let firstRow = plan.parts[parts.lowerBound].lowerBound
+            if phase % 3 == 1 {
+                let tiles = (plan.parts[parts.upperBound - 1].upperBound - firstRow) * grid.tilesAcross
+                var prefetch = Prefetch()
+                multiply(item, tiles, v, m, &prefetch)
+                return
             }
-            compute.parallel(positions) { position, _ in multiply(position, tiles, v, m) }
-            compute.parallel(count) { part, _ in
-                let rows = plan.parts[first + part]
-                finish(first + part, rows, m + (rows.lowerBound - firstRow) * grid.tilesAcross * mRow)
+            let part = parts.lowerBound + item
+            let rows = plan.parts[part]
+            let tile = (rows.lowerBound - firstRow) * grid.tilesAcross
+            if phase % 3 == 0 {
+                transform(rows, v + tile * vRow, scratch[worker])
+            } else {
+                finish(part, rows, m + tile * mRow)
             }
         }
     }
 
-    /// A filter position's products belong to one worker, so the result does not depend on the number of threads.
     private static func weightGradient<Algorithm: WinogradForwardAlgorithm>(
-        _ grid: WinogradGrid<Algorithm>, _ x: UnsafePointer<Float>, _ dy: UnsafePointer<Float>, _ dw: FloatPointer,
+        _ grid: WinogradGrid<Algorithm>, _ x: ConvolutionInput, _ dy: ConvolutionInput, _ dw: FloatPointer,
         _ shape: ConvolutionShape, _ compute: Compute
     ) throws {
-        let positions = Algorithm.points * Algorithm.points
-        let filterPositions = WinogradFilters.points * WinogradFilters.points
-        let (ic, oc) = (shape.inChannels, shape.outChannels)
-        let filters = ic * oc
-        let stageRows = WinogradPlan.weightGradientRows(grid)
-        let stageTiles = stageRows * grid.tilesAcross
-        let vRow = WinogradPlan.rowStride(ic)
-        let mRow = WinogradPlan.rowStride(oc)
-        let vStride = WinogradPlan.stride(stageTiles * vRow)
-        let mStride = WinogradPlan.stride(stageTiles * mRow)
-        let uStride = WinogradPlan.stride(filters)
-        let memory = try compute.workspace.take(positions * (vStride + mStride))
+        let filters = shape.inChannels * shape.outChannels
+        let shared = filters > WinogradPlan.fewFilters
+        let copies = shared ? 1 : compute.threads
+        let stride = WinogradPlan.stride(filters)
+        let count = WinogradFilters.points * WinogradFilters.points * stride
+        let memory = try compute.workspace.take(copies * count)
         defer { compute.workspace.give(memory) }
-        let gradients = try compute.workspace.take(filterPositions * uStride)
-        defer { compute.workspace.give(gradients) }
-        let zeros = try takeZeros(max(ic, oc), compute)
+        let zeros = try takeZeros(max(shape.inChannels, shape.outChannels), compute)
         defer { compute.workspace.give(zeros) }
-        let v = memory.base
-        let m = v + positions * vStride
-        for first in stride(from: 0, to: grid.tileRows, by: stageRows) {
-            let last = min(grid.tileRows, first + stageRows)
-            let tiles = (last - first) * grid.tilesAcross
-            // Some 16 tiles an item, either of x or of dy.
-            let size = max(1, 16 / grid.tilesAcross)
-            let items = (last - first + size - 1) / size
-            compute.parallel(2 * items) { item, _ in
-                let start = first + item / 2 * size
-                let rows = start..<min(last, start + size)
-                let tile = (start - first) * grid.tilesAcross
-                if item % 2 == 0 {
-                    grid.transformInput(x, ic, rows, v + tile * vRow, vStride, rowStride: vRow, zeros: zeros.base)
-                } else {
-                    grid.transformOutputGradient(dy, oc, rows, m + tile * mRow, mStride, rowStride: mRow, zeros: zeros.base)
-                }
-            }
-            compute.parallel(filterPositions) { item, _ in
-                // The last ones first: at stride 2 they have more products than the others.
-                let filter = filterPositions - 1 - item
-                var begun = first > 0
-                for position in 0..<positions where filterPosition(position, Algorithm.self) == filter {
-                    PanelProduct.multiply(
-                        ic, oc, tiles, .init(base: v + position * vStride, rowStride: 1, depthStride: vRow),
-                        .init(base: m + position * mStride, panelStride: PanelProduct.width, depthStride: mRow),
-                        gradients.base + filter * uStride, oc, accumulate: begun)
-                    begun = true
-                }
-            }
-        }
+        let operands = WeightGradientOperands(
+            grid: grid, x: x, dy: dy, ic: shape.inChannels, oc: shape.outChannels, zeros: UnsafePointer(zeros.base))
+        let filled = shared
+            ? try sharedWeightGradient(operands, memory.base, stride, compute)
+            : try separateWeightGradients(operands, memory.base, count, stride, compute)
         compute.parallelRanges(filters, grain: 1 << 12) { _, range in
-            Algorithm.addFilterGradients(
-                gradients.base + range.lowerBound, uStride, range.count, dw + range.lowerBound, step: filters)
+            for copy in 1..<max(filled, 1) {
+                for position in 0..<WinogradFilters.points * WinogradFilters.points {
+                    let sum = memory.base + position * stride
+                    let other = sum + copy * count
+                    for i in range { sum[i] += other[i] }
+                }
+            }
+            Algorithm.addFilterGradients(memory.base + range.lowerBound, stride, range.count, dw + range.lowerBound, step: filters)
         }
+    }
+
+    private struct WeightGradientOperands<Algorithm: WinogradForwardAlgorithm> {
+        let grid: WinogradGrid<Algorithm>
+        let x: ConvolutionInput
+        let dy: ConvolutionInput
+        let ic: Int
+        let oc: Int
+        let zeros: UnsafePointer<Float>
+
+        var positions: Int { Algorithm.points * Algorithm.points }
+        var vRow: Int { WinogradPlan.rowStride(ic) }
+        var mRow: Int { WinogradPlan.rowStride(oc) }
+
+        /// Values of memory that the transforms of some tile rows need, one after the other.
+        func scratch(_ rowCount: Int) -> Int {
+            max(x.scratch(grid.mostReadPixels(rowCount)), dy.scratch(rowCount * Algorithm.outputs * grid.target.width))
+        }
+
+        func transformInput(_ rows: Range<Int>, _ v: FloatPointer, _ vStride: Int, _ scratch: FloatPointer) {
+            let pixels = x.pixels(grid.readPixels(rows), scratch)
+            grid.transformInput(pixels, ic, rows, v, vStride, rowStride: vRow, zeros: zeros)
+        }
+
+        func transformGradient(_ rows: Range<Int>, _ m: FloatPointer, _ mStride: Int, _ scratch: FloatPointer) {
+            let pixels = dy.pixels(grid.targetPixels(rows), scratch)
+            grid.transformOutputGradient(pixels, oc, rows, m, mStride, rowStride: mRow, zeros: zeros)
+        }
+
+        /// Adds the products of `tiles` transformed tiles to a filter position of `u`, or writes them.
+        @inline(__always)
+        func multiply(
+            _ filter: Int, _ tiles: Int, _ v: FloatPointer, _ vStride: Int, _ m: FloatPointer, _ mStride: Int, _ u: FloatPointer,
+            accumulate: Bool, _ prefetch: inout Prefetch
+        ) {
+            var begun = accumulate
+            for position in 0..<positions where filterPosition(position, Algorithm.self) == filter {
+                PanelProduct.multiply(
+                    ic, oc, tiles, .init(base: v + position * vStride, rowStride: 1, depthStride: vRow),
+                    .init(base: m + position * mStride, panelStride: PanelProduct.width, depthStride: mRow), u, oc,
+                    accumulate: begun, &prefetch)
+                begun = true
+            }
+        }
+    }
+
+    /// Each thread sums over tiles of its own to a copy of its own: nothing is handed from core to core. For filters few enough.
+    ///
+    /// - Returns: how many of the copies at `u`, `copyStride` values apart, were written.
+    private static func separateWeightGradients<Algorithm>(
+        _ operands: WeightGradientOperands<Algorithm>, _ u: FloatPointer, _ copyStride: Int, _ stride: Int, _ compute: Compute
+    ) throws -> Int {
+        let grid = operands.grid
+        let partRows = WinogradPlan.weightGradientRows(grid, separate: true)
+        let parts = (grid.tileRows + partRows - 1) / partRows
+        let partTiles = partRows * grid.tilesAcross
+        let vStride = WinogradPlan.stride(partTiles * operands.vRow)
+        let mStride = WinogradPlan.stride(partTiles * operands.mRow)
+        let scratch = try compute.scratch(operands.positions * (vStride + mStride) + operands.scratch(partRows))
+        let copies = min(compute.threads, parts)
+        compute.parallelRanges(parts) { worker, range in
+            let v = scratch[worker]
+            let m = v + operands.positions * vStride
+            let own = u + worker * copyStride
+            func rows(_ part: Int) -> Range<Int> { part * partRows..<min(grid.tileRows, (part + 1) * partRows) }
+            for part in range {
+                let taken = rows(part)
+                operands.transformInput(taken, v, vStride, m + operands.positions * mStride)
+                operands.transformGradient(taken, m, mStride, m + operands.positions * mStride)
+                let next = part + 1 < range.upperBound ? rows(part + 1) : 0..<0
+                let (source, target) = (grid.sourcePixels(next), grid.targetPixels(next))
+                let tiles = taken.count * grid.tilesAcross
+                var prefetch = Prefetch(steps: operands.positions * PanelProduct.tiles(operands.ic, operands.oc, tiles))
+                operands.x.ask(for: source, &prefetch)
+                operands.dy.ask(for: target, &prefetch)
+                for filter in 0..<WinogradFilters.points * WinogradFilters.points {
+                    operands.multiply(
+                        filter, tiles, v, vStride, m, mStride, own + filter * stride, accumulate: part > range.lowerBound, &prefetch)
+                }
+            }
+        }
+        return copies
+    }
+
+    /// The threads share the tiles of a stage, and each filter position belongs to one of them.
+    private static func sharedWeightGradient<Algorithm>(
+        _ operands: WeightGradientOperands<Algorithm>, _ u: FloatPointer, _ stride: Int, _ compute: Compute
+    ) throws -> Int {
+        let grid = operands.grid
+        let filterPositions = WinogradFilters.points * WinogradFilters.points
+        let stageRows = WinogradPlan.weightGradientRows(grid, separate: false)
+        let stageTiles = stageRows * grid.tilesAcross
+        let vStride = WinogradPlan.stride(stageTiles * operands.vRow)
+        let mStride = WinogradPlan.stride(stageTiles * operands.mRow)
+        let memory = try compute.workspace.take(operands.positions * (vStride + mStride))
+        defer { compute.workspace.give(memory) }
+        let v = memory.base
+        let m = v + operands.positions * vStride
+        // Some 16 tiles an item, either of x or of dy.
+        let size = max(1, 16 / grid.tilesAcross)
+        let scratch = try compute.scratch(operands.scratch(size))
+        let stages = (grid.tileRows + stageRows - 1) / stageRows
+        func rows(_ stage: Int) -> Range<Int> { stage * stageRows..<min(grid.tileRows, (stage + 1) * stageRows) }
+        let counts = (0..<stages).flatMap { [2 * ((rows($0).count + size - 1) / size), filterPositions] }
+        compute.parallelPhases(counts) { phase, item, worker in
+            let rows = rows(phase / 2)
+            if phase % 2 == 0 {
+                let start = rows.lowerBound + item / 2 * size
+                let taken = start..<min(rows.upperBound, start + size)
+                let tile = (start - rows.lowerBound) * grid.tilesAcross
+                if item % 2 == 0 {
+                    operands.transformInput(taken, v + tile * operands.vRow, vStride, scratch[worker])
+                } else {
+                    operands.transformGradient(taken, m + tile * operands.mRow, mStride, scratch[worker])
+                }
+                return
+            }
+            // The last ones first: at stride 2 they have more products than the others.
+            let filter = filterPositions - 1 - item
+            var prefetch = Prefetch()
+            operands.multiply(
+                filter, rows.count * grid.tilesAcross, v, vStride, m, mStride, u + filter * stride, accumulate: phase > 1, &prefetch)
+        }
+        return 1
     }
 
     private static func takeZeros(_ count: Int, _ compute: Compute) throws -> FloatBuffer {

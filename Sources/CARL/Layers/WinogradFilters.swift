@@ -13,6 +13,10 @@ struct WinogradFilters {
     let values: FloatPointer
 
     private static let width = PanelProduct.width
+    /// Filters side by side that are transformed at a time.
+    private static let blockSide = 16
+    /// Values that can be hoped to stay in a shared cache until they are read, 16 MiB.
+    private static let mostInCaches = 1 << 22
 
     static func positionStride(_ depth: Int, _ columns: Int) -> Int {
         WinogradPlan.stride((columns + width - 1) / width * depth * width)
@@ -34,57 +38,63 @@ struct WinogradFilters {
     func transform<Algorithm: WinogradAlgorithm>(
         _: Algorithm.Type, _ weights: UnsafePointer<Float>, forDataGradient: Bool, _ compute: Compute
     ) {
-        // Blocks of eight inputs or outputs of the layer, whichever becomes the columns of a panel in the end.
-        let blocks = (columns + 7) / 8
-        let grain = max(1, (1 << 12) / (8 * depth))
+        // Blocks of sixteen inputs or outputs of the layer, a cache line, whichever becomes the columns of a panel in the end.
+        let side = Self.blockSide
+        let blocks = (columns + side - 1) / side
+        let grain = max(1, (1 << 12) / (side * depth))
+        let pastCaches = Self.count(depth, columns) > Self.mostInCaches
         compute.parallelRanges(blocks, grain: grain) { _, range in
-            withUnsafeTemporaryAllocation(byteCount: (9 * 8 * 8) * MemoryLayout<Float>.stride, alignment: 64) { memory in
+            withUnsafeTemporaryAllocation(byteCount: 9 * side * side * MemoryLayout<Float>.stride, alignment: 64) { memory in
                 let block = memory.bindMemory(to: Float.self).baseAddress!
                 WinogradTiles.withHalf { half in
                     for column in range {
                         if forDataGradient {
-                            transformTurned(Algorithm.self, weights, column * 8, block, half)
+                            transformTurned(Algorithm.self, weights, column * side, block, half, pastCaches)
                         } else {
-                            transform(Algorithm.self, weights, column * 8, half)
+                            transform(Algorithm.self, weights, column * side, half, pastCaches)
                         }
                     }
                 }
             }
+            if pastCaches { finishStores() }
         }
     }
 
-    /// Columns `column ..< column + 8`, as they lie in the weights.
+    /// Columns of a block from `column` on, as they lie in the weights.
     private func transform<Algorithm: WinogradAlgorithm>(
-        _: Algorithm.Type, _ weights: UnsafePointer<Float>, _ column: Int, _ half: FloatPointer
+        _: Algorithm.Type, _ weights: UnsafePointer<Float>, _ column: Int, _ half: FloatPointer, _ pastCaches: Bool
     ) {
         for k in 0..<depth {
             let source = weights + (k &* columns &+ column)
             let target = place(k, column)
             Algorithm.filters(
-                source, step: depth &* columns, min(8, columns &- column), target, positionStride, half)
+                source, step: depth &* columns, min(Self.blockSide, columns &- column), target, positionStride, half, pastCaches)
         }
     }
 
-    /// Columns `column ..< column + 8`, which are inputs of the layer: in the weights their values lie OC apart, so blocks of eight by eight
-    /// are brought side by side first.
+    /// Columns of a block from `column` on, which are inputs of the layer: in the weights their values lie OC apart, so square blocks are
+    /// brought side by side first.
     private func transformTurned<Algorithm: WinogradAlgorithm>(
-        _: Algorithm.Type, _ weights: UnsafePointer<Float>, _ column: Int, _ block: FloatPointer, _ half: FloatPointer
+        _: Algorithm.Type, _ weights: UnsafePointer<Float>, _ column: Int, _ block: FloatPointer, _ half: FloatPointer,
+        _ pastCaches: Bool
     ) {
-        let inputs = min(8, columns &- column)
+        let side = Self.blockSide
+        let inputs = min(side, columns &- column)
         var k = 0
         while k < depth {
-            let outputs = min(8, depth &- k)
+            let outputs = min(side, depth &- k)
             for tap in 0..<9 {
                 let source = weights + (((8 &- tap) &* columns &+ column) &* depth &+ k)
-                let target = block + tap &* 64
+                let target = block + tap &* side &* side
                 for i in 0..<inputs {
-                    for o in 0..<outputs { target[o &* 8 &+ i] = source[i &* depth &+ o] }
+                    for o in 0..<outputs { target[o &* side &+ i] = source[i &* depth &+ o] }
                 }
             }
             for o in 0..<outputs {
-                Algorithm.filters(block + o &* 8, step: 64, inputs, place(k &+ o, column), positionStride, half)
+                Algorithm.filters(
+                    block + o &* side, step: side &* side, inputs, place(k &+ o, column), positionStride, half, pastCaches)
             }
-            k &+= 8
+            k &+= side
         }
     }
 

@@ -26,9 +26,32 @@ struct WinogradGrid<Algorithm: WinogradAlgorithm> {
     var tileRows: Int { batch * tilesDown }
     var tiles: Int { tileRows * tilesAcross }
 
-    /// The first result pixel of a tile row, or with `tileRows` the number of pixels.
-    func firstPixel(_ tileRow: Int) -> Int {
-        (tileRow / tilesDown * target.height + min(target.height, tileRow % tilesDown * Algorithm.outputs)) * target.width
+    /// The result pixels of tile rows.
+    func targetPixels(_ rows: Range<Int>) -> Range<Int> {
+        pixels(rows.lowerBound, target, Algorithm.outputs)..<pixels(rows.upperBound, target, Algorithm.outputs)
+    }
+
+    /// The source pixels of tile rows but for those that the tile rows before and behind them share.
+    func sourcePixels(_ rows: Range<Int>) -> Range<Int> {
+        pixels(rows.lowerBound, source, Algorithm.windowStep)..<pixels(rows.upperBound, source, Algorithm.windowStep)
+    }
+
+    /// All source pixels that tile rows read.
+    func readPixels(_ rows: Range<Int>) -> Range<Int> {
+        let last = rows.upperBound - 1
+        let top = max(0, rows.lowerBound % tilesDown * Algorithm.windowStep + Algorithm.windowStart)
+        let bottom = min(source.height, last % tilesDown * Algorithm.windowStep + Algorithm.windowStart + Algorithm.window)
+        return (rows.lowerBound / tilesDown * source.height + top) * source.width..<(last / tilesDown * source.height + bottom) * source.width
+    }
+
+    /// At most as many source pixels as `rowCount` tile rows read.
+    func mostReadPixels(_ rowCount: Int) -> Int {
+        min(batch * source.height, rowCount * Algorithm.windowStep + Algorithm.window) * source.width
+    }
+
+    /// Pixels of images of `size` before a tile row, of which each takes `step` rows of pixels.
+    private func pixels(_ tileRow: Int, _ size: Size, _ step: Int) -> Int {
+        (tileRow / tilesDown * size.height + min(size.height, tileRow % tilesDown * step)) * size.width
     }
 
     /// Transforms the tiles of tile rows `rows` of x (source pixels, channels), which may overlap, to `v`: position p of

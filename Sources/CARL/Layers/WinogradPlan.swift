@@ -10,28 +10,31 @@ struct WinogradPlan {
     let partsPerStage: Int
     let tilesPerStage: Int
 
-    // Measured with two cores of 32 KiB first and 512 KiB second level cache, 16 to 512 channels, 4x4 to 32x32 pixels, for tiles
-    // of 36 values. Half or twice the numbers of tiles cost some per cent.
-    private static let tilesPerPart = 96
+    // Measured on two cores with 1 MiB of second level cache each, 64 to 512 channels, 4x4 to 32x32 pixels, for tiles of 36 values: multiples of
+    // the rows that the matrix product takes at a time. Half or twice the numbers of tiles cost some per cent.
+    private static let tilesPerPart = 48
     private static let tilesPerStagedPart = 16
     private static let tilesPerStage = 256
+    private static let tilesPerSeparateWeightGradient = 64
     private static let tilesPerWeightGradientStage = 192
-    private static let fewTiles = 1024
-    private static let manyFilters = 256 * 256
+    private static let fewTiles = 192
+    private static let manyFilters = 100_000
+    /// Filters up to which each thread sums a weight gradient of its own.
+    static let fewFilters = 128 * 256
 
     init<Algorithm>(_ shape: ConvolutionShape, _ grid: WinogradGrid<Algorithm>) {
         let staged = shape.inChannels * shape.outChannels >= Self.manyFilters || grid.tiles < Self.fewTiles
-        // Of parts that are not staged there are sixteen at least, for the sake of an even load.
-        let tiles = staged ? Self.tilesPerStagedPart : min(Self.scaled(Self.tilesPerPart, Algorithm.self), grid.tiles / 16)
+        // Of parts that are not staged there are eight at least, for the sake of an even load.
+        let tiles = staged ? Self.tilesPerStagedPart : min(Self.scaled(Self.tilesPerPart, Algorithm.self), grid.tiles / 8)
         parts = RowParts(grid.tileRows, size: max(1, tiles / grid.tilesAcross), groups: shape.groups)
         let stageTiles = Self.scaled(Self.tilesPerStage, Algorithm.self)
         partsPerStage = staged ? max(1, stageTiles / (parts.size * grid.tilesAcross)) : 1
         tilesPerStage = min(parts.size * partsPerStage, grid.tileRows) * grid.tilesAcross
     }
 
-    /// Fewer tiles where a tile has more values.
+    /// Half as many tiles where a tile has 81 values.
     private static func scaled<Algorithm: WinogradAlgorithm>(_ tiles: Int, _: Algorithm.Type) -> Int {
-        tiles * 36 / (Algorithm.points * Algorithm.points)
+        Algorithm.points > 6 ? tiles / 2 : tiles
     }
 
     /// Whether this method is possible for a shape and faster than `PatchConvolution`: false for tiles that lie mostly
@@ -58,9 +61,10 @@ struct WinogradPlan {
         return cost < shape.operations / 2
     }
 
-    /// Tile rows transformed at a time for the weight gradient.
-    static func weightGradientRows<Algorithm>(_ grid: WinogradGrid<Algorithm>) -> Int {
-        min(grid.tileRows, max(1, scaled(tilesPerWeightGradientStage, Algorithm.self) / grid.tilesAcross))
+    /// Tile rows transformed at a time for the weight gradient, by each thread for itself or by all for one another.
+    static func weightGradientRows<Algorithm>(_ grid: WinogradGrid<Algorithm>, separate: Bool) -> Int {
+        let tiles = scaled(separate ? tilesPerSeparateWeightGradient : tilesPerWeightGradientStage, Algorithm.self)
+        return min(grid.tileRows, max(1, tiles / grid.tilesAcross))
     }
 
     /// Distance of positions for `count` values each: whole cache lines, and one more than a power of two, for which

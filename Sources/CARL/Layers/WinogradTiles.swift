@@ -137,24 +137,30 @@ extension WinogradForwardAlgorithm {
 }
 
 extension WinogradAlgorithm {
-    /// G g G^T of `count` filters side by side, at most eight: value (ky, kx) of filter f is `g[(ky * 3 + kx) * step + f]`, position p of its
+    /// G g G^T of `count` filters side by side: value (ky, kx) of filter f is `g[(ky * 3 + kx) * step + f]`, position p of its
     /// transform `u[p * stride + f]`.
+    ///
+    /// - Parameter pastCaches: whole lanes are stored past the caches, where the processor can do so.
     @inline(__always)
     static func filters(
-        _ g: UnsafePointer<Float>, step: Int, _ count: Int, _ u: FloatPointer, _ stride: Int, _ half: FloatPointer
+        _ g: UnsafePointer<Float>, step: Int, _ count: Int, _ u: FloatPointer, _ stride: Int, _ half: FloatPointer, _ pastCaches: Bool
     ) {
         WinogradTiles.forEachLane(count) { f in
-            filter(FloatLane.self, g + f, step, u + f, stride, half)
+            if pastCaches {
+                filter(FloatLane.self, g + f, step, half) { storePastCaches($1, u + f + $0 &* stride) }
+            } else {
+                filter(FloatLane.self, g + f, step, half) { storeLane($1, u + f + $0 &* stride) }
+            }
         } eight: { f in
-            filter(Float8.self, g + f, step, u + f, stride, half)
+            filter(Float8.self, g + f, step, half) { store8($1, u + f + $0 &* stride) }
         } single: { f in
-            filter(Float.self, g + f, step, u + f, stride, half)
+            filter(Float.self, g + f, step, half) { u[f &+ $0 &* stride] = $1 }
         }
     }
 
     @inline(__always)
     private static func filter<V: WinogradLane>(
-        _: V.Type, _ g: UnsafePointer<Float>, _ step: Int, _ u: FloatPointer, _ stride: Int, _ half: FloatPointer
+        _: V.Type, _ g: UnsafePointer<Float>, _ step: Int, _ half: FloatPointer, _ put: (_ position: Int, V) -> Void
     ) {
         for j in 0..<3 {
             let source = g + j &* step
@@ -163,8 +169,7 @@ extension WinogradAlgorithm {
         }
         for i in 0..<WinogradFilters.points {
             let row = half + 3 &* slot &* i
-            let target = u + WinogradFilters.points &* i &* stride
-            filter({ V.load(row + slot &* $0) }, { (j: Int, x: V) in x.store(target + j &* stride) })
+            filter({ V.load(row + slot &* $0) }, { (j: Int, x: V) in put(WinogradFilters.points &* i &+ j, x) })
         }
     }
 }

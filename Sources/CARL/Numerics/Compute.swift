@@ -1,4 +1,9 @@
 import Dispatch
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
 import Synchronization
 
 /// Where and with what a computation runs: the number of threads, the memory it reuses, and each thread's scratch.
@@ -42,6 +47,56 @@ public final class Compute {
                 if item >= count { break }
                 body(item, worker)
             }
+        }
+    }
+
+    /// As `parallel`, telling `body` which item its worker takes afterwards, if any, so that memory for it can be asked for early.
+    public func parallelAhead(_ count: Int, _ body: (_ item: Int, _ next: Int?, _ worker: Int) -> Void) {
+        let next = Atomic<Int>(0)
+        func take() -> Int? {
+            let item = next.wrappingAdd(1, ordering: .relaxed).oldValue
+            return item < count ? item : nil
+        }
+        parallel(min(threads, count)) { worker, _ in
+            var item = take()
+            while let current = item {
+                item = take()
+                body(current, item, worker)
+            }
+        }
+    }
+
+    /// Runs `body(phase, item, worker)` for every item of every phase; an item begins when all items of the phases before are done.
+    ///
+    /// One call for many phases spares waking threads for each: a thread that runs out of items waits, awake, for those that other
+    /// threads are at. It never waits for a thread that has not begun.
+    public func parallelPhases(_ counts: [Int], _ body: (_ phase: Int, _ item: Int, _ worker: Int) -> Void) {
+        var starts = [0]
+        for count in counts { starts.append(starts[starts.count - 1] + count) }
+        let total = starts[counts.count]
+        let next = Atomic<Int>(0)
+        let done = Atomic<Int>(0)
+        starts.withUnsafeBufferPointer { starts in
+            parallel(min(threads, counts.max() ?? 0)) { worker, _ in
+                var phase = 0
+                while true {
+                    let ticket = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                    if ticket >= total { break }
+                    while ticket >= starts[phase + 1] { phase += 1 }
+                    Self.wait { done.load(ordering: .acquiring) >= starts[phase] }
+                    body(phase, ticket - starts[phase], worker)
+                    done.wrappingAdd(1, ordering: .releasing)
+                }
+            }
+        }
+    }
+
+    /// Waits, awake for some microseconds and then letting other threads go first.
+    private static func wait(_ condition: () -> Bool) {
+        var rounds = 0
+        while !condition() {
+            rounds &+= 1
+            if rounds > 10_000 { sched_yield() }
         }
     }
 

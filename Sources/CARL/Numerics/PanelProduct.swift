@@ -34,6 +34,18 @@ enum PanelProduct {
     static func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool
     ) {
+        var prefetch = Prefetch()
+        multiply(m, n, k, a, b, c, ldc, accumulate: accumulate, &prefetch)
+    }
+
+    /// The tiles of a product, for each of which `prefetch` takes a step.
+    static func tiles(_ m: Int, _ n: Int, _ k: Int) -> Int {
+        (k + depth - 1) / depth * ((n + width - 1) / width) * ((m + rows - 1) / rows)
+    }
+
+    static func multiply(
+        _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool, _ prefetch: inout Prefetch
+    ) {
         if k == 0 && !accumulate {
             for row in 0..<m { (c + row &* ldc).update(repeating: 0, count: n) }
         }
@@ -47,6 +59,7 @@ enum PanelProduct {
                 let columns = min(width, n &- column)
                 var row = 0
                 while row < m {
+                    prefetch.step()
                     tile(
                         count, a.base + (row &* a.rowStride &+ start &* a.depthStride), a.rowStride, a.depthStride,
                         min(rows, m &- row), panel, b.depthStride, c + (row &* ldc &+ column), ldc, columns, add)

@@ -40,10 +40,10 @@ import Testing
                 #expect(part >= 0 && part < parts)
                 for row in rows { covered[row] += 1 }
             }
-            try layer.weightGradient(input, gradient, memory, compute)
-            try layer.dataGradient(input, gradient, into: dataGradient, accumulate: false, memory, compute)
+            try layer.weightGradient(input, .init(gradient, pending: nil), memory, compute)
+            try layer.dataGradient(input, .init(gradient, pending: nil), into: dataGradient, accumulate: false, memory, compute)
             // Adding once more doubles it.
-            try layer.dataGradient(input, gradient, into: dataGradient, accumulate: true, memory, compute)
+            try layer.dataGradient(input, .init(gradient, pending: nil), into: dataGradient, accumulate: true, memory, compute)
         }
         withExtendedLifetime(parameters) {}
         return (
