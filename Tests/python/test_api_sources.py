@@ -12,7 +12,7 @@ import pytest
 
 import carl
 from carl.sources import BatchStream, as_source, epoch_order, read_idx
-from carl.sources.loader import epoch_batches
+from carl.sources.loader import BatchReader
 from conftest import small_model
 
 
@@ -22,6 +22,11 @@ def write_idx(path: Path, array: np.ndarray) -> Path:
     data = header + array.astype(array.dtype.newbyteorder(">")).tobytes()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
+
+
+def epoch_batches(source, batch_size, seed, epoch, skip=0):
+    with BatchReader(source, batch_size, seed, epoch, skip) as reader:
+        yield from reader.epoch()
 
 
 def all_of(source) -> list[np.ndarray]:
@@ -239,10 +244,10 @@ def test_the_next_batch_is_read_ahead_and_waiting_is_measured(images):
 
 def test_stream_probe_loses_nothing(images):
     stream = as_source(images[start : start + 8] for start in range(0, 40, 8))
-    assert isinstance(stream, BatchStream) and stream.once and stream.steps is None
+    assert isinstance(stream, BatchStream) and stream.once and stream.steps(8) is None
     assert np.array_equal(stream.probe(), images[:8])
     assert np.array_equal(np.concatenate(list(stream)), images)
     listed = as_source([images[:8], images[8:]])
-    assert listed.steps == 2 and not listed.once
+    assert listed.steps(8) == 2 and not listed.once
     assert [len(batch.images) for batch in epoch_batches(listed, 1, 0, 0)] == [8, 32]
     assert [batch.indices[0] for batch in epoch_batches(listed, 1, 0, 0, skip=1)] == [8]

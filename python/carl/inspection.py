@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from functools import cached_property
 from typing import Any
@@ -55,25 +56,36 @@ class Inspection:
         known = self.model._data
         if known is None:
             raise InvalidArgumentError(f"{self.path} was not trained on a folder or file of images: name some with --data")
-        if not os.path.exists(known):
+        if not os.path.exists(known) and not glob.has_magic(known):
             raise FileError(f"the images {self.path} was trained on, {known}, are not there any more: name some with --data")
         return known
 
     @cached_property
-    def _opened(self) -> tuple[ImageSource, np.ndarray | None, np.ndarray]:
-        source, labels = open_labelled(self.data, self._labels, self.model.in_channels_)
-        return source, labels, evenly_spaced(len(source), self._count)
+    def _opened(self) -> tuple[ImageSource, np.ndarray | None]:
+        return open_labelled(self.data, self._labels, self.model.in_channels_)
 
     @cached_property
+    def _looked_at(self) -> tuple[np.ndarray, Any]:
+        """Places of the images and the images, without those that cannot be read."""
+        source = self._opened[0]
+        places = evenly_spaced(len(source), self._count)
+        images = source.read_each(places)
+        good = [slot for slot, image in enumerate(images) if not isinstance(image, BaseException)]
+        if len(good) == len(images):
+            return places, images
+        if not good:
+            raise images[0]
+        return places[good], [images[slot] for slot in good]
+
+    @property
     def images(self) -> Any:
-        """uint8 (N, H, W, C), or a list of images of several sizes."""
-        source, _, places = self._opened
-        return source.read(places)
+        """uint8 (N, H, W, C), or a list of images of several sizes. Images that cannot be read are left out."""
+        return self._looked_at[1]
 
     @cached_property
     def labels(self) -> np.ndarray | None:
-        _, labels, places = self._opened
-        return None if labels is None else labels[places]
+        labels = self._opened[1]
+        return None if labels is None else labels[self._looked_at[0]]
 
     @property
     def class_names(self) -> list[str] | None:

@@ -12,7 +12,8 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     Sorting 64-bit keys gives every order the same probability but for ties, which are as good as impossible.
     """
     keys = np.random.Philox(key=np.array([seed % 2**64, epoch], np.uint64)).random_raw(count)
-    return np.argsort(keys, kind="stable")
+    order = np.argsort(keys, kind="stable")
+    return order.astype(np.uint32) if count <= 2**32 else order  # 4 bytes an image are kept for an epoch, not 8
 
 
 def evenly_spaced(count: int, most: int) -> np.ndarray:
