@@ -209,7 +209,7 @@ class TrainingLoop:
                 self._log(
                     f"{reason} at step {self._trainer.step_count}; checkpoint {self._run.checkpoint}; "
                     f"{self._clock.share:.1%} of the time spent waiting for images"
-                    + (f"; {len(self._broken)} images could not be read" if len(self._broken) else "")
+                    + (f"; images that could not be read: {len(self._broken)}" if len(self._broken) else "")
                 )
                 self._run.export(self._trainer)
 

@@ -155,5 +155,5 @@ def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str)
     else:
         print(describe(last, model.data_wait_))
     if model.broken_images_:
-        print(f"{len(model.broken_images_)} images could not be read: see {os.path.join(out, 'broken_images.jsonl')}")
+        print(f"images that could not be read: {len(model.broken_images_)}, listed in {os.path.join(out, 'broken_images.jsonl')}")
     print(f"checkpoint: {checkpoint}")

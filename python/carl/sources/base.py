@@ -147,14 +147,15 @@ def tried(function: Callable[[], Any], name: str) -> Any:
     try:
         return function()
     except FileError as error:
-        return error if name in str(error) else _broken(name, error)
+        return error if name in str(error) else broken_image(name, error)
     except (CARLError, MemoryError):
         raise
     except Exception as error:  # decoders raise whatever they like on damaged files
-        return _broken(name, error)
+        return broken_image(name, error)
 
 
-def _broken(name: str, error: Exception) -> FileError:
+def broken_image(name: str, error: Exception) -> FileError:
+    """The error of an image that cannot be read; its cause is the reason alone."""
     broken = FileError(f"cannot read {name}: {error or type(error).__name__}")
     broken.__cause__ = error
     return broken

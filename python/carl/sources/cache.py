@@ -21,7 +21,7 @@ import numpy as np
 
 from .. import _arrays
 from ..errors import FileError, InvalidArgumentError
-from .base import ImageSource, Images, decoding_workers
+from .base import ImageSource, Images, broken_image, decoding_workers
 from .decode import pillow
 from .loader import read_parts
 from .mapped import prepare_random_reads, read_spans
@@ -81,7 +81,7 @@ class CachedSource(ImageSource):
         sizes = records["height"].astype(np.int64) * records["width"] * self._channels
         spans = read_spans(self._pixels, records["offset"], sizes)
         return [
-            span.reshape(height, width, self._channels) if height else FileError(self._reasons[int(place)])
+            span.reshape(height, width, self._channels) if height else broken_image(self.identity(int(place)), FileError(self._reasons[int(place)]))
             for span, place, height, width in zip(spans, indices, records["height"].tolist(), records["width"].tolist())
         ]
 
@@ -217,7 +217,7 @@ class _Builder:
                 for row, image in zip(rows, workers.map(self._smaller, part)):
                     row["offset"] = offset
                     if isinstance(image, BaseException):
-                        broken.write(_reason_line(place, str(image)).encode())
+                        broken.write(_reason_line(place, str(image.__cause__ or image)).encode())
                     else:
                         row["height"], row["width"] = image.shape[:2]
                         pixels.write(image.data)
