@@ -387,9 +387,8 @@ class CARL:
     def _notes(self) -> dict[str, Any]:
         params = {key: value for key, value in self.get_params().items() if key != "callbacks"}
         for key in ("run_dir", "cache"):
-            if params[key] is not None:
-                params[key] = os.fspath(params[key])
-        return {"carl": {"format": 1, "params": params, "position": self._position.to_notes(), "data": self._data}}
+            params[key] = _noted(params[key])
+        return {"carl": {"format": 1, "params": params, "position": self._position.to_notes(), "data": _noted(self._data)}}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model, with all that is needed to train on, into one safetensors file for ``carl.load``."""
@@ -406,11 +405,13 @@ class CARL:
         config = trainer.config
         notes = trainer.notes.get("carl", {})
         names = cls._parameter_names()
-        saved = notes.get("params", vars(config))
+        saved = dict(notes.get("params", vars(config)))
+        for key in ("run_dir", "cache"):
+            saved[key] = _path_from_note(saved.get(key))
         # Parameters of other releases that this one does not know are left out.
         model = cls(**{key: value for key, value in saved.items() if key in names and (value is not None or key not in _CONCRETE)})
         position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
-        model._data = notes.get("data")
+        model._data = _path_from_note(notes.get("data"))
         model._attach(trainer, position, [])
         return model
 
@@ -505,6 +506,21 @@ class _opened:
     def __exit__(self, *exception: object) -> None:
         if not self._given:
             self._source.close()
+
+
+def _noted(path: str | os.PathLike[str] | None) -> Any:
+    """A path as JSON can hold it: text, or the bytes of a name that is not UTF-8."""
+    if path is None:
+        return None
+    encoded = os.fsencode(path)
+    try:
+        return encoded.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"bytes": encoded.hex()}
+
+
+def _path_from_note(note: Any) -> str | None:
+    return os.fsdecode(bytes.fromhex(note["bytes"])) if isinstance(note, dict) else note
 
 
 def _path_of(images: Any) -> str | None:

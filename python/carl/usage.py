@@ -81,7 +81,7 @@ def describe_assignments(logits: np.ndarray) -> dict[str, Any]:
 def make_recorder(
     source: Any, batch_size: int, total_steps: int | None, run: RunFolder, broken: BrokenImages
 ) -> UsageRecorder | None:
-    """A recorder, or None for streams, which cannot be sampled, and for samples that cannot be read."""
+    """A recorder, or None for streams, which cannot be sampled, and behind a damaged usage.jsonl."""
     from .runs import read_usage
     from .sources import ImageSource
 
@@ -89,7 +89,7 @@ def make_recorder(
         return None
     try:
         before = read_usage(run.path / "usage.jsonl")
-        return UsageRecorder(source, batch_size, total_steps, broken, before[-1]["step"] if before else None)
     except CARLError as error:
         run.log(f"usage.jsonl is not written: {error}")
         return None
+    return UsageRecorder(source, batch_size, total_steps, broken, before[-1]["step"] if before else None)

@@ -109,8 +109,8 @@ class DecodedSource(ImageSource):
         """One image, uint8 (H, W, C). Any error but InvalidArgumentError means that the image is broken."""
 
     @abstractmethod
-    def is_gray(self, place: int) -> bool:
-        """Whether an image has one channel. Errors as of ``load``."""
+    def channels_at(self, place: int) -> int:
+        """Channels of an image, without decoding it if that can be. Errors as of ``load``."""
 
     def read(self, indices: np.ndarray) -> Images:
         images = self.read_each(indices)
@@ -126,14 +126,14 @@ class DecodedSource(ImageSource):
         self._workers.close()
 
     def _choose_channels(self, channels: int | None) -> None:
-        """`channels`, or those of a few images: 1 if all of them are gray, else 3."""
+        """`channels`, or the most that any of a few images has: gray among coloured ones are made RGB."""
         if channels is None:
             places = [int(place) for place in evenly_spaced(len(self), _LOOKED_AT)]
-            sample = [tried(lambda: self.is_gray(place), self.identity(place)) for place in places]
-            known = [gray for gray in sample if isinstance(gray, bool)]
+            sample = [tried(lambda: self.channels_at(place), self.identity(place)) for place in places]
+            known = [count for count in sample if isinstance(count, int)]
             if not known:
                 raise sample[0]
-            channels = 1 if all(known) else 3
+            channels = max(known)
         self._channels = channels
 
 

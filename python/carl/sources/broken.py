@@ -105,4 +105,5 @@ def read_batch(source: ImageSource, places: np.ndarray, broken: BrokenImages, le
                 broken.add(place, source.identity(place), images[slot])
             place = good(place)
             images[slot] = source.read_each(np.array([place]), least_side)[0]
+            broken.count_tried(1)
     return images

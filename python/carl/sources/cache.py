@@ -140,7 +140,7 @@ class _Builder:
                 return None
             records = np.memmap(self._path("images.bin"), _RECORD, "r")
             reasons = _read_reasons(self._path("broken.jsonl"))
-        except (OSError, ValueError, KeyError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         if len(records) != self._key["images"]:
             return None

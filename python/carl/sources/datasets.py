@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import FileError, InvalidArgumentError
 from .base import DecodedSource
-from .items import IMAGE_COLUMNS, LABEL_COLUMNS, holds_gray, image_column, image_of, is_image, to_pixels
+from .items import IMAGE_COLUMNS, LABEL_COLUMNS, channels_of, image_column, image_of, is_image, to_pixels
 
 
 def is_table(images: Any) -> bool:
@@ -57,8 +57,8 @@ class TableSource(DecodedSource):
     def load(self, place: int, least_side: int | None) -> np.ndarray:
         return to_pixels(self._value(place), self.identity(place), self._channels, least_side)
 
-    def is_gray(self, place: int) -> bool:
-        return holds_gray(self._value(place))
+    def channels_at(self, place: int) -> int:
+        return channels_of(self._value(place))
 
     def identity(self, place: int) -> str:
         return f"row {place} of the data set"
@@ -67,7 +67,7 @@ class TableSource(DecodedSource):
         return None if self._print is None else f"{self._print}, {self._column}, channels {self._channels}"
 
     def describe(self) -> str:
-        return f"{len(self)} images of the column {self._column!r}, {'gray' if self._channels == 1 else 'RGB'}"
+        return f"{len(self)} images of the column {self._column!r}"
 
     def _value(self, place: int) -> Any:
         value = self._table[place][self._column]
@@ -97,8 +97,8 @@ class MapStyleSource(DecodedSource):
     def load(self, place: int, least_side: int | None) -> np.ndarray:
         return to_pixels(self._value(place), f"images[{place}]", self._channels, least_side)
 
-    def is_gray(self, place: int) -> bool:
-        return holds_gray(self._value(place))
+    def channels_at(self, place: int) -> int:
+        return channels_of(self._value(place))
 
     def identity(self, place: int) -> str:
         samples = getattr(self._dataset, "samples", None)  # (path, class) of torchvision's folders

@@ -45,8 +45,8 @@ class FileSource(DecodedSource):
     def load(self, place: int, least_side: int | None) -> np.ndarray:
         return decode(self.paths[place], self._channels, least_side if self._halve else None)
 
-    def is_gray(self, place: int) -> bool:
-        return gray_file(self.paths[place])
+    def channels_at(self, place: int) -> int:
+        return 1 if gray_file(self.paths[place]) else 3
 
     def identity(self, place: int) -> str:
         return self.paths[place]

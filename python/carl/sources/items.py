@@ -28,7 +28,7 @@ def is_tensor(value: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray) or is_tensor(value) or hasattr(value, "__array_interface__")
+    return isinstance(value, np.ndarray) or is_tensor(value) or (hasattr(value, "__array_interface__") and hasattr(value, "shape"))
 
 
 def is_encoded(value: Any) -> bool:
@@ -39,18 +39,27 @@ def is_encoded(value: Any) -> bool:
 
 
 def is_image(value: Any) -> bool:
-    """Whether a value is one image: of Pillow, encoded, or an array (H, W), (H, W, 1), (H, W, 3), (H, W, 4), or a tensor (C, H, W)."""
+    """Whether a value is one image: of Pillow, encoded, or an array (H, W) or (H, W, C), or a tensor (C, H, W) of 1 or 3 channels.
+
+    Arrays of three dimensions are images when the last one is 1, 3, 4, or at most 13 and at most half of the others; else they
+    are batches (B, H, W).
+    """
     if is_pillow(value) or is_encoded(value):
         return True
     if not _is_array(value):
         return False
     shape = tuple(value.shape)
-    return len(shape) == 2 or (len(shape) == 3 and (shape[2] in (1, 3, 4) or (is_tensor(value) and shape[0] in (1, 3))))
+    if len(shape) != 3:
+        return len(shape) == 2
+    channels = shape[2]
+    return channels in (1, 3, 4) or 2 * channels <= min(26, *shape[:2]) or (is_tensor(value) and shape[0] in (1, 3))
 
 
 def is_batch(value: Any) -> bool:
     """Whether a value is several images: a list of them, or an array (B, H, W) or (B, H, W, C)."""
     if isinstance(value, (list, tuple)):
+        if isinstance(value, tuple) and len(value) < 2:
+            return False  # what a data set without labels gives for one image
         return len(value) > 0 and all(is_image(item) or _is_array(item) and len(item.shape) == 3 for item in value)
     return _is_array(value) and len(value.shape) in (3, 4) and not is_image(value)
 
@@ -85,13 +94,13 @@ def image_column(item: Mapping[str, Any], name: str) -> str:
     return found[0]
 
 
-def holds_gray(value: Any) -> bool:
-    """Whether one image has a single channel."""
+def channels_of(value: Any) -> int:
+    """Channels of one image; Pillow and encoded images have 1 or 3."""
     if is_pillow(value):
-        return is_gray(value)
+        return 1 if is_gray(value) else 3
     if is_encoded(value):
-        return gray_file(_file(value))
-    return len(value.shape) == 2 or channels_last(value).shape[2] == 1
+        return 1 if gray_file(_file(value)) else 3
+    return 1 if len(value.shape) == 2 else int(channels_last(value).shape[2])
 
 
 def to_pixels(value: Any, name: str, channels: int | None, least_side: int | None = None) -> np.ndarray:
@@ -101,7 +110,12 @@ def to_pixels(value: Any, name: str, channels: int | None, least_side: int | Non
         return to_array(value, channels, least_side)
     if is_encoded(value):
         return decode(_file(value), channels, least_side)
-    array = _arrays.one_image(channels_last(value), name)
+    array = channels_last(value)
+    if getattr(array, "dtype", None) is not None and array.dtype.kind == "f":
+        raise InvalidArgumentError(
+            f"{name}: got dtype {array.dtype}, want uint8 (0 .. 255): leave out what makes floats, such as ToTensor and Normalize"
+        )
+    array = _arrays.one_image(array, name)
     if channels == 3 and array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
     if channels is not None and array.shape[2] != channels:

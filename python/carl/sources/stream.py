@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import FileError, InvalidArgumentError
 from .base import decoding_workers, tried
-from .items import channels_last, holds_gray, image_of, is_batch, is_encoded, is_image, is_pillow, to_pixels
+from .items import channels_last, channels_of, image_of, is_batch, is_encoded, is_image, is_pillow, to_pixels
 
 if TYPE_CHECKING:
     from .base import Images
@@ -140,8 +140,8 @@ class BatchStream:
 
     def _choose_channels(self, images: Any) -> None:
         if self._channels is None:
-            known = [gray for gray in (tried(lambda: holds_gray(image), "") for image in images) if isinstance(gray, bool)]
-            self._channels = 1 if known and all(known) else 3
+            known = [count for count in (tried(lambda: channels_of(image), "") for image in images) if isinstance(count, int)]
+            self._channels = max(known, default=3)
 
 
 def _name(item: Any, number: int) -> str:

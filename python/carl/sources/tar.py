@@ -59,8 +59,8 @@ class TarSource(DecodedSource):
     def load(self, place: int, least_side: int | None) -> np.ndarray:
         return decode(io.BytesIO(self._content(*self._spans[place])), self._channels, least_side if self._halve else None)
 
-    def is_gray(self, place: int) -> bool:
-        return gray_file(io.BytesIO(self._content(*self._spans[place])))
+    def channels_at(self, place: int) -> int:
+        return 1 if gray_file(io.BytesIO(self._content(*self._spans[place]))) else 3
 
     def identity(self, place: int) -> str:
         return f"{self.paths[self._spans[place, 0]]}: {self._names[place]}"
