@@ -59,7 +59,7 @@ def sample_of(model: str | os.PathLike[str] | None, data: str | None, count: int
 def _readable(source: ImageSource, count: int, least: int | None = None) -> tuple[np.ndarray, Any]:
     """Places of at most `count` images, evenly spaced, and the images, without those that cannot be read."""
     places = evenly_spaced(len(source), count)
-    images = source.read_each(places, least)
+    images: Any = source.read_each(places, least)
     good = [slot for slot, image in enumerate(images) if not isinstance(image, BaseException)]
     if len(good) == len(images):
         return places, images

@@ -81,7 +81,7 @@ class ImageSource(ABC):
     def _probe(self) -> tuple[int, int]:
         found: tuple[int, int] | None = getattr(self, "_probed", None)
         if found is None:
-            images = self.read_each(evenly_spaced(len(self), _LOOKED_AT))
+            images: Any = self.read_each(evenly_spaced(len(self), _LOOKED_AT))
             good = [image for image in images if not isinstance(image, BaseException)]
             if not good:
                 raise images[0]
@@ -167,8 +167,8 @@ class JoinedSource(ImageSource):
     def __init__(self, parts: list[ImageSource]) -> None:
         self._parts = parts
         self._starts = np.cumsum([0] + [len(part) for part in parts])
-        labels = [part.labels for part in parts]
-        if all(part is not None for part in labels) and all(part.class_names == parts[0].class_names for part in parts):
+        labels = [part.labels for part in parts if part.labels is not None]
+        if len(labels) == len(parts) and all(part.class_names == parts[0].class_names for part in parts):
             self.labels, self.class_names = np.concatenate(labels), parts[0].class_names
 
     def __len__(self) -> int:

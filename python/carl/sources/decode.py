@@ -43,7 +43,7 @@ def to_array(image: Image.Image, channels: int | None = None, least_side: int | 
     from PIL import ImageOps
 
     if least_side is not None:
-        image.draft(None, (least_side, least_side))  # type: ignore[arg-type]
+        image.draft(None, (least_side, least_side))
     image = ImageOps.exif_transpose(image)
     gray = is_gray(image) if channels is None else channels == 1
     if image.mode.startswith("I;16") or image.mode == "I":
