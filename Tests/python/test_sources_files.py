@@ -43,6 +43,22 @@ def test_a_folder_among_other_things(photos, images):
     assert [os.path.basename(path) for path in source.paths[16:]] == ["SHOUTED.PNG", "inside.png"]
 
 
+def test_several_folders_and_files(photos, images, tmp_path):
+    np.save(tmp_path / "x.npy", images[20:23])
+    for number in range(3):
+        save(tmp_path / "gray" / f"{number}.png", images[number, ..., 0])
+    joined = as_source([photos, tmp_path / "x.npy"])
+    assert len(joined) == 19 and "19 images" in joined.describe() and joined.labels is None
+    found = joined.read(np.array([18, 2, 16]))
+    assert all(np.array_equal(a, b) for a, b in zip(found, images[[22, 2, 20]]))
+    assert joined.identity(1).endswith("01.png") and joined.identity(17) == "image 1"
+    assert as_source([photos, tmp_path / "gray"]).read(np.array([16]))[0].shape == (12, 12, 3)
+    np.save(tmp_path / "y.npy", images[..., 0])
+    with pytest.raises(carl.InvalidArgumentError, match="40 images of 12 x 12 x 1 have 1 channel"):
+        as_source([photos, tmp_path / "y.npy"])
+    assert len(small_model(batch_size=8).fit([photos, tmp_path / "x.npy"]).history_) == 4
+
+
 def test_names_that_are_not_utf8(images, tmp_path):
     folder = os.fsdecode(os.fsencode(tmp_path) + b"/f\xfcr")
     os.mkdir(folder)
@@ -137,6 +153,10 @@ def test_the_least_side_keeps_the_pixels_of_the_smallest_crop():
     assert least_side(one) == 120
     assert least_side(expand_views({"size": 60, "scale": [0.25, 1], "ratio": [0.25, 1]})) == 240
     assert least_side(expand_views([{"size": 10}, *one])) == 120
+    image = smooth(40, 40)[None]
+    for name in ("simclr", "byol", "weak", "multicrop"):  # a preset is what it comes to
+        pairs = zip(carl.make_views(image, name, 3), carl.make_views(image, expand_views(name, 3, 32), 3))
+        assert all(np.array_equal(a, b) for a, b in pairs), name
     named = expand_views("simclr", 3, 96)
     assert [spec["size"] for spec in named] == [96] and named[0]["count"] == 2 and len(named[0]["mean"]) == 3
     assert len(expand_views("gray", 1)[0]["mean"]) == 1

@@ -69,7 +69,10 @@ def _list_source(images: Any, channels: int | None) -> ImageSource | BatchStream
             return TarSource(paths, channels)
         if not any(_holds_a_set(path) for path in paths):
             return FileSource(paths, channels)
-        return JoinedSource([path_source(path, channels) for path in paths])
+        parts = [path_source(path, channels) for path in paths]
+        if channels is None and {part.channels for part in parts} == {1, 3}:
+            parts = [path_source(path, 3) for path in paths]  # gray files among coloured ones are made RGB
+        return JoinedSource(parts)
     first = images[0]
     if isinstance(first, (list, tuple, Mapping)) or getattr(first, "ndim", 0) == 4:
         single = not isinstance(first, list) and is_map_style(images)  # pairs of an image and a label, or rows

@@ -9,7 +9,7 @@ from typing import Any, Union
 
 import numpy as np
 
-from ..errors import CARLError, FileError
+from ..errors import CARLError, FileError, InvalidArgumentError
 from .order import evenly_spaced
 from .threads import Workers
 
@@ -165,6 +165,10 @@ class JoinedSource(ImageSource):
     """Several sources one behind the other."""
 
     def __init__(self, parts: list[ImageSource]) -> None:
+        for part in parts[1:]:
+            if part.channels != parts[0].channels:
+                raise InvalidArgumentError(
+                    f"images: {part.describe()} have {part.channels} channel(s), {parts[0].describe()} {parts[0].channels}")
         self._parts = parts
         self._starts = np.cumsum([0] + [len(part) for part in parts])
         labels = [part.labels for part in parts if part.labels is not None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ _SMALL = 64 << 20
 
 def npz_member(path: str, key: str) -> np.ndarray | None:
     """An array of an .npz archive, mapped; None if it is compressed, as ``numpy.savez_compressed`` leaves it."""
+    import zipfile
+
     name = key + ".npy"
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
         info = archive.getinfo(name if name in archive.namelist() else key)
