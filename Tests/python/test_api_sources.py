@@ -209,6 +209,24 @@ def test_epoch_order_is_a_fixed_permutation():
     assert epoch_order(8, 0, 0).tolist() == [0, 2, 1, 5, 4, 3, 6, 7]
 
 
+@pytest.mark.parametrize("count", [1, 65_535, 131_072, 300_001])
+def test_an_order_in_stretches_is_the_sorted_one(count):
+    keys = np.random.Philox(key=np.array([9, 4], np.uint64)).random_raw(count)
+    assert np.array_equal(epoch_order(count, 9, 4), np.argsort(keys, kind="stable"))
+
+
+def test_batches_over_stretches_and_from_the_middle():
+    source = as_source(np.zeros((200_000, 1, 1), np.uint8))
+    order = epoch_order(200_000, 3, 1)
+    for skip in (0, 1, 21, 43, 64):
+        with BatchReader(source, 3001, 3, epoch=1, skip=skip, epochs=3) as reader:
+            found = [batch.indices for batch in reader.epoch()]
+            following = next(reader.epoch()).indices
+        assert len(found) == 66 - skip
+        assert np.array_equal(np.concatenate(found), order[3001 * skip : 3001 * 66])
+        assert np.array_equal(following, epoch_order(200_000, 3, 2)[:3001])
+
+
 def test_first_places_are_uniform():
     counts = np.bincount([epoch_order(5, 1, epoch)[0] for epoch in range(5000)], minlength=5)
     assert abs(counts - 1000).max() < 150

@@ -355,6 +355,20 @@ def test_streams_with_labels_and_batches_of_differing_sizes(images):
     assert plain.transform(iter_again(columns)).shape == (40, 64)
 
 
+def test_a_stream_resumes_exactly(images, tmp_path):
+    parts = [images[:8], images[8:9], images[9:20], images[20:40]]
+    whole = small_model().fit(parts)
+    assert len(whole.history_) == 6
+
+    def stop(model, metrics):
+        if metrics.step == 2:
+            raise carl.StopTraining
+
+    small_model(run_dir=tmp_path / "run", callbacks=stop).fit(parts)
+    resumed = small_model(run_dir=tmp_path / "run").fit(parts, resume=True)
+    assert resumed.trainer_.step_count == 6 and same_state(resumed.trainer_, whole.trainer_)
+
+
 def iter_again(items):
     class Again:
         def __iter__(self):

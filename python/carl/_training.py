@@ -151,8 +151,6 @@ class TrainingLoop:
         self._epoch_start = self._trainer.step_count - position.batch
         steps, clock = 0, WaitClock()
         for batch in self._reader.epoch():
-            if len(batch.indices) < 2:
-                continue  # BatchNorm and the prior have no meaning for one image
             self._step(batch, clock)
             steps += 1
         if steps == 0 and position.batch == 0:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .base import ImageSource
 from .broken import BrokenImages, read_batch
-from .order import epoch_order
+from .order import epoch_stretches
 from .stream import BatchStream
 from .threads import Workers
 
@@ -77,13 +77,17 @@ class BatchReader:
             yield Batch(images, indices, waited)
 
     def _all_parts(self, first: int, skip: int) -> Iterator[np.ndarray]:
-        """The places of each batch to come. Orders are made in the reading thread, when they are needed."""
-        count = len(self._source)  # type: ignore[arg-type]
+        """The places of each batch to come. The order is drawn in the reading thread, a stretch at a time."""
+        count, size = len(self._source), self._batch_size  # type: ignore[arg-type]
         for epoch in range(first, self._epochs):
-            order = epoch_order(count, self._seed, epoch)
-            for start in range(skip * self._batch_size, count - self._batch_size + 1, self._batch_size):
-                yield order[start : start + self._batch_size].astype(np.int64)
-            skip = 0
+            left = np.empty(0, np.int64)
+            for stretch in epoch_stretches(count, self._seed, epoch):
+                left = np.concatenate([left, stretch])
+                whole = len(left) // size
+                for batch in range(min(skip, whole), whole):
+                    yield left[batch * size : (batch + 1) * size]
+                skip -= min(skip, whole)
+                left = left[whole * size :].copy()
 
     def _read_next(self) -> Any:
         indices = next(self._parts, None)  # type: ignore[arg-type]
@@ -92,27 +96,31 @@ class BatchReader:
         return read_batch(self._source, indices, self._broken, self._least_side), indices  # type: ignore[arg-type]
 
     def _stream_epoch(self, stream: BatchStream, skip: int) -> Iterator[Batch]:
-        iterator = stream.batches_of(self._batch_size, self._broken, self._least_side)
-        place = 0
-        done = object()
+        numbered = self._stream_batches(stream)
 
         def following() -> Any:
-            return next(iterator, done)
+            return next(numbered, None)
 
         for _ in range(skip):
-            images = self._reader.submit(following).result()
-            if images is done:
+            if self._reader.submit(following).result() is None:
                 return
-            place += len(images)
         pending = self._reader.submit(following)
         while True:
-            images, waited = _wait(pending)
-            if images is done:
+            found, waited = _wait(pending)
+            if found is None:
                 return
             pending = self._reader.submit(following)
+            yield Batch(*found, waited)
+
+    def _stream_batches(self, stream: BatchStream) -> Iterator[tuple[Any, np.ndarray]]:
+        """Batches of a stream with the places of their images. BatchNorm and the prior have no meaning for one image, so batches
+        of one are no batches."""
+        place = 0
+        for images in stream.batches_of(self._batch_size, self._broken, self._least_side):
             indices = np.arange(place, place + len(images))
             place += len(images)
-            yield Batch(images, indices, waited)
+            if len(images) >= 2:
+                yield images, indices
 
 
 def read_parts(source: ImageSource, size: int, start: int = 0, least_side: int | None = None) -> Iterator[Any]:
