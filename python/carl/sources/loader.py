@@ -110,7 +110,8 @@ class BatchReader:
             if found is None:
                 return
             pending = self._reader.submit(following)
-            yield Batch(*found, waited)
+            images, indices = found
+            yield Batch(images, indices, waited)
 
     def _stream_batches(self, stream: BatchStream) -> Iterator[tuple[Any, np.ndarray]]:
         """Batches of a stream with the places of their images. BatchNorm and the prior have no meaning for one image, so batches
