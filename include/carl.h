@@ -286,6 +286,10 @@ carl_status carl_make_views(const carl_image *images, size_t count, const char *
 /* Number of views a specification makes, and the size in pixels of each (sizes may be NULL; room for capacity numbers). */
 carl_status carl_views_describe(const char *spec_json, int32_t channels, int32_t *sizes, size_t capacity, size_t *views);
 
+/* The specifications that a preset or a list comes to, every default filled in, as a JSON array; view_size is that of a preset's
+ * views in pixels. Copied like carl_trainer_config. */
+carl_status carl_views_expand(const char *spec_json, int32_t view_size, int32_t channels, char *buffer, size_t capacity, size_t *needed);
+
 /* Exact k nearest neighbours by cosine similarity: for each query row the k reference rows of largest similarity, in falling order; equal
  * similarities in order of index. references (n, dimension), queries (m, dimension); neighbours and similarities (m, k), either may be NULL.
  * A row of zeros has similarity 0 to every row. */

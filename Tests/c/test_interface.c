@@ -237,6 +237,15 @@ static void test_views_and_neighbours(void) {
     int32_t sizes[8];
     CHECK(carl_views_describe("\"multicrop\"", 3, sizes, 8, &views) == CARL_OK && views == 8 && sizes[0] == 32 && sizes[7] == 16);
     FAILS(carl_views_describe("\"multicorp\"", 3, NULL, 0, &views), CARL_INVALID_CONFIG, "multicrop");
+    char expanded[2048];
+    size_t needed = 0;
+    CHECK(carl_views_expand("\"multicrop\"", 224, 3, NULL, 0, &needed) == CARL_OK && needed > 100 && needed <= sizeof expanded);
+    CHECK(carl_views_expand("\"multicrop\"", 224, 3, expanded, sizeof expanded, &needed) == CARL_OK && strlen(expanded) + 1 == needed);
+    CHECK(strstr(expanded, "\"size\":96") != NULL || strstr(expanded, "\"size\": 96") != NULL);
+    FAILS(carl_views_expand("\"multicrop\"", 224, 3, expanded, 10, &needed), CARL_INVALID_ARGUMENT, "capacity");
+    FAILS(carl_views_expand("\"multicrop\"", 0, 3, NULL, 0, &needed), CARL_INVALID_ARGUMENT, "view_size");
+    FAILS(carl_views_expand("{\"sise\": 3}", 32, 3, NULL, 0, &needed), CARL_INVALID_CONFIG, "size");
+    FAILS(carl_views_expand(NULL, 32, 3, NULL, 0, &needed), CARL_INVALID_ARGUMENT, "spec_json");
     static float out[COUNT * 64];
     float *outs[1] = {out};
     size_t counts[1] = {COUNT * 64};

@@ -12,7 +12,7 @@ import pytest
 
 import carl
 from carl.sources import BatchStream, as_source, epoch_order, read_idx
-from carl.sources.loader import epoch_batches
+from carl.sources.loader import BatchReader
 from conftest import small_model
 
 
@@ -22,6 +22,11 @@ def write_idx(path: Path, array: np.ndarray) -> Path:
     data = header + array.astype(array.dtype.newbyteorder(">")).tobytes()
     path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
     return path
+
+
+def epoch_batches(source, batch_size, seed, epoch, skip=0):
+    with BatchReader(source, batch_size, seed, epoch, skip) as reader:
+        yield from reader.epoch()
 
 
 def all_of(source) -> list[np.ndarray]:
@@ -204,6 +209,24 @@ def test_epoch_order_is_a_fixed_permutation():
     assert epoch_order(8, 0, 0).tolist() == [0, 2, 1, 5, 4, 3, 6, 7]
 
 
+@pytest.mark.parametrize("count", [1, 65_535, 131_072, 300_001])
+def test_an_order_in_stretches_is_the_sorted_one(count):
+    keys = np.random.Philox(key=np.array([9, 4], np.uint64)).random_raw(count)
+    assert np.array_equal(epoch_order(count, 9, 4), np.argsort(keys, kind="stable"))
+
+
+def test_batches_over_stretches_and_from_the_middle():
+    source = as_source(np.zeros((200_000, 1, 1), np.uint8))
+    order = epoch_order(200_000, 3, 1)
+    for skip in (0, 1, 21, 43, 64):
+        with BatchReader(source, 3001, 3, epoch=1, skip=skip, epochs=3) as reader:
+            found = [batch.indices for batch in reader.epoch()]
+            following = next(reader.epoch()).indices
+        assert len(found) == 66 - skip
+        assert np.array_equal(np.concatenate(found), order[3001 * skip : 3001 * 66])
+        assert np.array_equal(following, epoch_order(200_000, 3, 2)[:3001])
+
+
 def test_first_places_are_uniform():
     counts = np.bincount([epoch_order(5, 1, epoch)[0] for epoch in range(5000)], minlength=5)
     assert abs(counts - 1000).max() < 150
@@ -239,10 +262,10 @@ def test_the_next_batch_is_read_ahead_and_waiting_is_measured(images):
 
 def test_stream_probe_loses_nothing(images):
     stream = as_source(images[start : start + 8] for start in range(0, 40, 8))
-    assert isinstance(stream, BatchStream) and stream.once and stream.steps is None
+    assert isinstance(stream, BatchStream) and stream.once and stream.steps(8) is None
     assert np.array_equal(stream.probe(), images[:8])
     assert np.array_equal(np.concatenate(list(stream)), images)
     listed = as_source([images[:8], images[8:]])
-    assert listed.steps == 2 and not listed.once
+    assert listed.steps(8) == 2 and not listed.once
     assert [len(batch.images) for batch in epoch_batches(listed, 1, 0, 0)] == [8, 32]
     assert [batch.indices[0] for batch in epoch_batches(listed, 1, 0, 0, skip=1)] == [8]

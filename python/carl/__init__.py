@@ -21,6 +21,7 @@ from .callbacks import Callback
 from .config import TrainerConfig
 from .encoder import Encoder
 from .errors import (
+    BrokenImagesError,
     BusyError,
     CARLError,
     ConfigurationError,
@@ -41,6 +42,7 @@ from .metrics import Metrics
 from .objective import AssignmentLoss, assignment_loss
 from .sources import as_source
 from .trainer import Trainer
+from .view_specs import expand_views
 from .views import make_views, view_sizes
 
 __version__ = "0.1.0"
@@ -74,9 +76,9 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "CARL", "AssignmentLoss", "BusyError", "CARLError", "Callback", "ConfigurationError", "Encoder", "FileError",
+    "CARL", "AssignmentLoss", "BrokenImagesError", "BusyError", "CARLError", "Callback", "ConfigurationError", "Encoder", "FileError",
     "InvalidArgumentError", "InvalidHandleError", "InvalidStateError", "LibraryError", "Metrics", "MissingPackageError",
     "NotFiniteError", "NotFittedError", "OutOfMemoryError", "StopTraining", "Trainer", "TrainerConfig", "UnsupportedProcessorError",
-    "as_source", "assignment_loss", "build_info", "default_threads", "evaluate", "live_objects", "load", "make_views",
+    "as_source", "assignment_loss", "build_info", "default_threads", "evaluate", "expand_views", "live_objects", "load", "make_views",
     "set_log_callback", "view_sizes",
 ]

@@ -204,6 +204,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         [_images, c_size_t, c_char_p, c_uint64, c_uint64, c_void_p, c_int32, POINTER(c_void_p), c_void_p, c_size_t],
     ),
     "carl_views_describe": (_status, [c_char_p, c_int32, c_void_p, c_size_t, _size_out]),
+    "carl_views_expand": (_status, [c_char_p, c_int32, c_int32, c_void_p, c_size_t, _size_out]),
     "carl_nearest_neighbours": (
         _status, [_floats, c_int64, _floats, c_int64, c_int64, c_int64, c_int32, c_void_p, _floats]
     ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ from .metrics import Metrics
 from .progress import Progress, describe
 from .runs import RunFolder
 from .sources import BatchStream, ImageSource
-from .sources.loader import Batch, epoch_batches
+from .sources.broken import BrokenImages
+from .sources.loader import Batch, BatchReader
 from .trainer import Trainer
 from .usage import UsageRecorder, make_recorder
 
@@ -51,8 +51,29 @@ def batch_size_for(source: ImageSource | BatchStream, batch_size: int) -> int:
 def steps_per_epoch(source: ImageSource | BatchStream, batch_size: int) -> int | None:
     """None for a stream that does not know its length."""
     if isinstance(source, BatchStream):
-        return source.steps
+        return source.steps(batch_size)
     return len(source) // batch_size
+
+
+class WaitClock:
+    """How much of the time of some steps was spent waiting for images."""
+
+    def __init__(self) -> None:
+        self._waited = self._all = 0.0
+
+    def add(self, waited: float, seconds: float) -> None:
+        """A step of `seconds` and the wait before it."""
+        self._waited += waited
+        self._all += waited + seconds
+
+    @property
+    def share(self) -> float:
+        """0 .. 1."""
+        return self._waited / self._all if self._all > 0 else 0.0
+
+
+#: Broken images that are warned of by name.
+_WARNINGS = 5
 
 
 class TrainingLoop:
@@ -69,6 +90,8 @@ class TrainingLoop:
         callbacks: list[Callback],
         progress: bool,
         checkpoint_every: int | None,
+        broken: BrokenImages,
+        least_side: int | None,
     ) -> None:
         self._model, self._source, self._position, self._epochs, self._seed = model, source, position, epochs, seed
         self._run, self._callbacks, self._checkpoint_every = run, callbacks, checkpoint_every
@@ -82,13 +105,19 @@ class TrainingLoop:
         self._last: Metrics | None = None
         self._total = total
         self._usage: UsageRecorder | None = None
+        self._broken = broken
+        self._reader = BatchReader(
+            source, position.batch_size, seed, position.epoch, position.batch, epochs, broken, least_side)
+        self._clock = WaitClock()
+        self._warned = 0
 
     def run(self) -> None:
         """Ends early on StopTraining. Ctrl-C and errors leave a usable model, and a checkpoint where there is a run folder."""
         try:
             self._start()
-            while self._position.epoch < self._epochs:
-                self._run_epoch()
+            with self._reader:
+                while self._position.epoch < self._epochs:
+                    self._run_epoch()
             self._record_usage(always=True)
             self._save("finished")
         except StopTraining as reason:
@@ -100,6 +129,7 @@ class TrainingLoop:
             raise
         except Exception as error:
             self._sync()
+            self._tell_broken()
             self._log(f"failed: {type(error).__name__}: {error}")
             raise
         finally:
@@ -110,7 +140,7 @@ class TrainingLoop:
     def _start(self) -> None:
         self._log(f"training on {self._source.describe()}, from step {self._trainer.step_count}, to epoch {self._epochs}")
         if self._run is not None:
-            self._usage = make_recorder(self._source, self._batch_size, self._total, self._run)
+            self._usage = make_recorder(self._source, self._batch_size, self._total, self._run, self._broken)
         if self._trainer.step_count == 0:
             self._record_usage(always=True)
         for callback in self._callbacks:
@@ -119,14 +149,10 @@ class TrainingLoop:
     def _run_epoch(self) -> None:
         position = self._position
         self._epoch_start = self._trainer.step_count - position.batch
-        batches = epoch_batches(self._source, self._batch_size, self._seed, position.epoch, position.batch)
-        steps = 0
-        with closing(batches):  # type: ignore[type-var]
-            for batch in batches:
-                if len(batch.indices) < 2:
-                    continue  # BatchNorm and the prior have no meaning for one image
-                self._step(batch)
-                steps += 1
+        steps, clock = 0, WaitClock()
+        for batch in self._reader.epoch():
+            self._step(batch, clock)
+            steps += 1
         if steps == 0 and position.batch == 0:
             once = isinstance(self._source, BatchStream) and self._source.once
             raise InvalidArgumentError(
@@ -135,7 +161,8 @@ class TrainingLoop:
                    if once and position.epoch > 0 else "gave no batch of at least 2 images")
             )
         if self._last is not None:
-            self._log(f"epoch {position.epoch + 1}/{self._epochs}, step {self._trainer.step_count}: {describe(self._last)}")
+            self._log(
+                f"epoch {position.epoch + 1}/{self._epochs}, step {self._trainer.step_count}: {describe(self._last, clock.share)}")
         finished = position.epoch
         self._epoch_start = self._trainer.step_count
         position.epoch, position.batch = finished + 1, 0
@@ -143,19 +170,23 @@ class TrainingLoop:
             callback.on_epoch(self._model, finished)
         self._save(None)
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batch: Batch, clock: WaitClock) -> None:
         position = self._position
+        self._tell_broken()
         start = time.perf_counter()
         metrics = self._trainer.step(batch.images, batch.indices, position.epoch)
         seconds = time.perf_counter() - start
         metrics = metrics.with_data_wait(batch.waited / (batch.waited + seconds))
+        clock.add(batch.waited, seconds)
+        self._clock.add(batch.waited, seconds)
+        self._model.data_wait_ = self._clock.share
         self._sync()
         self._last = metrics
         self._model.history_.append(metrics)
         if self._run is not None:
             self._run.write_metrics(metrics, position.epoch)
         self._record_usage()
-        self._progress.step(metrics, position.epoch, self._epochs)
+        self._progress.step(metrics, position.epoch, self._epochs, clock.share)
         for callback in self._callbacks:
             callback.on_step(self._model, metrics)
         if self._checkpoint_every and self._trainer.step_count % self._checkpoint_every == 0:
@@ -173,8 +204,28 @@ class TrainingLoop:
         if self._run is not None:
             self._run.save(self._trainer, self._model._notes())
             if reason:
-                self._log(f"{reason} at step {self._trainer.step_count}; checkpoint {self._run.checkpoint}")
+                self._log(
+                    f"{reason} at step {self._trainer.step_count}; checkpoint {self._run.checkpoint}; "
+                    f"{self._clock.share:.1%} of the time spent waiting for images"
+                    + (f"; images that could not be read: {len(self._broken)}" if len(self._broken) else "")
+                )
                 self._run.export(self._trainer)
+
+    def _tell_broken(self) -> None:
+        """Lists broken images in the run folder; the first ones are warned of."""
+        untold = self._broken.take_untold()
+        if not untold:
+            return
+        from logging import getLogger
+
+        where = f"; all are listed in {self._run.broken_images}" if self._run is not None else "; all are in broken_images_"
+        for name, reason in untold:
+            if self._warned < _WARNINGS:
+                self._warned += 1
+                last = f"; further ones are not told here{where}" if self._warned == _WARNINGS else ""
+                getLogger("carl").warning("left out an image that cannot be read, %s: %s%s", name, reason, last)
+        if self._run is not None:
+            self._run.write_broken(untold)
 
     def _log(self, text: str) -> None:
         if self._run is not None:

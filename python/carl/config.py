@@ -146,6 +146,14 @@ def dump_json(value: Any) -> str:
         raise ConfigurationError(f"not expressible in JSON: {error}") from None
 
 
+def parse_list(text: str, name: str) -> list[Any]:
+    """A JSON array from text."""
+    value = json.loads(text)
+    if not isinstance(value, list):
+        raise ConfigurationError(f"{name}: got a JSON {type(value).__name__}, want an array")
+    return value
+
+
 def parse_object(text: str, name: str) -> dict[str, Any]:
     """A JSON object from text."""
     try:

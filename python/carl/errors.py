@@ -33,6 +33,10 @@ class FileError(CARLError, OSError):
     """A file that cannot be read or written, or is not what it should be."""
 
 
+class BrokenImagesError(FileError):
+    """More images of a set cannot be read than ``max_broken`` allows."""
+
+
 class NotFiniteError(CARLError, ArithmeticError):
     """The loss or a gradient became NaN or infinite. The parameters were not changed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any, Union
@@ -18,13 +19,16 @@ from .errors import InvalidArgumentError, InvalidStateError, not_fitted
 from .metrics import Metrics
 from .runs import RunFolder, checkpoint_path
 from .sources import BatchStream, ImageSource, as_source
+from .sources.broken import MAX_BROKEN, BrokenImages
+from .sources.loader import read_parts
 from .trainer import Trainer
+from .view_specs import expand_views, least_side
 
-#: Images read at a time by transform and its relatives.
-_READ = 512
+#: Images read at a time by transform and its relatives: so many, or fewer where so many bytes are reached.
+_READ, _READ_BYTES = 512, 256_000_000
 
 #: Parameters of the estimator that are not configuration keys of the trainer.
-_OWN = ("run_dir", "checkpoint_every", "progress", "callbacks")
+_OWN = ("on_error", "max_broken", "cache", "cache_size", "run_dir", "checkpoint_every", "progress", "callbacks")
 
 
 class CARL:
@@ -41,13 +45,20 @@ class CARL:
 
     in_channels, stem, view_size: None takes them from the images: their channels, their shorter side (at most 224), and
         stem "small" for views below 64 pixels, else "imagenet".
+    on_error: what becomes of an image that cannot be read while training: "skip" (the next one in the set that can be read
+        takes its place; it is counted and listed) or "raise" (an error with its path).
+    max_broken: largest share of the images, 0 .. 1, that "skip" puts up with; beyond it fit raises carl.BrokenImagesError.
+    cache: a folder for decoded images of reduced size, made by the first fit and read by it and all later ones; for image
+        files, tar archives and datasets.Dataset objects. None decodes in every epoch.
+    cache_size: pixels of the shorter side in the cache; None for 8/7 of the largest view, 256 for views of 224.
     run_dir: a folder for configuration, metrics, log and checkpoints; None writes nothing.
     checkpoint_every: steps between checkpoints within an epoch; one is written after each epoch in any case.
     progress: show a progress bar.
     callbacks: ``carl.Callback`` objects, or functions of (model, metrics) that run after each step.
 
     Attributes after ``fit``: trainer_ (carl.Trainer), config_ (the complete configuration), history_ (metrics of each step),
-    epoch_ (epochs done), in_channels_, n_features_out_.
+    epoch_ (epochs done), in_channels_, n_features_out_, data_wait_ (share of the time of the last fit that was spent waiting
+    for images, 0 .. 1), broken_images_ (a dict from the images it could not read, by path or number, to the reasons).
 
     Images go through in an order that depends on (seed, epoch) alone; a last incomplete batch is dropped. Ctrl-C during
     ``fit`` leaves a usable model, and a checkpoint if there is a run_dir, and is raised again.
@@ -93,6 +104,10 @@ class CARL:
         views: Union[str, list[ViewSpec], None] = None,
         recompute: bool | None = None,
         threads: int | None = None,
+        on_error: str = "skip",
+        max_broken: float = MAX_BROKEN,
+        cache: str | os.PathLike[str] | None = None,
+        cache_size: int | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
         progress: bool = True,
@@ -135,6 +150,10 @@ class CARL:
         self.views = views
         self.recompute = recompute
         self.threads = threads
+        self.on_error = on_error
+        self.max_broken = max_broken
+        self.cache = cache
+        self.cache_size = cache_size
         self.run_dir = run_dir
         self.checkpoint_every = checkpoint_every
         self.progress = progress
@@ -228,14 +247,34 @@ class CARL:
         every = self.checkpoint_every
         every = None if every is None else _arrays.integer(every, "checkpoint_every", 1, 2**31 - 1)
         callbacks = as_callbacks(self.callbacks)
+        broken = BrokenImages(_samples(source), self.on_error, self.max_broken)
+        self.broken_images_ = broken.reasons
+        self.data_wait_ = 0.0
         with ExitStack() as stack:
             run = None
             if self.run_dir is not None:
                 run = stack.enter_context(RunFolder(self.run_dir))
                 run.open(self.trainer_.step_count)
                 run.write_config(vars(self.config_))
+            specs = expand_views(self.config_.views, self.in_channels_, self.config_.view_size)
+            if self.cache is not None:
+                source = self._cached(source, specs, run)
             seed = int(self.config_.seed or 0)
-            TrainingLoop(self, source, position, epochs, seed, run, callbacks, bool(self.progress), every).run()
+            TrainingLoop(
+                self, source, position, epochs, seed, run, callbacks, bool(self.progress), every, broken, least_side(specs)
+            ).run()
+
+    def _cached(self, source: ImageSource | BatchStream, specs: list[ViewSpec], run: RunFolder | None) -> ImageSource:
+        from .progress import CacheProgress
+        from .sources.cache import CachedSource
+
+        if isinstance(source, BatchStream):
+            raise InvalidArgumentError("cache: a stream of batches cannot be cached; pass images that can be read in any order")
+        size = self.cache_size
+        if size is None:
+            size = -(-max(int(spec["size"]) for spec in specs) * 8 // 7)
+        with CacheProgress(bool(self.progress)) as bar:
+            return CachedSource(source, self.cache, size, bar.update, None if run is None else run.log)  # type: ignore[arg-type]
 
     def _checked_batch_size(self) -> int:
         return _arrays.integer(self.batch_size, "batch_size", 2, 1_000_000)
@@ -270,12 +309,26 @@ class CARL:
 
     # ---- Use
 
-    def transform(self, images: Any, output: str = "features") -> np.ndarray:
-        """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K)."""
+    def transform(self, images: Any, output: str = "features", *, on_error: str = "raise") -> np.ndarray:
+        """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K).
+
+        on_error: an image that cannot be read is an error that names it ("raise"), or a row of NaN and a warning ("nan").
+        """
         trainer = self._fitted("transform")
         width = trainer.output_width(output)
-        parts = [trainer.embed_images(part, output=output) for part in self._parts(images)]
+        parts = [self._embedded(trainer, part, output, width) for part in self._parts(images, on_error)]
         return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
+
+    @staticmethod
+    def _embedded(trainer: Trainer, images: Any, output: str, width: int) -> np.ndarray:
+        """One part; None stands for an image that could not be read."""
+        good = [place for place, image in enumerate(images) if image is not None] if isinstance(images, list) else None
+        if good is None or len(good) == len(images):
+            return trainer.embed_images(images, output=output)
+        rows = np.full((len(images), width), np.nan, np.float32)
+        if good:
+            rows[good] = trainer.embed_images([images[place] for place in good], output=output)
+        return rows
 
     def fit_transform(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
         """``fit`` and ``transform``. Not for iterators that can be gone through only once."""
@@ -301,13 +354,22 @@ class CARL:
         self._fitted("get_feature_names_out")
         return np.array([f"carl{place}" for place in range(self.n_features_out_)], dtype=object)
 
-    def _parts(self, images: Any) -> Iterator[Any]:
+    def _parts(self, images: Any, on_error: str = "raise") -> Iterator[Any]:
+        """The images, some at a time; with on_error "nan" a list has None for those that cannot be read."""
+        if on_error not in ("raise", "nan"):
+            raise InvalidArgumentError(f'on_error: got {on_error!r}, want "raise" or "nan"')
         with _opened(images, self.in_channels_) as source:
             if isinstance(source, BatchStream):
-                yield from source
+                yield from source.batches_of(_READ, keep_last=True)
                 return
-            for start in range(0, len(source), _READ):
-                yield source.read(np.arange(start, min(start + _READ, len(source))))
+            size = int(np.clip(_READ_BYTES // (source.side**2 * source.channels), 1, _READ)) if len(source) else 1
+            for part in read_parts(source, size):
+                errors = [item for item in part if isinstance(item, BaseException)] if isinstance(part, list) else []
+                if errors and on_error == "raise":
+                    raise errors[0]
+                for error in errors:
+                    warnings.warn(f"a row of NaN stands for an image that cannot be read: {error}", UserWarning, stacklevel=3)
+                yield [None if isinstance(item, BaseException) else item for item in part] if errors else part
 
     def _fitted(self, method: str) -> Trainer:
         if not self.__sklearn_is_fitted__():
@@ -324,9 +386,9 @@ class CARL:
 
     def _notes(self) -> dict[str, Any]:
         params = {key: value for key, value in self.get_params().items() if key != "callbacks"}
-        if params["run_dir"] is not None:
-            params["run_dir"] = os.fspath(params["run_dir"])
-        return {"carl": {"format": 1, "params": params, "position": self._position.to_notes(), "data": self._data}}
+        for key in ("run_dir", "cache"):
+            params[key] = _noted(params[key])
+        return {"carl": {"format": 1, "params": params, "position": self._position.to_notes(), "data": _noted(self._data)}}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model, with all that is needed to train on, into one safetensors file for ``carl.load``."""
@@ -343,11 +405,13 @@ class CARL:
         config = trainer.config
         notes = trainer.notes.get("carl", {})
         names = cls._parameter_names()
-        saved = notes.get("params", vars(config))
+        saved = dict(notes.get("params", vars(config)))
+        for key in ("run_dir", "cache"):
+            saved[key] = _path_from_note(saved.get(key))
         # Parameters of other releases that this one does not know are left out.
         model = cls(**{key: value for key, value in saved.items() if key in names and (value is not None or key not in _CONCRETE)})
         position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
-        model._data = notes.get("data")
+        model._data = _path_from_note(notes.get("data"))
         model._attach(trainer, position, [])
         return model
 
@@ -442,6 +506,21 @@ class _opened:
     def __exit__(self, *exception: object) -> None:
         if not self._given:
             self._source.close()
+
+
+def _noted(path: str | os.PathLike[str] | None) -> Any:
+    """A path as JSON can hold it: text, or the bytes of a name that is not UTF-8."""
+    if path is None:
+        return None
+    encoded = os.fsencode(path)
+    try:
+        return encoded.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"bytes": encoded.hex()}
+
+
+def _path_from_note(note: Any) -> str | None:
+    return os.fsdecode(bytes.fromhex(note["bytes"])) if isinstance(note, dict) else note
 
 
 def _path_of(images: Any) -> str | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .errors import FileError, InvalidArgumentError
 from .estimator import CARL, load
 from .sources import ImageSource, path_source, read_idx
 from .sources.order import evenly_spaced
+from .view_specs import expand_views, least_side
 
 
 def open_labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray | None]:
@@ -27,6 +29,43 @@ def open_labelled(path: str, labels: str | None, channels: int | None) -> tuple[
     except ValueError as error:
         raise FileError(f"cannot read {labels}: {error}") from None
     return source, label_array(values, labels, len(source))
+
+
+class Sample(NamedTuple):
+    """Some images of a set, their places in it, and the views that training makes of them."""
+
+    images: Any
+    places: np.ndarray
+    views: Any
+    view_size: int | None
+    seed: int
+
+
+def sample_of(model: str | os.PathLike[str] | None, data: str | None, count: int) -> Sample:
+    """At most `count` images of `data`, or of what `model` was trained on, with the model's views; without a model, those that
+    training would begin with."""
+    if model is not None:
+        seen = Inspection(model, data, count=count)
+        config, source = seen.model.config_, seen.source
+        views, size, seed = config.views, config.view_size if isinstance(config.views, str) else None, int(config.seed or 0)
+    else:
+        source, _ = open_labelled(str(data), None, None)
+        views, size, seed = "auto", min(source.side, 224), 0
+    # Large images are halved as training does it, so that these are its very views.
+    places, images = _readable(source, count, least_side(expand_views(views, source.channels, size)))
+    return Sample(images, places, views, size, seed)
+
+
+def _readable(source: ImageSource, count: int, least: int | None = None) -> tuple[np.ndarray, Any]:
+    """Places of at most `count` images, evenly spaced, and the images, without those that cannot be read."""
+    places = evenly_spaced(len(source), count)
+    images: Any = source.read_each(places, least)
+    good = [slot for slot, image in enumerate(images) if not isinstance(image, BaseException)]
+    if len(good) == len(images):
+        return places, images
+    if not good:
+        raise images[0]
+    return places[good], [images[slot] for slot in good]
 
 
 class Inspection:
@@ -55,25 +94,31 @@ class Inspection:
         known = self.model._data
         if known is None:
             raise InvalidArgumentError(f"{self.path} was not trained on a folder or file of images: name some with --data")
-        if not os.path.exists(known):
+        if not os.path.exists(known) and not glob.has_magic(known):
             raise FileError(f"the images {self.path} was trained on, {known}, are not there any more: name some with --data")
         return known
 
     @cached_property
-    def _opened(self) -> tuple[ImageSource, np.ndarray | None, np.ndarray]:
-        source, labels = open_labelled(self.data, self._labels, self.model.in_channels_)
-        return source, labels, evenly_spaced(len(source), self._count)
+    def _opened(self) -> tuple[ImageSource, np.ndarray | None]:
+        return open_labelled(self.data, self._labels, self.model.in_channels_)
+
+    @property
+    def source(self) -> ImageSource:
+        return self._opened[0]
 
     @cached_property
+    def _looked_at(self) -> tuple[np.ndarray, Any]:
+        return _readable(self._opened[0], self._count)
+
+    @property
     def images(self) -> Any:
-        """uint8 (N, H, W, C), or a list of images of several sizes."""
-        source, _, places = self._opened
-        return source.read(places)
+        """uint8 (N, H, W, C), or a list of images of several sizes. Images that cannot be read are left out."""
+        return self._looked_at[1]
 
     @cached_property
     def labels(self) -> np.ndarray | None:
-        _, labels, places = self._opened
-        return None if labels is None else labels[places]
+        labels = self._opened[1]
+        return None if labels is None else labels[self._looked_at[0]]
 
     @property
     def class_names(self) -> list[str] | None:

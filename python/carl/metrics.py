@@ -35,7 +35,8 @@ class Metrics(Mapping[str, Any]):
     gradient_norm: l2 norm over all parameters, before clipping and weight decay.
     views_per_second: views trained on in a second of this step.
     seconds: duration of the step; view_seconds: of these, spent making views.
-    data_wait: share of the time, 0 .. 1, that was spent waiting for images before the step. 0 for a direct call of ``Trainer.step``.
+    data_wait: share, 0 .. 1, of the time from one step to the next that ``CARL.fit`` stood still because no batch was ready:
+        wait / (wait + seconds). Not a number of seconds. 0 for a direct call of ``Trainer.step``.
     memory_bytes: activations, gradients and scratch held by the trainer.
     collapsed: 0, or 1 all views on few prototypes, 2 uniform assignments, 3 constant embedding.
     updated: whether the parameters changed; False while gradients accumulate.

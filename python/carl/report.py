@@ -148,7 +148,17 @@ def _figures(history: list[dict[str, Any]], config: Mapping[str, Any]) -> dict[s
         "log K": of("log_prototypes", ".3f"), "effective prototypes": of("effective_prototypes", ".0f"),
         "used lately": f"{of('used_prototypes', '.0f')} / {config.get('prototypes', '?')}", "agreement": of("agreement", ".1%"),
         "largest probability": of("max_probability", ".2f"), "views/s": of("views_per_second", ",.0f"),
+        "waiting for images": _waiting(history),
     }
+
+
+def _waiting(history: list[dict[str, Any]]) -> str:
+    """Share of the run's time that was spent waiting for images."""
+    steps = [(row.get("data_wait"), row.get("seconds")) for row in history]
+    known = [(share, seconds) for share, seconds in steps if share is not None and seconds and share < 1]
+    waited = sum(seconds * share / (1 - share) for share, seconds in known)
+    whole = waited + sum(seconds for _, seconds in known)
+    return f"{waited / whole:.1%}" if whole else "–"
 
 
 def _collapse(history: list[dict[str, Any]]) -> str:

@@ -5,6 +5,7 @@
     config.json                    the complete configuration
     metrics.jsonl                  one JSON object a step
     usage.jsonl                    now and then, the prototypes of a fixed sample of the images
+    broken_images.jsonl            images that could not be read and were left out, each with the reason; absent if there were none
     train.log                      what happened, with times
     checkpoints/last.carl          everything needed to go on exactly
     exported/encoder.safetensors   the encoder's tensors by torchvision's names
@@ -18,7 +19,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from .config import parse_object
@@ -50,6 +51,10 @@ class RunFolder:
         return self.path / "checkpoints" / "last.carl"
 
     @property
+    def broken_images(self) -> Path:
+        return self.path / "broken_images.jsonl"
+
+    @property
     def plots(self) -> Path:
         return self.path / "plots"
 
@@ -60,7 +65,7 @@ class RunFolder:
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
             self._metrics = _continued(self.path / "metrics.jsonl", step)
             self._usage = _continued(self.path / "usage.jsonl", step)
-            self._log = open(self.path / "train.log", "a", encoding="utf-8")
+            self._log = open(self.path / "train.log", "a", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             self.close()
             raise FileError(f"run_dir: cannot write {self.path}: {error}") from error
@@ -99,6 +104,12 @@ class RunFolder:
         if self._usage is not None:
             self._usage.write(json.dumps(record) + "\n")
             self._usage.flush()
+
+    def write_broken(self, images: Iterable[tuple[str, str]]) -> None:
+        """Adds names and reasons to broken_images.jsonl, those that it does not have."""
+        known = {row["image"] for row in read_broken(self.path)}
+        with open(self.broken_images, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps({"image": name, "reason": reason}) + "\n" for name, reason in images if name not in known)
 
     def save(self, trainer: Trainer, notes: Mapping[str, Any]) -> None:
         trainer.save(self.checkpoint, notes)
@@ -187,6 +198,22 @@ def read_usage(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     in nats; mean_assignment_entropy, entropy of their mean. Runs on streams of batches record none.
     """
     return _json_lines(path, "usage.jsonl")
+
+
+def read_broken(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """The images that a run left out because they could not be read: a dict of "image", its path, and "reason" for each."""
+    from pathlib import Path
+
+    file = Path(path).expanduser() / "broken_images.jsonl"
+    rows = []
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+                rows.append({"image": row["image"], "reason": row["reason"]})
+            except (ValueError, KeyError, TypeError):
+                continue  # a line cut off when the run was killed
+    return rows
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from .sources.order import evenly_spaced
 if TYPE_CHECKING:
     from .runs import RunFolder
     from .sources import ImageSource
+    from .sources.broken import BrokenImages
     from .trainer import Trainer
 
 #: Images of the sample at most, and bytes they may take.
@@ -29,9 +30,13 @@ class UsageRecorder:
 
     last: the step of the last record that is there already."""
 
-    def __init__(self, source: ImageSource, batch_size: int, total_steps: int | None, last: int | None = None) -> None:
+    def __init__(
+        self, source: ImageSource, batch_size: int, total_steps: int | None, broken: BrokenImages, last: int | None = None
+    ) -> None:
+        from .sources.broken import read_batch
+
         places = sample_places(source)
-        self._images = source.read(places)
+        self._images = read_batch(source, places, broken)
         cheap = -(-len(places) // max(1, int(_COST * _PASSES * batch_size)))
         self._every = max(1, cheap, 0 if total_steps is None else -(-total_steps // _RECORDS))
         self._last = last
@@ -73,8 +78,10 @@ def describe_assignments(logits: np.ndarray) -> dict[str, Any]:
     }
 
 
-def make_recorder(source: Any, batch_size: int, total_steps: int | None, run: RunFolder) -> UsageRecorder | None:
-    """A recorder, or None for streams, which cannot be sampled, and for samples that cannot be read."""
+def make_recorder(
+    source: Any, batch_size: int, total_steps: int | None, run: RunFolder, broken: BrokenImages
+) -> UsageRecorder | None:
+    """A recorder, or None for streams, which cannot be sampled, and behind a damaged usage.jsonl."""
     from .runs import read_usage
     from .sources import ImageSource
 
@@ -82,7 +89,7 @@ def make_recorder(source: Any, batch_size: int, total_steps: int | None, run: Ru
         return None
     try:
         before = read_usage(run.path / "usage.jsonl")
-        return UsageRecorder(source, batch_size, total_steps, before[-1]["step"] if before else None)
     except CARLError as error:
         run.log(f"usage.jsonl is not written: {error}")
         return None
+    return UsageRecorder(source, batch_size, total_steps, broken, before[-1]["step"] if before else None)

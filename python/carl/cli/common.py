@@ -15,8 +15,8 @@ from ..inspection import open_labelled
 from ..sources import ImageSource
 
 DATA_HELP = (
-    "a folder of images (flat, or one sub-folder a class), an .npy or .npz file, or an IDX file such as "
-    "train-images-idx3-ubyte.gz"
+    "a folder of images (flat, or one sub-folder a class) or of tar archives, an .npy, .npz, .tar or CIFAR .bin file, "
+    "an IDX file such as train-images-idx3-ubyte.gz, or a quoted pattern such as 'shards-*.tar'"
 )
 MODEL_HELP = "a checkpoint, such as model.carl, or a run folder"
 

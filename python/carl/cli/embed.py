@@ -23,6 +23,10 @@ def add(subparsers: Any) -> None:
         help="what to write: the encoder's features, the head's projection, or the assignment's probabilities or logits "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--on-error", default="raise", choices=["raise", "nan"],
+        help="an image that cannot be read: an error, or a row of NaN and a warning (default: %(default)s)",
+    )
     add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -34,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..estimator import load
 
     model = load(arguments.model, threads=arguments.threads)
-    result = model.transform(arguments.data, arguments.output)
+    result = model.transform(arguments.data, arguments.output, on_error=arguments.on_error)
     with open(arguments.out, "wb") as file:
         np.save(file, result)
     if arguments.json:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .common import MODEL_HELP, add_command, add_images, add_json, positive, print_json
+from .common import DATA_HELP, MODEL_HELP, add_command, add_images, add_json, parse_overrides, positive, print_json
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,11 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _out(arguments: argparse.Namespace) -> Path:
     from ..errors import InvalidArgumentError
-    from ..runs import run_folder
+    from ..runs import is_run_folder, run_folder
 
     if arguments.out:
         return Path(arguments.out)
     source = Path(arguments.source).expanduser()
+    if arguments.kind == "views" and not is_run_folder(source):
+        raise InvalidArgumentError(f"{source} is not a run folder: say with --out where to write the picture")
     if source.is_file():
         raise InvalidArgumentError(f"{source} is a file: say with --out where to write the picture")
     return run_folder(source) / "plots" / f"{arguments.kind}.png"
@@ -100,6 +102,18 @@ def _of_neighbours(parser: Any) -> None:
     parser.add_argument("--queries", type=positive, default=10, metavar="N", help="rows, drawn at random (default: %(default)s)")
     parser.add_argument("-k", type=positive, default=10, help="neighbours in a row (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the queries (default: %(default)s)")
+
+
+def _of_views(parser: Any) -> None:
+    parser.add_argument(
+        "source", metavar="RUN|DATA", help=f"{MODEL_HELP}, for the views that its training makes; or, before any training, {DATA_HELP}"
+    )
+    parser.add_argument("--data", metavar="DATA", help="with RUN, other images; default: what the run was trained on")
+    parser.add_argument("--images", type=positive, default=8, metavar="N", help="rows, evenly spaced in the set (default: %(default)s)")
+    parser.add_argument("--views", metavar="SPEC", help="a preset's name or specifications as JSON; default: the run's, or auto")
+    parser.add_argument("--view-size", type=positive, metavar="N", help="pixels of a preset's views; default: the run's, or as training would choose")
+    parser.add_argument("--seed", type=int, metavar="N", help="default: the run's, or 0")
+    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="whose views are shown (default: %(default)s)")
 
 
 # ---- Figures
@@ -175,6 +189,23 @@ def _neighbours(arguments: argparse.Namespace) -> Figure:
     return plots.neighbours(seen.images, seen.features, arguments.queries, arguments.k, seen.labels, arguments.seed)
 
 
+def _views(arguments: argparse.Namespace) -> Figure:
+    from .. import plots
+    from ..inspection import sample_of
+    from ..runs import is_run_folder
+
+    source = Path(arguments.source).expanduser()
+    trained = is_run_folder(source) or source.suffix == ".carl"
+    shown = sample_of(arguments.source if trained else None, arguments.data if trained else arguments.source, arguments.images)
+    spec, size = shown.views, shown.view_size
+    if arguments.views is not None:
+        spec = parse_overrides([f"views={arguments.views}"])["views"]
+    if isinstance(spec, str):
+        size = arguments.view_size or size
+    seed = shown.seed if arguments.seed is None else arguments.seed
+    return plots.views(shown.images, spec, seed, view_size=size, epoch=arguments.epoch, indices=shown.places)
+
+
 KINDS: dict[str, Kind] = {
     "curves": Kind("loss and its terms, prototypes in use, confidence, learning rate and speed by step", _curves, _of_run,
                    "carl plot curves runs/photos"),
@@ -192,4 +223,8 @@ KINDS: dict[str, Kind] = {
                       "carl plot confusion runs/photos --data images.npy --labels labels.npy"),
     "neighbours": Kind("some images and those nearest to them", _neighbours, _of_neighbours,
                        "carl plot neighbours runs/photos\ncarl plot neighbours runs/photos --queries 20 -k 8 --seed 1"),
+    "views": Kind("some images and the views that the encoder sees of them", _views, _of_views,
+                  "carl plot views runs/photos\n"
+                  "carl plot views photos/ --views simclr --view-size 64 --out views.png    # before training\n"
+                  "carl plot views photos/ --views '{\"size\": 64, \"count\": 4, \"gray\": 0.5}' --out views.png"),
 }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..estimator import CARL
 
 #: Parameters that may change when a run goes on.
-_FREE = {"epochs", "total_steps", "threads", "checkpoint_every"}
+_FREE = {"epochs", "total_steps", "threads", "checkpoint_every", "on_error", "max_broken"}
 _DEFAULT_RUN = "runs/train"
 
 
@@ -30,6 +30,8 @@ def add(subparsers: Any) -> None:
         carl train runs/photos --resume                                 # goes on where it stopped
         carl train runs/photos --resume epochs=100                      # and further than planned at first
         carl train photos/ --out runs/photos --resume                   # starts, or goes on if something is there
+        carl train photos/ cache=photos-cache                           # decode once, for sets larger than memory
+        carl train photos/ on_error=raise                               # or max_broken=0.2; default: skip, 5% at most
         carl train photos/ --logger tensorboard --logger mlflow
         """,
     )
@@ -143,12 +145,15 @@ def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str)
     from ..progress import describe
 
     last = model.history_[-1] if model.history_ else None
-    facts = {"run": out, "checkpoint": checkpoint, "step": model.trainer_.step_count, "epochs": model.epoch_}
+    facts = {"run": out, "checkpoint": checkpoint, "step": model.trainer_.step_count, "epochs": model.epoch_,
+             "data_wait": model.data_wait_, "broken_images": len(model.broken_images_)}
     if arguments.json:
         print_json({**facts, "metrics": None if last is None else last.to_dict()})
         return
     if last is None:
         print(f"nothing to do: {model.epoch_} of {model.epochs} epochs are done; epochs={model.epoch_ * 2} would go further")
     else:
-        print(describe(last))
+        print(describe(last, model.data_wait_))
+    if model.broken_images_:
+        print(f"images that could not be read: {len(model.broken_images_)}, listed in {os.path.join(out, 'broken_images.jsonl')}")
     print(f"checkpoint: {checkpoint}")

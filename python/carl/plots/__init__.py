@@ -19,7 +19,9 @@ from .figures import save
 from .gallery import gallery
 from .neighbours import neighbours
 from .usage import counts, usage
+from .views import views
 
 __all__ = [
     "METHODS", "confusion", "counts", "curves", "embedding_map", "entropy", "gallery", "neighbours", "project", "save", "usage",
+    "views",
 ]

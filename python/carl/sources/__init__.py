@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..errors import FileError, InvalidArgumentError
 from .arrays import ArraySource, ListSource
-from .base import BatchStream, Images, ImageSource
-from .files import FileSource, folder_source
+from .base import DecodedSource, Images, ImageSource, JoinedSource
+from .cifar import cifar_folder, cifar_source, is_cifar
+from .datasets import MapStyleSource, TableSource, is_map_style, is_table
+from .files import FileSource, folder_source, is_image_name
 from .formats import idx_source, is_idx, numpy_source, read_idx
 from .order import epoch_order
+from .stream import BatchStream
+from .tar import TarSource, is_tar
 
 
 def as_source(images: Any, channels: int | None = None) -> ImageSource | BatchStream:
@@ -21,52 +26,107 @@ def as_source(images: Any, channels: int | None = None) -> ImageSource | BatchSt
 
     - a uint8 array (N, H, W) or (N, H, W, C), of any strides, memory-mapped or not, or a torch tensor of that shape,
     - a list of uint8 arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
-    - the path of a folder of image files, with or without one sub-folder a class,
-    - a list of paths of image files,
-    - the path of an .npy, .npz or IDX file (the latter may be compressed by gzip),
-    - any other iterable, which is taken to give batches: arrays (B, H, W) or (B, H, W, C), or lists of images,
+    - the path of a folder of image files, with or without one sub-folder a class, or of tar archives of them,
+    - the path, or pattern such as ``shards-*.tar``, of .npy, .npz, IDX (may be compressed by gzip), CIFAR (.bin) and .tar files,
+    - a list of such paths, or of paths of image files,
+    - a ``datasets.Dataset`` or a map-style ``torch.utils.data.Dataset``,
+    - any other iterable of batches, arrays (B, H, W) or (B, H, W, C) or lists of images, or of single images, with labels or
+      without: a ``DataLoader``, a ``webdataset.WebDataset``, a streamed data set,
     - a source.
 
-    channels: 1 or 3 makes image files gray or RGB; None looks at them.
+    channels: 1 or 3 makes image files and Pillow images gray or RGB; None looks at them.
     """
     if isinstance(images, (ImageSource, BatchStream)):
         return images
     if isinstance(images, (str, os.PathLike)):
-        return path_source(os.path.expanduser(os.fspath(images)), channels)
+        return path_source(images, channels)
+    if isinstance(images, np.ndarray) and images.dtype == object and images.ndim == 1:
+        images = list(images)
     if isinstance(images, (list, tuple)):
-        if not images:
-            raise InvalidArgumentError("images: got an empty list, want images")
-        if all(isinstance(item, (str, os.PathLike)) for item in images):
-            return FileSource([os.path.expanduser(os.fspath(item)) for item in images], channels)
-        first = images[0]
-        if isinstance(first, (list, tuple)) or getattr(first, "ndim", 0) == 4:
-            return BatchStream(images)
-        return ListSource(images)
+        return _list_source(images, channels)
     if isinstance(images, np.ndarray) or hasattr(images, "__array__") or hasattr(images, "__array_interface__"):
         return ArraySource(images)
-    if isinstance(images, Iterable) and not isinstance(images, (bytes, dict, set, frozenset)):
-        return BatchStream(images)
+    if isinstance(images, Mapping) and images and all(hasattr(part, "column_names") for part in images.values()):
+        raise InvalidArgumentError(f"images: got the parts {', '.join(images)} of a data set; want one of them, such as images['{next(iter(images))}']")
+    if is_table(images):
+        return TableSource(images, channels)
+    if is_map_style(images):
+        return MapStyleSource(images, channels)
+    if isinstance(images, Iterable) and not isinstance(images, (bytes, Mapping, set, frozenset)):
+        return BatchStream(images, channels)
     raise InvalidArgumentError(
         f"images: got {type(images).__name__}, want a uint8 array (N, H, W) or (N, H, W, C), a list of images, "
-        "a folder's or file's path, a list of paths, or an iterable of batches"
+        "a folder's or file's path, a list of paths, a data set, or an iterable of batches"
     )
 
 
-def path_source(path: str, channels: int | None = None) -> ImageSource:
-    """The source of a folder or a file."""
+def _list_source(images: Any, channels: int | None) -> ImageSource | BatchStream:
+    if not images:
+        raise InvalidArgumentError("images: got an empty list, want images")
+    if all(isinstance(item, (str, os.PathLike)) for item in images):
+        paths = [_expanded(item) for item in images]
+        if all(is_tar(path) for path in paths):
+            return TarSource(paths, channels)
+        if not any(_holds_a_set(path) for path in paths):
+            return FileSource(paths, channels)
+        parts = [path_source(path, channels) for path in paths]
+        if channels is None and {part.channels for part in parts} == {1, 3}:
+            parts = [path_source(path, 3) for path in paths]  # gray files among coloured ones are made RGB
+        return JoinedSource(parts)
+    first = images[0]
+    if isinstance(first, (list, tuple, Mapping)) or getattr(first, "ndim", 0) == 4:
+        single = not isinstance(first, list) and is_map_style(images)  # pairs of an image and a label, or rows
+        return MapStyleSource(images, channels) if single else BatchStream(images, channels)
+    return ListSource(images, channels=channels)
+
+
+def path_source(path: str | os.PathLike[str], channels: int | None = None) -> ImageSource:
+    """The source of a folder or a file, or of the archives that a pattern names."""
+    path = _expanded(path)
     if os.path.isdir(path):
-        return folder_source(path, channels)
+        return _folder(path, channels)
     if not os.path.exists(path):
+        matches = sorted(glob.glob(path)) if glob.has_magic(path) else []
+        if matches:
+            source = _list_source(matches, channels)
+            assert isinstance(source, ImageSource)
+            return source
         raise FileError(f"{path}: no such file or folder")
     lower = path.lower()
     if lower.endswith((".npy", ".npz")):
         return numpy_source(path)
     if is_idx(path):
         return idx_source(path)
-    raise FileError(f"{path}: want a folder of images, an .npy or .npz file, or an IDX file")
+    if is_tar(path):
+        return TarSource([path], channels)
+    if is_cifar(path):
+        return cifar_source(path)
+    raise FileError(f"{path}: want a folder of images, an .npy, .npz, .tar or CIFAR .bin file, or an IDX file")
+
+
+def _folder(path: str, channels: int | None) -> ImageSource:
+    try:
+        names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+    except OSError as error:
+        raise FileError(f"cannot read the folder {path}: {error}") from error
+    if cifar := cifar_folder(path):
+        return cifar
+    archives = [os.path.join(path, name) for name in names if name.lower().endswith(".tar")]
+    if archives and not any(is_image_name(name) or os.path.isdir(os.path.join(path, name)) for name in names):
+        return TarSource(archives, channels)
+    return folder_source(path, channels)
+
+
+def _holds_a_set(path: str) -> bool:
+    return os.path.isdir(path) or path.lower().endswith((".npy", ".npz")) or is_tar(path) or is_cifar(path) or is_idx(path)
+
+
+def _expanded(path: str | os.PathLike[str]) -> str:
+    return os.path.expanduser(os.fsdecode(os.fspath(path)))
 
 
 __all__ = [
-    "ArraySource", "BatchStream", "FileSource", "ImageSource", "Images", "ListSource", "as_source", "epoch_order",
-    "folder_source", "path_source", "read_idx",
+    "ArraySource", "BatchStream", "DecodedSource", "FileSource", "ImageSource", "Images", "JoinedSource", "ListSource",
+    "MapStyleSource", "TableSource", "TarSource", "as_source", "epoch_order", "folder_source",
+    "path_source", "read_idx",
 ]

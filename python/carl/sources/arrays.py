@@ -10,6 +10,9 @@ import numpy as np
 from .. import _arrays
 from ..errors import InvalidArgumentError
 from .base import ImageSource, Images
+from .decode import is_gray, to_array
+from .items import is_pillow
+from .mapped import prepare_random_reads, read_rows
 
 
 class ArraySource(ImageSource):
@@ -17,13 +20,14 @@ class ArraySource(ImageSource):
 
     def __init__(self, array: Any, name: str = "images", labels: Any = None) -> None:
         self._array = _arrays.image_batch(array, name)
+        prepare_random_reads(self._array)
         self.labels = None if labels is None else _arrays.label_array(labels, "labels", len(self._array))
 
     def __len__(self) -> int:
         return len(self._array)
 
     def read(self, indices: np.ndarray) -> Images:
-        return np.asarray(self._array[indices])
+        return read_rows(self._array, indices)
 
     def describe(self) -> str:
         count, height, width, channels = self._array.shape
@@ -31,10 +35,18 @@ class ArraySource(ImageSource):
 
 
 class ListSource(ImageSource):
-    """A list of images (H, W) or (H, W, C), uint8 arrays or Pillow images, of any sizes."""
+    """A list of images (H, W) or (H, W, C), uint8 arrays or Pillow images, of any sizes.
 
-    def __init__(self, images: Sequence[Any], name: str = "images") -> None:
-        self._images = [_arrays.one_image(image, f"{name}[{place}]") for place, image in enumerate(images)]
+    channels: 1 or 3 makes Pillow images gray or RGB; None makes them gray if all of them are, else RGB.
+    """
+
+    def __init__(self, images: Sequence[Any], name: str = "images", channels: int | None = None) -> None:
+        if channels is None and all(is_pillow(image) for image in images):
+            channels = 1 if all(is_gray(image) for image in images) else 3
+        self._images = [
+            to_array(image, channels) if is_pillow(image) else _arrays.one_image(image, f"{name}[{place}]")
+            for place, image in enumerate(images)
+        ]
         channels = self._images[0].shape[2]
         for place, image in enumerate(self._images):
             if image.shape[2] != channels:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any, Union
 
 import numpy as np
 
-from ..errors import InvalidArgumentError
+from ..errors import CARLError, FileError, InvalidArgumentError
+from .order import evenly_spaced
+from .threads import Workers
 
 #: A batch of images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes.
 Images = Union[np.ndarray, list[np.ndarray]]
 
+#: Images looked at to learn the channels and the typical size of a set.
+_LOOKED_AT = 16
+
 
 class ImageSource(ABC):
     """Images that can be read in any order. Subclasses are read by one background thread at a time.
+
+    A subclass of your own needs ``__len__``, ``read`` and ``describe``. What cannot be read is a ``carl.FileError`` (or any
+    OSError) of ``read``: training then leaves that image out, by its ``on_error``.
 
     labels: int64 (N,) where the source knows them (class folders, labelled archives), used in evaluation only.
     class_names: the names behind the labels.
@@ -36,9 +45,25 @@ class ImageSource(ABC):
     def describe(self) -> str:
         """A few words for messages and logs."""
 
+    def read_each(self, indices: np.ndarray, least_side: int | None = None) -> Images | list[Any]:
+        """The images of these places; an OSError stands in the place of what cannot be read.
+
+        least_side: images may be halved in size while both sides stay at least so many pixels. Sources that decode do so.
+        """
+        try:
+            return self.read(indices)
+        except OSError as error:
+            if len(indices) == 1:
+                return [error]
+        return [self.read_each(indices[place : place + 1], least_side)[0] for place in range(len(indices))]
+
     def identity(self, place: int) -> str:
         """How to name one image to the user: a path, or its number."""
         return f"image {place}"
+
+    def fingerprint(self) -> str | None:
+        """Text that changes when the images do, by which a cache knows them; None where that cannot be told."""
+        return None
 
     def close(self) -> None:
         """Ends threads and closes files, if any."""
@@ -56,58 +81,129 @@ class ImageSource(ABC):
     def _probe(self) -> tuple[int, int]:
         found: tuple[int, int] | None = getattr(self, "_probed", None)
         if found is None:
-            count = len(self)
-            places = np.unique(np.linspace(0, count - 1, num=min(count, 9)).astype(np.int64))
-            images = self.read(places)
-            first = images[0]
+            images: Any = self.read_each(evenly_spaced(len(self), _LOOKED_AT))
+            good = [image for image in images if not isinstance(image, BaseException)]
+            if not good:
+                raise images[0]
+            first = good[0]
             channels = 1 if first.ndim == 2 else int(first.shape[2])
-            found = channels, int(np.median([min(image.shape[:2]) for image in images]))
+            found = channels, int(np.median([min(image.shape[:2]) for image in good]))
             self._probed = found
         return found
 
 
-class BatchStream:
-    """An iterable of batches, gone through from its beginning in every epoch, in its own order and batch size."""
+class DecodedSource(ImageSource):
+    """Images that are decoded one by one, in threads: Pillow's decoders release the interpreter lock.
 
-    labels: np.ndarray | None = None
-    class_names: list[str] | None = None
+    A subclass has ``load``, and calls ``_choose_channels``.
 
-    def __init__(self, batches: Any) -> None:
-        self.batches = batches
-        self._first: list[Any] | None = None
+    workers: threads; one more than there are processors by default.
+    """
 
-    @property
-    def once(self) -> bool:
-        """Whether it can be gone through only once, like a generator."""
-        return iter(self.batches) is self.batches
+    def __init__(self, workers: int | None = None) -> None:
+        self._workers = decoding_workers(workers)
+        self._channels: int | None = None
 
-    @property
-    def steps(self) -> int | None:
-        """Number of batches, None if not known."""
-        try:
-            return len(self.batches)
-        except TypeError:
-            return None
+    @abstractmethod
+    def load(self, place: int, least_side: int | None) -> np.ndarray:
+        """One image, uint8 (H, W, C). Any error but InvalidArgumentError means that the image is broken."""
 
-    def __iter__(self) -> Iterator[Any]:
-        iterator = iter(self.batches)
-        if self.once and self._first is not None:
-            # A generator's first batch was taken to learn its shape: it is given back once.
-            first, self._first = self._first, None
-            yield from first
-        yield from iterator
+    @abstractmethod
+    def channels_at(self, place: int) -> int:
+        """Channels of an image, without decoding it if that can be. Errors as of ``load``."""
 
-    def probe(self) -> Any:
-        """The first batch, without losing it."""
-        iterator = iter(self.batches)
-        for batch in iterator:
-            if self.once:
-                self._first = [batch]
-            return batch
-        raise InvalidArgumentError("images: the iterable gives no batches")
+    def read(self, indices: np.ndarray) -> Images:
+        images = self.read_each(indices)
+        for image in images:
+            if isinstance(image, BaseException):
+                raise image
+        return list(images)
 
-    def describe(self) -> str:
-        return f"batches from {type(self.batches).__name__}"
+    def read_each(self, indices: np.ndarray, least_side: int | None = None) -> Images | list[Any]:
+        return self._workers.map(lambda place: tried(lambda: self.load(place, least_side), self.identity(place)), map(int, indices))
 
     def close(self) -> None:
-        pass
+        self._workers.close()
+
+    def _choose_channels(self, channels: int | None) -> None:
+        """`channels`, or the most that any of a few images has: gray among coloured ones are made RGB."""
+        if channels is None:
+            places = [int(place) for place in evenly_spaced(len(self), _LOOKED_AT)]
+            sample = [tried(lambda: self.channels_at(place), self.identity(place)) for place in places]
+            known = [count for count in sample if isinstance(count, int)]
+            if not known:
+                raise sample[0]
+            channels = max(known)
+        self._channels = channels
+
+
+def decoding_workers(count: int | None) -> Workers:
+    """Threads to decode in: one more than there are processors, so that reading a file overlaps with decoding another."""
+    return Workers(count or min(8, (os.cpu_count() or 1) + 1), "carl-decode")
+
+
+def tried(function: Callable[[], Any], name: str) -> Any:
+    """The result, or a FileError that names the image which cannot be read. Errors that are not the image's fault are raised."""
+    try:
+        return function()
+    except FileError as error:
+        return error if name in str(error) else broken_image(name, error)
+    except (CARLError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise whatever they like on damaged files
+        return broken_image(name, error)
+
+
+def broken_image(name: str, error: Exception) -> FileError:
+    """The error of an image that cannot be read; its cause is the reason alone."""
+    broken = FileError(f"cannot read {name}: {error or type(error).__name__}")
+    broken.__cause__ = error
+    return broken
+
+
+class JoinedSource(ImageSource):
+    """Several sources one behind the other."""
+
+    def __init__(self, parts: list[ImageSource]) -> None:
+        for part in parts[1:]:
+            if part.channels != parts[0].channels:
+                raise InvalidArgumentError(
+                    f"images: {part.describe()} have {part.channels} channel(s), {parts[0].describe()} {parts[0].channels}")
+        self._parts = parts
+        self._starts = np.cumsum([0] + [len(part) for part in parts])
+        labels = [part.labels for part in parts if part.labels is not None]
+        if len(labels) == len(parts) and all(part.class_names == parts[0].class_names for part in parts):
+            self.labels, self.class_names = np.concatenate(labels), parts[0].class_names
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def _read(self, indices: np.ndarray, read: Any) -> list[Any]:
+        images: list[Any] = [None] * len(indices)
+        owners = np.searchsorted(self._starts, indices, side="right") - 1
+        for owner in np.unique(owners):
+            places = np.flatnonzero(owners == owner)
+            for place, image in zip(places, read(self._parts[owner], indices[places] - self._starts[owner])):
+                images[place] = image
+        return images
+
+    def read(self, indices: np.ndarray) -> Images:
+        return self._read(indices, lambda part, places: part.read(places))
+
+    def read_each(self, indices: np.ndarray, least_side: int | None = None) -> Images | list[Any]:
+        return self._read(indices, lambda part, places: part.read_each(places, least_side))
+
+    def identity(self, place: int) -> str:
+        owner = int(np.searchsorted(self._starts, place, side="right")) - 1
+        return self._parts[owner].identity(place - int(self._starts[owner]))
+
+    def fingerprint(self) -> str | None:
+        prints = [part.fingerprint() for part in self._parts]
+        return None if None in prints else "\n".join(map(str, prints))
+
+    def describe(self) -> str:
+        return f"{self._parts[0].describe()}, and {len(self._parts) - 1} more: {len(self)} images"
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import CARLError, FileError
+from ..errors import CARLError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-#: What counts as an image in a folder.
+#: What counts as an image in a folder or an archive.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 
 _GRAY_MODES = frozenset({"1", "L", "I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
@@ -30,15 +30,20 @@ def is_gray(image: Image.Image) -> bool:
     return image.mode in _GRAY_MODES
 
 
-def to_array(image: Image.Image, channels: int | None = None) -> np.ndarray:
+def to_array(image: Image.Image, channels: int | None = None, least_side: int | None = None) -> np.ndarray:
     """A Pillow image as uint8 (H, W, 1) or (H, W, 3), turned upright by its EXIF orientation.
 
     channels: 1 or 3 to convert; None keeps gray images gray and makes everything else RGB. 16-bit values are scaled to
-    8 bits, palettes and CMYK are resolved, transparency is put on white.
+    8 bits, palettes and CMYK are resolved, transparency is put on white, of an animation the first picture is taken.
+
+    least_side: the image is halved while both sides stay at least so many pixels. JPEG files are decoded at the smaller size,
+    which is much faster; other pixels are averaged. The result depends on the file and this number alone.
     """
     Image = pillow()
     from PIL import ImageOps
 
+    if least_side is not None:
+        image.draft(None, (least_side, least_side))
     image = ImageOps.exif_transpose(image)
     gray = is_gray(image) if channels is None else channels == 1
     if image.mode.startswith("I;16") or image.mode == "I":
@@ -48,31 +53,28 @@ def to_array(image: Image.Image, channels: int | None = None) -> np.ndarray:
     elif image.mode == "F":
         values = np.nan_to_num(np.asarray(image), nan=0.0)
         image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (image.mode == "P" and "transparency" in image.info):
+    elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(paper, image)
-    array = np.asarray(image.convert("L" if gray else "RGB"))
+    image = image.convert("L" if gray else "RGB")
+    if least_side is not None:
+        factor = 1
+        while min(image.size) // (2 * factor) >= least_side:
+            factor *= 2
+        if factor > 1:
+            image = image.reduce(factor)
+    array = np.asarray(image)
     return array[..., None] if gray else array
 
 
-def read_image(path: str, channels: int | None) -> np.ndarray:
-    """One file as an array; a FileError names the path of what cannot be read."""
-    Image = pillow()
-    try:
-        with Image.open(path) as image:
-            return to_array(image, channels)
-    except CARLError:
-        raise
-    except Exception as error:  # decoders raise whatever they like on damaged files
-        raise FileError(f"cannot read the image {path}: {error}") from error
+def decode(file: str | IO[bytes], channels: int | None, least_side: int | None = None) -> np.ndarray:
+    """The image in a file, by its path or open. Raises what Pillow raises."""
+    with pillow().open(file) as image:
+        return to_array(image, channels, least_side)
 
 
-def gray_file(path: str) -> bool:
+def gray_file(file: str | IO[bytes]) -> bool:
     """Whether a file holds a gray image; only its header is read."""
-    Image = pillow()
-    try:
-        with Image.open(path) as image:
-            return is_gray(image)
-    except Exception as error:
-        raise FileError(f"cannot read the image {path}: {error}") from error
+    with pillow().open(file) as image:
+        return is_gray(image)

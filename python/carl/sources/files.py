@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ..errors import FileError, InvalidArgumentError
-from .base import ImageSource, Images
-from .decode import SUFFIXES, gray_file, pillow, read_image
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+from .base import DecodedSource
+from .decode import SUFFIXES, decode, gray_file, pillow
 
 
-class FileSource(ImageSource):
-    """Image files, decoded by threads (Pillow releases the interpreter lock).
+class FileSource(DecodedSource):
+    """Image files, decoded by threads.
 
     channels: 1 or 3; None looks at a few files: gray if all of those are, else RGB.
+    halve: whether training may decode files that are much larger than its views at half, a quarter or an eighth of their size.
     """
 
     def __init__(
@@ -30,71 +27,112 @@ class FileSource(ImageSource):
         class_names: list[str] | None = None,
         place: str = "image files",
         workers: int | None = None,
+        halve: bool = True,
     ) -> None:
         pillow()
+        super().__init__(workers)
         self.paths = [os.fspath(path) for path in paths]
         if not self.paths:
             raise InvalidArgumentError("images: got no paths")
-        if channels not in (None, 1, 3):
-            raise InvalidArgumentError(f"in_channels: got {channels}, image files give 1 (gray) or 3 (RGB)")
-        if channels is None:
-            sample = self.paths[:: max(1, len(self.paths) // 16)][:16]
-            channels = 1 if all(gray_file(path) for path in sample) else 3
-        self._channels = channels
+        check_file_channels(channels)
+        self._place, self._halve = place, halve
+        self._choose_channels(channels)
         self.labels, self.class_names = labels, class_names
-        self._place = place
-        self._workers = workers or min(8, (os.cpu_count() or 1) + 1)
-        self._pool: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(self, indices: np.ndarray) -> Images:
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor
+    def load(self, place: int, least_side: int | None) -> np.ndarray:
+        return decode(self.paths[place], self._channels, least_side if self._halve else None)
 
-            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="carl-decode")
-        paths = [self.paths[int(place)] for place in indices]
-        return list(self._pool.map(read_image, paths, [self._channels] * len(paths)))
+    def channels_at(self, place: int) -> int:
+        return 1 if gray_file(self.paths[place]) else 3
 
     def identity(self, place: int) -> str:
         return self.paths[place]
+
+    def fingerprint(self) -> str:
+        """Paths, sizes and times of the files."""
+        import hashlib
+
+        digest = hashlib.sha256(f"channels {self._channels}, halve {self._halve}".encode())
+        for path in self.paths:
+            digest.update(os.fsencode(path) + b"\0")
+            try:
+                facts = os.stat(path)
+                digest.update(b"%d %d" % (facts.st_size, facts.st_mtime_ns))
+            except OSError:
+                digest.update(b"missing")
+        return digest.hexdigest()
 
     def describe(self) -> str:
         classes = f" of {len(self.class_names)} classes" if self.class_names else ""
         return f"{len(self)} {self._place}{classes}, {'gray' if self._channels == 1 else 'RGB'}"
 
-    def close(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+
+def check_file_channels(channels: int | None) -> None:
+    if channels not in (None, 1, 3):
+        raise InvalidArgumentError(f"in_channels: got {channels}, image files give 1 (gray) or 3 (RGB)")
 
 
 def folder_source(folder: str | os.PathLike[str], channels: int | None = None) -> FileSource:
-    """All images below a folder, in the order of their paths.
+    """All images below a folder, in the order of their paths: files by the endings of ``SUFFIXES``, hidden ones left out.
 
     If every image lies in a sub-folder, and there are at least two, the sub-folders are taken for classes: their names in
     order become the labels, which training ignores.
     """
-    from pathlib import Path
-
-    root = Path(folder)
-    paths: list[Path] = []
-    for place, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths += [
-            Path(place, name) for name in sorted(files)
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
-        ]
-    if not paths:
+    root = os.path.normpath(os.fspath(folder))
+    names = sorted(_images_below(root, "", ()), key=lambda name: name.split("/"))
+    if not names:
         raise FileError(f"no images below {root}: looked for {', '.join(sorted(SUFFIXES))}")
-    paths.sort()
-    parts = [path.relative_to(root).parts for path in paths]
-    labels = class_names = None
-    if all(len(part) > 1 for part in parts):
-        names = sorted({part[0] for part in parts})
-        if len(names) > 1:
-            class_names = names
-            number = {name: place for place, name in enumerate(names)}
-            labels = np.array([number[part[0]] for part in parts], np.int64)
-    return FileSource([str(path) for path in paths], channels, labels, class_names, f"image files below {root}")
+    labels, class_names = classes_of(names)
+    return FileSource(
+        [os.path.join(root, name) for name in names], channels, labels, class_names, f"image files below {root}"
+    )
+
+
+def classes_of(names: Sequence[str]) -> tuple[np.ndarray | None, list[str] | None]:
+    """Labels and class names from relative paths, if all of them have a folder in front and there are two or more."""
+    heads = [name.partition("/") for name in names]
+    classes = sorted({head for head, _, _ in heads})
+    if len(classes) < 2 or not all(separator for _, separator, _ in heads):
+        return None, None
+    number = {name: place for place, name in enumerate(classes)}
+    return np.array([number[head] for head, _, _ in heads], np.int64), classes
+
+
+def is_image_name(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _images_below(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
+    """Relative paths, with "/". Links are followed, but not into a folder that they came from."""
+    try:
+        facts = os.stat(folder)
+        own = facts.st_dev, facts.st_ino
+        if own in above:
+            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                kind = _kind(entry)
+                if kind == "folder":
+                    yield from _images_below(entry.path, f"{prefix}{entry.name}/", (*above, own))
+                # A link to nothing is a broken image; a pipe by an image's name would wait for ever.
+                elif kind != "other" and is_image_name(entry.name):
+                    yield prefix + entry.name
+    except OSError as error:
+        raise FileError(f"cannot read the folder {folder}: {error}") from error
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    """folder, file, dangling (a link to nothing or to itself), or other."""
+    try:
+        if entry.is_dir():
+            return "folder"
+        if entry.is_file():
+            return "file"
+        return "dangling" if entry.is_symlink() and not os.path.exists(entry.path) else "other"
+    except OSError:
+        return "dangling"

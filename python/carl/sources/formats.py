@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import CARLError, FileError, InvalidArgumentError
 from .arrays import ArraySource
+from .mapped import npz_member
 
 #: Names under which an .npz archive's images and labels are looked for.
 IMAGE_KEYS = ("images", "x_train", "x", "X", "data", "arr_0")
@@ -20,29 +21,34 @@ _IDX_TYPES: dict[int, np.dtype[Any]] = {0x08: np.dtype("u1"), 0x09: np.dtype("i1
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array of an IDX file, plain or compressed by gzip, in the machine's byte order."""
+    """The array of an IDX file, in the machine's byte order. Bytes of a file that is not compressed by gzip are mapped, not read."""
     import gzip
 
     path = os.fspath(path)
     try:
         with open(path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path, "rb") if packed else open(path, "rb") as file:
-            data = file.read()
+        if packed:
+            with gzip.open(path, "rb") as file:
+                data: Any = file.read()
+        else:
+            data = np.memmap(path, np.uint8, "r") if os.path.getsize(path) else b""
     except (OSError, EOFError) as error:
         raise FileError(f"cannot read {path}: {error}") from error
     except Exception as error:  # zlib.error, which gzip lets through
         raise FileError(f"{path} is damaged: {error}") from error
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES or data[3] == 0:
+    head = bytes(data[:4])
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES or head[3] == 0:
         raise FileError(f"{path} is not an IDX file")
-    dimensions, dtype = data[3], _IDX_TYPES[data[2]]
+    dimensions, dtype = head[3], _IDX_TYPES[head[2]]
     start = 4 + 4 * dimensions
     if len(data) < start:
         raise FileError(f"{path} is cut short")
     shape = [int(n) for n in np.frombuffer(data, ">u4", dimensions, 4)]
     if len(data) - start != math.prod(shape) * dtype.itemsize:
         raise FileError(f"{path} holds {len(data) - start} bytes of values, its header says {shape}")
-    array = np.frombuffer(data, dtype, offset=start).reshape(shape)
+    values = data[start:].view(dtype) if isinstance(data, np.ndarray) else np.frombuffer(data, dtype, offset=start)
+    array = values.reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -52,7 +58,7 @@ def is_idx(path: str) -> bool:
 
 
 def numpy_source(path: str) -> ArraySource:
-    """An .npy file, memory-mapped, or the images (and labels, if any) of an .npz archive."""
+    """An .npy file, or the images (and labels, if any) of an .npz archive; mapped into memory unless compressed."""
     if path.lower().endswith(".npy"):
         return ArraySource(_load(path, "r"), path)
     with _load(path, None) as archive:
@@ -64,7 +70,9 @@ def numpy_source(path: str) -> ArraySource:
             raise InvalidArgumentError(f"{path} holds {', '.join(keys) or 'nothing'}; want images under one of {', '.join(IMAGE_KEYS)}")
         label_key = _pick([key for key in keys if key != image_key], LABEL_KEYS)
         try:
-            images = archive[image_key]
+            images = npz_member(path, image_key)
+            if images is None:
+                images = archive[image_key]
             labels = None if label_key is None else archive[label_key]
         except Exception as error:
             raise FileError(f"{path} is damaged: {error}") from error

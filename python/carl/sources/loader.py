@@ -1,20 +1,23 @@
-"""Batches for training: the next one is read while the present one trains."""
+"""Batches for training: the next ones are read while the present one trains."""
 
 from __future__ import annotations
 
-import itertools
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .base import BatchStream, ImageSource
-from .order import epoch_order
+from .base import ImageSource
+from .broken import BrokenImages, read_batch
+from .order import epoch_stretches
+from .stream import BatchStream
+from .threads import Workers
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
 #: Batches read ahead. Two cover a source whose batches take unequal time; more would only cost memory.
 AHEAD = 2
@@ -29,72 +32,116 @@ class Batch:
     waited: float
 
 
-def epoch_batches(
-    source: ImageSource | BatchStream, batch_size: int, seed: int, epoch: int, skip: int = 0
-) -> Iterator[Batch]:
-    """The batches of one epoch, the first `skip` left out. A last incomplete batch is dropped.
+class BatchReader:
+    """Reads batches in a thread of its own, over the end of an epoch into the next one. Use as a context.
 
-    Use as a context through ``contextlib.closing``: closing ends the thread that reads ahead.
+    epoch, skip: where it begins: `skip` batches of epoch number `epoch` are left out. epochs: where it ends.
+    broken: what becomes of images that cannot be read; None makes them an error.
+    least_side: see ``ImageSource.read_each``.
+
+    A last incomplete batch of an epoch is dropped. Streams are read ahead within an epoch only.
     """
-    if isinstance(source, BatchStream):
-        return _stream_batches(source, skip)
-    return _source_batches(source, batch_size, seed, epoch, skip)
 
+    def __init__(
+        self, source: ImageSource | BatchStream, batch_size: int, seed: int, epoch: int = 0, skip: int = 0, epochs: int | None = None,
+        broken: BrokenImages | None = None, least_side: int | None = None,
+    ) -> None:
+        self._source, self._batch_size, self._seed = source, batch_size, seed
+        self._epoch, self._skip, self._epochs = epoch, skip, epoch + 1 if epochs is None else epochs
+        count = None if isinstance(source, BatchStream) else len(source)
+        self._broken = BrokenImages(count, "raise") if broken is None else broken
+        self._least_side = least_side
+        self._reader = Workers(1, "carl-read")
+        self._pending: deque[Future[Any]] = deque()
+        self._parts: Iterator[np.ndarray] | None = None
 
-def _source_batches(source: ImageSource, batch_size: int, seed: int, epoch: int, skip: int) -> Iterator[Batch]:
-    order = epoch_order(len(source), seed, epoch)
-    starts = range(skip * batch_size, len(order) - batch_size + 1, batch_size)
-    parts = (order[start : start + batch_size] for start in starts)
+    def __enter__(self) -> BatchReader:
+        return self
 
-    def prepare(indices: np.ndarray) -> tuple[Any, np.ndarray]:
-        return source.read(indices), indices
+    def __exit__(self, *exception: object) -> None:
+        self._reader.close()
 
-    with _ReadAhead() as reader:
-        pending = [reader.submit(prepare, part) for part in itertools.islice(parts, AHEAD)]
-        while pending:
-            (images, indices), waited = _wait(pending.pop(0))
-            pending += [reader.submit(prepare, part) for part in itertools.islice(parts, 1)]
+    def epoch(self) -> Iterator[Batch]:
+        """The batches of the present epoch; the next call gives those of the next one."""
+        epoch, skip = self._epoch, self._skip
+        self._epoch, self._skip = epoch + 1, 0
+        if isinstance(self._source, BatchStream):
+            yield from self._stream_epoch(self._source, skip)
+            return
+        if self._parts is None:
+            self._parts = self._all_parts(epoch, skip)
+            self._pending.extend(self._reader.submit(self._read_next) for _ in range(AHEAD))
+        for _ in range(skip, len(self._source) // self._batch_size):
+            (images, indices), waited = _wait(self._pending.popleft())
+            self._pending.append(self._reader.submit(self._read_next))
             yield Batch(images, indices, waited)
 
+    def _all_parts(self, first: int, skip: int) -> Iterator[np.ndarray]:
+        """The places of each batch to come. The order is drawn in the reading thread, a stretch at a time."""
+        count, size = len(self._source), self._batch_size  # type: ignore[arg-type]
+        for epoch in range(first, self._epochs):
+            left = np.empty(0, np.int64)
+            for stretch in epoch_stretches(count, self._seed, epoch):
+                left = np.concatenate([left, stretch])
+                whole = len(left) // size
+                for batch in range(min(skip, whole), whole):
+                    yield left[batch * size : (batch + 1) * size]
+                skip -= min(skip, whole)
+                left = left[whole * size :].copy()
 
-def _stream_batches(stream: BatchStream, skip: int) -> Iterator[Batch]:
-    iterator = iter(stream)
-    place = 0
-    done = object()
+    def _read_next(self) -> Any:
+        indices = next(self._parts, None)  # type: ignore[arg-type]
+        if indices is None:
+            return None
+        return read_batch(self._source, indices, self._broken, self._least_side), indices  # type: ignore[arg-type]
 
-    def following() -> Any:
-        return next(iterator, done)
+    def _stream_epoch(self, stream: BatchStream, skip: int) -> Iterator[Batch]:
+        numbered = self._stream_batches(stream)
 
-    with _ReadAhead() as reader:
+        def following() -> Any:
+            return next(numbered, None)
+
         for _ in range(skip):
-            batch = reader.submit(following).result()
-            if batch is done:
+            if self._reader.submit(following).result() is None:
                 return
-            place += len(batch)
-        pending = reader.submit(following)
+        pending = self._reader.submit(following)
         while True:
-            batch, waited = _wait(pending)
-            if batch is done:
+            found, waited = _wait(pending)
+            if found is None:
                 return
-            pending = reader.submit(following)
-            count = len(batch)
-            indices = np.arange(place, place + count)
-            place += count
-            yield Batch(batch, indices, waited)
+            pending = self._reader.submit(following)
+            images, indices = found
+            yield Batch(images, indices, waited)
+
+    def _stream_batches(self, stream: BatchStream) -> Iterator[tuple[Any, np.ndarray]]:
+        """Batches of a stream with the places of their images. BatchNorm and the prior have no meaning for one image, so batches
+        of one are no batches."""
+        place = 0
+        for images in stream.batches_of(self._batch_size, self._broken, self._least_side):
+            indices = np.arange(place, place + len(images))
+            place += len(images)
+            if len(images) >= 2:
+                yield images, indices
 
 
-class _ReadAhead:
-    """One thread that reads; what it has not begun when the loop ends is cancelled."""
+def read_parts(source: ImageSource, size: int, start: int = 0, least_side: int | None = None) -> Iterator[Any]:
+    """All images in order from place `start`, `size` at a time, with errors in the places of broken ones; the next part is read
+    ahead."""
+    reader = Workers(1, "carl-read")
 
-    def __enter__(self) -> ThreadPoolExecutor:
-        from concurrent.futures import ThreadPoolExecutor
+    def read(first: int) -> Future[Any]:
+        return reader.submit(source.read_each, np.arange(first, min(first + size, len(source))), least_side)
 
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="carl-read")
-        return self._pool
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        # After an error or Ctrl-C a read that takes for ever must not keep the caller waiting.
-        self._pool.shutdown(wait=kind is None, cancel_futures=True)
+    try:
+        pending: deque[Future[Any]] = deque()
+        for first in range(start, len(source), size):
+            pending.append(read(first))
+            if len(pending) > 1:
+                yield pending.popleft().result()
+        for future in pending:
+            yield future.result()
+    finally:
+        reader.close()
 
 
 def _wait(future: Future[Any]) -> tuple[Any, float]:

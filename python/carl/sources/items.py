@@ -1,0 +1,145 @@
+"""One item of a data set or stream: where its image is, and its pixels."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from ..errors import FileError, InvalidArgumentError
+from .decode import SUFFIXES, decode, gray_file, is_gray, to_array
+
+#: Names under which an image is looked for in an item that is a dict.
+IMAGE_COLUMNS = ("image", "images", "img", "picture", "pixel_values", "x")
+#: Names under which labels are looked for.
+LABEL_COLUMNS = ("label", "labels", "fine_label", "target", "targets", "class", "y")
+
+
+def is_pillow(value: Any) -> bool:
+    return hasattr(value, "convert") and hasattr(value, "getbands")
+
+
+def is_tensor(value: Any) -> bool:
+    return hasattr(value, "detach") and hasattr(value, "numpy")
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or is_tensor(value) or (hasattr(value, "__array_interface__") and hasattr(value, "shape"))
+
+
+def is_encoded(value: Any) -> bool:
+    """An image file as bytes, or as the dict of bytes and path that the datasets package uses."""
+    return isinstance(value, (bytes, bytearray, memoryview)) or (
+        isinstance(value, Mapping) and "bytes" in value and set(value) <= {"bytes", "path"}
+    )
+
+
+def is_image(value: Any) -> bool:
+    """Whether a value is one image: of Pillow, encoded, or an array (H, W) or (H, W, C), or a tensor (C, H, W) of 1 or 3 channels.
+
+    Arrays of three dimensions are images when the last one is 1, 3, 4, or at most 13 and at most half of the others; else they
+    are batches (B, H, W).
+    """
+    if is_pillow(value) or is_encoded(value):
+        return True
+    if not _is_array(value):
+        return False
+    shape = tuple(value.shape)
+    if len(shape) != 3:
+        return len(shape) == 2
+    channels = shape[2]
+    return channels in (1, 3, 4) or 2 * channels <= min(26, *shape[:2]) or (is_tensor(value) and shape[0] in (1, 3))
+
+
+def is_batch(value: Any) -> bool:
+    """Whether a value is several images: a list of them, or an array (B, H, W) or (B, H, W, C)."""
+    if isinstance(value, (list, tuple)):
+        if isinstance(value, tuple) and len(value) < 2:
+            return False  # what a data set without labels gives for one image
+        return len(value) > 0 and all(is_image(item) or _is_array(item) and len(item.shape) == 3 for item in value)
+    return _is_array(value) and len(value.shape) in (3, 4) and not is_image(value)
+
+
+def image_of(item: Any, name: str) -> Any:
+    """The image, or images, of an item: itself, the first of a tuple (image, label), or a column of a dict."""
+    if is_image(item) or is_batch(item):
+        return item
+    if isinstance(item, Mapping):
+        return item[image_column(item, name)]
+    if isinstance(item, (list, tuple)) and item:
+        return image_of(item[0], name)
+    if _is_array(item):
+        return item  # of a shape that is no image: the check of arrays says what was wanted
+    raise InvalidArgumentError(
+        f"{name}: got {type(item).__name__}, want an image, a batch of images, a tuple with one in front, or a dict with one"
+    )
+
+
+def image_column(item: Mapping[str, Any], name: str) -> str:
+    """The key of the image in a dict: a name of ``IMAGE_COLUMNS``, an image file's ending, or the only one that holds images."""
+    for key in IMAGE_COLUMNS:
+        if key in item and (is_image(item[key]) or is_batch(item[key])):
+            return key
+    for key in item:
+        if "." + str(key).lower().rpartition(".")[2] in SUFFIXES:
+            return key
+    found = [key for key, value in item.items() if is_image(value) or (is_batch(value) and not isinstance(value, list))]
+    if len(found) != 1:
+        held = ", ".join(map(str, item)) or "nothing"
+        raise InvalidArgumentError(f"{name}: got a dict of {held}; want an image under one of {', '.join(IMAGE_COLUMNS)}")
+    return found[0]
+
+
+def channels_of(value: Any) -> int:
+    """Channels of one image; Pillow and encoded images have 1 or 3."""
+    if is_pillow(value):
+        return 1 if is_gray(value) else 3
+    if is_encoded(value):
+        return 1 if gray_file(_file(value)) else 3
+    return 1 if len(value.shape) == 2 else int(channels_last(value).shape[2])
+
+
+def to_pixels(value: Any, name: str, channels: int | None, least_side: int | None = None) -> np.ndarray:
+    """One image as uint8 (H, W, C). Pillow and encoded images become gray or RGB by `channels`; arrays stay as they are, but
+    that gray ones are repeated where 3 channels are wanted."""
+    if is_pillow(value):
+        return to_array(value, channels, least_side)
+    if is_encoded(value):
+        return decode(_file(value), channels, least_side)
+    array = channels_last(value)
+    if getattr(array, "dtype", None) is not None and array.dtype.kind == "f":
+        raise InvalidArgumentError(
+            f"{name}: got dtype {array.dtype}, want uint8 (0 .. 255): leave out what makes floats, such as ToTensor and Normalize"
+        )
+    array = _arrays.one_image(array, name)
+    if channels == 3 and array.shape[2] == 1:
+        array = np.repeat(array, 3, axis=2)
+    if channels is not None and array.shape[2] != channels:
+        raise InvalidArgumentError(f"{name}: got {array.shape[2]} channel(s), want {channels}")
+    return array
+
+
+def channels_last(value: Any) -> Any:
+    """Tensors (C, H, W) and (B, C, H, W), torch's order, with the channels moved behind; everything else as it is."""
+    if not is_tensor(value):
+        return value
+    array = _arrays.as_array(value, "images")
+    if array.ndim in (3, 4) and array.shape[-3] in (1, 3) and array.shape[-1] not in (1, 3, 4):
+        return np.moveaxis(array, -3, -1)
+    return array
+
+
+def _file(value: Any) -> Any:
+    """What Pillow opens: a path or an open file."""
+    if isinstance(value, Mapping):
+        content, path = value.get("bytes"), value.get("path")
+        if content is None:
+            if not isinstance(path, (str, os.PathLike)):
+                raise FileError("an image without bytes and without a path")
+            return os.fspath(path)
+        value = content
+    return io.BytesIO(value)

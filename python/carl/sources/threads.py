@@ -1,0 +1,95 @@
+"""A few threads that work for a reader."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from queue import SimpleQueue
+
+
+class Workers:
+    """Runs functions in `count` threads, which begin with the first of them.
+
+    The threads are daemons, so that a read that takes for ever keeps neither Ctrl-C nor the end of the program waiting. A child
+    made by fork has none of its parent's threads: there they begin anew.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._count, self._name = count, name
+        self._tasks: SimpleQueue[Any] | None = None
+        self._threads: list[threading.Thread] = []
+        self._owner = 0
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        from concurrent.futures import Future
+
+        if self._tasks is None or self._owner != os.getpid():
+            self._begin()
+        future: Future[Any] = Future()
+        self._tasks.put((future, function, arguments))  # type: ignore[union-attr]
+        return future
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+        """The results in the order of the items; the first error is raised."""
+        futures = [self.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+
+    def close(self, wait: bool = False) -> None:
+        """What has not begun is cancelled. `wait`: until what has begun is done."""
+        tasks, threads, self._tasks, self._threads = self._tasks, self._threads, None, []
+        if tasks is None or self._owner != os.getpid():
+            return
+        while not tasks.empty():
+            try:
+                task = tasks.get_nowait()
+            except Exception:  # a thread was faster
+                break
+            if task is not None:
+                task[0].cancel()
+        for _ in threads:
+            tasks.put(None)
+        if wait:
+            for thread in threads:
+                thread.join()
+
+    def _begin(self) -> None:
+        from queue import SimpleQueue
+
+        self._owner, self._tasks = os.getpid(), SimpleQueue()
+        self._threads = [
+            threading.Thread(target=_work, args=(self._tasks,), name=f"{self._name}-{place}", daemon=True)
+            for place in range(self._count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Workers, (self._count, self._name)
+
+
+def _work(tasks: SimpleQueue[Any]) -> None:
+    while True:
+        task = tasks.get()
+        if task is None:
+            return
+        future, function, arguments = task
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            result = function(*arguments)
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        del task, future, function, arguments  # a result must not live on here until the next task comes
+        result = None
