@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .callbacks import Callback
 from .errors import InvalidArgumentError, StopTraining
 from .metrics import Metrics
-from .progress import Progress, describe
+from .evaluate.online import OnlineEvaluation, Schedule
+from .progress import Progress, describe, describe_evaluation
 from .runs import RunFolder
 from .sources import BatchStream, ImageSource
 from .sources.loader import Batch, epoch_batches
@@ -69,9 +70,13 @@ class TrainingLoop:
         callbacks: list[Callback],
         progress: bool,
         checkpoint_every: int | None,
+        evaluation: OnlineEvaluation | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self._model, self._source, self._position, self._epochs, self._seed = model, source, position, epochs, seed
         self._run, self._callbacks, self._checkpoint_every = run, callbacks, checkpoint_every
+        self._evaluation, self._schedule = evaluation, schedule or Schedule(None)
+        self._evaluated: int | None = None
         self._trainer: Trainer = model.trainer_
         self._batch_size = position.batch_size
         per_epoch = steps_per_epoch(source, self._batch_size)
@@ -90,6 +95,7 @@ class TrainingLoop:
             while self._position.epoch < self._epochs:
                 self._run_epoch()
             self._record_usage(always=True)
+            self._evaluate()
             self._save("finished")
         except StopTraining as reason:
             self._sync()
@@ -115,6 +121,11 @@ class TrainingLoop:
             self._record_usage(always=True)
         for callback in self._callbacks:
             callback.on_start(self._model)
+        if self._evaluation is not None:
+            self._log(f"judged on {self._evaluation.queries} labelled images by {self._evaluation.references} others")
+            self._evaluated = self._run.last_evaluation() if self._run is not None else None
+            if self._trainer.step_count == 0:
+                self._evaluate()
 
     def _run_epoch(self) -> None:
         position = self._position
@@ -141,6 +152,8 @@ class TrainingLoop:
         position.epoch, position.batch = finished + 1, 0
         for callback in self._callbacks:
             callback.on_epoch(self._model, finished)
+        if self._schedule.after_epoch(position.epoch):
+            self._evaluate()
         self._save(None)
 
     def _step(self, batch: Batch) -> None:
@@ -158,12 +171,30 @@ class TrainingLoop:
         self._progress.step(metrics, position.epoch, self._epochs)
         for callback in self._callbacks:
             callback.on_step(self._model, metrics)
+        if self._schedule.after_step(self._trainer.step_count):
+            self._evaluate()
         if self._checkpoint_every and self._trainer.step_count % self._checkpoint_every == 0:
             self._save(None)
 
     def _record_usage(self, always: bool = False) -> None:
         if self._usage is not None and self._run is not None and (always or self._usage.due(self._trainer.step_count)):
             self._usage.record(self._trainer, self._run)
+
+    def _evaluate(self) -> None:
+        """Judges the present step, once, if there is a set to judge on."""
+        step = self._trainer.step_count
+        if self._evaluation is None or step == self._evaluated:
+            return
+        self._evaluated = step
+        figures = {"step": step, "epoch": self._position.epoch, **self._evaluation.judge(self._trainer)}
+        self._model.evaluations_.append(figures)
+        if self._run is not None:
+            self._run.write_evaluation(figures)
+        text = describe_evaluation(figures)
+        self._log(f"step {step}: {text}")
+        self._progress.note(text)
+        for callback in self._callbacks:
+            callback.on_evaluation(self._model, figures)
 
     def _sync(self) -> None:
         # The trainer's own counter is right even where Ctrl-C came between a step and what follows it.
