@@ -80,6 +80,7 @@ class TrainingLoop:
         self._trainer: Trainer = model.trainer_
         self._batch_size = position.batch_size
         per_epoch = steps_per_epoch(source, self._batch_size)
+        self._per_epoch = per_epoch
         total = None if per_epoch is None else per_epoch * epochs
         done = 0 if per_epoch is None else position.epoch * per_epoch + position.batch
         self._progress = Progress(progress, total, done)
@@ -186,7 +187,8 @@ class TrainingLoop:
         if self._evaluation is None or step == self._evaluated:
             return
         self._evaluated = step
-        figures = {"step": step, "epoch": self._position.epoch, **self._evaluation.judge(self._trainer)}
+        done = self._position.epoch + (self._position.batch == self._per_epoch)
+        figures = {"step": step, "epoch": done, **self._evaluation.judge(self._trainer)}
         self._model.evaluations_.append(figures)
         if self._run is not None:
             self._run.write_evaluation(figures)
