@@ -10,8 +10,8 @@ def add(subparsers: Any) -> None:
     parser = add_command(
         subparsers, "cluster", "how well prototypes, and k-means on the features, fit labels",
         "Compares two clusterings of labelled images with their labels: each image's prototype, and k-means on the encoder's features. "
-        "NMI, AMI and ARI are 0 for chance (NMI: about) and 1 for the labels themselves; accuracy gives each cluster its own label in the "
-        "best way, purity the most frequent one. Needs scikit-learn and SciPy. The figures of a run folder's model are kept in its "
+        "NMI, AMI and ARI are 1 for the labels themselves, AMI and ARI 0 for chance; accuracy gives each cluster a label of its own in the best "
+        "way, purity the most frequent one. docs/evaluation.md says more. Needs scikit-learn and SciPy. The figures of a run folder's model are kept in its "
         "evaluation/cluster.json and kmeans.json, for `carl report`.",
         """
         carl cluster runs/photos labelled/

@@ -30,7 +30,7 @@ def add(subparsers: Any) -> None:
         carl train runs/photos --resume                                 # goes on where it stopped
         carl train runs/photos --resume epochs=100                      # and further than planned at first
         carl train photos/ --out runs/photos --resume                   # starts, or goes on if something is there
-        carl train photos/ --eval labelled/ eval_every="500 steps"     # judged meanwhile, by k-NN and a linear probe
+        carl train photos/ --eval labelled/ eval_every="500 steps"      # judged meanwhile, by k-NN and a linear probe
         carl train photos/ --logger tensorboard --logger mlflow
         """,
     )

@@ -104,7 +104,8 @@ class OnlineEvaluation:
                 self._opened.append(source)
             values = source.labels if labels is None else _arrays.label_array(labels, name.replace("0", "1").replace("2", "3"), len(source))
         if values is None:
-            raise InvalidArgumentError(f"{name}: its labels are not known: want them beside it")
+            what = f"{os.fspath(images)} has no labels" if isinstance(images, (str, os.PathLike)) else "its images come without labels"
+            raise InvalidArgumentError(f"{name}: {what}: give them, or the path of their file")
         if len(source) == 0:
             raise InvalidArgumentError(f"{name}: has no images")
         if source.channels != channels:
