@@ -81,6 +81,49 @@ def test_a_resumed_run_reports_what_a_whole_one_does(images, labelled, tmp_path)
     assert "k-NN" in (tmp_path / "parts" / "train.log").read_text()
 
 
+def test_an_evaluation_that_was_interrupted_is_made_up_for(images, labelled, tmp_path, monkeypatch):
+    judge = OnlineEvaluation.judge
+
+    def interrupted(self, trainer):
+        if trainer.step_count == 5:
+            raise KeyboardInterrupt
+        return judge(self, trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OnlineEvaluation, "judge", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            small_model(run_dir=tmp_path).fit(images, eval_set=labelled)
+    assert steps(runs.read_evaluations(tmp_path)) == [0]
+    small_model(run_dir=tmp_path).fit(images, eval_set=labelled, resume=True)
+    assert steps(runs.read_evaluations(tmp_path)) == [0, 5, 10]
+
+
+def test_ctrl_c_at_any_moment_loses_no_step(images, tmp_path, monkeypatch):
+    """Between a step and the writing of its figures, and, in a run that goes on, before its first step."""
+    with monkeypatch.context() as patch:
+        step = carl.Trainer.step
+
+        def interrupted(self, *arguments):
+            step(self, *arguments)
+            if self.step_count == 7:
+                raise KeyboardInterrupt
+            return self.last_metrics
+
+        patch.setattr(carl.Trainer, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            small_model(run_dir=tmp_path).fit(images)
+    assert steps(runs.read_metrics(tmp_path)) == [1, 2, 3, 4, 5, 6, 7]
+    with monkeypatch.context() as patch:
+        patch.setattr(carl.Trainer, "step", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            small_model(run_dir=tmp_path).fit(images, resume=True)
+    assert steps(runs.read_metrics(tmp_path)) == [1, 2, 3, 4, 5, 6, 7]
+    model = small_model(run_dir=tmp_path).fit(images, resume=True)
+    assert steps(runs.read_metrics(tmp_path)) == list(range(1, 11))
+    whole = small_model().fit(images)
+    assert [row["loss"] for row in runs.read_metrics(tmp_path)] == [row.loss for row in whole.history_] and same_state(model.trainer_, whole.trainer_)
+
+
 def test_where_they_go(images, labelled, tmp_path):
     class Mine(carl.loggers.Logger):
         rows: dict = {}

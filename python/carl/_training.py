@@ -86,6 +86,7 @@ class TrainingLoop:
         self._progress = Progress(progress, total, done)
         self._epoch_start = self._trainer.step_count - position.batch
         self._last: Metrics | None = None
+        self._kept = self._trainer.step_count
         self._total = total
         self._usage: UsageRecorder | None = None
 
@@ -103,6 +104,7 @@ class TrainingLoop:
             self._save(f"stopped by a callback {reason}".rstrip())
         except KeyboardInterrupt:
             self._sync()
+            self._keep_last_step()
             self._save("interrupted")
             raise
         except Exception as error:
@@ -125,7 +127,8 @@ class TrainingLoop:
         if self._evaluation is not None:
             self._log(f"judged on {self._evaluation.queries} labelled images by {self._evaluation.references} others")
             self._evaluated = self._run.last_evaluation() if self._run is not None else None
-            if self._trainer.step_count == 0:
+            # Of a run that goes on, what Ctrl-C may have come before.
+            if self._trainer.step_count == 0 or self._due():
                 self._evaluate()
 
     def _run_epoch(self) -> None:
@@ -164,10 +167,7 @@ class TrainingLoop:
         seconds = time.perf_counter() - start
         metrics = metrics.with_data_wait(batch.waited / (batch.waited + seconds))
         self._sync()
-        self._last = metrics
-        self._model.history_.append(metrics)
-        if self._run is not None:
-            self._run.write_metrics(metrics, position.epoch)
+        self._keep(metrics)
         self._record_usage()
         self._progress.step(metrics, position.epoch, self._epochs)
         for callback in self._callbacks:
@@ -177,9 +177,24 @@ class TrainingLoop:
         if self._checkpoint_every and self._trainer.step_count % self._checkpoint_every == 0:
             self._save(None)
 
+    def _keep(self, metrics: Metrics) -> None:
+        self._last, self._kept = metrics, metrics.step
+        self._model.history_.append(metrics)
+        if self._run is not None:
+            self._run.write_metrics(metrics, self._position.epoch)
+
+    def _keep_last_step(self) -> None:
+        """Figures of a step that was taken, but Ctrl-C came before they were kept."""
+        if self._trainer.step_count > self._kept:
+            self._keep(self._trainer.last_metrics)
+
     def _record_usage(self, always: bool = False) -> None:
         if self._usage is not None and self._run is not None and (always or self._usage.due(self._trainer.step_count)):
             self._usage.record(self._trainer, self._run)
+
+    def _due(self) -> bool:
+        at_epoch_end = self._position.batch == 0 and self._schedule.after_epoch(self._position.epoch)
+        return at_epoch_end or self._schedule.after_step(self._trainer.step_count)
 
     def _evaluate(self) -> None:
         """Judges the present step, once, if there is a set to judge on."""
