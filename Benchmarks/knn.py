@@ -1,56 +1,38 @@
-"""Exact k nearest neighbours by cosine similarity: libcarl against faiss-cpu's flat index and scikit-learn's brute force.
+"""Exact k nearest neighbours by cosine similarity: CARL against faiss-cpu's flat index and scikit-learn's brute force.
 
 Every program starts from the same raw float32 rows and ends with the k neighbours of each query and their similarities, so the
 normalisation that faiss leaves to its user is timed too. The programs take turns, and the ratios are those of the best times.
+"memory" is what the process held at its peak beside the rows and the result.
 
-    python Benchmarks/knn.py --library .build/release/libcarl.so --threads 2
+    python Benchmarks/knn.py [--threads N] [--json]
 """
 
 import argparse
-import ctypes
 import json
 import os
 import time
 
+from support.memory import peak_beside
+
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--library", default=".build/release/libcarl.so", help="path of libcarl")
+    parser.add_argument("--library", help="path of libcarl (default: the one that `import carl` finds)")
     parser.add_argument("--references", type=int, default=50_000)
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("-k", type=int, default=200)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip", nargs="*", default=[], choices=["faiss", "sklearn"])
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     return parser.parse_args()
 
 
-def carl_search(path, threads):
-    import numpy as np
+def carl_search(threads):
+    from carl.evaluate import nearest_neighbours
 
-    library = ctypes.CDLL(os.path.abspath(path))
-    call = library.carl_nearest_neighbours
-    call.restype = ctypes.c_int32
-    call.argtypes = [
-        ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_int32,
-        ctypes.c_void_p, ctypes.c_void_p,
-    ]  # fmt: skip
-    library.carl_last_error.restype = ctypes.c_char_p
-
-    def search(references, queries, k):
-        neighbours = np.empty((len(queries), k), np.int64)
-        similarities = np.empty((len(queries), k), np.float32)
-        status = call(
-            references.ctypes.data, len(references), queries.ctypes.data, len(queries), references.shape[1], k, threads,
-            neighbours.ctypes.data, similarities.ctypes.data,
-        )  # fmt: skip
-        if status != 0:
-            raise RuntimeError(library.carl_last_error().decode())
-        return neighbours, similarities
-
-    return search
+    return lambda references, queries, k: nearest_neighbours(references, queries, k, threads=threads)
 
 
 def faiss_search(threads):
@@ -83,39 +65,50 @@ def sklearn_search(threads):
 
 def main():
     options = arguments()
-    # Peers read these when they are loaded.
+    # Libraries read these when they are loaded.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(options.threads)
+    if options.library:
+        os.environ["CARL_LIBRARY"] = options.library
     import numpy as np
 
     random = np.random.default_rng(0)
     references = random.standard_normal((options.references, options.dimension), dtype=np.float32)
     queries = random.standard_normal((options.queries, options.dimension), dtype=np.float32)
 
-    programs = {"carl": carl_search(options.library, options.threads)}
-    if "faiss" not in options.skip:
-        programs["faiss-cpu IndexFlatIP"] = faiss_search(options.threads)
-    if "sklearn" not in options.skip:
-        programs["scikit-learn brute, cosine"] = sklearn_search(options.threads)
+    programs = {"carl": carl_search(options.threads)}
+    for name, key, make in (("faiss-cpu IndexFlatIP", "faiss", faiss_search), ("scikit-learn brute, cosine", "sklearn", sklearn_search)):
+        if key in options.skip:
+            continue
+        try:
+            programs[name] = make(options.threads)
+        except ImportError:
+            print(f"without {name}: not installed")
+    for search in programs.values():
+        search(references[:1000], queries[:100], 10)  # thread pools start here
 
     seconds = {name: [] for name in programs}
-    agreement = {}
+    agreement, memory = {}, {}
     for _ in range(options.rounds):
         for name, search in programs.items():
             start = time.perf_counter()
-            neighbours, similarities = search(references, queries, options.k)
+            (neighbours, similarities), peak = peak_beside(lambda: search(references, queries, options.k))
             seconds[name].append(time.perf_counter() - start)
+            if peak is not None:
+                # The first rounds may leave memory to the later ones, which then seem to need less.
+                memory[name] = max(memory.get(name, 0), peak - neighbours.nbytes - similarities.nbytes)
             if name == "carl":
-                expected = neighbours, similarities
+                expected = similarities
             else:
                 # neighbours may swap places where similarities differ by a rounding
-                agreement[name] = float(np.abs(np.sort(similarities) - np.sort(expected[1])).max())
+                agreement[name] = float(np.abs(np.sort(similarities) - np.sort(expected)).max())
+            del neighbours, similarities
 
     best = {name: min(times) for name, times in seconds.items()}
     if options.json:
         print(json.dumps({
             "references": options.references, "queries": options.queries, "dimension": options.dimension, "k": options.k,
-            "threads": options.threads, "seconds": seconds, "largest difference of similarity": agreement,
+            "threads": options.threads, "seconds": seconds, "memory": memory, "largest difference of similarity": agreement,
             "speed of carl relative to": {name: best[name] / best["carl"] for name in best if name != "carl"},
         }))  # fmt: skip
         return
@@ -123,6 +116,8 @@ def main():
     operations = 2 * options.references * options.queries * options.dimension
     for name, time_taken in best.items():
         line = f"{name:28} {time_taken:8.2f} s {operations / time_taken * 1e-9:8.0f} GFLOP/s"
+        if name in memory:
+            line += f" {memory[name] / 2**20:8.0f} MB"
         if name != "carl":
             line += f"   carl is {time_taken / best['carl']:.2f} x as fast, similarities differ by at most {agreement[name]:.1e}"
         print(line)

@@ -301,6 +301,21 @@ carl_status carl_nearest_neighbours(const float *references, int64_t n, const fl
 carl_status carl_knn_classify(const float *references, const int64_t *labels, int64_t n, const float *queries, int64_t m, int64_t dimension,
                               int64_t classes, int64_t k, double temperature, int32_t threads, int64_t *predicted);
 
+/* The same for several numbers of neighbours, `k_count` of them, in one search. predicted: (k_count, m). */
+carl_status carl_knn_classify_several(const float *references, const int64_t *labels, int64_t n, const float *queries, int64_t m, int64_t dimension,
+                                      int64_t classes, const int64_t *k, size_t k_count, double temperature, int32_t threads, int64_t *predicted);
+
+/* Retrieval: all references are ranked for each query by cosine similarity, equal ones in order of index; those of the query's label are the
+ * relevant ones. Average precision is the mean, over the relevant references, of the precision at each one's rank; with a cutoff c, over
+ * those within the first c, divided by min(relevant, c). 0 where no reference is relevant.
+ *   cutoffs        `cutoff_count` numbers 1 .. n; none are needed
+ *   leave_one_out  1: reference i is left out for query i, for queries that are the references themselves (m = n)
+ *   precision      (m, 1 + cutoff_count): average precision over the whole ranking, then with each cutoff
+ *   relevant       (m, 1 + cutoff_count): relevant references in the whole ranking, then within the first c */
+carl_status carl_retrieval(const float *references, const int64_t *labels, int64_t n, const float *queries, const int64_t *query_labels, int64_t m,
+                           int64_t dimension, const int64_t *cutoffs, size_t cutoff_count, int32_t leave_one_out, int32_t threads,
+                           double *precision, int64_t *relevant);
+
 /* ---- 9. Logging and threads ------------------------------------------------------------------------------------ */
 
 /* Severity of a message. */

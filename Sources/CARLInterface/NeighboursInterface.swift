@@ -39,8 +39,52 @@ public func carl_knn_classify(
         try MatrixProduct.withSingleThread {
             try NearestNeighbours.classify(
                 references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
-                queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes, k: k,
+                queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes, ks: [k],
                 temperature: temperature, predicted: try required(predicted, "predicted"), compute: compute)
         }
+    }
+}
+
+/// `count` numbers, each within `range`, at least one.
+private func numbers(_ values: UnsafePointer<Int64>?, _ count: Int, _ name: String, _ range: ClosedRange<Int>) throws -> [Int] {
+    let count = try size(count, "\(name)_count", 1...1024)
+    let values = try required(values, name)
+    return try (0..<count).map { try size(values[$0], "\(name)[\($0)]", range) }
+}
+
+@c @implementation
+public func carl_knn_classify_several(
+    _ references: UnsafePointer<Float>?, _ labels: UnsafePointer<Int64>?, _ n: Int64, _ queries: UnsafePointer<Float>?,
+    _ m: Int64, _ dimension: Int64, _ classes: Int64, _ k: UnsafePointer<Int64>?, _ k_count: Int, _ temperature: Double,
+    _ threads: Int32, _ predicted: UnsafeMutablePointer<Int64>?
+) -> carl_status {
+    guarded {
+        let shape = try shape(n, m, dimension)
+        let ks = try numbers(k, k_count, "k", 1...shape.n)
+        let classes = try size(classes, "classes", 1...(1 << 24))
+        let compute = Compute(threads: try size(threads, "threads", 0...1024))
+        try NearestNeighbours.classify(
+            references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
+            queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes, ks: ks,
+            temperature: temperature, predicted: try required(predicted, "predicted"), compute: compute)
+    }
+}
+
+@c @implementation
+public func carl_retrieval(
+    _ references: UnsafePointer<Float>?, _ labels: UnsafePointer<Int64>?, _ n: Int64, _ queries: UnsafePointer<Float>?,
+    _ query_labels: UnsafePointer<Int64>?, _ m: Int64, _ dimension: Int64, _ cutoffs: UnsafePointer<Int64>?, _ cutoff_count: Int,
+    _ leave_one_out: Int32, _ threads: Int32, _ precision: UnsafeMutablePointer<Double>?, _ relevant: UnsafeMutablePointer<Int64>?
+) -> carl_status {
+    guarded {
+        let shape = try shape(n, m, dimension)
+        let cutoffs = cutoff_count == 0 ? [] : try numbers(cutoffs, cutoff_count, "cutoff", 1...shape.n)
+        let leaveOneOut = try size(leave_one_out, "leave_one_out", 0...1) == 1
+        let compute = Compute(threads: try size(threads, "threads", 0...1024))
+        try Retrieval.averagePrecision(
+            references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
+            queries: try required(queries, "queries"), queryLabels: try required(query_labels, "query_labels"), m: shape.m,
+            dimension: shape.dimension, cutoffs: cutoffs, leaveOneOut: leaveOneOut,
+            precision: try required(precision, "precision"), relevant: try required(relevant, "relevant"), compute: compute)
     }
 }

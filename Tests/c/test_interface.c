@@ -261,6 +261,20 @@ static void test_views_and_neighbours(void) {
     CHECK(neighbours[0] == 0 && neighbours[1] == 1 && similarities[0] > 0.99f);
     CHECK(carl_knn_classify(references, labels, 3, query, 1, 2, 2, 1, 0.1, 1, predicted) == CARL_OK && predicted[0] == 0);
     FAILS(carl_nearest_neighbours(references, 3, query, 1, 2, 4, 1, neighbours, NULL), CARL_INVALID_ARGUMENT, "k");
+    int64_t ks[2] = {3, 1}, both[2];
+    CHECK(carl_knn_classify_several(references, labels, 3, query, 1, 2, 2, ks, 2, 0.1, 1, both) == CARL_OK && both[1] == 0);
+    FAILS(carl_knn_classify_several(references, labels, 3, query, 1, 2, 2, ks, 0, 0.1, 1, both), CARL_INVALID_ARGUMENT, "k_count");
+    FAILS(carl_knn_classify_several(references, labels, 3, query, 1, 2, 2, NULL, 2, 0.1, 1, both), CARL_INVALID_ARGUMENT, "k");
+    double precision[2];
+    int64_t relevant[2], query_label[1] = {1}, cutoff[1] = {2};
+    CHECK(carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 0, 1, precision, relevant) == CARL_OK);
+    CHECK(relevant[0] == 2 && relevant[1] == 1 && precision[1] == 0.25 && precision[0] > 0.58 && precision[0] < 0.59);
+    CHECK(carl_retrieval(references, labels, 3, query, query_label, 1, 2, NULL, 0, 0, 1, precision, relevant) == CARL_OK);
+    FAILS(carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 1, 1, precision, relevant), CARL_INVALID_ARGUMENT, "leave_one_out");
+    FAILS(carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 2, 1, precision, relevant), CARL_INVALID_ARGUMENT, "leave_one_out");
+    FAILS(carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 0, 1, NULL, relevant), CARL_INVALID_ARGUMENT, "precision");
+    cutoff[0] = 4;
+    FAILS(carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 0, 1, precision, relevant), CARL_INVALID_ARGUMENT, "cutoff");
     labels[2] = 2;
     FAILS(carl_knn_classify(references, labels, 3, query, 1, 2, 2, 1, 0.1, 1, predicted), CARL_INVALID_ARGUMENT, "label");
 }

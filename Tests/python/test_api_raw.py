@@ -126,6 +126,8 @@ def test_null_arguments(handle):
     assert LIB.carl_encoder_from_trainer(handle, 0, None) == ARGUMENT
     assert LIB.carl_make_views(None, 1, b"{}", 0, 0, None, 0, None, None, 0) in (ARGUMENT, CONFIG)
     assert LIB.carl_nearest_neighbours(None, 1, None, 1, 1, 1, 0, None, None) == ARGUMENT
+    assert LIB.carl_knn_classify_several(None, None, 1, None, 1, 1, 1, None, 1, 0.1, 0, None) == ARGUMENT
+    assert LIB.carl_retrieval(None, None, 1, None, None, 1, 1, None, 0, 0, 0, None, None) == ARGUMENT
     assert LIB.carl_assignment_loss(None, None, 2, 1, 1, None, 1, None, 0, None, None, None, None) == ARGUMENT
     assert LIB.carl_peak_rate(1, None) == ARGUMENT
     assert number.value == 0
@@ -206,3 +208,30 @@ def test_garbage_for_json(handle):
         assert message()
         assert LIB.carl_trainer_save(handle, b"/tmp/never-written.carl", text) != OK
     assert _c_api.string_from(LIB.carl_trainer_notes, handle) == "{}"
+
+
+def test_evaluation_refuses_sizes_that_cannot_be(handle):
+    rows, labels = np.eye(3, dtype=np.float32), np.arange(3)
+    out, counts = np.zeros(6), np.zeros(6, np.int64)
+
+    def retrieval(n=3, m=3, dimension=3, cutoffs=(1,), count=1, leave=0, threads=1):
+        wanted = np.array(cutoffs, np.int64)
+        return LIB.carl_retrieval(
+            rows.ctypes.data, labels.ctypes.data, n, rows.ctypes.data, labels.ctypes.data, m, dimension, wanted.ctypes.data, count, leave,
+            threads, out.ctypes.data, counts.ctypes.data,
+        )
+
+    def classify(k=(1,), count=1, classes=3, temperature=0.1, threads=1):
+        wanted = np.array(k, np.int64)
+        return LIB.carl_knn_classify_several(
+            rows.ctypes.data, labels.ctypes.data, 3, rows.ctypes.data, 3, 3, classes, wanted.ctypes.data, count, temperature, threads,
+            counts.ctypes.data,
+        )
+
+    assert retrieval() == OK and classify() == OK
+    for bad in (0, -1, 2**62, -(2**63)):
+        assert retrieval(n=bad) == retrieval(m=bad) == retrieval(dimension=bad) == retrieval(cutoffs=(bad,)) == ARGUMENT
+        assert classify(k=(bad,)) == ARGUMENT
+    assert retrieval(cutoffs=(4,)) == retrieval(leave=2) == retrieval(leave=-1) == retrieval(threads=-1) == retrieval(m=2, leave=1) == ARGUMENT
+    assert retrieval(count=2**40) == classify(count=2**40) == classify(count=0) == ARGUMENT
+    assert classify(classes=2) == classify(temperature=float("nan")) == classify(threads=-1) == ARGUMENT

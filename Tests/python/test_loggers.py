@@ -59,6 +59,17 @@ def test_tensorboard_forgets_what_a_resumed_run_repeats(images, tmp_path):
     assert scalars["loss"] == pytest.approx({row["step"]: row["loss"] for row in rows}, rel=1e-6)
 
 
+def test_evaluations_arrive_too(images, tmp_path):
+    labelled = images, [0, 1] * 20
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    model = small_model(run_dir=tmp_path, callbacks=loggers.TensorBoard()).fit(images, eval_set=labelled)
+    reader = accumulator.EventAccumulator(str(tmp_path), size_guidance={"scalars": 0})
+    reader.Reload()
+    for tag, name in (("eval_knn", "knn"), ("eval_linear", "linear")):
+        found = {event.step: event.value for event in reader.Scalars(tag)}
+        assert found == pytest.approx({row["step"]: row[name] for row in model.evaluations_}) and set(found) == {0, 5, 10}
+
+
 def test_every_and_folder(images, tmp_path):
     pytest.importorskip("tensorboard")
     small_model(callbacks=loggers.TensorBoard(tmp_path / "elsewhere", every=4)).fit(images)
@@ -88,7 +99,7 @@ class FakeRun:
         self.id = arguments.get("id") or "run1"
 
     def log(self, figures, step):
-        self.logged[step] = figures
+        self.logged.setdefault(step, {}).update(figures)
 
     def finish(self, exit_code):
         self.exit_code = exit_code
@@ -101,13 +112,13 @@ def test_wandb_is_called_as_its_package_wants(images, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", module)
     with pytest.raises(KeyboardInterrupt):
         small_model(run_dir=tmp_path / "a", callbacks=[loggers.WandB("birds", tags=["x"]), stop_at(7)]).fit(images)
-    small_model(run_dir=tmp_path / "a", callbacks=loggers.WandB("birds")).fit(images, resume=True)
+    small_model(run_dir=tmp_path / "a", callbacks=loggers.WandB("birds")).fit(images, eval_set=(images, [0, 1] * 20), resume=True)
     first, second = runs
     assert first.arguments["project"] == "birds" and first.arguments["name"] == "a" and first.arguments["tags"] == ["x"]
     assert first.arguments["config"]["prototypes"] == 6 and "id" not in first.arguments
     assert (second.arguments["id"], second.arguments["resume"]) == ("run1", "allow")
     assert first.exit_code == 1 and second.exit_code == 0
-    assert sorted({*first.logged, *second.logged}) == list(range(1, 11)) and SERIES <= set(second.logged[10])
+    assert sorted({*first.logged, *second.logged}) == list(range(1, 11)) and SERIES | {"eval_knn", "eval_linear"} <= set(second.logged[10])
     # A new run in a folder of its own begins anew.
     small_model(run_dir=tmp_path / "b", callbacks=loggers.WandB()).fit(images)
     assert "id" not in runs[2].arguments
@@ -117,7 +128,7 @@ def test_wandb_itself(images, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    small_model(run_dir=tmp_path, callbacks=loggers.WandB()).fit(images)
+    small_model(run_dir=tmp_path, callbacks=loggers.WandB()).fit(images, eval_set=(images, [0, 1] * 20))
     assert list(tmp_path.glob("wandb/offline-run-*/*.wandb")) and (tmp_path / "wandb.id").read_text().strip()
 
 
@@ -132,10 +143,13 @@ def test_mlflow_itself(images, tmp_path, monkeypatch):
     client = MlflowClient(tracking_uri=uri)
     key = (tmp_path / "run" / "mlflow.id").read_text().strip()
     assert client.get_run(key).info.status == "FAILED" and client.get_run(key).info.run_name == "run"
-    model = small_model(run_dir=tmp_path / "run", callbacks=loggers.MLflow("birds", uri=uri)).fit(images, resume=True)
+    model = small_model(run_dir=tmp_path / "run", callbacks=loggers.MLflow("birds", uri=uri)).fit(
+        images, eval_set=(images, [0, 1] * 20), resume=True
+    )
     run = client.get_run(key)
     assert run.info.status == "FINISHED" and run.data.params["prototypes"] == "6"
     assert run.data.metrics["loss"] == pytest.approx(model.history_[-1].loss)
+    assert run.data.metrics["eval_knn"] == model.evaluations_[-1]["knn"]
     assert [metric.step for metric in client.get_metric_history(key, "loss")] == list(range(1, 11))
 
 

@@ -212,6 +212,18 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         _status,
         [_floats, c_void_p, c_int64, _floats, c_int64, c_int64, c_int64, c_int64, c_double, c_int32, c_void_p],
     ),
+    "carl_knn_classify_several": (
+        _status,
+        [_floats, c_void_p, c_int64, _floats, c_int64, c_int64, c_int64, c_void_p, c_size_t, c_double, c_int32, c_void_p],
+    ),
+    "carl_retrieval": (
+        _status,
+        [
+            _floats, c_void_p, c_int64, _floats, c_void_p, c_int64, c_int64,  # references, labels, n, queries, labels, m, dimension
+            c_void_p, c_size_t, c_int32, c_int32,  # cutoffs, count, leave one out, threads
+            c_void_p, c_void_p,  # precision, relevant
+        ],
+    ),
     "carl_set_log_callback": (_status, [LogCallback, c_void_p]),
     "carl_default_threads": (c_int32, []),
     "carl_peak_rate": (_status, [c_int32, POINTER(c_double)]),

@@ -32,6 +32,7 @@ img { display: block; max-width: 100%; height: auto; margin: 6px auto 0; }
 .cards b { display: block; font-size: 21px; font-variant-numeric: tabular-nums; }
 .cards span { color: #6a6a70; font-size: 13px; }
 .banner { background: #fdecea; border: 1px solid #e6a49c; color: #8a1c10; border-radius: 8px; padding: 10px 16px; margin-top: 18px; }
+.parts { display: grid; grid-template-columns: repeat(auto-fill, minmax(280px, 1fr)); gap: 0 32px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 td { border-top: 1px solid #ececea; padding: 3px 12px 3px 0; vertical-align: top; overflow-wrap: anywhere; }
 td:first-child { white-space: nowrap; color: #55555a; width: 1%; }
@@ -85,8 +86,9 @@ def tables(title: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
     """A section with a table for each part, under the part's name."""
     if not any(parts.values()):
         return ""
-    body = "".join((f"<h3>{html.escape(name)}</h3>" if name else "") + _table(dict(_flat(values))) for name, values in parts.items())
-    return f"<section><h2>{html.escape(title)}</h2>\n{body}</section>"
+    body = [(f"<h3>{html.escape(name)}</h3>" if name else "") + _table(dict(_flat(values))) for name, values in parts.items()]
+    inside = body[0] if len(body) == 1 else f'<div class="parts"><div>{"</div><div>".join(body)}</div></div>'
+    return f"<section><h2>{html.escape(title)}</h2>\n{inside}</section>"
 
 
 def log(lines: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from .callbacks import Callback
 from .errors import InvalidArgumentError, StopTraining
 from .metrics import Metrics
-from .progress import Progress, describe
+from .evaluate.online import OnlineEvaluation, Schedule
+from .progress import Progress, describe, describe_evaluation
 from .runs import RunFolder
 from .sources import BatchStream, ImageSource
 from .sources.broken import BrokenImages
@@ -92,17 +93,23 @@ class TrainingLoop:
         checkpoint_every: int | None,
         broken: BrokenImages,
         least_side: int | None,
+        evaluation: OnlineEvaluation | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self._model, self._source, self._position, self._epochs, self._seed = model, source, position, epochs, seed
         self._run, self._callbacks, self._checkpoint_every = run, callbacks, checkpoint_every
+        self._evaluation, self._schedule = evaluation, schedule or Schedule(None)
+        self._evaluated: int | None = None
         self._trainer: Trainer = model.trainer_
         self._batch_size = position.batch_size
         per_epoch = steps_per_epoch(source, self._batch_size)
+        self._per_epoch = per_epoch
         total = None if per_epoch is None else per_epoch * epochs
         done = 0 if per_epoch is None else position.epoch * per_epoch + position.batch
         self._progress = Progress(progress, total, done)
         self._epoch_start = self._trainer.step_count - position.batch
         self._last: Metrics | None = None
+        self._kept = self._trainer.step_count
         self._total = total
         self._usage: UsageRecorder | None = None
         self._broken = broken
@@ -119,12 +126,14 @@ class TrainingLoop:
                 while self._position.epoch < self._epochs:
                     self._run_epoch()
             self._record_usage(always=True)
+            self._evaluate()
             self._save("finished")
         except StopTraining as reason:
             self._sync()
             self._save(f"stopped by a callback {reason}".rstrip())
         except KeyboardInterrupt:
             self._sync()
+            self._keep_last_step()
             self._save("interrupted")
             raise
         except Exception as error:
@@ -145,6 +154,12 @@ class TrainingLoop:
             self._record_usage(always=True)
         for callback in self._callbacks:
             callback.on_start(self._model)
+        if self._evaluation is not None:
+            self._log(f"judged on {self._evaluation.queries} labelled images by {self._evaluation.references} others")
+            self._evaluated = self._run.last_evaluation() if self._run is not None else None
+            # Of a run that goes on, what Ctrl-C may have come before.
+            if self._trainer.step_count == 0 or self._due():
+                self._evaluate()
 
     def _run_epoch(self) -> None:
         position = self._position
@@ -168,6 +183,8 @@ class TrainingLoop:
         position.epoch, position.batch = finished + 1, 0
         for callback in self._callbacks:
             callback.on_epoch(self._model, finished)
+        if self._schedule.after_epoch(position.epoch):
+            self._evaluate()
         self._save(None)
 
     def _step(self, batch: Batch, clock: WaitClock) -> None:
@@ -181,20 +198,51 @@ class TrainingLoop:
         self._clock.add(batch.waited, seconds)
         self._model.data_wait_ = self._clock.share
         self._sync()
-        self._last = metrics
-        self._model.history_.append(metrics)
-        if self._run is not None:
-            self._run.write_metrics(metrics, position.epoch)
+        self._keep(metrics)
         self._record_usage()
         self._progress.step(metrics, position.epoch, self._epochs, clock.share)
         for callback in self._callbacks:
             callback.on_step(self._model, metrics)
+        if self._schedule.after_step(self._trainer.step_count):
+            self._evaluate()
         if self._checkpoint_every and self._trainer.step_count % self._checkpoint_every == 0:
             self._save(None)
+
+    def _keep(self, metrics: Metrics) -> None:
+        self._last, self._kept = metrics, metrics.step
+        self._model.history_.append(metrics)
+        if self._run is not None:
+            self._run.write_metrics(metrics, self._position.epoch)
+
+    def _keep_last_step(self) -> None:
+        """Figures of a step that was taken, but Ctrl-C came before they were kept."""
+        if self._trainer.step_count > self._kept:
+            self._keep(self._trainer.last_metrics)
 
     def _record_usage(self, always: bool = False) -> None:
         if self._usage is not None and self._run is not None and (always or self._usage.due(self._trainer.step_count)):
             self._usage.record(self._trainer, self._run)
+
+    def _due(self) -> bool:
+        at_epoch_end = self._position.batch == 0 and self._schedule.after_epoch(self._position.epoch)
+        return at_epoch_end or self._schedule.after_step(self._trainer.step_count)
+
+    def _evaluate(self) -> None:
+        """Judges the present step, once, if there is a set to judge on."""
+        step = self._trainer.step_count
+        if self._evaluation is None or step == self._evaluated:
+            return
+        self._evaluated = step
+        done = self._position.epoch + (self._position.batch == self._per_epoch)
+        figures = {"step": step, "epoch": done, **self._evaluation.judge(self._trainer)}
+        self._model.evaluations_.append(figures)
+        if self._run is not None:
+            self._run.write_evaluation(figures)
+        text = describe_evaluation(figures)
+        self._log(f"step {step}: {text}")
+        self._progress.note(text)
+        for callback in self._callbacks:
+            callback.on_evaluation(self._model, figures)
 
     def _sync(self) -> None:
         # The trainer's own counter is right even where Ctrl-C came between a step and what follows it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
 from .errors import InvalidArgumentError
@@ -23,6 +23,10 @@ class Callback:
 
     def on_epoch(self, model: CARL, epoch: int) -> None:
         """After every epoch; they count from 0."""
+
+    def on_evaluation(self, model: CARL, figures: Mapping[str, Any]) -> None:
+        """After every evaluation on the labelled set of a fit, the first of them before the first step. figures: step, epoch
+        (epochs done), knn and linear (accuracies), seconds."""
 
     def on_end(self, model: CARL) -> None:
         """When the fit ends, by whatever cause."""

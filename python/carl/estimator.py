@@ -6,7 +6,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any, Union
 
 import numpy as np
@@ -16,6 +16,7 @@ from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, 
 from .callbacks import CallbackLike, as_callbacks
 from .config import TrainerConfig, ViewSpec, nearest
 from .errors import InvalidArgumentError, InvalidStateError, not_fitted
+from .evaluate.online import OnlineEvaluation, Schedule, paths_of
 from .metrics import Metrics
 from .runs import RunFolder, checkpoint_path
 from .sources import BatchStream, ImageSource, as_source
@@ -28,7 +29,7 @@ from .view_specs import expand_views, least_side
 _READ, _READ_BYTES = 512, 256_000_000
 
 #: Parameters of the estimator that are not configuration keys of the trainer.
-_OWN = ("on_error", "max_broken", "cache", "cache_size", "run_dir", "checkpoint_every", "progress", "callbacks")
+_OWN = ("on_error", "max_broken", "cache", "cache_size", "run_dir", "checkpoint_every", "eval_every", "progress", "callbacks")
 
 
 class CARL:
@@ -53,12 +54,15 @@ class CARL:
     cache_size: pixels of the shorter side in the cache; None for 8/7 of the largest view, 256 for views of 224.
     run_dir: a folder for configuration, metrics, log and checkpoints; None writes nothing.
     checkpoint_every: steps between checkpoints within an epoch; one is written after each epoch in any case.
+    eval_every: when ``fit`` judges the model on its eval_set: a number of steps, or text such as "500 steps" or "2 epochs"; None
+        is after every epoch. Before the first step and after the last one it does so in any case.
     progress: show a progress bar.
     callbacks: ``carl.Callback`` objects, or functions of (model, metrics) that run after each step.
 
     Attributes after ``fit``: trainer_ (carl.Trainer), config_ (the complete configuration), history_ (metrics of each step),
-    epoch_ (epochs done), in_channels_, n_features_out_, data_wait_ (share of the time of the last fit that was spent waiting
-    for images, 0 .. 1), broken_images_ (a dict from the images it could not read, by path or number, to the reasons).
+    evaluations_ (figures of each evaluation on eval_set), epoch_ (epochs done), in_channels_, n_features_out_, data_wait_ (share of the time of
+    the last fit that was spent waiting for images, 0 .. 1), broken_images_ (a dict from the images it could not read, by path or number, to the
+    reasons).
 
     Images go through in an order that depends on (seed, epoch) alone; a last incomplete batch is dropped. Ctrl-C during
     ``fit`` leaves a usable model, and a checkpoint if there is a run_dir, and is raised again.
@@ -110,6 +114,7 @@ class CARL:
         cache_size: int | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
+        eval_every: Union[int, str, None] = None,
         progress: bool = True,
         callbacks: CallbackLike | Iterable[CallbackLike] | None = None,
     ) -> None:
@@ -156,31 +161,48 @@ class CARL:
         self.cache_size = cache_size
         self.run_dir = run_dir
         self.checkpoint_every = checkpoint_every
+        self.eval_every = eval_every
         self.progress = progress
         self.callbacks = callbacks
 
     _position: Position
     #: The path of the images of the last fit, None if they had none.
     _data: str | None = None
+    #: The paths that the eval_set of the last fit was made of, None if it was not, or there was none.
+    _eval_paths: list[str | None] | None = None
 
     # ---- Training
 
-    def fit(self, images: Any, y: Any = None, *, resume: bool | str | os.PathLike[str] = False) -> CARL:
+    def fit(
+        self, images: Any, y: Any = None, *, eval_set: Any = None, resume: bool | str | os.PathLike[str] = False
+    ) -> CARL:
         """Trains on images; see ``carl.as_source`` for what they may be. `y` is ignored.
+
+        eval_set: labelled images to judge the features on while training, by k-NN and a linear probe: (images, labels),
+            (images, labels, images, labels), or the path of labelled images; see ``carl.evaluate.OnlineEvaluation``, and eval_every
+            for when. It has no influence on training. The figures are in evaluations_ and in the run folder's eval.jsonl.
 
         resume: True goes on from the last checkpoint in run_dir, if there is one; a path goes on from that checkpoint or
             run folder. The checkpoint's configuration stands, except threads, epochs and total_steps. The result is bitwise
             that of a run without the interruption.
         """
         epochs = _arrays.integer(self.epochs, "epochs", 1, 1_000_000)
+        schedule = Schedule(self.eval_every)
+        if eval_set is None and self.eval_every is not None:
+            raise InvalidArgumentError("eval_every: wants labelled images to judge by: give fit() an eval_set")
         self._data = _path_of(images)
-        with _opened(images, self.in_channels) as source:
+        self._eval_paths = None if eval_set is None else paths_of(eval_set)
+        with ExitStack() as stack:
+            source = stack.enter_context(_opened(images, self.in_channels))
+            evaluation = None
+            if eval_set is not None:
+                evaluation = stack.enter_context(closing(OnlineEvaluation(eval_set, self.in_channels or _channels(source))))
             checkpoint = self._checkpoint_to_resume(resume)
             if checkpoint is None:
                 position = self._begin(source, epochs)
             else:
                 position = self._resume(checkpoint, source, epochs)
-            self._train(source, position, epochs)
+            self._train(source, position, epochs, evaluation, schedule)
         return self
 
     def partial_fit(self, images: Any, y: Any = None) -> CARL:
@@ -239,11 +261,15 @@ class CARL:
         self.trainer_ = trainer
         self.config_ = trainer.config
         self.history_ = history
+        self.evaluations_: list[dict[str, Any]] = []
         self.in_channels_ = int(self.config_.in_channels or 0)
         self.n_features_out_ = trainer.output_width("features")
         self._position = position
 
-    def _train(self, source: ImageSource | BatchStream, position: Position, epochs: int) -> None:
+    def _train(
+        self, source: ImageSource | BatchStream, position: Position, epochs: int, evaluation: OnlineEvaluation | None = None,
+        schedule: Schedule | None = None,
+    ) -> None:
         every = self.checkpoint_every
         every = None if every is None else _arrays.integer(every, "checkpoint_every", 1, 2**31 - 1)
         callbacks = as_callbacks(self.callbacks)
@@ -261,7 +287,8 @@ class CARL:
                 source = self._cached(source, specs, run)
             seed = int(self.config_.seed or 0)
             TrainingLoop(
-                self, source, position, epochs, seed, run, callbacks, bool(self.progress), every, broken, least_side(specs)
+                self, source, position, epochs, seed, run, callbacks, bool(self.progress), every, broken, least_side(specs), evaluation,
+                schedule,
             ).run()
 
     def _cached(self, source: ImageSource | BatchStream, specs: list[ViewSpec], run: RunFolder | None) -> ImageSource:
@@ -388,7 +415,10 @@ class CARL:
         params = {key: value for key, value in self.get_params().items() if key != "callbacks"}
         for key in ("run_dir", "cache"):
             params[key] = _noted(params[key])
-        return {"carl": {"format": 1, "params": params, "position": self._position.to_notes(), "data": _noted(self._data)}}
+        notes = {"format": 1, "params": params, "position": self._position.to_notes(), "data": _noted(self._data)}
+        if self._eval_paths is not None:
+            notes["eval"] = self._eval_paths
+        return {"carl": notes}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model, with all that is needed to train on, into one safetensors file for ``carl.load``."""
@@ -412,6 +442,7 @@ class CARL:
         model = cls(**{key: value for key, value in saved.items() if key in names and (value is not None or key not in _CONCRETE)})
         position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
         model._data = _path_from_note(notes.get("data"))
+        model._eval_paths = notes.get("eval")
         model._attach(trainer, position, [])
         return model
 
@@ -420,6 +451,7 @@ class CARL:
         if self.__sklearn_is_fitted__():
             state["trainer"] = self.trainer_.to_bytes(self._notes_of_position())
             state["history"] = [metrics.to_dict() for metrics in self.history_]
+            state["evaluations"] = self.evaluations_
         return state
 
     def _notes_of_position(self) -> dict[str, Any]:
@@ -432,6 +464,7 @@ class CARL:
             trainer = Trainer.from_bytes(state["trainer"])
             position = Position.from_notes(trainer.notes["carl"]["position"])
             self._attach(trainer, position, [Metrics(**row) for row in state["history"]])
+            self.evaluations_ = list(state.get("evaluations", []))
 
     # ---- scikit-learn's rules
 
@@ -525,6 +558,10 @@ def _path_from_note(note: Any) -> str | None:
 
 def _path_of(images: Any) -> str | None:
     return os.path.abspath(os.path.expanduser(os.fspath(images))) if isinstance(images, (str, os.PathLike)) else None
+
+
+def _channels(source: ImageSource | BatchStream) -> int:
+    return _arrays.pack_images(source.probe(), "images").channels if isinstance(source, BatchStream) else source.channels
 
 
 def _samples(source: ImageSource | BatchStream) -> int | None:

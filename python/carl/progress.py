@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from .metrics import Metrics
@@ -24,6 +25,7 @@ class Progress:
                 total=total, initial=done, unit="step", desc="carl", dynamic_ncols=True, mininterval=interval
             )
         self._next_figures = 0.0
+        self._note = ""
 
     def step(self, metrics: Metrics, epoch: int, epochs: int, data_wait: float) -> None:
         if self._bar is None:
@@ -32,8 +34,12 @@ class Progress:
         if now >= self._next_figures:
             self._next_figures = now + 0.2
             self._bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
-            self._bar.set_postfix_str(describe(metrics, data_wait), refresh=False)
+            self._bar.set_postfix_str(describe(metrics, data_wait) + self._note, refresh=False)
         self._bar.update(1)
+
+    def note(self, text: str) -> None:
+        """Text behind the figures from now on."""
+        self._note = f", {text}"
 
     def close(self) -> None:
         if self._bar is not None:
@@ -70,3 +76,8 @@ def describe(metrics: Metrics, data_wait: float | None = None) -> str:
         f"effective prototypes {metrics.effective_prototypes:.1f}, {metrics.views_per_second:.0f} views/s, "
         f"{metrics.data_wait if data_wait is None else data_wait:.1%} waiting for images"
     )
+
+
+def describe_evaluation(figures: Mapping[str, Any]) -> str:
+    """An evaluation's accuracies on one line."""
+    return f"k-NN {figures['knn']:.4f}, linear {figures['linear']:.4f}"

@@ -14,7 +14,7 @@ from . import _report_page as page
 from .errors import CARLError, FileError, MissingPackageError
 from .inspection import Inspection
 from .metrics import COLLAPSE_NAMES
-from .runs import read_config, read_metrics, read_usage, run_folder
+from .runs import read_config, read_evaluations, read_metrics, read_usage, run_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,10 +45,11 @@ def write(
     folder = run_folder(run)
     config = read_config(folder)
     history = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
+    evaluations = read_evaluations(folder)
     seen = Inspection(folder, data, labels, images, threads)
     report = Report(Path(out).expanduser() if out is not None else folder / "report.html")
     sections = []
-    for name, title, explanation, draw in _pictures(folder, config, history, seen, method):
+    for name, title, explanation, draw in _pictures(folder, config, history, evaluations, seen, method):
         try:
             figure = draw()
         except MissingPackageError as error:
@@ -63,7 +64,7 @@ def write(
     body = [
         page.heading(f"Run {folder.resolve().name}", _subtitle(folder, config)),
         page.banner(_collapse(history)),
-        page.cards(_figures(history, config)),
+        page.cards(_figures(history, config, evaluations)),
         *sections,
         page.left_out(report.left_out),
         page.tables("Evaluation", dict(_evaluations(folder))),
@@ -79,7 +80,8 @@ def write(
 
 
 def _pictures(
-    folder: Path, config: Mapping[str, Any], history: list[dict[str, Any]], seen: Inspection, method: str
+    folder: Path, config: Mapping[str, Any], history: list[dict[str, Any]], evaluations: list[dict[str, Any]], seen: Inspection,
+    method: str,
 ) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
     """Name, title, how to read it, and the function that draws it."""
     from . import plots
@@ -97,7 +99,7 @@ def _pictures(
 
     yield ("curves", "Training", "The consistency should fall below log K while the prior stays near 0: then views of one image "
            "share a prototype, and different images use different ones. Both terms at log K mean a collapse.",
-           lambda: plots.curves(history, config))
+           lambda: plots.curves(history, config, evaluations))
     yield ("usage", "Use of the prototypes over time", "Prototypes should not go empty, and fewer and fewer images should change "
            "theirs.", lambda: plots.usage(read_usage(folder), config.get("prototypes")))
     yield ("entropy", "Entropy of the assignments", "Wide apart is good: all prototypes take part (above), each image is sure of "
@@ -133,7 +135,9 @@ def _subtitle(folder: Path, config: Mapping[str, Any]) -> str:
     return " · ".join(part for part in (kind, data, state) if part)
 
 
-def _figures(history: list[dict[str, Any]], config: Mapping[str, Any]) -> dict[str, str]:
+def _figures(
+    history: list[dict[str, Any]], config: Mapping[str, Any], evaluations: list[dict[str, Any]]
+) -> dict[str, str]:
     """The last values of what matters most."""
     if not history:
         return {}
@@ -143,12 +147,16 @@ def _figures(history: list[dict[str, Any]], config: Mapping[str, Any]) -> dict[s
         value = last.get(name)
         return "–" if value is None else format(value, form)
 
+    judged = {}
+    if evaluations:
+        judged = {"k-NN accuracy": format(evaluations[-1]["knn"], ".3f"), "linear probe": format(evaluations[-1]["linear"], ".3f")}
     return {
         "steps": of("step", ",d"), "loss": of("loss", ".3f"), "consistency": of("consistency", ".3f"), "prior": of("prior", ".3f"),
         "log K": of("log_prototypes", ".3f"), "effective prototypes": of("effective_prototypes", ".0f"),
         "used lately": f"{of('used_prototypes', '.0f')} / {config.get('prototypes', '?')}", "agreement": of("agreement", ".1%"),
         "largest probability": of("max_probability", ".2f"), "views/s": of("views_per_second", ",.0f"),
         "waiting for images": _waiting(history),
+        **judged,
     }
 
 

@@ -6,6 +6,7 @@
     metrics.jsonl                  one JSON object a step
     usage.jsonl                    now and then, the prototypes of a fixed sample of the images
     broken_images.jsonl            images that could not be read and were left out, each with the reason; absent if there were none
+    eval.jsonl                     one JSON object for each evaluation on labelled images, if there were any
     train.log                      what happened, with times
     checkpoints/last.carl          everything needed to go on exactly
     exported/encoder.safetensors   the encoder's tensors by torchvision's names
@@ -44,6 +45,7 @@ class RunFolder:
         self._log: IO[str] | None = None
         self._metrics: IO[str] | None = None
         self._usage: IO[str] | None = None
+        self._evaluations: IO[str] | None = None
         self._handler: logging.Handler | None = None
 
     @property
@@ -59,12 +61,14 @@ class RunFolder:
         return self.path / "plots"
 
     def open(self, step: int) -> None:
-        """Makes the folder. Figures of steps after `step`, from a run that ended without a checkpoint, are dropped."""
+        """Makes the folder. Figures of steps after `step`, from a run that ended without a checkpoint, are dropped; at step 0 all."""
+        step = step or -1  # what is there of step 0 is another run's
         try:
             for folder in ("checkpoints", "exported", "plots"):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
             self._metrics = _continued(self.path / "metrics.jsonl", step)
             self._usage = _continued(self.path / "usage.jsonl", step)
+            self._evaluations = _continued(self.path / "eval.jsonl", step) if (self.path / "eval.jsonl").is_file() else None
             self._log = open(self.path / "train.log", "a", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             self.close()
@@ -74,10 +78,10 @@ class RunFolder:
     def close(self) -> None:
         if self._handler is not None:
             _detach_handler(self._handler)
-        for file in (self._metrics, self._usage, self._log):
+        for file in (self._metrics, self._usage, self._evaluations, self._log):
             if file is not None:
                 file.close()
-        self._metrics = self._usage = self._log = self._handler = None
+        self._metrics = self._usage = self._evaluations = self._log = self._handler = None
 
     def __enter__(self) -> RunFolder:
         return self
@@ -110,6 +114,19 @@ class RunFolder:
         known = {row["image"] for row in read_broken(self.path)}
         with open(self.broken_images, "a", encoding="utf-8") as file:
             file.writelines(json.dumps({"image": name, "reason": reason}) + "\n" for name, reason in images if name not in known)
+
+    def write_evaluation(self, figures: Mapping[str, Any]) -> None:
+        if self._log is None:
+            return
+        if self._evaluations is None:
+            self._evaluations = open(self.path / "eval.jsonl", "a", encoding="utf-8")
+        self._evaluations.write(json.dumps(dict(figures)) + "\n")
+        self._evaluations.flush()
+
+    def last_evaluation(self) -> int | None:
+        """The step of the last evaluation that is recorded."""
+        rows = read_evaluations(self.path)
+        return int(rows[-1]["step"]) if rows else None
 
     def save(self, trainer: Trainer, notes: Mapping[str, Any]) -> None:
         trainer.save(self.checkpoint, notes)
@@ -214,6 +231,17 @@ def read_broken(path: str | os.PathLike[str]) -> list[dict[str, str]]:
             except (ValueError, KeyError, TypeError):
                 continue  # a line cut off when the run was killed
     return rows
+
+
+def read_evaluations(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The evaluations of a run on labelled images, one dict each, from its folder or its eval.jsonl: step, epoch (epochs done),
+    knn and linear (accuracies), seconds. Empty for a run without any."""
+    from pathlib import Path
+
+    folder = Path(path).expanduser()
+    if folder.is_dir() and not (run_folder(folder) / "eval.jsonl").exists():
+        return []
+    return _json_lines(path, "eval.jsonl")
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:

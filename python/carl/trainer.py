@@ -103,6 +103,11 @@ class Trainer(EmbeddingHandle):
         """Steps taken, those before a resume included."""
         return int(self._report.step)
 
+    @property
+    def last_metrics(self) -> Metrics:
+        """What the last step reported. Before the first one, and of a resumed trainer, all figures but the step are 0."""
+        return Metrics.from_struct(self._report)
+
     # ---- Configuration
 
     @property

@@ -36,14 +36,16 @@ public enum NearestNeighbours {
     ///
     /// - Parameters:
     ///   - labels: n numbers in 0 ..< classes.
+    ///   - ks: numbers of neighbours, each 1 ... n, in any order. One search serves all of them.
     ///   - temperature: finite, not negative; 0.07 is usual.
-    ///   - predicted: m labels.
+    ///   - predicted: (ks.count, m) labels.
     ///   - Others as in `search`.
     public static func classify(
         references: UnsafePointer<Float>, labels: UnsafePointer<Int64>, n: Int, queries: UnsafePointer<Float>, m: Int,
-        dimension: Int, classes: Int, k: Int, temperature: Double, predicted: UnsafeMutablePointer<Int64>, compute: Compute
+        dimension: Int, classes: Int, ks: [Int], temperature: Double, predicted: UnsafeMutablePointer<Int64>, compute: Compute
     ) throws {
-        try checkSizes(n: n, m: m, dimension: dimension, k: k)
+        guard let most = ks.max() else { throw CARLError.invalidArgument("k: no number of neighbours is given") }
+        for k in ks { try checkSizes(n: n, m: m, dimension: dimension, k: k) }
         guard classes > 0 else { throw CARLError.invalidArgument("classes is \(classes); a positive number is wanted") }
         guard temperature.isFinite, temperature >= 0 else {
             throw CARLError.invalidArgument("temperature is \(temperature); a finite number from 0 is wanted")
@@ -51,24 +53,30 @@ public enum NearestNeighbours {
         for row in 0..<n where labels[row] < 0 || labels[row] >= classes {
             throw CARLError.invalidArgument("label \(row) is \(labels[row]); with \(classes) classes it must be in 0 ... \(classes - 1)")
         }
-        let ballots = (0..<compute.threads).map { _ in Ballot(voters: k) }
+        let rising = ks.indices.sorted { ks[$0] < ks[$1] }
+        let ballots = (0..<compute.threads).map { _ in Ballot(voters: most) }
         let search = SimilaritySearch(
-            references: references, n: n, queries: queries, m: m, dimension: dimension, k: k, compute: compute)
+            references: references, n: n, queries: queries, m: m, dimension: dimension, k: most, compute: compute)
         try search.run { query, worker, best in
             let ballot = ballots[worker]
             ballot.clear()
             // relative to the nearest one, so that no exponential overflows and not all vanish
             let nearest = Double(CandidateSelection.similarity(best[0]))
-            for i in 0..<k {
-                let weight =
-                    temperature == 0 ? 1 : exponential((Double(CandidateSelection.similarity(best[i])) - nearest) / temperature)
-                ballot.add(labels[CandidateSelection.index(best[i])], weight)
+            var voted = 0
+            for place in rising {
+                while voted < ks[place] {
+                    let key = best[voted]
+                    let weight =
+                        temperature == 0 ? 1 : exponential((Double(CandidateSelection.similarity(key)) - nearest) / temperature)
+                    ballot.add(labels[CandidateSelection.index(key)], weight)
+                    voted += 1
+                }
+                predicted[place * m + query] = ballot.winner
             }
-            predicted[query] = ballot.winner
         }
     }
 
-    private static func checkSizes(n: Int, m: Int, dimension: Int, k: Int) throws {
+    static func checkSizes(n: Int, m: Int, dimension: Int, k: Int) throws {
         for (name, size) in [("n", n), ("m", m), ("dimension", dimension), ("k", k)] where size <= 0 {
             throw CARLError.invalidArgument("\(name) is \(size); a positive number is wanted")
         }

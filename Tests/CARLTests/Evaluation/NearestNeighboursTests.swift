@@ -198,7 +198,7 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
         var predicted: [Int64] = [-1, -1]
         func classify(_ labels: [Int64], classes: Int = 2, temperature: Double = 0.1) throws {
             try NearestNeighbours.classify(
-                references: rows, labels: labels, n: 2, queries: rows, m: 2, dimension: 2, classes: classes, k: 1, temperature: temperature,
+                references: rows, labels: labels, n: 2, queries: rows, m: 2, dimension: 2, classes: classes, ks: [1], temperature: temperature,
                 predicted: &predicted, compute: compute)
         }
         try classify([1, 0])
@@ -222,7 +222,7 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
         let found = try search(references, queries, dimension: dimension, k: k)
         var predicted = [Int64](repeating: -1, count: m)
         try NearestNeighbours.classify(
-            references: references, labels: labels, n: n, queries: queries, m: m, dimension: dimension, classes: classes, k: k,
+            references: references, labels: labels, n: n, queries: queries, m: m, dimension: dimension, classes: classes, ks: [k],
             temperature: temperature, predicted: &predicted, compute: Compute(threads: 3))
         for query in 0..<m {
             var votes = [Double](repeating: 0, count: classes)
@@ -234,13 +234,33 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
         }
     }
 
+    /// Several numbers of neighbours in one search vote as each does in a search of its own.
+    @Test func severalNumbersOfNeighboursAtOnce() throws {
+        let (n, m, dimension, classes) = (700, 60, 5, 7)
+        var stream = RandomStream(seed: 14, purpose: .order)
+        let labels = (0..<n).map { _ in Int64(stream.below(classes)) }
+        let references = normal(n * dimension, seed: 15)
+        let queries = normal(m * dimension, seed: 16)
+        func classify(_ ks: [Int]) throws -> [Int64] {
+            var predicted = [Int64](repeating: -1, count: ks.count * m)
+            try NearestNeighbours.classify(
+                references: references, labels: labels, n: n, queries: queries, m: m, dimension: dimension, classes: classes, ks: ks,
+                temperature: 0.07, predicted: &predicted, compute: Compute(threads: 2))
+            return predicted
+        }
+        let ks = [20, 1, n, 200, 1]
+        #expect(try classify(ks) == ks.flatMap { try classify([$0]) })
+        #expect(throws: CARLError.self) { _ = try classify([]) }
+        #expect(throws: CARLError.self) { _ = try classify([3, n + 1]) }
+    }
+
     @Test func equalVotesGoToTheSmallerLabel() throws {
         let references: [Float] = [1, 0, 1, 0, 1, 0, 1, 0]
         for (labels, expected): ([Int64], Int64) in [([9, 4, 4, 9], 4), ([4, 9, 9, 4], 4), ([7, 9, 9, 4], 9)] {
             for temperature in [0, 0.07] {
                 var predicted: [Int64] = [-1]
                 try NearestNeighbours.classify(
-                    references: references, labels: labels, n: 4, queries: [1, 1], m: 1, dimension: 2, classes: 10, k: 4, temperature: temperature,
+                    references: references, labels: labels, n: 4, queries: [1, 1], m: 1, dimension: 2, classes: 10, ks: [4], temperature: temperature,
                     predicted: &predicted, compute: Compute(threads: 1))
                 #expect(predicted == [expected])
             }

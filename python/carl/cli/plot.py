@@ -128,7 +128,9 @@ def _inspection(arguments: argparse.Namespace) -> Inspection:
 def _curves(arguments: argparse.Namespace) -> Figure:
     from .. import plots, runs
 
-    return plots.curves(runs.read_metrics(arguments.source), runs.read_config(arguments.source))
+    return plots.curves(
+        runs.read_metrics(arguments.source), runs.read_config(arguments.source), runs.read_evaluations(arguments.source)
+    )
 
 
 def _usage(arguments: argparse.Namespace) -> Figure:
@@ -207,7 +209,7 @@ def _views(arguments: argparse.Namespace) -> Figure:
 
 
 KINDS: dict[str, Kind] = {
-    "curves": Kind("loss and its terms, prototypes in use, confidence, learning rate and speed by step", _curves, _of_run,
+    "curves": Kind("loss and its terms, prototypes in use, confidence, learning rate, speed, and accuracies, by step", _curves, _of_run,
                    "carl plot curves runs/photos"),
     "usage": Kind("which prototypes a sample of the images is assigned to, over time", _usage, _of_run,
                   "carl plot usage runs/photos"),

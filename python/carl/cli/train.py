@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from ..estimator import CARL
 
 #: Parameters that may change when a run goes on.
-_FREE = {"epochs", "total_steps", "threads", "checkpoint_every", "on_error", "max_broken"}
+_FREE = {"epochs", "total_steps", "threads", "checkpoint_every", "eval_every", "on_error", "max_broken"}
 _DEFAULT_RUN = "runs/train"
 
 
 def add(subparsers: Any) -> None:
     parser = add_command(
         subparsers, "train", "train on images without labels, or go on with a run",
-        "Trains and writes a run folder: config.json, metrics.jsonl, usage.jsonl, train.log, checkpoints/last.carl, "
+        "Trains and writes a run folder: config.json, metrics.jsonl, usage.jsonl, eval.jsonl, train.log, checkpoints/last.carl, "
         "exported/encoder.safetensors. Ctrl-C writes a checkpoint; a run that goes on ends bit by bit where it would have "
         "ended without the pause. Every key is in docs/configuration.md; a key that does not exist is an error that names "
         "the nearest.",
@@ -32,6 +32,7 @@ def add(subparsers: Any) -> None:
         carl train photos/ --out runs/photos --resume                   # starts, or goes on if something is there
         carl train photos/ cache=photos-cache                           # decode once, for sets larger than memory
         carl train photos/ on_error=raise                               # or max_broken=0.2; default: skip, 5% at most
+        carl train photos/ --eval labelled/ eval_every="500 steps"      # judged meanwhile, by k-NN and a linear probe
         carl train photos/ --logger tensorboard --logger mlflow
         """,
     )
@@ -43,6 +44,16 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--config", metavar="FILE", help="parameters as a JSON object, such as another run's config.json")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run folder, if there is one")
+    parser.add_argument(
+        "--eval", dest="eval_data", action="append", default=[], metavar="DATA",
+        help="labelled images to judge the features by while training, by k-NN and a linear probe, without any influence on it. Given "
+        "once, one image in five is classified by the others; given twice, the second set by the first. When: eval_every=500 (steps) "
+        "or eval_every='2 epochs' (default: every epoch)",
+    )
+    parser.add_argument(
+        "--eval-labels", action="append", default=[], metavar="FILE",
+        help=".npy or IDX file of the labels of each --eval, where they do not come with the images",
+    )
     parser.add_argument(
         "--logger", dest="loggers", action="append", default=[], choices=["tensorboard", "wandb", "mlflow"],
         help="log there too; needs the package of that name. May be given several times",
@@ -77,15 +88,32 @@ def run(arguments: argparse.Namespace) -> int:
         raise InvalidArgumentError(f"{out}: has no checkpoint yet, so there is nothing to go on from: name the images to start anew")
     else:
         model = CARL().set_params(**params)
+    eval_set = _eval_set(arguments) or model._eval_paths
+    if eval_set is None and "eval_every" in params:
+        raise InvalidArgumentError("eval_every: wants labelled images to judge by: add --eval DATA")
+    if eval_set is None:
+        model.set_params(eval_every=None)
     model.set_params(run_dir=out, progress=not arguments.quiet, callbacks=[make(name) for name in arguments.loggers])
     try:
-        model.fit(data, resume=resume)
+        model.fit(data, eval_set=eval_set, resume=resume)
     except KeyboardInterrupt:
         if checkpoint.exists():
             print(f"to go on: carl train {out} --resume", file=sys.stderr)
         raise
     _tell(arguments, model, out, str(checkpoint))
     return 0
+
+
+def _eval_set(arguments: argparse.Namespace) -> list[str | None] | None:
+    """--eval and --eval-labels as fit() takes them."""
+    from ..errors import InvalidArgumentError
+
+    data, labels = arguments.eval_data, arguments.eval_labels
+    if len(data) > 2:
+        raise InvalidArgumentError(f"--eval: got {len(data)} sets, want one, or references and a set to classify")
+    if labels and len(labels) != len(data):
+        raise InvalidArgumentError(f"--eval-labels: got {len(labels)}, want one for each --eval ({len(data)})")
+    return [part for pair in zip(data, labels or [None] * len(data)) for part in pair] or None
 
 
 def _places(arguments: argparse.Namespace) -> tuple[str | None, str, bool]:
@@ -142,18 +170,21 @@ def _stored(run: str, params: dict[str, Any]) -> tuple[CARL, str | None]:
 
 
 def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str) -> None:
-    from ..progress import describe
+    from ..progress import describe, describe_evaluation
 
     last = model.history_[-1] if model.history_ else None
     facts = {"run": out, "checkpoint": checkpoint, "step": model.trainer_.step_count, "epochs": model.epoch_,
              "data_wait": model.data_wait_, "broken_images": len(model.broken_images_)}
     if arguments.json:
-        print_json({**facts, "metrics": None if last is None else last.to_dict()})
+        evaluation = model.evaluations_[-1] if model.evaluations_ else None
+        print_json({**facts, "metrics": None if last is None else last.to_dict(), "evaluation": evaluation})
         return
     if last is None:
         print(f"nothing to do: {model.epoch_} of {model.epochs} epochs are done; epochs={model.epoch_ * 2} would go further")
     else:
         print(describe(last, model.data_wait_))
+    if model.evaluations_:
+        print(describe_evaluation(model.evaluations_[-1]))
     if model.broken_images_:
         print(f"images that could not be read: {len(model.broken_images_)}, listed in {os.path.join(out, 'broken_images.jsonl')}")
     print(f"checkpoint: {checkpoint}")

@@ -1,4 +1,4 @@
-"""How well an assignment to prototypes, or any clustering, fits labels."""
+"""How well an assignment to prototypes, or k-means on features, fits labels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _arrays
-from ..errors import CARLError, InvalidArgumentError
+from ..errors import InvalidArgumentError, missing_package
+from ._checks import check_classes
 from .result import Result
 
 
@@ -18,11 +19,14 @@ class ClusterResult(Result):
 
     accuracy: share of samples that are right when each cluster is given at most one label and each label at most one
         cluster, in the best way (Hungarian method). With many more clusters than labels it is low by construction.
-    purity: share of samples that are right when each cluster takes its most frequent label.
+    purity: share of samples that are right when each cluster takes its most frequent label. It grows with the number of clusters.
     clusters: clusters that have samples.
+    method: "assignments" for given ones, such as ``CARL.predict``'s, or "k-means"; seed: of k-means.
+    assignments: int64 (N,), the cluster of each sample.
     """
 
     protocol: ClassVar[str] = "cluster"
+    packages: ClassVar[tuple[str, ...]] = ("scikit-learn", "scipy")
 
     nmi: float
     ami: float
@@ -32,6 +36,9 @@ class ClusterResult(Result):
     clusters: int
     labels: int
     samples: int
+    method: str
+    seed: int | None
+    assignments: np.ndarray
 
 
 def confusion(assignments: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -46,15 +53,53 @@ def confusion(assignments: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np
     return table.reshape(len(clusters), len(classes)), clusters, classes
 
 
-def cluster(assignments: Any, labels: Any) -> ClusterResult:
-    """Compares assignments, integers (N,), with labels, integers (N,). Needs scikit-learn and SciPy."""
-    table, clusters, classes = confusion(assignments, labels)
+def cluster(assignments: Any, labels: Any, clusters: int | None = None, *, seed: int = 0, runs: int = 10) -> ClusterResult:
+    """Compares clusters with labels, integers (N,) of at least two classes. Needs scikit-learn and SciPy.
+
+    assignments: integers (N,), the cluster of each sample, such as ``CARL.predict`` gives; or float32 (N, D), features, whose
+        rows are then divided by their l2 norm and clustered by k-means (the best of `runs` runs, k-means++).
+    clusters, seed, runs: of k-means. clusters: by default the number of classes.
+    """
+    features = _features(assignments)
+    if features is None:
+        if clusters is not None:
+            raise InvalidArgumentError("clusters: is for features, which are clustered by k-means; assignments have their clusters")
+        found = _arrays.label_array(assignments, "assignments")
+        return _compare(found, labels, "assignments", None)
+    truth = _arrays.label_array(labels, "labels", len(features))
+    classes = check_classes(truth, "labels")
+    wanted = _arrays.integer(len(classes) if clusters is None else clusters, "clusters", 1, len(features))
+    seed = _arrays.integer(seed, "seed", 0, 2**32 - 1)
+    runs = _arrays.integer(runs, "runs", 1, 10_000)
+    return _compare(_k_means(features, wanted, seed, runs), truth, "k-means", seed)
+
+
+def _features(value: Any) -> np.ndarray | None:
+    """Checked features, or None for what must be assignments."""
+    array = np.asarray(value)
+    if array.ndim != 2 or array.dtype.kind != "f":
+        return None
+    return _arrays.float_array(value, "features", ("N", "D"))
+
+
+def _k_means(features: np.ndarray, clusters: int, seed: int, runs: int) -> np.ndarray:
+    try:
+        from sklearn.cluster import KMeans
+    except ImportError:
+        raise missing_package("k-means", "scikit-learn") from None
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return np.asarray(KMeans(clusters, n_init=runs, random_state=seed).fit_predict(unit), np.int64)
+
+
+def _compare(found: np.ndarray, labels: Any, method: str, seed: int | None) -> ClusterResult:
+    table, clusters, classes = confusion(found, labels)
+    truth = np.asarray(labels)
+    check_classes(truth, "labels")
     try:
         from scipy.optimize import linear_sum_assignment
         from sklearn import metrics
     except ImportError:
-        raise CARLError("cluster() needs scikit-learn and SciPy: pip install 'carl[demo]'") from None
-    truth, found = np.asarray(labels), np.asarray(assignments)
+        raise missing_package("cluster()", "scikit-learn") from None
     rows, columns = linear_sum_assignment(table, maximize=True)
     total = int(table.sum())
     return ClusterResult(
@@ -66,4 +111,7 @@ def cluster(assignments: Any, labels: Any) -> ClusterResult:
         clusters=len(clusters),
         labels=len(classes),
         samples=total,
+        method=method,
+        seed=seed,
+        assignments=found,
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _arrays
 from .._c_api import LIB, check_call
-from ..errors import InvalidArgumentError
+from ._checks import check_labels, cutoffs, thread_count
 from .result import Result
 
 
@@ -46,7 +46,7 @@ def nearest_neighbours(
     similarities = np.empty((len(rows), k), np.float32)
     check_call(
         LIB.carl_nearest_neighbours(
-            base.ctypes.data, len(base), rows.ctypes.data, len(rows), base.shape[1], k, _thread_count(threads),
+            base.ctypes.data, len(base), rows.ctypes.data, len(rows), base.shape[1], k, thread_count(threads),
             indices.ctypes.data, similarities.ctypes.data,
         )
     )
@@ -68,57 +68,33 @@ def knn(
     Each test sample takes the label with the largest vote among its k nearest training samples; a vote weighs
     exp(similarity / temperature), or 1 when temperature is 0.
 
-    train_x: float32 (N, D); train_y: integers (N,), 0 or more. test_x: float32 (M, D); test_y: integers (M,) or None.
+    train_x: float32 (N, D); train_y: integers (N,), 0 or more, of at least two classes. test_x: float32 (M, D);
+        test_y: integers (M,) or None. Test labels that no training sample has can only be wrong: some are a warning, none
+        in common an error.
     k: a number, or several, which share one search.
     """
     references = _arrays.float_array(train_x, "train_x", ("N", "D"))
     queries = _arrays.float_array(test_x, "test_x", ("M", references.shape[1]))
     labels = _arrays.label_array(train_y, "train_y", len(references))
     truth = None if test_y is None else _arrays.label_array(test_y, "test_y", len(queries))
-    if int(labels.min()) < 0:
-        raise InvalidArgumentError(f"train_y: got {int(labels.min())}, want labels of at least 0")
+    check_labels(labels, "train_y", truth, "test_y")
     temperature = _arrays.real(temperature, "temperature", 0.0)
-    several = isinstance(k, (Sequence, np.ndarray))
-    counts = [_arrays.integer(each, "k", 1, len(references)) for each in (k if several else [k])]  # type: ignore[union-attr]
-    if not counts:
-        raise InvalidArgumentError("k: is empty")
+    counts = cutoffs(k, len(references))
     # Labels may be any numbers: the vote needs them to be 0 .. classes - 1.
     names, places = np.unique(labels, return_inverse=True)
     places = np.ascontiguousarray(places.reshape(-1), dtype=np.int64)
-
-    predictions: dict[int, np.ndarray] = {}
-    if len(counts) == 1:
-        predicted = np.empty(len(queries), np.int64)
-        check_call(
-            LIB.carl_knn_classify(
-                references.ctypes.data, places.ctypes.data, len(references), queries.ctypes.data, len(queries),
-                references.shape[1], len(names), counts[0], temperature, _thread_count(threads), predicted.ctypes.data,
-            )
+    wanted = np.asarray(counts, np.int64)
+    predicted = np.empty((len(counts), len(queries)), np.int64)
+    check_call(
+        LIB.carl_knn_classify_several(
+            references.ctypes.data, places.ctypes.data, len(references), queries.ctypes.data, len(queries),
+            references.shape[1], len(names), wanted.ctypes.data, len(wanted), temperature, thread_count(threads),
+            predicted.ctypes.data,
         )
-        predictions[counts[0]] = names[predicted]
-    else:
-        indices, similarities = nearest_neighbours(references, queries, max(counts), threads=threads)
-        for each in counts:
-            winner = _vote(places[indices[:, :each]], similarities[:, :each], len(names), temperature)
-            predictions[each] = names[winner]
-    accuracies = {} if truth is None else {each: float(np.mean(found == truth)) for each, found in predictions.items()}
-    return KNNResult(
-        predictions[counts[0]], accuracies.get(counts[0]), accuracies, counts[0], temperature, len(references), len(queries)
     )
-
-
-def _vote(labels: np.ndarray, similarities: np.ndarray, classes: int, temperature: float) -> np.ndarray:
-    """The label with the largest vote in each row; equal votes go to the smaller label."""
-    if temperature == 0:
-        weights = np.ones(labels.shape)
-    else:
-        exact = similarities.astype(np.float64)
-        # Taking out the row's maximum leaves the order of the votes as it is and cannot overflow.
-        weights = np.exp((exact - exact.max(axis=1, keepdims=True)) / temperature)
-    rows = np.repeat(np.arange(len(labels)), labels.shape[1])
-    votes = np.bincount(rows * classes + labels.ravel(), weights.ravel(), len(labels) * classes)
-    return votes.reshape(len(labels), classes).argmax(axis=1)
-
-
-def _thread_count(threads: int | None) -> int:
-    return 0 if threads is None else _arrays.integer(threads, "threads", 1, 4096)
+    accuracies = {}
+    if truth is not None:
+        accuracies = {each: float(np.mean(names[row] == truth)) for each, row in zip(counts, predicted)}
+    return KNNResult(
+        names[predicted[0]], accuracies.get(counts[0]), accuracies, counts[0], temperature, len(references), len(queries)
+    )

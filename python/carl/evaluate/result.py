@@ -16,13 +16,17 @@ class Result:
     """A protocol's figures. Arrays are left out of the JSON."""
 
     protocol: ClassVar[str]
+    #: Packages beside NumPy that the figures came about with.
+    packages: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
+        """The protocol, versions of all that took part, the seed (None where nothing was random), and the figures."""
         from .. import __version__
 
+        versions = {"carl": __version__, "numpy": np.__version__, **{name: _version(name) for name in self.packages}}
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         figures = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}
-        return {"protocol": self.protocol, "carl": __version__, "numpy": np.__version__, **figures}
+        return {"protocol": self.protocol, **versions, "seed": None, **figures}
 
     def to_json(self, path: str | os.PathLike[str] | None = None) -> str:
         """The figures as JSON, written to `path` if given."""
@@ -31,3 +35,12 @@ class Result:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text + "\n")
         return text
+
+
+def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

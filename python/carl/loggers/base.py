@@ -49,6 +49,9 @@ class Logger(Callback):
             figures = {name: float(value) for name, value in metrics.items() if name not in _LEFT_OUT}
             self.write(metrics.step, {name: value for name, value in figures.items() if math.isfinite(value)})
 
+    def on_evaluation(self, model: CARL, figures: Mapping[str, Any]) -> None:
+        self.write(int(figures["step"]), {f"eval_{name}": float(figures[name]) for name in ("knn", "linear") if name in figures})
+
     def on_end(self, model: CARL) -> None:
         if self._opened:
             self._opened = False

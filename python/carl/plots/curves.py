@@ -14,18 +14,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def curves(history: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | None = None) -> Figure:
-    """Loss and its terms, prototypes in use, confidence and agreement, spread of the embedding, learning rate and speed, by step.
+def curves(
+    history: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | None = None, evaluations: Sequence[Mapping[str, Any]] = ()
+) -> Figure:
+    """Loss and its terms, prototypes in use, confidence and agreement, spread of the embedding, learning rate and speed, by step;
+    and the accuracies on labelled images, if there were evaluations.
 
     history: metrics of each step, as ``CARL.history_`` or ``carl.runs.read_metrics`` give them.
     config: the configuration, which adds the number of prototypes and the healthy spread, 1/sqrt(D), for comparison.
+    evaluations: as ``CARL.evaluations_`` or ``carl.runs.read_evaluations`` give them.
     """
     if not len(history):
         raise InvalidArgumentError("history: is empty: no step has been taken")
     config = config or {}
     steps = series(history, "step")
-    figure = new_figure(10, 7.6)
-    grid = figure.subplots(3, 2, sharex=True)
+    rows = 4 if len(evaluations) else 3
+    figure = new_figure(10, 2.55 * rows)
+    grid = figure.subplots(rows, 2, sharex=True)
 
     def panel(place: tuple[int, int], title: str, names: Mapping[str, str], unit: str | None = None) -> Any:
         axes = grid[place]
@@ -59,6 +64,24 @@ def curves(history: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | Non
 
     panel((2, 0), "Learning rate", {"learning_rate": "learning rate"}).set_ylim(bottom=0)
     panel((2, 1), "Speed", {"views_per_second": "views per second"}, "views/s").set_ylim(bottom=0)
-    for axes in grid[2]:
+    if len(evaluations):
+        _judged(figure, grid, evaluations)
+    for axes in grid[-1]:
         axes.set_xlabel("step", fontsize=8)
     return figure
+
+
+def _judged(figure: Figure, grid: Any, evaluations: Sequence[Mapping[str, Any]]) -> None:
+    """Accuracies over the whole width of the last row."""
+    for axes in grid[-1]:
+        axes.remove()
+    axes = figure.add_subplot(grid[0, 0].get_gridspec()[-1, :], sharex=grid[0, 0])
+    grid[-1, 0] = grid[-1, 1] = axes
+    for axes_above in grid[-2]:
+        axes_above.tick_params(labelbottom=True)
+    places = series(evaluations, "step")
+    for (name, label), colour in zip({"knn": "k-NN", "linear": "linear probe"}.items(), COLOURS):
+        values = series(evaluations, name)
+        axes.plot(places, values, "o-", color=colour, markersize=3, linewidth=1.5, label=f"{label}: {values[-1]:.3f}")
+    dress(axes, "Accuracy on labelled images that training does not see", y="accuracy")
+    legend(axes, loc="lower right")

@@ -58,10 +58,11 @@ def usage(records: Sequence[Mapping[str, Any]], prototypes: int | None = None) -
     picture.grid(False)
     picture.invert_yaxis()
 
-    shares.plot(steps, np.count_nonzero(amounts, axis=0) / total, "o-", color=COLOURS[0], markersize=3, label="prototypes in use")
+    shares.plot(steps, np.count_nonzero(amounts, axis=0) / total, "o-", color=COLOURS[0], markersize=3, clip_on=False,
+                label="prototypes in use")
     if len(steps) > 1:
         changed = (table[1:] != table[:-1]).mean(axis=1)
-        shares.plot(steps[1:], changed, "o-", color=COLOURS[1], markersize=3, label="images that changed prototype")
+        shares.plot(steps[1:], changed, "o-", color=COLOURS[1], markersize=3, clip_on=False, label="images that changed prototype")
     dress(shares, x="step", y="share")
     shares.set_ylim(0, 1.02)
     legend(shares, loc="upper right")

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .common import (
+    DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, keep_result, labelled, labelled_pair, positive, print_table,
+)
+
+
+def add(subparsers: Any) -> None:
+    parser = add_command(
+        subparsers, "retrieval", "how far up the images of the same label are ranked",
+        "Ranks all images of DATA for each image of QUERIES by cosine similarity of the features, or for each image of DATA itself, and "
+        "prints the mean average precision over whole rankings (mAP) and over their first k (mAP@k), the share of the first k that "
+        "have the query's label (precision@k), and the share of queries with one such image among them (recall@k). The figures of a run "
+        "folder's model are kept in its evaluation/retrieval.json, for `carl report`.",
+        """
+        carl retrieval runs/photos labelled/                     # each image ranks all others
+        carl retrieval runs/photos train/ test/ -k 1 10 100
+        carl retrieval model.carl train.npy test.npy --labels train_y.npy --query-labels test_y.npy --json
+        """,
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument("queries", metavar="QUERIES", nargs="?", help="the same")
+    parser.add_argument("-k", type=positive, nargs="+", default=[1, 10], help="where to cut the rankings (default: 1 10)")
+    parser.add_argument("--labels", metavar="FILE", help=".npy or IDX file of the labels of DATA")
+    parser.add_argument("--query-labels", metavar="FILE", help="of those of QUERIES")
+    add_threads(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from .. import evaluate
+    from ..errors import InvalidArgumentError
+    from ..estimator import load
+
+    model = load(arguments.model, threads=arguments.threads)
+    if arguments.queries is None:
+        if arguments.query_labels:
+            raise InvalidArgumentError("--query-labels: there are no QUERIES")
+        images, labels = labelled(arguments.data, arguments.labels, model.in_channels_)
+        result = evaluate.retrieval(model.transform(images), labels, k=arguments.k, threads=arguments.threads)
+    else:
+        images, labels, queries, truth = labelled_pair(
+            arguments.data, arguments.labels, arguments.queries, arguments.query_labels, model.in_channels_
+        )
+        result = evaluate.retrieval(
+            model.transform(images), labels, model.transform(queries), truth, arguments.k, threads=arguments.threads
+        )
+    keep_result(arguments.model, result)
+    if arguments.json:
+        print(result.to_json())
+        return 0
+    rows = [("mAP", f"{result.map:.4f}")]
+    for name, values in (("mAP", result.map_at), ("precision", result.precision_at), ("recall", result.recall_at)):
+        rows += [(f"{name}@{k}", f"{value:.4f}") for k, value in values.items()]
+    rows.append(("queries", f"{result.queries}, of which {result.unmatched} have no image of their label to find"))
+    print_table(rows)
+    return 0

@@ -1,0 +1,58 @@
+"""Checks that several protocols make of labels and numbers of neighbours."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from ..errors import InvalidArgumentError
+
+
+def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
+    """The classes of labels, of which there must be at least two."""
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise InvalidArgumentError(f"{name}: has one class only, {classes[0]}: there is nothing to tell apart")
+    return classes
+
+
+def check_labels(labels: np.ndarray, name: str, truth: np.ndarray | None = None, truth_name: str = "") -> None:
+    """Labels of 0 or more and of at least two classes, some of which `truth` shares. A UserWarning names what `truth` has beyond them."""
+    if len(labels) and int(labels.min()) < 0:
+        raise InvalidArgumentError(f"{name}: got {int(labels.min())}, want labels of at least 0")
+    classes = check_classes(labels, name)
+    if truth is None:
+        return
+    found = np.unique(truth)
+    strange = np.setdiff1d(found, classes)
+    if len(strange) == len(found):
+        raise InvalidArgumentError(
+            f"{truth_name}: no label of it is in {name} (it has {shown(found)}, {name} has {shown(classes)}): are they of the same data set?"
+        )
+    if len(strange):
+        warnings.warn(f"{truth_name}: {shown(strange)} not in {name}, so these samples count as wrong", UserWarning, stacklevel=3)
+
+
+def shown(numbers: np.ndarray) -> str:
+    """Some numbers as text, the first few of many."""
+    text = ", ".join(str(number) for number in numbers[:6])
+    return text + (f", ... ({len(numbers)} in all)" if len(numbers) > 6 else "")
+
+
+def cutoffs(k: Any, most: int) -> list[int]:
+    """`k`, a number or several, each from 1 to `most`, without repetitions."""
+    several = isinstance(k, (Sequence, np.ndarray)) and not isinstance(k, (str, bytes))
+    counts = [_arrays.integer(each, "k", 1, most) for each in (k if several else [k])]
+    if not counts:
+        raise InvalidArgumentError("k: is empty")
+    if len(counts) > 1024:
+        raise InvalidArgumentError(f"k: got {len(counts)} numbers, want at most 1024")
+    return list(dict.fromkeys(counts))
+
+
+def thread_count(threads: int | None) -> int:
+    return 0 if threads is None else _arrays.integer(threads, "threads", 1, 1024)

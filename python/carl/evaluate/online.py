@@ -1,0 +1,179 @@
+"""Judging a model while it trains, on labelled images that training does not see."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import _arrays
+from ..errors import InvalidArgumentError
+from ..sources import BatchStream, ImageSource, as_source
+from ._checks import check_labels
+from ._probe import fit_probe
+from .knn import knn
+
+if TYPE_CHECKING:
+    from ..trainer import Trainer
+
+#: Neighbours that vote, fewer where there are fewer references; temperature of the vote.
+NEIGHBOURS, TEMPERATURE = 20, 0.07
+#: One image in so many of each class is classified where one set has to serve for both purposes.
+_HELD_OUT = 5
+#: Images read at a time.
+_READ = 512
+
+
+class Schedule:
+    """When to evaluate. every: a number of steps, or text such as "500 steps" or "2 epochs"; None is after every epoch."""
+
+    def __init__(self, every: int | str | None) -> None:
+        self.steps: int | None = None
+        self.epochs: int | None = None
+        if every is None:
+            self.epochs = 1
+        elif isinstance(every, str):
+            found = re.fullmatch(r"\s*(\d{1,9})\s*(step|epoch)s?\s*", every)
+            if not found or int(found[1]) < 1:
+                raise InvalidArgumentError(f"eval_every: got {every!r}, want a number of steps, or text such as '500 steps' or '2 epochs'")
+            setattr(self, found[2] + "s", int(found[1]))
+        else:
+            self.steps = _arrays.integer(every, "eval_every", 1, 2**31 - 1)
+
+    def after_step(self, step: int) -> bool:
+        return self.steps is not None and step % self.steps == 0
+
+    def after_epoch(self, done: int) -> bool:
+        """done: epochs that are done."""
+        return self.epochs is not None and done % self.epochs == 0
+
+
+class OnlineEvaluation:
+    """k-NN and a linear probe on the features of a labelled set.
+
+    The features are those of evaluation mode, so that nothing of the trainer changes: training goes as it would without. The probe
+    is fitted anew each time, so its figure depends on the weights of that step alone, and a resumed run reports what an
+    uninterrupted one does.
+
+    eval_set: references with labels and images to classify, in one of these forms:
+        (images, labels): one image in five of each class is classified, by the others;
+        (images, labels, images, labels): references, then those to classify.
+        Images are whatever ``carl.as_source`` takes but streams of batches; labels are integers, one an image, or the path of
+        their file, or None where the source knows them (class folders, labelled archives, IDX files). A path alone is (path, None).
+    """
+
+    def __init__(self, eval_set: Any, channels: int) -> None:
+        parts = _parts(eval_set)
+        self._opened: list[ImageSource] = []
+        try:
+            references, labels = self._open(parts[0], parts[1], channels, "eval_set[0]")
+            if len(parts) == 4:
+                queries, truth = self._open(parts[2], parts[3], channels, "eval_set[2]")
+                if references.class_names and queries.class_names and references.class_names != queries.class_names:
+                    raise InvalidArgumentError("eval_set: its two sets have different classes (names of sub-folders)")
+                check_labels(labels, "eval_set[1]", truth, "eval_set[3]")
+                places, asked = np.arange(len(labels)), np.arange(len(truth))
+            else:
+                check_labels(labels, "eval_set[1]")
+                queries, truth = references, labels
+                places, asked = hold_out(labels)
+        except BaseException:
+            self.close()
+            raise
+        self._references, self._reference_places = references, places
+        self._queries, self._query_places = queries, asked
+        self._classes, self._labels = np.unique(labels[places], return_inverse=True)
+        self._truth = truth[asked]
+
+    def _open(self, images: Any, labels: Any, channels: int, name: str) -> tuple[ImageSource, np.ndarray]:
+        if isinstance(images, (str, os.PathLike)) and (labels is None or isinstance(labels, (str, os.PathLike))):
+            from ..inspection import open_labelled
+
+            source, values = open_labelled(os.fspath(images), None if labels is None else os.fspath(labels), channels)
+            self._opened.append(source)
+        else:
+            given = isinstance(images, (ImageSource, BatchStream))
+            source_or_stream = as_source(images, channels if channels in (1, 3) else None)
+            if isinstance(source_or_stream, BatchStream):
+                raise InvalidArgumentError(f"{name}: got {source_or_stream.describe()}, want images that can be read in any order")
+            source = source_or_stream
+            if not given:
+                self._opened.append(source)
+            values = source.labels if labels is None else _arrays.label_array(labels, name.replace("0", "1").replace("2", "3"), len(source))
+        if values is None:
+            what = f"{os.fspath(images)} has no labels" if isinstance(images, (str, os.PathLike)) else "its images come without labels"
+            raise InvalidArgumentError(f"{name}: {what}: give them, or the path of their file")
+        if len(source) == 0:
+            raise InvalidArgumentError(f"{name}: has no images")
+        if source.channels != channels:
+            raise InvalidArgumentError(f"{name}: got {source.channels} channel(s), the model takes {channels} (in_channels)")
+        return source, values
+
+    @property
+    def references(self) -> int:
+        return len(self._reference_places)
+
+    @property
+    def queries(self) -> int:
+        return len(self._query_places)
+
+    def judge(self, trainer: Trainer) -> dict[str, float]:
+        """knn, linear: accuracies from 0 to 1; seconds: what it took."""
+        start = time.perf_counter()
+        features = _embed(trainer, self._references, self._reference_places)
+        asked = _embed(trainer, self._queries, self._query_places)
+        count = min(NEIGHBOURS, len(features))
+        near = knn(features, self._labels, asked, None, count, TEMPERATURE, threads=trainer.config.threads or None)
+        weights, biases = fit_probe(features, self._labels, len(self._classes))
+        guessed = (asked @ weights + biases).argmax(axis=1)
+        return {
+            "knn": float(np.mean(self._classes[near.predictions] == self._truth)),
+            "linear": float(np.mean(self._classes[guessed] == self._truth)),
+            "seconds": time.perf_counter() - start,
+        }
+
+    def close(self) -> None:
+        """Closes what was opened here."""
+        for source in self._opened:
+            source.close()
+        self._opened = []
+
+
+def paths_of(eval_set: Any) -> list[str | None] | None:
+    """The paths an evaluation set is made of, for a run that goes on; None if it is not of paths alone."""
+    parts = _parts(eval_set)
+    if not all(part is None or isinstance(part, (str, os.PathLike)) for part in parts):
+        return None
+    return [None if part is None else os.path.abspath(os.path.expanduser(os.fspath(part))) for part in parts]
+
+
+def hold_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of references and of images to classify, in order: of each class the fifth, tenth, ... image is classified, the
+    last one of a class with two to four. A class with a single image is left to the references."""
+    asked = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
+        if len(places) >= 2:
+            asked[places[_HELD_OUT - 1 :: _HELD_OUT] if len(places) >= _HELD_OUT else places[-1:]] = True
+    if not asked.any():
+        raise InvalidArgumentError("eval_set[1]: every class has a single image, so none can be classified by others")
+    return np.flatnonzero(~asked), np.flatnonzero(asked)
+
+
+def _parts(eval_set: Any) -> tuple[Any, ...]:
+    if isinstance(eval_set, (str, os.PathLike)):
+        return (eval_set, None)
+    if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 4):
+        got = f"{len(eval_set)} items" if isinstance(eval_set, (tuple, list)) else type(eval_set).__name__
+        raise InvalidArgumentError(
+            f"eval_set: got {got}, want (images, labels), (images, labels, images, labels), or the path of labelled images"
+        )
+    return tuple(eval_set)
+
+
+def _embed(trainer: Trainer, source: ImageSource, places: np.ndarray) -> np.ndarray:
+    parts = [trainer.embed_images(source.read(places[start : start + _READ])) for start in range(0, len(places), _READ)]
+    return np.concatenate(parts)
