@@ -7,8 +7,8 @@ from typing import Any
 
 from . import _arrays
 from ._c_api import LIB, string_from
-from .config import ViewSpec, dump_json, parse_list
-from .views import _checked_spec
+from .config import ViewSpec, parse_list
+from .views import spec_text
 
 
 def expand_views(spec: Any, channels: int = 3, view_size: int | None = None) -> list[ViewSpec]:
@@ -16,7 +16,7 @@ def expand_views(spec: Any, channels: int = 3, view_size: int | None = None) -> 
 
     view_size: pixels of a preset's views, 32 by default; specifications have their own.
     """
-    text = _arrays.c_text(dump_json(_checked_spec(spec)), "spec")
+    text = spec_text(spec)
     channels = _arrays.integer(channels, "channels", 1, _arrays.MAX_CHANNELS)
     size = _arrays.integer(32 if view_size is None else view_size, "view_size", 1, 4096)
 

@@ -29,7 +29,7 @@ def make_views(
     Raises InvalidArgumentError for images and numbers, ConfigurationError for what is wrong in the specification.
     """
     packed = _arrays.pack_images(images)
-    text = _spec_text(spec)
+    text = spec_text(spec)
     seed = _arrays.integer(seed, "seed", 0, 2**64 - 1)
     epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
     places = None if indices is None else _arrays.index_array(indices, len(packed))
@@ -49,7 +49,7 @@ def make_views(
 
 def view_sizes(spec: Any, channels: int = 3) -> list[int]:
     """The size in pixels of each view that a specification makes."""
-    return _view_sizes(_spec_text(spec), _arrays.integer(channels, "channels", 1, _arrays.MAX_CHANNELS))
+    return _view_sizes(spec_text(spec), _arrays.integer(channels, "channels", 1, _arrays.MAX_CHANNELS))
 
 
 def _view_sizes(text: bytes, channels: int) -> list[int]:
@@ -60,7 +60,8 @@ def _view_sizes(text: bytes, channels: int) -> list[int]:
     return list(sizes)
 
 
-def _spec_text(spec: Any) -> bytes:
+def spec_text(spec: Any) -> bytes:
+    """A specification as C takes it."""
     if not isinstance(spec, (str, dict, list, tuple)):
         raise InvalidArgumentError(f"spec: got {type(spec).__name__}, want a dict, a list of dicts, or a preset's name")
     try:
