@@ -76,6 +76,30 @@ func embed(
     try evaluator.embed(sources, size: imageSize, kind, into: try required(out, "out"))
 }
 
+/// Embeds for a classifier, as the two above do for an evaluator.
+func embed(
+    _ classifier: Classifier, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
+    _ outCount: Int
+) throws {
+    let batch = try floatImages(try required(images, "images").pointee, "images.values")
+    let kind = try outputKind(output)
+    guard batch.batch >= 1 else { throw InterfaceError(CARL_INVALID_ARGUMENT, "images.batch: got \(batch.batch), want at least 1") }
+    try checkOutput(outCount, batch.batch, classifier.width(kind))
+    try classifier.evaluate(batch, kind, into: try required(out, "out"))
+}
+
+func embed(
+    _ classifier: Classifier, _ images: UnsafePointer<carl_image>?, _ count: Int, _ imageSize: Int32, _ output: carl_output,
+    _ out: UnsafeMutablePointer<Float>?, _ outCount: Int
+) throws {
+    let sources = try sourceImages(images, count)
+    let kind = try outputKind(output)
+    let imageSize = try size(imageSize, "size", 0...4096)
+    guard !sources.isEmpty else { throw InterfaceError(CARL_INVALID_ARGUMENT, "count: got 0, want at least 1") }
+    try checkOutput(outCount, sources.count, classifier.width(kind))
+    try classifier.evaluate(sources, size: imageSize, kind, into: try required(out, "out"))
+}
+
 /// Copies a string with its final 0, as carl_trainer_config describes.
 func copy(_ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?) throws {
     let bytes = Array(text.utf8CString)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from .finetune import FinetuneResult, finetune
+from .linear import LinearProbeResult, linear_probe
+from .splits import labelled_split
+from .transfer import TransferResult, transfer
 from .clustering import ClusterResult, cluster, confusion
 from .knn import KNNResult, knn, nearest_neighbours
 
-__all__ = ["ClusterResult", "KNNResult", "cluster", "confusion", "knn", "nearest_neighbours"]
+__all__ = [
+    "ClusterResult", "FinetuneResult", "KNNResult", "LinearProbeResult", "TransferResult", "cluster", "confusion", "finetune", "knn",
+    "labelled_split", "linear_probe", "nearest_neighbours", "transfer",
+]
