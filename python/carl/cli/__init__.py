@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import CARLError
-from . import bench, demo, embed, export, info, knn, plot, report, train
+from . import bench, demo, embed, export, finetune, info, knn, linear, plot, report, train, transfer
 
-COMMANDS = (train, embed, knn, plot, report, export, bench, info, demo)
+COMMANDS = (train, embed, knn, linear, finetune, transfer, plot, report, export, bench, info, demo)
 
 
 def build_parser() -> argparse.ArgumentParser:
