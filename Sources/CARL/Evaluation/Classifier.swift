@@ -121,8 +121,8 @@ public final class Classifier {
     public func step(_ images: FloatImages, labels: UnsafePointer<Int32>) throws -> Metrics {
         try MatrixProduct.withSingleThread {
             let start = monotonicSeconds()
-            try check(batch: images.batch, labels)
             try images.check("images", channels: encoderConfiguration.inChannels, compute)
+            try check(batch: images.batch, labels)
             let x = try takeBatch(images.batch, images.height, images.width)
             defer { compute.workspace.give(x) }
             x.base.update(from: images.values, count: x.count)

@@ -86,6 +86,10 @@ def finetune(
     view: keys of a view's specification to change from a crop of 20 to 100% and a flip, such as {"scale": [0.5, 1]}.
     save: a file for the first seed's classifier, for ``carl.Classifier.load``.
     """
+    if model is None and not from_scratch:
+        raise InvalidArgumentError("model: got None, want a trained model, or from_scratch=True")
+    if model is not None and architecture is not None:
+        raise InvalidArgumentError("architecture: is that of the model; leave it out, or pass None for the model")
     if label_fraction is None and labels_per_class is None:
         label_fraction = 0.01
     seeds = seed_list(seeds)
@@ -107,7 +111,7 @@ def finetune(
             "total_steps": epochs * batches, "warmup_steps": warmup_epochs * batches, "view": None if view is None else dict(view),
             "from_scratch": bool(from_scratch), "threads": threads,
         }
-        with _encoder(model, from_scratch, architecture, data.train) as encoder, Bar(
+        with _encoder(model, architecture, data.train) as encoder, Bar(
             progress, len(seeds) * (epochs * batches + parts_of(data.test)), "from scratch" if from_scratch else "fine-tuning"
         ) as bar:
             scores, used = _run(encoder, data, splits, seeds, epochs, batches, settings, save, bar)
@@ -136,16 +140,12 @@ def _run(
 
 
 @contextmanager
-def _encoder(model: Any, from_scratch: bool, architecture: Mapping[str, Any] | None, images: ImageSource) -> Iterator[Any]:
+def _encoder(model: Any, architecture: Mapping[str, Any] | None, images: ImageSource) -> Iterator[Any]:
     """The encoder that classifiers copy: the model's, or a new one by `architecture`."""
     if model is not None:
-        if architecture is not None:
-            raise InvalidArgumentError("architecture: is that of the model; leave it out, or pass None for the model")
         with encoder_of(model) as encoder:
             yield encoder
         return
-    if not from_scratch:
-        raise InvalidArgumentError("model: got None, want a trained model, or from_scratch=True")
     config = {"in_channels": images.channels, **(architecture or {})}
     if "view_size" not in config and "views" not in config:
         config["view_size"] = min(images.side, 224)
