@@ -40,7 +40,7 @@ import Testing
 
     static func predictions(_ classifier: Classifier, _ output: Model.Output = .probabilities, count: Int = 9) throws -> [Float] {
         var out = [Float](repeating: -1, count: count * (try classifier.width(output)))
-        try withImages(count) { try classifier.evaluate($0, size: 0, output, into: &out) }
+        try withImages(count) { try classifier.embed($0, size: 0, output, into: &out) }
         return out
     }
 
@@ -194,7 +194,9 @@ import Testing
     }
 
     @Test(arguments: ["", #""freeze_encoder": true"#]) func learnsTheLabels(_ more: String) throws {
-        let classifier = try Self.classifier(more.isEmpty ? #""learning_rate": 0.05"# : more + #", "head_learning_rate": 1"#)
+        let whole = #", "view": {"scale": [1, 1], "ratio": [1, 1], "flip": 0}"#
+        let classifier = try Self.classifier((more.isEmpty ? #""learning_rate": 0.05"# : more) + whole)
+        if !more.isEmpty { try Self.withImages(12) { try classifier.standardize($0) } }
         var (first, last) = (Classifier.Metrics(), Classifier.Metrics())
         for i in 0..<60 {
             last = try Self.step(classifier, indices: (0..<12).map { $0 })
