@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import numpy as np
 import pytest
 
 import carl
-from carl.cli import main
+from carl.cli import main, supervised
 from carl.evaluate import finetune, labelled_split, linear_probe, transfer
 
 # ---- Splits
@@ -262,6 +263,14 @@ def test_commands_name_classes_by_their_folders(run, data, tmp_path, capsys):
         assert set(classifier.classes_) == {"level0", "level1", "level2"}
     result = finetune(run[0], tmp_path / "train", None, tmp_path / "test", None, labels_per_class=5, seeds=0, epochs=1, progress=False)
     assert set(result.per_class) == {"level0", "level1", "level2"}
+
+
+@pytest.mark.parametrize(("function", "shown"), [(linear_probe, supervised.LINEAR), (finetune, supervised.FINETUNE)])
+def test_the_help_shows_the_functions_defaults(function, shown):
+    for name, text in shown.items():
+        default = inspect.signature(function).parameters[name].default
+        values = default if isinstance(default, tuple) else [default]
+        assert [float(value) for value in text.split()] == list(values), name
 
 
 @pytest.mark.parametrize(

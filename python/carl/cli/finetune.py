@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .supervised import add_protocol, label_part, number, opened, options_of, show
+from .supervised import FINETUNE, add_protocol, label_part, number, opened, options_of, show
 
 
 def add(subparsers: Any) -> None:
@@ -18,6 +18,7 @@ def add(subparsers: Any) -> None:
         carl finetune runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --labels 60/class --json
         carl finetune model.carl train/ test/ --labels 100% --epochs 10 --save classifier.carl
         """,
+        FINETUNE,
     )
     parser.add_argument(
         "--labels", type=label_part, default={"label_fraction": 0.01}, metavar="PART",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .supervised import add_protocol, opened, options_of, show
+from .supervised import LINEAR, add_protocol, opened, options_of, show
 
 
 def add(subparsers: Any) -> None:
@@ -18,6 +18,7 @@ def add(subparsers: Any) -> None:
         carl linear runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --epochs 20 --seeds 0 1 2 --json
         carl linear model.carl train.npy test.npy --train-labels train_y.npy --test-labels test_y.npy
         """,
+        LINEAR,
     )
     parser.add_argument(
         "--method", choices=["sgd", "logistic"], default="sgd", help="how the layer is trained (default: %(default)s)"

@@ -48,20 +48,30 @@ def whole(text: str) -> int:
     return value
 
 
-def add_protocol(subparsers: Any, name: str, summary: str, description: str, examples: str) -> Any:
+#: Defaults of the protocols' functions, for the help.
+LINEAR = {"seeds": "0", "epochs": "10", "batch_size": "256", "learning_rate": "0.1", "weight_decay": "0", "label_smoothing": "0"}
+FINETUNE = {"seeds": "0 1 2", "epochs": "60", "batch_size": "64", "learning_rate": "0.05", "weight_decay": "0.0005", "label_smoothing": "0.1"}
+TRANSFER = {name: LINEAR[name] if LINEAR[name] == FINETUNE[name] else f"{LINEAR[name]}, with --finetune {FINETUNE[name]}" for name in LINEAR}
+
+
+def add_protocol(subparsers: Any, name: str, summary: str, description: str, examples: str, defaults: dict[str, str]) -> Any:
     """A command of MODEL, TRAIN and TEST with what all of them take."""
+
+    def default(option: str) -> str:
+        return f"(default: {defaults[option]})"
+
     parser = add_command(subparsers, name, summary, description, examples)
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
     parser.add_argument("test", metavar="TEST", help="the same")
     parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
     parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
-    parser.add_argument("--seeds", type=whole, nargs="+", metavar="N", help="one or several; figures are means over them")
-    parser.add_argument("--epochs", type=positive, metavar="N", help="times through the labelled images")
-    parser.add_argument("--batch-size", type=positive, metavar="N")
-    parser.add_argument("--learning-rate", type=number, metavar="RATE")
-    parser.add_argument("--weight-decay", type=number, metavar="DECAY")
-    parser.add_argument("--label-smoothing", type=number, metavar="SHARE", help="0 to 1")
+    parser.add_argument("--seeds", type=whole, nargs="+", metavar="N", help=f"one or several; figures are means over them {default('seeds')}")
+    parser.add_argument("--epochs", type=positive, metavar="N", help=f"times through the labelled images {default('epochs')}")
+    parser.add_argument("--batch-size", type=positive, metavar="N", help=f"images of a step, at most {default('batch_size')}")
+    parser.add_argument("--learning-rate", type=number, metavar="RATE", help=f"at the start of a cosine to 0 {default('learning_rate')}")
+    parser.add_argument("--weight-decay", type=number, metavar="DECAY", help=default("weight_decay"))
+    parser.add_argument("--label-smoothing", type=number, metavar="SHARE", help=f"0 to 1 {default('label_smoothing')}")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_threads(parser)
     add_json(parser)

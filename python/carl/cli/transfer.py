@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .supervised import add_protocol, opened, options_of, show
+from .supervised import TRANSFER, add_protocol, opened, options_of, show
 
 
 def add(subparsers: Any) -> None:
@@ -17,6 +17,7 @@ def add(subparsers: Any) -> None:
         carl transfer runs/photos flowers/train flowers/test --finetune --epochs 30
         carl transfer runs/photos flowers/train flowers/test --finetune --from-scratch --json
         """,
+        TRANSFER,
     )
     parser.add_argument("--finetune", action="store_true", help="train the encoder too")
     parser.add_argument("--from-scratch", action="store_true", help="with --finetune: only the architecture of MODEL, with new weights")

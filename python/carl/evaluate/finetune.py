@@ -60,7 +60,7 @@ def finetune(
     architecture: Mapping[str, Any] | None = None,
     epochs: int = 60,
     batch_size: int = 64,
-    learning_rate: float = 0.02,
+    learning_rate: float = 0.05,
     head_learning_rate: float | None = None,
     momentum: float = 0.9,
     weight_decay: float = 5e-4,
