@@ -11,9 +11,10 @@
  *   4. Trainer, the simple use     create, step, embed, save, resume, free
  *   5. Trainer, exact control      views made by the caller, parameters, gradients
  *   6. Encoder                     a trained model that only embeds
- *   7. The objective by itself     assignment loss and its gradients
- *   8. Views and evaluation        augmentation and nearest neighbours by themselves
- *   9. Logging and threads
+ *   7. Classifier                  linear probe and fine-tuning with labels
+ *   8. The objective by itself     assignment loss and its gradients
+ *   9. Views and evaluation        augmentation and nearest neighbours by themselves
+ *  10. Logging and threads
  *
  * Ownership and NULL. The caller owns every buffer it passes; the library neither keeps nor frees it, and writes only to
  * parameters that are not const. Handles are made by a create, resume or load call and ended by the free call of
@@ -235,7 +236,77 @@ carl_status carl_encoder_embed(carl_encoder *encoder, const carl_batch *images, 
 carl_status carl_encoder_embed_images(carl_encoder *encoder, const carl_image *images, size_t count, int32_t size,
                                       carl_output output, float *out, size_t out_count);
 
-/* ---- 7. The objective by itself -------------------------------------------------------------------------------- */
+/* ---- 7. Classifier --------------------------------------------------------------------------------------------- */
+
+/* An encoder and a linear layer from its F features to classes, trained with labels by softmax cross-entropy and SGD: a linear probe when the
+ * encoder is frozen, fine-tuning otherwise. */
+typedef struct carl_classifier carl_classifier;
+
+/* What a step reports. Set struct_size to sizeof(carl_classifier_metrics) before the call. */
+typedef struct carl_classifier_metrics {
+    uint64_t struct_size;
+    int64_t step;               /* steps taken, this one included */
+    double loss;                /* mean cross-entropy with label smoothing, in nats */
+    double accuracy;            /* share of the batch that was classified rightly before the update */
+    double learning_rate;       /* of the encoder, the value this step used; 0 when it is frozen */
+    double head_learning_rate;  /* of the linear layer */
+    double gradient_norm;       /* l2 norm over all trained parameters, before weight decay */
+    double seconds;             /* of this step */
+    int64_t memory_bytes;       /* activations, gradients and scratch held by the classifier */
+} carl_classifier_metrics;
+
+/* Makes a classifier around a copy of the encoder. config_json: an object with "classes" and, if wanted,
+ *   freeze_encoder      true: the encoder stays bit by bit as it is, in evaluation mode (running statistics of BatchNorm); false
+ *   from_scratch        true: only the encoder's architecture is taken, its weights are drawn from the seed; false
+ *   label_smoothing     0 .. 1; 0. The label's target is 1 - s + s / classes, every other class's s / classes
+ *   learning_rate, head_learning_rate    of the encoder and of the linear layer; 0.01 and 0.1
+ *   momentum, weight_decay               of both; 0.9 and 5e-4. g += decay w; m = momentum m + g; w -= rate m
+ *   schedule, warmup_steps, total_steps  as a trainer's: "cosine" to 0 when total_steps is given, else "constant"
+ *   view                one specification as in a trainer's "views"; what it leaves out is a random crop and a flip, of the size and
+ *                       normalisation of the encoder's first view
+ *   seed, threads       0, 0 (all) */
+carl_status carl_classifier_create(carl_encoder *encoder, const char *config_json, carl_classifier **out);
+carl_status carl_classifier_free(carl_classifier *classifier);
+
+/* One step on `count` images (at least 2; 1 with a frozen encoder). labels: for each image a class, 0 .. classes - 1.
+ * indices and epoch as in carl_trainer_step; metrics may be NULL. */
+carl_status carl_classifier_step(carl_classifier *classifier, const carl_image *images, const int32_t *labels, size_t count,
+                                 const uint64_t *indices, uint64_t epoch, carl_classifier_metrics *metrics);
+
+/* The same on normalised float images made by the caller; `label_count` labels, as many as images->batch. */
+carl_status carl_classifier_step_batch(carl_classifier *classifier, const carl_batch *images, const int32_t *labels, size_t label_count,
+                                       carl_classifier_metrics *metrics);
+
+/* Features are standardised before the linear layer by a fixed mean and deviation for each, 0 and 1 at first: this call sets them to those of the
+ * features of `count` images (at least 2) in evaluation mode, so that head_learning_rate means the same for every encoder. */
+carl_status carl_classifier_standardize(carl_classifier *classifier, const carl_image *images, size_t count);
+
+/* Evaluation mode, as with an encoder: CARL_FEATURES gives F values an image, CARL_LOGITS and CARL_PROBABILITIES one for each class;
+ * CARL_PROJECTION is CARL_INVALID_ARGUMENT. size 0 means that of "view". */
+carl_status carl_classifier_output_width(carl_classifier *classifier, carl_output output, int64_t *width);
+carl_status carl_classifier_embed(carl_classifier *classifier, const carl_batch *images, carl_output output, float *out, size_t out_count);
+carl_status carl_classifier_embed_images(carl_classifier *classifier, const carl_image *images, size_t count, int32_t size,
+                                         carl_output output, float *out, size_t out_count);
+
+/* Writes everything needed to predict and to train on exactly, and reads it. notes_json, overrides_json as with a trainer; "classes" and
+ * "freeze_encoder" cannot be changed. */
+carl_status carl_classifier_save(carl_classifier *classifier, const char *path, const char *notes_json);
+carl_status carl_classifier_load(const char *path, const char *overrides_json, carl_classifier **out);
+
+/* Notes of the file, and the complete configuration; copied like carl_trainer_config. */
+carl_status carl_classifier_notes(carl_classifier *classifier, char *buffer, size_t capacity, size_t *needed);
+carl_status carl_classifier_config(carl_classifier *classifier, char *buffer, size_t capacity, size_t *needed);
+
+/* The state as with a trainer: the encoder's tensors, then "classifier.weight" (classes, F), "classifier.bias" (classes), and
+ * what features are standardised with, "classifier.feature_mean" and "classifier.feature_deviation" (F), which are not trained. A frozen encoder's
+ * tensors are not trained and have no gradient. */
+carl_status carl_classifier_state_size(carl_classifier *classifier, int64_t *count);
+carl_status carl_classifier_state_info(carl_classifier *classifier, int64_t index, carl_tensor_info *out);
+carl_status carl_classifier_state_get(carl_classifier *classifier, const char *name, float *out, size_t count);
+carl_status carl_classifier_state_set(carl_classifier *classifier, const char *name, const float *values, size_t count);
+carl_status carl_classifier_gradient_get(carl_classifier *classifier, const char *name, float *out, size_t count);
+
+/* ---- 8. The objective by itself -------------------------------------------------------------------------------- */
 
 /* Options of the objective. Start from carl_assignment_options_init, which sets struct_size and every default. */
 typedef struct carl_assignment_options {
@@ -273,7 +344,7 @@ carl_status carl_assignment_loss(const carl_assignment_options *options,
                                  const float *const *targets, size_t target_count, const float *target_prototypes,
                                  carl_assignment_result *result, float *const *grad_views, float *grad_prototypes);
 
-/* ---- 8. Views and evaluation ----------------------------------------------------------------------------------- */
+/* ---- 9. Views and evaluation ----------------------------------------------------------------------------------- */
 
 /* Makes augmented views as training does. spec_json: one view's specification or a list of them, or a preset name in
  * quotes (the configuration key "views"). View v of image i goes to out[v] + i * size * size * channels, where size is that view's.
@@ -316,7 +387,7 @@ carl_status carl_retrieval(const float *references, const int64_t *labels, int64
                            int64_t dimension, const int64_t *cutoffs, size_t cutoff_count, int32_t leave_one_out, int32_t threads,
                            double *precision, int64_t *relevant);
 
-/* ---- 9. Logging and threads ------------------------------------------------------------------------------------ */
+/* ---- 10. Logging and threads ----------------------------------------------------------------------------------- */
 
 /* Severity of a message. */
 typedef int32_t carl_log_level;

@@ -53,27 +53,37 @@ private func checkOutput(_ outCount: Int, _ count: Int, _ width: Int) throws {
     }
 }
 
+/// What the embed calls need of a model.
+protocol ImageEmbedding {
+    func width(_ output: Model.Output) throws -> Int
+    func embed(_ images: FloatImages, _ output: Model.Output, into out: FloatPointer) throws
+    func embed(_ images: [SourceImage], size: Int, _ output: Model.Output, into out: FloatPointer) throws
+}
+
+extension Evaluator: ImageEmbedding {}
+extension Classifier: ImageEmbedding {}
+
 func embed(
-    _ evaluator: Evaluator, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
+    _ model: some ImageEmbedding, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
     _ outCount: Int
 ) throws {
     let batch = try floatImages(try required(images, "images").pointee, "images.values")
     let kind = try outputKind(output)
     guard batch.batch >= 1 else { throw InterfaceError(CARL_INVALID_ARGUMENT, "images.batch: got \(batch.batch), want at least 1") }
-    try checkOutput(outCount, batch.batch, evaluator.width(kind))
-    try evaluator.embed(batch, kind, into: try required(out, "out"))
+    try checkOutput(outCount, batch.batch, model.width(kind))
+    try model.embed(batch, kind, into: try required(out, "out"))
 }
 
 func embed(
-    _ evaluator: Evaluator, _ images: UnsafePointer<carl_image>?, _ count: Int, _ imageSize: Int32, _ output: carl_output,
+    _ model: some ImageEmbedding, _ images: UnsafePointer<carl_image>?, _ count: Int, _ imageSize: Int32, _ output: carl_output,
     _ out: UnsafeMutablePointer<Float>?, _ outCount: Int
 ) throws {
     let sources = try sourceImages(images, count)
     let kind = try outputKind(output)
     let imageSize = try size(imageSize, "size", 0...4096)
     guard !sources.isEmpty else { throw InterfaceError(CARL_INVALID_ARGUMENT, "count: got 0, want at least 1") }
-    try checkOutput(outCount, sources.count, evaluator.width(kind))
-    try evaluator.embed(sources, size: imageSize, kind, into: try required(out, "out"))
+    try checkOutput(outCount, sources.count, model.width(kind))
+    try model.embed(sources, size: imageSize, kind, into: try required(out, "out"))
 }
 
 /// Copies a string with its final 0, as carl_trainer_config describes.

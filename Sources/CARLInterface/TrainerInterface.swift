@@ -4,23 +4,13 @@ import CARLHeader
 /// A trainer behind a handle, with the names it lends to C.
 final class TrainerObject {
     let trainer: Trainer
-    let tensors: [Trainer.Tensor]
-    /// Names of the state's tensors as C strings, freed with the object.
-    let names: [UnsafeMutablePointer<CChar>]
+    let tensors: TensorList
 
     init(_ trainer: Trainer) {
         self.trainer = trainer
-        tensors = trainer.tensors
-        names = tensors.map { tensor in
-            let bytes = Array(tensor.name.utf8CString)
-            let memory = UnsafeMutablePointer<CChar>.allocate(capacity: bytes.count)
-            memory.update(from: bytes, count: bytes.count)
-            return memory
-        }
+        tensors = TensorList(trainer.tensors)
         trainer.warn = { log(carl_log_level(CARL_LOG_WARNING), $0) }
     }
-
-    deinit { names.forEach { $0.deallocate() } }
 }
 
 private func withTrainer(_ handle: OpaquePointer?, _ body: (TrainerObject) throws -> Void) -> carl_status {
@@ -158,28 +148,14 @@ public func carl_trainer_profile(
 
 @c @implementation
 public func carl_trainer_state_size(_ trainer: OpaquePointer?, _ count: UnsafeMutablePointer<Int64>?) -> carl_status {
-    withTrainer(trainer) { try required(count, "count").pointee = Int64($0.names.count) }
+    withTrainer(trainer) { try required(count, "count").pointee = Int64($0.tensors.count) }
 }
 
 @c @implementation
 public func carl_trainer_state_info(_ trainer: OpaquePointer?, _ index: Int64, _ out: UnsafeMutablePointer<carl_tensor_info>?)
     -> carl_status
 {
-    withTrainer(trainer) { object in
-        let out = try required(out, "out")
-        guard index >= 0, index < object.names.count else {
-            throw InterfaceError(CARL_INVALID_ARGUMENT, "index: got \(index), the state has \(object.names.count) tensors")
-        }
-        let tensor = object.tensors[Int(index)]
-        var info = carl_tensor_info()
-        info.name = UnsafePointer(object.names[Int(index)])
-        let shape = (tensor.shape + [1, 1, 1, 1]).map { Int64($0) }
-        info.shape = (shape[0], shape[1], shape[2], shape[3])
-        info.dimensions = Int32(tensor.shape.count)
-        info.trained = tensor.trained ? 1 : 0
-        info.count = Int64(tensor.count)
-        out.pointee = info
-    }
+    withTrainer(trainer) { try $0.tensors.describe(index, into: try required(out, "out")) }
 }
 
 @c @implementation

@@ -18,6 +18,7 @@ from ._c_api import LIBRARY_PATH as _LIBRARY_PATH
 from ._c_api import set_log_callback
 from . import evaluate
 from .callbacks import Callback
+from .classifier import Classifier, ClassifierMetrics
 from .config import TrainerConfig
 from .encoder import Encoder
 from .errors import (
@@ -59,7 +60,7 @@ def default_threads() -> int:
 
 
 def live_objects() -> int:
-    """Trainers and encoders that were made and not yet freed."""
+    """Trainers, encoders and classifiers that were made and not yet freed."""
     return int(_LIB.carl_live_objects())
 
 
@@ -76,7 +77,8 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "CARL", "AssignmentLoss", "BrokenImagesError", "BusyError", "CARLError", "Callback", "ConfigurationError", "Encoder", "FileError",
+    "CARL", "AssignmentLoss", "BrokenImagesError", "BusyError", "CARLError", "Callback", "Classifier", "ClassifierMetrics",
+    "ConfigurationError", "Encoder", "FileError",
     "InvalidArgumentError", "InvalidHandleError", "InvalidStateError", "LibraryError", "Metrics", "MissingPackageError",
     "NotFiniteError", "NotFittedError", "OutOfMemoryError", "StopTraining", "Trainer", "TrainerConfig", "UnsupportedProcessorError",
     "as_source", "assignment_loss", "build_info", "default_threads", "evaluate", "expand_views", "live_objects", "load", "make_views",

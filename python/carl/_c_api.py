@@ -107,6 +107,20 @@ class carl_metrics(Structure):
     ]
 
 
+class carl_classifier_metrics(Structure):
+    _fields_ = [
+        ("struct_size", c_uint64),
+        ("step", c_int64),
+        ("loss", c_double),
+        ("accuracy", c_double),
+        ("learning_rate", c_double),
+        ("head_learning_rate", c_double),
+        ("gradient_norm", c_double),
+        ("seconds", c_double),
+        ("memory_bytes", c_int64),
+    ]
+
+
 class carl_tensor_info(Structure):
     _fields_ = [
         ("name", c_char_p),
@@ -145,8 +159,13 @@ class carl_encoder(Structure):
     """Opaque: only pointers to it exist."""
 
 
+class carl_classifier(Structure):
+    """Opaque: only pointers to it exist."""
+
+
 TrainerHandle = POINTER(carl_trainer)
 EncoderHandle = POINTER(carl_encoder)
+ClassifierHandle = POINTER(carl_classifier)
 LogCallback = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
 
 # Arrays cross as plain addresses (c_void_p): NumPy gives them as integers, and shape and type are checked before.
@@ -188,6 +207,30 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "carl_encoder_output_width": (_status, [EncoderHandle, c_int32, _width_out]),
     "carl_encoder_embed": (_status, [EncoderHandle, POINTER(carl_batch), c_int32, _floats, c_size_t]),
     "carl_encoder_embed_images": (_status, [EncoderHandle, _images, c_size_t, c_int32, c_int32, _floats, c_size_t]),
+    "carl_classifier_create": (_status, [EncoderHandle, c_char_p, POINTER(ClassifierHandle)]),
+    "carl_classifier_free": (_status, [ClassifierHandle]),
+    "carl_classifier_step": (
+        _status,
+        [ClassifierHandle, _images, c_void_p, c_size_t, c_void_p, c_uint64, POINTER(carl_classifier_metrics)],
+    ),
+    "carl_classifier_step_batch": (
+        _status, [ClassifierHandle, POINTER(carl_batch), c_void_p, c_size_t, POINTER(carl_classifier_metrics)]
+    ),
+    "carl_classifier_standardize": (_status, [ClassifierHandle, _images, c_size_t]),
+    "carl_classifier_output_width": (_status, [ClassifierHandle, c_int32, _width_out]),
+    "carl_classifier_embed": (_status, [ClassifierHandle, POINTER(carl_batch), c_int32, _floats, c_size_t]),
+    "carl_classifier_embed_images": (
+        _status, [ClassifierHandle, _images, c_size_t, c_int32, c_int32, _floats, c_size_t]
+    ),
+    "carl_classifier_save": (_status, [ClassifierHandle, c_char_p, c_char_p]),
+    "carl_classifier_load": (_status, [c_char_p, c_char_p, POINTER(ClassifierHandle)]),
+    "carl_classifier_notes": (_status, [ClassifierHandle, c_void_p, c_size_t, _size_out]),
+    "carl_classifier_config": (_status, [ClassifierHandle, c_void_p, c_size_t, _size_out]),
+    "carl_classifier_state_size": (_status, [ClassifierHandle, POINTER(c_int64)]),
+    "carl_classifier_state_info": (_status, [ClassifierHandle, c_int64, POINTER(carl_tensor_info)]),
+    "carl_classifier_state_get": (_status, [ClassifierHandle, c_char_p, _floats, c_size_t]),
+    "carl_classifier_state_set": (_status, [ClassifierHandle, c_char_p, _floats, c_size_t]),
+    "carl_classifier_gradient_get": (_status, [ClassifierHandle, c_char_p, _floats, c_size_t]),
     "carl_assignment_options_init": (None, [POINTER(carl_assignment_options)]),
     "carl_assignment_loss": (
         _status,
@@ -339,7 +382,8 @@ def pointers(addresses: list[int]) -> Any:
 
 
 __all__ = [
-    "ABI_VERSION", "EncoderHandle", "LIB", "LIBRARY_PATH", "OUTPUTS", "TrainerHandle", "c_float", "c_uint8",
-    "carl_assignment_options", "carl_assignment_result", "carl_batch", "carl_image", "carl_metrics", "carl_tensor_info",
+    "ABI_VERSION", "ClassifierHandle", "EncoderHandle", "LIB", "LIBRARY_PATH", "OUTPUTS", "TrainerHandle", "c_float", "c_uint8",
+    "carl_assignment_options", "carl_assignment_result", "carl_batch", "carl_classifier_metrics", "carl_image", "carl_metrics",
+    "carl_tensor_info",
     "check_call", "pointers", "set_log_callback", "string_from",
 ]

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from ctypes import byref, c_int64, sizeof
+from ctypes import byref, sizeof
 from typing import Any
 
 import numpy as np
 
 from . import _arrays
-from ._c_api import LIB, TrainerHandle, carl_batch, carl_metrics, carl_tensor_info, check_call, string_from
+from ._c_api import LIB, TrainerHandle, carl_batch, carl_metrics, check_call, string_from
 from ._checkpoint import steps_taken
-from ._handle import EmbeddingHandle
-from .config import TrainerConfig, dump_json, merged_json, nearest, parse_object
+from ._state import StateHandle
+from .config import TrainerConfig, dump_json, merged_json, parse_object
 from .errors import InvalidArgumentError
 from .metrics import Metrics
 
 
-class Trainer(EmbeddingHandle):
+class Trainer(StateHandle):
     """A model in training: encoder, projection head, prototypes, optimizer, and the state of all of them.
 
     ::
@@ -48,7 +48,6 @@ class Trainer(EmbeddingHandle):
         # The library writes here: the step count stays right even if Ctrl-C ends step() after the call came back.
         self._report = carl_metrics(struct_size=sizeof(carl_metrics), step=steps)
         self._config: TrainerConfig | None = None
-        self._infos: dict[str, _TensorInfo] | None = None
 
     # ---- Training
 
@@ -141,84 +140,6 @@ class Trainer(EmbeddingHandle):
         """Ends the profile and forgets it."""
         check_call(LIB.carl_trainer_set_profiling(self._handle, 0))
 
-    # ---- State
-
-    def _tensors(self) -> dict[str, _TensorInfo]:
-        if self._infos is None:
-            handle, count = self._handle, c_int64(0)
-            check_call(LIB.carl_trainer_state_size(handle, byref(count)))
-            infos = {}
-            for place in range(count.value):
-                info = carl_tensor_info()
-                check_call(LIB.carl_trainer_state_info(handle, place, byref(info)))
-                shape = tuple(info.shape[: info.dimensions])
-                infos[info.name.decode("utf-8")] = _TensorInfo(shape, int(info.count), bool(info.trained))
-            self._infos = infos
-        return self._infos
-
-    def _read(self, function: Any, name: str, info: _TensorInfo) -> np.ndarray:
-        array = np.empty(info.shape, np.float32)
-        check_call(function(self._handle, name.encode("utf-8"), array.ctypes.data, array.size))
-        return array
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters and running statistics as float32 arrays, in torch's layouts.
-
-        Encoder keys are torchvision's behind "encoder.", such as "encoder.layer1.0.conv1.weight" (out, in, kh, kw);
-        then "projector.<i>.<name>" as of a torch Sequential, "prototypes.weight" (K, D), and "teacher." in front of the same.
-        """
-        self._check_open()
-        return {name: self._read(LIB.carl_trainer_state_get, name, info) for name, info in self._tensors().items()}
-
-    def gradients(self) -> dict[str, np.ndarray]:
-        """The gradient of the last step's loss, before weight decay and clipping, by the keys of ``state_dict``.
-
-        Raises InvalidStateError before the first step.
-        """
-        self._check_open()
-        return {
-            name: self._read(LIB.carl_trainer_gradient_get, name, info)
-            for name, info in self._tensors().items()
-            if info.trained
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
-        """Copies arrays or torch tensors into the model. Nothing is changed unless all of it fits.
-
-        strict: every key of ``state_dict`` must be there and no other. "num_batches_tracked" is ignored always.
-        """
-        self._check_open()
-        if not isinstance(state, Mapping):
-            raise InvalidArgumentError(f"state: got {type(state).__name__}, want a mapping from names to arrays")
-        known = self._tensors()
-        given = {key: value for key, value in state.items() if not str(key).endswith("num_batches_tracked")}
-        unexpected = [key for key in given if key not in known]
-        bare = [key for key in unexpected if f"encoder.{key}" in known]
-        if bare:
-            raise InvalidArgumentError(
-                f'state: key {bare[0]!r} lacks the prefix "encoder."; for an encoder saved by torchvision pass '
-                '{"encoder." + key: value for key, value in state.items() if not key.startswith("fc.")} with strict=False'
-            )
-        if strict:
-            missing = [key for key in known if key not in given]
-            if unexpected:
-                raise InvalidArgumentError(
-                    f"state: unexpected key {unexpected[0]!r}{nearest(unexpected[0], known)} "
-                    f"({len(unexpected)} in all; strict=False ignores them)"
-                )
-            if missing:
-                raise InvalidArgumentError(
-                    f"state: missing key {missing[0]!r} ({len(missing)} in all; strict=False leaves them as they are)"
-                )
-        elif given and len(unexpected) == len(given):
-            raise InvalidArgumentError(
-                f"state: none of its {len(given)} keys is known, the first is {unexpected[0]!r}"
-                f"{nearest(unexpected[0], known)}"
-            )
-        arrays = {key: _state_array(value, key, known[key]) for key, value in given.items() if key in known}
-        for key, array in arrays.items():
-            check_call(LIB.carl_trainer_state_set(self._handle, key.encode("utf-8"), array.ctypes.data, array.size))
-
     # ---- Files
 
     def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
@@ -278,13 +199,6 @@ class Trainer(EmbeddingHandle):
         )
 
 
-class _TensorInfo:
-    __slots__ = ("shape", "count", "trained")
-
-    def __init__(self, shape: tuple[int, ...], count: int, trained: bool) -> None:
-        self.shape, self.count, self.trained = shape, count, trained
-
-
 def _temporary_folder() -> Any:
     import tempfile  # imports much that is needed nowhere else
 
@@ -293,15 +207,3 @@ def _temporary_folder() -> Any:
 
 def _unpickle(cls: type[Trainer], data: bytes) -> Trainer:
     return cls.from_bytes(data)
-
-
-def _state_array(value: Any, key: str, info: _TensorInfo) -> np.ndarray:
-    array = _arrays.as_array(value, f"state[{key!r}]")
-    if array.dtype.kind != "f":
-        raise InvalidArgumentError(f"state[{key!r}]: got dtype {array.dtype}, want floats")
-    if array.shape != info.shape:
-        raise InvalidArgumentError(f"state[{key!r}]: got shape {array.shape}, want {info.shape}")
-    with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype=np.float32)
-    _arrays._check_finite(array, f"state[{key!r}]")
-    return array

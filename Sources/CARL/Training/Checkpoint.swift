@@ -3,7 +3,7 @@
 enum Checkpoint {
     static let format = "carl-checkpoint"
     static let version = 1
-    private static let firstMoment = "optimizer.first_moment."
+    static let firstMoment = "optimizer.first_moment."
     private static let secondMoment = "optimizer.second_moment."
     private static let accumulated = "optimizer.accumulated."
     private static let lastUsed = "diagnostics.last_used"
@@ -121,7 +121,7 @@ enum Checkpoint {
             collapseSteps: try number("collapse_steps"))
     }
 
-    private static func read(_ entry: StateEntry, from file: SafetensorsFile) throws {
+    static func read(_ entry: StateEntry, from file: SafetensorsFile) throws {
         guard let (type, shape, bytes) = file.tensor(entry.name) else {
             throw CARLError.file("\(file.path) has no tensor \"\(entry.name)\"")
         }

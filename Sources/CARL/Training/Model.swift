@@ -26,30 +26,8 @@ public struct Model {
         }
     }
 
-    /// First values: convolutions He normal by fan-out, linear layers uniform in +-1/sqrt(fan-in), BatchNorm 1 and 0 (torchvision's and torch's choice);
-    /// prototypes normal with standard deviation 1/sqrt(D), so of about unit length.
     func initialize(_ parameters: FloatPointer, _ statistics: FloatPointer, seed: UInt64) {
-        for (i, slot) in layout.parameters.enumerated() {
-            let values = parameters + slot.offset
-            var random = RandomStream(seed: seed, purpose: .initialWeights, minor: UInt64(i))
-            switch slot.kind {
-            case .convolutionWeight:
-                let fanOut = slot.shape[0] * slot.shape[2] * slot.shape[3]
-                let deviation = Float((2 / Double(fanOut)).squareRoot())
-                for j in 0..<slot.count { values[j] = random.normal() * deviation }
-            case .linearWeight, .bias:
-                // A bias follows its weight in the layout and shares the weight's fan-in.
-                let fanIn = slot.kind == .bias ? layout.parameters[i - 1].shape[1] : slot.shape[1]
-                let bound = Float(1 / Double(fanIn).squareRoot())
-                for j in 0..<slot.count { values[j] = random.uniform(-bound, bound) }
-            case .normScale: values.update(repeating: slot.initialScale, count: slot.count)
-            case .normShift: values.update(repeating: 0, count: slot.count)
-            case .prototypes:
-                let deviation = Float(1 / Double(slot.shape[1]).squareRoot())
-                for j in 0..<slot.count { values[j] = random.normal() * deviation }
-            }
-        }
-        for slot in layout.statistics { (statistics + slot.offset).update(repeating: slot.initial, count: slot.count) }
+        layout.initialize(parameters, statistics, seed: seed)
     }
 
     /// What evaluation can give for an image.

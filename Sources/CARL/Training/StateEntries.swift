@@ -21,6 +21,16 @@ struct StateEntry {
         forEachPlace { torch, own in values[own] = source[torch] }
     }
 
+    /// Overwrites the tensor from torch's order. Values must be finite.
+    func write(finite source: UnsafePointer<Float>) throws {
+        if let bad = (0..<count).first(where: { !source[$0].isFinite }) {
+            throw CARLError.invalidArgument("values of \"\(name)\": value \(bad) is \(source[bad]), all must be finite")
+        }
+        write(from: source)
+    }
+
+    var description: StateTensor { StateTensor(name: name, shape: shape, trained: trained) }
+
     private func forEachPlace(_ body: (_ torch: Int, _ own: Int) -> Void) {
         guard let shape = convolution else {
             for i in 0..<count { body(i, i) }
@@ -32,6 +42,29 @@ struct StateEntry {
                 for p in 0..<pixels { body((o &* ins &+ i) &* pixels &+ p, (p &* ins &+ i) &* outs &+ o) }
             }
         }
+    }
+}
+
+/// Name, torch's shape and role of a tensor of the state.
+public struct StateTensor: Sendable {
+    public let name: String
+    public let shape: [Int]
+    /// Has a gradient: not a running statistic, not a teacher's, not of a frozen encoder.
+    public let trained: Bool
+    public var count: Int { shape.reduce(1, *) }
+}
+
+extension [StateEntry] {
+    /// The entry of a name, for a caller who has memory for `count` values.
+    func named(_ name: String, count: Int) throws -> StateEntry {
+        guard let entry = first(where: { $0.name == name }) else {
+            let hint = JSONValue.nearest(name, in: map(\.name)).map { "; did you mean \"\($0)\"?" } ?? ""
+            throw CARLError.invalidArgument("name: there is no tensor \"\(name)\"\(hint)")
+        }
+        guard entry.count == count else {
+            throw CARLError.invalidArgument("count: got \(count), tensor \"\(name)\" has shape \(entry.shape), \(entry.count) values")
+        }
+        return entry
     }
 }
 

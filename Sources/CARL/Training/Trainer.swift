@@ -251,45 +251,21 @@ public final class Trainer {
         return entries
     }()
 
-    /// Name, torch's shape and role of a tensor of the state.
-    public struct Tensor: Sendable {
-        public let name: String
-        public let shape: [Int]
-        /// Has a gradient: not a running statistic, not the teacher's.
-        public let trained: Bool
-        public var count: Int { shape.reduce(1, *) }
-    }
-
-    public var tensors: [Tensor] { state.map { Tensor(name: $0.name, shape: $0.shape, trained: $0.trained) } }
+    public var tensors: [StateTensor] { state.map(\.description) }
 
     /// Copies a tensor of the state in torch's layout; `count` must be its size.
     public func readTensor(_ name: String, into target: FloatPointer, count: Int) throws {
-        try entry(name, in: state, count).read(into: target)
+        try state.named(name, count: count).read(into: target)
     }
 
     /// Overwrites a tensor of the state. Values must be finite.
     public func writeTensor(_ name: String, from source: UnsafePointer<Float>, count: Int) throws {
-        let entry = try entry(name, in: state, count)
-        if let bad = (0..<count).first(where: { !source[$0].isFinite }) {
-            throw CARLError.invalidArgument("values of \"\(name)\": value \(bad) is \(source[bad]), all must be finite")
-        }
-        entry.write(from: source)
+        try state.named(name, count: count).write(finite: source)
     }
 
     /// Copies the gradient of the last step's loss, before weight decay and clipping, in torch's layout.
     public func readGradient(_ name: String, into target: FloatPointer, count: Int) throws {
         guard hasGradients else { throw CARLError.state("there are no gradients before the first step") }
-        try entry(name, in: model.layout.entries(parameters: gradients.base, trained: true), count).read(into: target)
-    }
-
-    private func entry(_ name: String, in entries: [StateEntry], _ count: Int) throws -> StateEntry {
-        guard let entry = entries.first(where: { $0.name == name }) else {
-            let hint = JSONValue.nearest(name, in: entries.map(\.name)).map { "; did you mean \"\($0)\"?" } ?? ""
-            throw CARLError.invalidArgument("name: there is no tensor \"\(name)\"\(hint)")
-        }
-        guard entry.count == count else {
-            throw CARLError.invalidArgument("count: got \(count), tensor \"\(name)\" has shape \(entry.shape), \(entry.count) values")
-        }
-        return entry
+        try model.layout.entries(parameters: gradients.base, trained: true).named(name, count: count).read(into: target)
     }
 }

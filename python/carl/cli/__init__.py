@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..errors import CARLError
-from . import bench, cluster, demo, embed, export, info, knn, plot, report, retrieval, train
+from . import bench, cluster, demo, embed, export, finetune, info, knn, linear, plot, report, retrieval, train, transfer
 
-COMMANDS = (train, embed, knn, cluster, retrieval, plot, report, export, bench, info, demo)
+COMMANDS = (train, embed, knn, linear, finetune, transfer, cluster, retrieval, plot, report, export, bench, info, demo)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from .finetune import FinetuneResult, finetune
+from .linear import LinearProbeResult, linear_probe
+from .splits import labelled_split
+from .transfer import TransferResult, transfer
 from .clustering import ClusterResult, cluster, confusion
 from .knn import KNNResult, knn, nearest_neighbours
 from .online import OnlineEvaluation
 from .retrieval import RetrievalResult, retrieval
 
 __all__ = [
-    "ClusterResult", "KNNResult", "OnlineEvaluation", "RetrievalResult", "cluster", "confusion", "knn", "nearest_neighbours",
-    "retrieval",
+    "ClusterResult", "FinetuneResult", "KNNResult", "LinearProbeResult", "OnlineEvaluation", "RetrievalResult", "TransferResult", "cluster",
+    "confusion", "finetune", "knn", "labelled_split", "linear_probe", "nearest_neighbours", "retrieval", "transfer",
 ]

@@ -1,0 +1,193 @@
+import CARL
+import CARLHeader
+
+/// A classifier behind a handle, with the names it lends to C.
+final class ClassifierObject {
+    let classifier: Classifier
+    let tensors: TensorList
+
+    init(_ classifier: Classifier) {
+        self.classifier = classifier
+        tensors = TensorList(classifier.tensors)
+    }
+}
+
+private func withClassifier(_ handle: OpaquePointer?, _ body: (ClassifierObject) throws -> Void) -> carl_status {
+    guarded { try Handles.use(handle, as: ClassifierObject.self, "classifier", body) }
+}
+
+@c @implementation
+public func carl_classifier_create(
+    _ encoder: OpaquePointer?, _ config_json: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<OpaquePointer?>?
+) -> carl_status {
+    guarded {
+        let out = try required(out, "out")
+        out.pointee = nil
+        let classifier = try Handles.use(encoder, as: EncoderObject.self, "encoder") {
+            try Classifier(JSONValue.parse(try text(config_json, "config_json")), encoder: $0.evaluator)
+        }
+        out.pointee = Handles.add(ClassifierObject(classifier))
+    }
+}
+
+@c @implementation
+public func carl_classifier_free(_ classifier: OpaquePointer?) -> carl_status {
+    guarded { try Handles.remove(classifier, as: ClassifierObject.self, "classifier") }
+}
+
+@c @implementation
+public func carl_classifier_step(
+    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ labels: UnsafePointer<Int32>?, _ count: Int,
+    _ indices: UnsafePointer<UInt64>?, _ epoch: UInt64, _ metrics: UnsafeMutablePointer<carl_classifier_metrics>?
+) -> carl_status {
+    withClassifier(classifier) { object in
+        try checkSize(metrics)
+        if indices != nil && epoch >= 1 << 24 {
+            throw InterfaceError(CARL_INVALID_ARGUMENT, "epoch: got \(epoch), want 0 to \((1 << 24) - 1)")
+        }
+        let images = try sourceImages(images, count)
+        report(
+            try object.classifier.step(images, labels: try required(labels, "labels"), indices: indices, epoch: epoch), to: metrics)
+    }
+}
+
+@c @implementation
+public func carl_classifier_step_batch(
+    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ labels: UnsafePointer<Int32>?, _ label_count: Int,
+    _ metrics: UnsafeMutablePointer<carl_classifier_metrics>?
+) -> carl_status {
+    withClassifier(classifier) { object in
+        try checkSize(metrics)
+        let batch = try floatImages(try required(images, "images").pointee, "images.values")
+        guard label_count == batch.batch else {
+            throw InterfaceError(CARL_INVALID_ARGUMENT, "label_count: got \(label_count), want images.batch = \(batch.batch)")
+        }
+        report(try object.classifier.step(batch, labels: try required(labels, "labels")), to: metrics)
+    }
+}
+
+@c @implementation
+public func carl_classifier_standardize(_ classifier: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ count: Int) -> carl_status {
+    withClassifier(classifier) { try $0.classifier.standardize(sourceImages(images, count)) }
+}
+
+@c @implementation
+public func carl_classifier_output_width(
+    _ classifier: OpaquePointer?, _ output: carl_output, _ width: UnsafeMutablePointer<Int64>?
+) -> carl_status {
+    withClassifier(classifier) { try required(width, "width").pointee = Int64(try $0.classifier.width(try outputKind(output))) }
+}
+
+@c @implementation
+public func carl_classifier_embed(
+    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
+    _ out_count: Int
+) -> carl_status {
+    withClassifier(classifier) { try embed($0.classifier, images, output, out, out_count) }
+}
+
+@c @implementation
+public func carl_classifier_embed_images(
+    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ count: Int, _ size: Int32, _ output: carl_output,
+    _ out: UnsafeMutablePointer<Float>?, _ out_count: Int
+) -> carl_status {
+    withClassifier(classifier) { try embed($0.classifier, images, count, size, output, out, out_count) }
+}
+
+@c @implementation
+public func carl_classifier_save(
+    _ classifier: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ notes_json: UnsafePointer<CChar>?
+) -> carl_status {
+    withClassifier(classifier) { object in
+        let notes = try optionalJSON(notes_json, "notes_json")
+        if let notes, notes.object == nil {
+            throw InterfaceError(CARL_INVALID_ARGUMENT, "notes_json must be a JSON object, got \(notes.kind)")
+        }
+        try object.classifier.save(to: try text(path, "path"), notes: notes)
+    }
+}
+
+@c @implementation
+public func carl_classifier_load(
+    _ path: UnsafePointer<CChar>?, _ overrides_json: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<OpaquePointer?>?
+) -> carl_status {
+    guarded {
+        let out = try required(out, "out")
+        out.pointee = nil
+        let classifier = try Classifier.load(
+            from: try text(path, "path"), overrides: try optionalJSON(overrides_json, "overrides_json"))
+        out.pointee = Handles.add(ClassifierObject(classifier))
+    }
+}
+
+@c @implementation
+public func carl_classifier_notes(
+    _ classifier: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+) -> carl_status {
+    withClassifier(classifier) { try copy($0.classifier.notes.serialized(), buffer, capacity, needed) }
+}
+
+@c @implementation
+public func carl_classifier_config(
+    _ classifier: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+) -> carl_status {
+    withClassifier(classifier) { try copy($0.classifier.configuration.json.serialized(), buffer, capacity, needed) }
+}
+
+@c @implementation
+public func carl_classifier_state_size(_ classifier: OpaquePointer?, _ count: UnsafeMutablePointer<Int64>?) -> carl_status {
+    withClassifier(classifier) { try required(count, "count").pointee = Int64($0.tensors.count) }
+}
+
+@c @implementation
+public func carl_classifier_state_info(
+    _ classifier: OpaquePointer?, _ index: Int64, _ out: UnsafeMutablePointer<carl_tensor_info>?
+) -> carl_status {
+    withClassifier(classifier) { try $0.tensors.describe(index, into: try required(out, "out")) }
+}
+
+@c @implementation
+public func carl_classifier_state_get(
+    _ classifier: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<Float>?, _ count: Int
+) -> carl_status {
+    withClassifier(classifier) {
+        try $0.classifier.readTensor(try text(name, "name"), into: try required(out, "out"), count: count)
+    }
+}
+
+@c @implementation
+public func carl_classifier_state_set(
+    _ classifier: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ values: UnsafePointer<Float>?, _ count: Int
+) -> carl_status {
+    withClassifier(classifier) {
+        try $0.classifier.writeTensor(try text(name, "name"), from: try required(values, "values"), count: count)
+    }
+}
+
+@c @implementation
+public func carl_classifier_gradient_get(
+    _ classifier: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<Float>?, _ count: Int
+) -> carl_status {
+    withClassifier(classifier) {
+        try $0.classifier.readGradient(try text(name, "name"), into: try required(out, "out"), count: count)
+    }
+}
+
+// MARK: Metrics
+
+private func checkSize(_ metrics: UnsafeMutablePointer<carl_classifier_metrics>?) throws {
+    guard let metrics else { return }
+    let size = metrics.pointee.struct_size
+    guard size == UInt64(MemoryLayout<carl_classifier_metrics>.size) else {
+        throw InterfaceError(
+            CARL_INVALID_ARGUMENT,
+            "metrics.struct_size: got \(size), want sizeof(carl_classifier_metrics) = \(MemoryLayout<carl_classifier_metrics>.size); set it before the call")
+    }
+}
+
+private func report(_ metrics: Classifier.Metrics, to out: UnsafeMutablePointer<carl_classifier_metrics>?) {
+    out?.pointee = carl_classifier_metrics(
+        struct_size: UInt64(MemoryLayout<carl_classifier_metrics>.size), step: Int64(metrics.step), loss: metrics.loss,
+        accuracy: metrics.accuracy, learning_rate: metrics.learningRate, head_learning_rate: metrics.headLearningRate,
+        gradient_norm: metrics.gradientNorm, seconds: metrics.seconds, memory_bytes: Int64(metrics.memoryBytes))
+}

@@ -1,0 +1,211 @@
+"""An encoder with a linear layer on top, trained with labels: linear probe and fine-tuning, one step at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ctypes import byref, sizeof
+from dataclasses import asdict, dataclass
+from typing import Any, Union
+
+import numpy as np
+
+from . import _arrays
+from ._c_api import LIB, ClassifierHandle, carl_classifier_metrics, check_call, string_from
+from ._state import StateHandle
+from .config import dump_json, parse_object
+from .encoder import Encoder
+from .errors import InvalidArgumentError, not_fitted
+from .runs import checkpoint_path
+from .trainer import Trainer
+
+#: Largest number of classes.
+MAX_CLASSES = 2**20
+
+
+@dataclass(frozen=True)
+class ClassifierMetrics:
+    """What a step reports.
+
+    step: steps taken, this one included. loss: mean cross-entropy with label smoothing, in nats. accuracy: share of the batch that was
+    classified rightly before the update. learning_rate (0 for a frozen encoder), head_learning_rate: the values this step used.
+    gradient_norm: l2 norm over all trained parameters, before weight decay. seconds; memory_bytes: activations, gradients and scratch.
+    """
+
+    step: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    head_learning_rate: float
+    gradient_norm: float
+    seconds: float
+    memory_bytes: int
+
+    @classmethod
+    def from_struct(cls, struct: carl_classifier_metrics) -> ClassifierMetrics:
+        return cls(**{name: getattr(struct, name) for name in cls.__dataclass_fields__})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Classifier(StateHandle):
+    """An encoder with a linear layer from its features to classes, trained by softmax cross-entropy and SGD.
+
+    ::
+
+        classifier = carl.Classifier(model, 10, freeze_encoder=True, total_steps=1000)   # a linear probe
+        for images, labels in batches:               # uint8 (B, H, W, C), integers (B,)
+            metrics = classifier.step(images, labels)
+        classifier.predict(test_images)
+
+    ``carl.evaluate.linear_probe``, ``finetune`` and ``transfer`` run whole protocols with it.
+
+    model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder; its encoder is copied.
+    classes: their number, or the labels that stand for them in `predict`.
+    config: keys of the classifier's configuration (docs/finetuning.md): freeze_encoder, from_scratch, label_smoothing,
+        learning_rate, head_learning_rate, momentum, weight_decay, schedule, warmup_steps, total_steps, view, seed, threads. None is
+        the default; unknown keys and values out of range are a ConfigurationError.
+    """
+
+    _prefix = "carl_classifier"
+
+    def __init__(self, model: Any, classes: Union[int, Sequence[Any], np.ndarray], **config: Any) -> None:
+        super().__init__()
+        if isinstance(classes, (Sequence, np.ndarray)) and not isinstance(classes, (str, bytes)):
+            names = np.asarray(classes)
+            if names.ndim != 1 or len(names) == 0 or len(np.unique(names)) != len(names):
+                raise InvalidArgumentError("classes: want a number, or a list of labels that are all different")
+        else:
+            names = np.arange(_arrays.integer(classes, "classes", 1, MAX_CLASSES))
+        values = {"classes": len(names), **{key: value for key, value in config.items() if value is not None}}
+        text = _arrays.c_text(dump_json(values), "config")
+        pointer = ClassifierHandle()
+        with encoder_of(model) as encoder:
+            check_call(LIB.carl_classifier_create(encoder._handle, text, byref(pointer)))
+        self._adopt(pointer, names)
+
+    def _adopt(self, pointer: Any, classes: np.ndarray) -> None:
+        self._pointer = pointer
+        self.classes_ = classes
+
+    # ---- Training
+
+    def step(self, images: Any, labels: Any, indices: Any = None, epoch: int = 0) -> ClassifierMetrics:
+        """One training step: makes the configured view of each image, runs forward and backward, updates.
+
+        images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes; B at least 2, or 1 with a frozen encoder.
+        labels: integers (B,), places in ``classes_``: 0 to classes - 1.
+        indices, epoch: a view depends on (seed, epoch, index) alone; by default images are counted as they come.
+
+        Raises NotFiniteError when the loss or a gradient is NaN or infinite; the parameters are then unchanged.
+        """
+        handle = self._handle
+        packed = _arrays.pack_images(images, "images")
+        targets = _class_numbers(labels, len(packed))
+        places = None if indices is None else _arrays.index_array(indices, len(packed))
+        epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
+        report = carl_classifier_metrics(struct_size=sizeof(carl_classifier_metrics))
+        check_call(
+            LIB.carl_classifier_step(
+                handle, packed.address, targets.ctypes.data, len(packed), None if places is None else places.ctypes.data, epoch,
+                byref(report),
+            )
+        )
+        return ClassifierMetrics.from_struct(report)
+
+    def step_batch(self, images: Any, labels: Any) -> ClassifierMetrics:
+        """One training step on images made by the caller: float32 (B, H, W, C), already normalised. labels as in ``step``."""
+        handle = self._handle
+        array = _arrays.float_batch(images, "images")
+        targets = _class_numbers(labels, len(array))
+        report = carl_classifier_metrics(struct_size=sizeof(carl_classifier_metrics))
+        batch = _arrays.describe_batch(array)
+        check_call(LIB.carl_classifier_step_batch(handle, byref(batch), targets.ctypes.data, len(targets), byref(report)))
+        return ClassifierMetrics.from_struct(report)
+
+    def standardize(self, images: Any) -> None:
+        """Features are standardised before the linear layer by a mean and a deviation for each, 0 and 1 at first: this sets them to those of
+        the features of `images`, as in ``step``, at least 2. It makes head_learning_rate mean the same for every encoder."""
+        handle = self._handle
+        packed = _arrays.pack_images(images, "images")
+        check_call(LIB.carl_classifier_standardize(handle, packed.address, len(packed)))
+
+    # ---- Prediction
+
+    def predict(self, images: Any, size: int = 0) -> np.ndarray:
+        """The most probable label of each image of bytes, (N,), from ``classes_``. `size` as in ``embed_images``."""
+        return self.classes_[self.embed_images(images, size, "logits").argmax(axis=1)]
+
+    def predict_proba(self, images: Any, size: int = 0) -> np.ndarray:
+        """float32 (N, classes): the probability of each class."""
+        return self.embed_images(images, size, "probabilities")
+
+    # ---- Configuration and files
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The complete configuration, every default filled in."""
+        return parse_object(string_from(LIB.carl_classifier_config, self._handle), "config")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes all that is needed to predict and to train on exactly, as a safetensors file, which appears only when complete."""
+        notes = {"carl": {"classes": self.classes_.tolist()}}
+        check_call(LIB.carl_classifier_save(self._handle, _arrays.c_path(path), _arrays.c_text(dump_json(notes), "classes")))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **overrides: Any) -> Classifier:
+        """Reads what ``save`` wrote. overrides: configuration keys to change, such as ``threads=1``."""
+        text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
+        pointer = ClassifierHandle()
+        check_call(LIB.carl_classifier_load(_arrays.c_path(path), text, byref(pointer)))
+        classifier = cls.__new__(cls)
+        classifier._adopt(pointer, np.empty(0))
+        notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl", {})
+        count = classifier.output_width("logits")
+        names = np.asarray(notes.get("classes", [])) if isinstance(notes, Mapping) else np.empty(0)
+        classifier.classes_ = names if names.shape == (count,) else np.arange(count)
+        return classifier
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "Classifier(closed)"
+        config = self.config
+        return f"Classifier(classes={config['classes']}, freeze_encoder={config['freeze_encoder']})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a carl.Classifier cannot be pickled: save() it and pass the path")
+
+
+def _class_numbers(labels: Any, count: int) -> np.ndarray:
+    """Checked class numbers as int32; the library checks that they are below the number of classes."""
+    array = _arrays.label_array(labels, "labels", count)
+    wrong = np.flatnonzero((array < 0) | (array > MAX_CLASSES))
+    if len(wrong):
+        raise InvalidArgumentError(f"labels[{wrong[0]}]: got {array[wrong[0]]}, want class numbers from 0")
+    return array.astype(np.int32)
+
+
+@contextmanager
+def encoder_of(model: Any) -> Iterator[Encoder]:
+    """The encoder of whatever stands for a model: carl.CARL, carl.Trainer, carl.Encoder, the path of a checkpoint or run folder."""
+    if isinstance(model, Encoder):
+        yield model
+        return
+    if isinstance(model, (str, os.PathLike)):
+        encoder = Encoder(checkpoint_path(model))
+    else:
+        trainer = model if isinstance(model, Trainer) else getattr(model, "trainer_", None)
+        if trainer is None and hasattr(model, "__sklearn_is_fitted__"):
+            raise not_fitted(type(model).__name__, "it is evaluated")
+        if not isinstance(trainer, Trainer):
+            raise InvalidArgumentError(
+                f"model: got {type(model).__name__}, want a carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder"
+            )
+        encoder = Encoder.from_trainer(trainer)
+    with encoder:
+        yield encoder
+
+
+__all__ = ["Classifier", "ClassifierMetrics", "encoder_of"]

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .supervised import LINEAR, add_protocol, opened, options_of, show
+
+
+def add(subparsers: Any) -> None:
+    parser = add_protocol(
+        subparsers, "linear", "accuracy of a linear layer on a model's frozen features",
+        "The linear evaluation protocol: trains a linear layer on the features of TRAIN, the encoder frozen, and classifies TEST. "
+        "By SGD every epoch sees new crops and flips; --method logistic computes the features once and uses scikit-learn's logistic "
+        "regression. The figures of a run folder's model are kept in its evaluation/linear.json, for `carl report`.",
+        """
+        carl linear runs/photos train/ test/
+        carl linear runs/photos train/ test/ --method logistic
+        carl linear runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --epochs 20 --seeds 0 1 2 --json
+        carl linear model.carl train.npy test.npy --train-labels train_y.npy --test-labels test_y.npy
+        """,
+        LINEAR,
+    )
+    parser.add_argument(
+        "--method", choices=["sgd", "logistic"], default="sgd", help="how the layer is trained (default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from .. import evaluate
+
+    with opened(arguments) as (encoder, data):
+        result = evaluate.linear_probe(encoder, *data, **options_of(arguments, "method"))
+    return show(arguments, result)

@@ -1,0 +1,128 @@
+"""``carl linear``, ``carl finetune``, ``carl transfer``: protocols that train a classifier."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, keep_result, labelled_pair, positive, print_table
+
+
+def label_part(text: str) -> dict[str, Any]:
+    """An argparse type: "1%" or "0.01", a share of the labels; "60/class", a number for each class."""
+    try:
+        if text.endswith("/class"):
+            number = int(text.removesuffix("/class"))
+            if number >= 1:
+                return {"labels_per_class": number}
+        else:
+            share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+            if 0 < share <= 1:
+                return {"label_fraction": share}
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f'{text!r} is not a share such as 1% or 0.01, nor a number a class such as 60/class')
+
+
+def number(text: str) -> float:
+    """An argparse type: a finite number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value
+
+
+def whole(text: str) -> int:
+    """An argparse type: a whole number of at least 0."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return value
+
+
+#: Defaults of the protocols' functions, for the help.
+LINEAR = {"seeds": "0", "epochs": "10", "batch_size": "256", "learning_rate": "0.1", "weight_decay": "0", "label_smoothing": "0"}
+FINETUNE = {"seeds": "0 1 2", "epochs": "60", "batch_size": "64", "learning_rate": "0.05", "weight_decay": "0.0005", "label_smoothing": "0.1"}
+TRANSFER = {name: LINEAR[name] if LINEAR[name] == FINETUNE[name] else f"{LINEAR[name]}, with --finetune {FINETUNE[name]}" for name in LINEAR}
+
+
+def add_protocol(subparsers: Any, name: str, summary: str, description: str, examples: str, defaults: dict[str, str]) -> Any:
+    """A command of MODEL, TRAIN and TEST with what all of them take."""
+
+    def default(option: str) -> str:
+        return f"(default: {defaults[option]})"
+
+    parser = add_command(subparsers, name, summary, description, examples)
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
+    parser.add_argument("test", metavar="TEST", help="the same")
+    parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
+    parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
+    parser.add_argument("--seeds", type=whole, nargs="+", metavar="N", help=f"one or several; figures are means over them {default('seeds')}")
+    parser.add_argument("--epochs", type=positive, metavar="N", help=f"times through the labelled images {default('epochs')}")
+    parser.add_argument("--batch-size", type=positive, metavar="N", help=f"images of a step, at most {default('batch_size')}")
+    parser.add_argument("--learning-rate", type=number, metavar="RATE", help=f"at the start of a cosine to 0 {default('learning_rate')}")
+    parser.add_argument("--weight-decay", type=number, metavar="DECAY", help=default("weight_decay"))
+    parser.add_argument("--label-smoothing", type=number, metavar="SHARE", help=f"0 to 1 {default('label_smoothing')}")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_threads(parser)
+    add_json(parser)
+    return parser
+
+
+def options_of(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
+    """The protocol's keyword arguments that were given."""
+    names = ("seeds", "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "threads", *more)
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    return {**given, "progress": not arguments.quiet}
+
+
+@contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """The encoder and the two labelled sets; labels by name where the folders give names."""
+    import numpy as np
+
+    from ..encoder import Encoder
+    from ..estimator import load
+    from ..runs import checkpoint_path
+
+    with load(arguments.model, threads=arguments.threads).trainer_ as trainer:
+        channels = int(trainer.config.in_channels or 0)
+    train, train_y, test, test_y = labelled_pair(
+        arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, channels
+    )
+    if train.class_names and test.class_names and not (arguments.train_labels or arguments.test_labels):
+        train_y, test_y = np.asarray(train.class_names)[train_y], np.asarray(test.class_names)[test_y]
+    try:
+        with Encoder(checkpoint_path(arguments.model), threads=arguments.threads) as encoder:
+            yield encoder, (train, train_y, test, test_y)
+    finally:
+        train.close()
+        test.close()
+
+
+def show(arguments: argparse.Namespace, result: Any) -> int:
+    if not getattr(result, "from_scratch", False):  # whose figures are not the model's
+        keep_result(arguments.model, result)
+    if arguments.json:
+        print(result.to_json())
+        return 0
+    spread = f" +- {result.std:.4f} over {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
+    rows = [
+        ("labelled images", f"{result.labelled} of {result.classes} classes"),
+        ("test images", str(result.test_samples)),
+        ("accuracy", f"{result.accuracy:.4f}{spread}"),
+    ]
+    if result.top5 is not None:
+        rows.append(("top-5 accuracy", f"{result.top5:.4f}"))
+    rows += [(f"  {label}", f"{share:.4f}") for label, share in result.per_class.items()]
+    print_table(rows)
+    return 0

@@ -1,0 +1,118 @@
+"""Which images of a labelled set a protocol uses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from ..errors import InvalidArgumentError
+from ..sources import epoch_order
+
+
+def encode_labels(labels: Any, name: str, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The different labels in order, and int64 (N,) the place of each image's label among them.
+
+    labels: integers of at least 0, or text, (N,). Numbers need not be consecutive. Negative ones are refused: they
+    are the usual mark of images without a label.
+    """
+    values = _checked_labels(labels, name, count)
+    classes, places = np.unique(values, return_inverse=True)
+    return classes, places.reshape(-1).astype(np.int64)
+
+
+def encode_like(labels: Any, classes: np.ndarray, name: str, count: int | None = None) -> np.ndarray:
+    """int64 (N,): the place of each label in `classes`, which are in order; a label that is not there is an error."""
+    values = _checked_labels(labels, name, count)
+    if (values.dtype.kind in "US") != (classes.dtype.kind in "US"):
+        raise InvalidArgumentError(f"{name}: got labels such as {values[0].item()!r}, the training set has such as {classes[0].item()!r}")
+    places = np.searchsorted(classes, values).clip(0, len(classes) - 1)
+    wrong = np.flatnonzero(classes[places] != values)
+    if len(wrong):
+        raise InvalidArgumentError(
+            f"{name}: class {values[wrong[0]].item()!r} (first at {wrong[0]}) has no image in the training set"
+        )
+    return places.astype(np.int64)
+
+
+def _checked_labels(labels: Any, name: str, count: int | None) -> np.ndarray:
+    if labels is None:
+        raise InvalidArgumentError(f"{name}: got None, and the images bring no labels")
+    if hasattr(labels, "detach") and hasattr(labels, "numpy"):
+        labels = labels.detach().cpu().numpy()
+    try:
+        values = np.asarray(labels)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{name}: want one label an image: {error}") from None
+    if values.dtype == object and values.ndim == 1 and all(isinstance(value, str) for value in values):
+        values = values.astype(str)
+    if values.ndim != 1:
+        raise InvalidArgumentError(f"{name}: got shape {values.shape}, want one label an image")
+    if count is not None and len(values) != count:
+        raise InvalidArgumentError(f"{name}: got {len(values)} labels for {count} images")
+    if len(values) == 0:
+        raise InvalidArgumentError(f"{name}: is empty")
+    if values.dtype.kind not in "iubUS":
+        raise InvalidArgumentError(f"{name}: got dtype {values.dtype}, want integers or text")
+    if values.dtype.kind == "i" and int(values.min()) < 0:
+        place = int(np.flatnonzero(values < 0)[0])
+        raise InvalidArgumentError(
+            f"{name}[{place}]: got {values[place]}, want labels of at least 0: leave images without a label out"
+        )
+    return values
+
+
+def labelled_split(
+    labels: Any, *, fraction: float | None = None, per_class: int | None = None, seed: int = 0, balanced: bool = True
+) -> np.ndarray:
+    """Places of a random part of a labelled set, int64, in order.
+
+    labels: (N,), integers or text. Exactly one of
+    fraction: share of the N images, above 0 and at most 1; 1 is all of them.
+    per_class: images of each class.
+    balanced: every class gets the same number, round(fraction N / classes); a class that has fewer is an error. False keeps
+        the classes' proportions instead: round(fraction n) of the n images of a class.
+    seed: decides which images. Of one seed, a smaller part is contained in each larger one.
+    """
+    classes, targets = encode_labels(labels, "labels")
+    return split_targets(classes, targets, fraction=fraction, per_class=per_class, seed=seed, balanced=balanced)
+
+
+def split_targets(
+    classes: np.ndarray, targets: np.ndarray, *, fraction: float | None, per_class: int | None, seed: int, balanced: bool
+) -> np.ndarray:
+    """``labelled_split`` of labels that are encoded already."""
+    if (fraction is None) == (per_class is None):
+        raise InvalidArgumentError("want either a fraction of the labels or a number of labels per class, not both")
+    seed = _arrays.integer(seed, "seed", 0, 2**53)
+    counts = np.bincount(targets, minlength=len(classes))
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        raise InvalidArgumentError(f"labels: class {classes[empty[0]].item()!r} has no image")
+    if fraction is not None:
+        fraction = _arrays.real(fraction, "label_fraction", 0.0, above=True)
+        if fraction > 1:
+            raise InvalidArgumentError(f"label_fraction: got {fraction}, want a share above 0 and at most 1")
+        if fraction == 1:
+            return np.arange(len(targets))
+        shares = np.full(len(classes), len(targets) / len(classes)) if balanced else counts.astype(np.float64)
+        wanted = np.round(fraction * shares).astype(np.int64)
+        none = np.flatnonzero(wanted == 0)
+        if len(none):
+            raise InvalidArgumentError(
+                f"label_fraction: {fraction} of {len(targets)} images leaves class {classes[none[0]].item()!r} ({counts[none[0]]} images) "
+                "no sample: take a larger share, or labels_per_class"
+            )
+    else:
+        wanted = np.full(len(classes), _arrays.integer(per_class, "labels_per_class", 1, 2**31 - 1))
+    few = np.flatnonzero(counts < wanted)
+    if len(few):
+        hint = ", or balanced=False" if fraction is not None else ""
+        raise InvalidArgumentError(
+            f"class {classes[few[0]].item()!r} has {counts[few[0]]} images, the split takes {wanted[few[0]]} of each class: take fewer{hint}"
+        )
+    # The first of a random order of all images: a larger part of the same seed goes on where a smaller one stops.
+    order = epoch_order(len(targets), seed, 0)
+    chosen = [order[targets[order] == place][:number] for place, number in enumerate(wanted)]
+    return np.sort(np.concatenate(chosen))

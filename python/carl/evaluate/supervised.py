@@ -1,0 +1,216 @@
+"""What the protocols that train a classifier have in common: labelled images, the loop, and the result."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from ..classifier import Classifier
+from ..errors import InvalidArgumentError
+from ..sources import BatchStream, ImageSource, as_source, epoch_order
+from .result import Result
+from .splits import encode_labels, encode_like
+
+#: Images read and classified at a time.
+_READ = 512
+#: Batches read ahead while one trains.
+_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class ClassificationResult(Result):
+    """Figures of a classifier on test images, over one or several seeds.
+
+    accuracy: share of test images whose label is the most probable one, mean over seeds. std: its sample standard deviation over
+        seeds, 0 for a single one. accuracies: of each seed, in the order of `seeds`.
+    top5: share whose label is among the five most probable, mean over seeds; None for 5 classes or fewer.
+    per_class: accuracy among the test images of each label, mean over seeds.
+    labelled: images trained on. test_samples: images tested on. classes: how many.
+    settings: what the classifier was trained with.
+    predictions: (M,) labels predicted by the first seed's classifier; not part of the JSON.
+    """
+
+    accuracy: float
+    std: float
+    accuracies: list[float]
+    top5: float | None
+    per_class: dict[Any, float]
+    seeds: list[int]
+    method: str
+    classes: int
+    labelled: int
+    test_samples: int
+    settings: dict[str, Any]
+    predictions: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images to train and to test on; targets are places in `classes`."""
+
+    classes: np.ndarray
+    train: ImageSource
+    train_targets: np.ndarray
+    test: ImageSource
+    test_targets: np.ndarray
+
+
+@contextmanager
+def labelled_images(train_images: Any, train_labels: Any, test_images: Any, test_labels: Any) -> Iterator[LabelledImages]:
+    """Checks both sets. Labels that are None are taken from the images' source (class folders, labelled archives)."""
+    with _source(train_images, "train_images") as train, _source(test_images, "test_images") as test:
+        train_labels = source_labels(train) if train_labels is None else train_labels
+        test_labels = source_labels(test) if test_labels is None else test_labels
+        classes, targets = encode_labels(train_labels, "train_labels", len(train))
+        check_classes(classes)
+        yield LabelledImages(classes, train, targets, test, encode_like(test_labels, classes, "test_labels", len(test)))
+
+
+def check_classes(classes: np.ndarray) -> None:
+    if len(classes) < 2:
+        raise InvalidArgumentError(f"train_labels: all are {classes[0].item()!r}, want at least 2 classes")
+
+
+def source_labels(source: ImageSource) -> np.ndarray | None:
+    """A source's own labels, by name where it knows names."""
+    if source.labels is None or source.class_names is None:
+        return source.labels
+    return np.asarray(source.class_names)[source.labels]
+
+
+@contextmanager
+def _source(images: Any, name: str) -> Iterator[ImageSource]:
+    given = isinstance(images, (ImageSource, BatchStream))
+    source = as_source(images)
+    try:
+        if isinstance(source, BatchStream):
+            raise InvalidArgumentError(f"{name}: got an iterable of batches, want images that can be read in any order")
+        if len(source) == 0:
+            raise InvalidArgumentError(f"{name}: is empty")
+        yield source
+    finally:
+        if not given:
+            source.close()
+
+
+def batches_per_epoch(count: int, batch_size: int, least: int) -> int:
+    """Equal batches of at most `batch_size` images, but of at least `least`."""
+    if count < least:
+        raise InvalidArgumentError(f"got {count} labelled image(s) to train on, want at least {least}: BatchNorm takes statistics over the batch")
+    return max(1, min(-(-count // batch_size), count // least))
+
+
+def train_classifier(
+    classifier: Classifier, source: ImageSource, targets: np.ndarray, places: np.ndarray, epochs: int, batches: int, seed: int, bar: Any
+) -> None:
+    """Goes `epochs` times through the images at `places`, in an order of (seed, epoch) alone, in `batches` equal batches; the few images that
+    are left over are others in each epoch."""
+    size = len(places) // batches
+
+    def chosen() -> Iterator[tuple[int, np.ndarray]]:
+        for epoch in range(epochs):
+            order = places[epoch_order(len(places), seed, epoch)]
+            for batch in range(batches):
+                yield epoch, order[batch * size : (batch + 1) * size]
+
+    for epoch, indices, images in _read_ahead(source, chosen()):
+        metrics = classifier.step(images, targets[indices], indices, epoch)
+        bar.advance(f"loss {metrics.loss:.3f}")
+
+
+def _read_ahead(source: ImageSource, parts: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray, Any]]:
+    """The images of each part, read by another thread while the one before is used."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(1, thread_name_prefix="carl-read")
+    try:
+        waiting: deque[tuple[int, np.ndarray, Any]] = deque()
+        for number, indices in parts:
+            waiting.append((number, indices, pool.submit(source.read, indices)))
+            if len(waiting) > _AHEAD:
+                number, indices, images = waiting.popleft()
+                yield number, indices, images.result()
+        for number, indices, images in waiting:
+            yield number, indices, images.result()
+    finally:
+        # After Ctrl-C a read that takes for ever must not keep the caller waiting.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def outputs(model: Any, source: ImageSource, output: str, bar: Any) -> np.ndarray:
+    """float32 (N, width): `output` of all images of a source, by anything that has ``embed_images``."""
+    parts = ((start, np.arange(start, min(start + _READ, len(source)))) for start in range(0, len(source), _READ))
+    rows = []
+    for _, _, images in _read_ahead(source, parts):
+        rows.append(model.embed_images(images, output=output))
+        bar.advance("testing")
+    return np.concatenate(rows)
+
+
+def parts_of(source: ImageSource) -> int:
+    """How often ``outputs`` advances a bar."""
+    return -(-len(source) // _READ)
+
+
+def figures(scores: Sequence[np.ndarray], truth: np.ndarray, classes: np.ndarray) -> dict[str, Any]:
+    """The figures of a ClassificationResult that follow from each seed's scores (M, classes)."""
+    accuracies, top5, per_class = [], [], []
+    counts = np.bincount(truth, minlength=len(classes))
+    for each in scores:
+        right = each.argmax(axis=1) == truth
+        accuracies.append(float(right.mean()))
+        per_class.append(np.bincount(truth, right, len(classes)) / np.maximum(counts, 1))
+        if len(classes) > 5:
+            best = np.argpartition(-each, 5, axis=1)[:, :5]
+            top5.append(float((best == truth[:, None]).any(axis=1).mean()))
+    means = np.mean(per_class, axis=0)
+    return {
+        "accuracy": float(np.mean(accuracies)),
+        "std": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,
+        "accuracies": accuracies,
+        "top5": float(np.mean(top5)) if top5 else None,
+        "per_class": {classes[place].item(): float(means[place]) for place in np.flatnonzero(counts)},
+        "classes": len(classes),
+        "test_samples": len(truth),
+        "predictions": classes[scores[0].argmax(axis=1)],
+    }
+
+
+def seed_list(seeds: Any) -> list[int]:
+    """One seed or several, all different."""
+    several = isinstance(seeds, (Sequence, np.ndarray, range)) and not isinstance(seeds, (str, bytes))
+    found = [_arrays.integer(seed, "seeds", 0, 2**53) for seed in (seeds if several else [seeds])]
+    if not found or len(set(found)) != len(found):
+        raise InvalidArgumentError(f"seeds: got {found}, want one or several different numbers")
+    return found
+
+
+class Bar:
+    """A tqdm bar over the steps of a protocol, or nothing."""
+
+    def __init__(self, shown: bool, total: int, name: str) -> None:
+        self._bar: Any = None
+        if shown:
+            import sys
+
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, desc=name, unit="step", dynamic_ncols=True, mininterval=0.2 if sys.stderr.isatty() else 10.0)
+
+    def advance(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.update(1)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
