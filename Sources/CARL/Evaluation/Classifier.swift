@@ -108,8 +108,8 @@ public final class Classifier {
             let own = indices == nil ? (0..<UInt64(images.count)).map { UInt64(counters.images) &+ $0 } : []
             try own.withUnsafeBufferPointer { numbered in
                 try ViewMaker.make(
-                    images, spec: spec, seed: configuration.seed, epoch: indices == nil ? 0 : epoch,
-                    indices: indices ?? numbered.baseAddress, lane: 0, into: x.base, compute)
+                    images, views: [spec], seed: configuration.seed, epoch: indices == nil ? 0 : epoch,
+                    indices: indices ?? numbered.baseAddress, into: [x.base], compute)
             }
             let metrics = try takeStep(x, labels, start: start)
             counters.images += images.count
