@@ -42,7 +42,7 @@ struct ConvolutionNorm {
         defer { compute.workspace.give(factors) }
         norm.evaluationFactors(memory, factors.base, factors.base + channels)
         let z = try compute.workspace.takeActivation(shape.batch, shape.outHeight, shape.outWidth, channels)
-        try convolution.forward(x, into: z, memory, compute) { _, rows in
+        try convolution.forward(x, into: z, memory, compute, alongside: skip.map { [UnsafePointer($0.base)] } ?? []) { _, rows in
             let at = rows.lowerBound * channels
             ColumnKernels.affine(
                 z.base + at, rows.count, channels, factors.base, factors.base + channels,
@@ -53,13 +53,21 @@ struct ConvolutionNorm {
 
     /// From the gradient of what followed the normalised result: adds the gradients of scale, shift and weights; writes or adds the gradient of
     /// x to `dx` if given.
+    ///
+    /// - Parameters:
+    ///   - summed: the sums over `dz`, where they have been taken already.
+    ///   - below: takes the sums that the layer below needs of `dx` on the way.
     func backward(
-        _ dz: Activation, _ followed: BatchNorm.Followed, x: Activation, _ tape: Tape, into dx: Activation?, accumulate: Bool,
-        _ memory: ModelMemory, _ compute: Compute
+        _ dz: Activation, _ followed: BatchNorm.Followed, summed: BatchNorm.GradientSums? = nil, x: Activation, _ tape: Tape,
+        into dx: Activation?, accumulate: Bool, below: BatchNorm.GradientSums? = nil, _ memory: ModelMemory, _ compute: Compute
     ) throws {
-        let gradient = try norm.backward(dz, followed, tape.y, tape.norm, memory, compute)
+        let gradient = try summed.map { try norm.pendingGradient($0, memory, compute) }
+            ?? norm.backward(dz, followed, tape.y, tape.norm, memory, compute)
         defer { gradient.release(compute.workspace) }
         try convolution.weightGradient(x, .init(gradient), memory, compute)
-        if let dx { try convolution.dataGradient(x, .init(gradient), into: dx, accumulate: accumulate, memory, compute) }
+        if let dx {
+            try convolution.dataGradient(
+                x, .init(gradient), into: dx, accumulate: accumulate, memory, compute, alongside: below?.reads ?? [], rowsDone: below?.add)
+        }
     }
 }

@@ -114,8 +114,13 @@ struct ResNet {
         let last = tape.blocks.last?.result ?? tape.pooled ?? tape.firstResult
         var flowing = try GlobalAveragePool.backward(last, gradient, compute)
         workspace.give(gradient)
-        for (block, blockTape) in zip(blocks, tape.blocks).reversed() {
-            flowing = try block.backward(flowing, blockTape, memory, compute)
+        var sums: BatchNorm.GradientSums?
+        for i in blocks.indices.reversed() {
+            (flowing, sums) = try blocks[i].backward(flowing, summed: sums, tape.blocks[i], memory, compute) { parts, gradient in
+                if i > 0 { return try blocks[i - 1].takeGradientSums(parts, gradient, tape.blocks[i - 1], compute) }
+                if tape.pooled != nil { return nil }
+                return try first.norm.takeGradientSums(parts, gradient, tape.first.y, tape.first.norm, .relu, compute)
+            }
         }
         if let pooled = tape.pooled {
             let below = try compute.measured("maxpool", .backward, values: 2 * (tape.firstResult.count + pooled.count)) {
@@ -126,7 +131,7 @@ struct ResNet {
             flowing = below
         }
         try first.backward(
-            flowing, .relu, x: tape.x, tape.first, into: nil, accumulate: false, memory, compute)
+            flowing, .relu, summed: sums, x: tape.x, tape.first, into: nil, accumulate: false, memory, compute)
         workspace.give(flowing)
         workspace.give(tape.firstResult)
         tape.first.release(workspace)

@@ -80,41 +80,64 @@ struct ResidualBlock {
         return input
     }
 
+    /// Memory for the sums over the gradient of a block's result that its last normalisation needs, see `BatchNorm.GradientSums`.
+    func takeGradientSums(_ parts: PartNumbers, _ gradient: Activation, _ tape: Tape, _ compute: Compute) throws -> BatchNorm.GradientSums {
+        let last = path.count - 1
+        return try path[last].norm.takeGradientSums(
+            parts, gradient, tape.path[last].y, tape.path[last].norm, .sumAndRelu(tape.result), compute)
+    }
+
     /// From the gradient of the block's result to that of its input, which is returned. Consumes `gradient` and the tape, the result included.
-    func backward(_ gradient: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
+    ///
+    /// - Parameters:
+    ///   - summed: the sums over `gradient`, where the block above has taken them.
+    ///   - below: memory for sums over the gradient that is returned, which are taken while it is in cache.
+    func backward(
+        _ gradient: Activation, summed: BatchNorm.GradientSums?, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute,
+        below: (PartNumbers, Activation) throws -> BatchNorm.GradientSums?
+    ) throws -> (dx: Activation, sums: BatchNorm.GradientSums?) {
         let workspace = compute.workspace
         let last = path.count - 1
         // The gradient behind the ReLU goes two ways: through the main path, and to the skip.
-        var flowing = try path[last].norm.backward(
-            gradient, .sumAndRelu(tape.result), tape.path[last].y, tape.path[last].norm, memory, compute)
+        var flowing = try summed.map { try path[last].norm.pendingGradient($0, memory, compute) }
+            ?? path[last].norm.backward(
+                gradient, .sumAndRelu(tape.result), tape.path[last].y, tape.path[last].norm, memory, compute)
         var own: Activation?
         for i in stride(from: last, through: 1, by: -1) {
-            let (convolution, norm, below) = (path[i].convolution, path[i - 1].norm, tape.path[i - 1])
-            let input = below.y
-            try convolution.weightGradient(input, pending: below.norm, .init(flowing), memory, compute)
+            let (convolution, norm, before) = (path[i].convolution, path[i - 1].norm, tape.path[i - 1])
+            let input = before.y
+            try convolution.weightGradient(input, pending: before.norm, .init(flowing), memory, compute)
             let next = try workspace.takeActivation(like: input)
-            // What the normalisation below needs first is summed while the gradient is in cache.
+            // What the normalisation before needs first is summed while the gradient is in cache.
             let sums = try norm.takeGradientSums(
-                convolution.gradientParts(convolution.shape(input)), next, below.y, below.norm, .relu, compute)
+                convolution.gradientParts(convolution.shape(input)), next, before.y, before.norm, .relu, compute)
             try convolution.dataGradient(
-                input, .init(flowing), into: next, accumulate: false, memory, compute, rowsDone: sums.add)
+                input, .init(flowing), into: next, accumulate: false, memory, compute, alongside: sums.reads, rowsDone: sums.add)
             flowing.release(workspace)
             if let own { workspace.give(own) }
             own = next
             flowing = try norm.pendingGradient(sums, memory, compute)
         }
-        try path[0].convolution.weightGradient(tape.x, .init(flowing), memory, compute)
+        let first = path[0].convolution
+        try first.weightGradient(tape.x, .init(flowing), memory, compute)
         var dx = gradient
+        var sums: BatchNorm.GradientSums?
         if let downsample, let skip = tape.skip {
+            // The skip's convolution reaches a quarter of the pixels: it adds to what the other one has written.
             dx = try workspace.takeActivation(like: tape.x)
-            try downsample.backward(gradient, .nothing, x: tape.x, skip, into: dx, accumulate: false, memory, compute)
+            sums = try below(downsample.convolution.gradientParts(downsample.convolution.shape(tape.x)), dx)
+            try first.dataGradient(tape.x, .init(flowing), into: dx, accumulate: false, memory, compute)
+            try downsample.backward(gradient, .nothing, x: tape.x, skip, into: dx, accumulate: true, below: sums, memory, compute)
             workspace.give(gradient)
+        } else {
+            sums = try below(first.gradientParts(first.shape(tape.x)), dx)
+            try first.dataGradient(
+                tape.x, .init(flowing), into: dx, accumulate: true, memory, compute, alongside: sums?.reads ?? [], rowsDone: sums?.add)
         }
-        try path[0].convolution.dataGradient(tape.x, .init(flowing), into: dx, accumulate: true, memory, compute)
         flowing.release(workspace)
         if let own { workspace.give(own) }
         tape.release(workspace)
         workspace.give(tape.result)
-        return dx
+        return (dx, sums)
     }
 }

@@ -151,6 +151,12 @@ struct BatchNorm {
         let tape: Tape
         let followed: Followed
 
+        /// What `add` reads besides dz.
+        var reads: [UnsafePointer<Float>] {
+            if case .sumAndRelu(let z) = followed { return [UnsafePointer(y.base), UnsafePointer(z.base)] }
+            return [UnsafePointer(y.base)]
+        }
+
         func add(_ part: Int, _ rows: Range<Int>) {
             let channels = y.channels
             let group = parts.group(part)

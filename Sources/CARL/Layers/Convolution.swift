@@ -28,10 +28,11 @@ struct Convolution {
             kernel: kernel, stride: stride, padding: padding, groups: x.groups)
     }
 
-    /// y = conv(x), where x may still have to be normalised by `pending` and rectified. `rowsDone` as described at its type; it is called for `parts`.
+    /// y = conv(x), where x may still have to be normalised by `pending` and rectified. `rowsDone` as described at its type; it is called for
+    /// `parts`, and reads `alongside`, memory laid out like y.
     func forward(
         _ x: Activation, pending: BatchNorm.Tape? = nil, into y: Activation, _ memory: ModelMemory, _ compute: Compute,
-        rowsDone: RowsDone? = nil
+        alongside: [UnsafePointer<Float>] = [], rowsDone: RowsDone? = nil
     ) throws {
         let shape = shape(x)
         let weights = memory.parameters + weight
@@ -40,7 +41,7 @@ struct Convolution {
             case .pointwise:
                 try PointwiseConvolution.forward(.init(x, pending: pending), weights, y.base, shape, compute, rowsDone: rowsDone)
             case .winograd:
-                try WinogradConvolution.forward(.init(x, pending: pending), weights, y.base, shape, compute, rowsDone: rowsDone)
+                try WinogradConvolution.forward(.init(x, pending: pending), weights, y.base, shape, compute, alongside: alongside, rowsDone: rowsDone)
             case .patches:
                 try withPixels(x, pending, compute) {
                     try PatchConvolution.forward($0, weights, y.base, shape, compute, rowsDone: rowsDone)
@@ -84,10 +85,11 @@ struct Convolution {
         }
     }
 
-    /// The gradient of the layer's input, shaped like `x`: written to `dx`, or added to it. `rowsDone` is called for `gradientParts`.
+    /// The gradient of the layer's input, shaped like `x`: written to `dx`, or added to it. `rowsDone` is called for `gradientParts`, and reads
+    /// `alongside`, memory laid out like dx.
     func dataGradient(
         _ x: Activation, _ dy: ConvolutionInput, into dx: Activation, accumulate: Bool, _ memory: ModelMemory, _ compute: Compute,
-        rowsDone: RowsDone? = nil
+        alongside: [UnsafePointer<Float>] = [], rowsDone: RowsDone? = nil
     ) throws {
         let shape = shape(x)
         let weights = memory.parameters + weight
@@ -96,7 +98,8 @@ struct Convolution {
             case .pointwise:
                 try PointwiseConvolution.dataGradient(dy, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
             case .winograd:
-                try WinogradConvolution.dataGradient(dy, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
+                try WinogradConvolution.dataGradient(
+                    dy, weights, dx.base, shape, compute, accumulate: accumulate, alongside: alongside, rowsDone: rowsDone)
             case .patches:
                 try PatchConvolution.dataGradient(dy, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
             }

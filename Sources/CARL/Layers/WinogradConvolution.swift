@@ -20,12 +20,12 @@ enum WinogradConvolution {
     /// y = conv(x), for `rowsDone` see its type.
     static func forward(
         _ x: ConvolutionInput, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, rowsDone: RowsDone?
+        _ compute: Compute, alongside: [UnsafePointer<Float>] = [], rowsDone: RowsDone?
     ) throws {
         func run<Algorithm: WinogradForwardAlgorithm>(_: Algorithm.Type) throws {
             try convolve(
                 forwardGrid(shape, Algorithm.self), x, shape.inChannels, weights, y, shape.outChannels, shape, compute,
-                backward: false, accumulate: false, rowsDone: rowsDone)
+                backward: false, accumulate: false, alongside: alongside, rowsDone: rowsDone)
         }
         if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2.self) }
     }
@@ -33,12 +33,12 @@ enum WinogradConvolution {
     /// dx = the gradient of the input, written or added.
     static func dataGradient(
         _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
+        _ compute: Compute, accumulate: Bool, alongside: [UnsafePointer<Float>] = [], rowsDone: RowsDone?
     ) throws {
         func run<Algorithm: WinogradAlgorithm>(_: Algorithm.Type) throws {
             try convolve(
                 gradientGrid(shape, Algorithm.self), dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true,
-                accumulate: accumulate, rowsDone: rowsDone)
+                accumulate: accumulate, alongside: alongside, rowsDone: rowsDone)
         }
         if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2Gradient.self) }
     }
@@ -76,7 +76,7 @@ enum WinogradConvolution {
     private static func convolve<Algorithm>(
         _ grid: WinogradGrid<Algorithm>, _ source: ConvolutionInput, _ sourceChannels: Int,
         _ weights: UnsafePointer<Float>, _ target: FloatPointer, _ targetChannels: Int, _ shape: ConvolutionShape,
-        _ compute: Compute, backward: Bool, accumulate: Bool, rowsDone: RowsDone?
+        _ compute: Compute, backward: Bool, accumulate: Bool, alongside: [UnsafePointer<Float>], rowsDone: RowsDone?
     ) throws {
         let plan = WinogradPlan(shape, grid)
         let positions = Algorithm.points * Algorithm.points
@@ -118,7 +118,9 @@ enum WinogradConvolution {
                 let read = next.map { grid.sourcePixels(plan.parts[$0]) } ?? 0..<0
                 var prefetch = Prefetch(steps: positions * PanelProduct.tiles(tiles, targetChannels, sourceChannels))
                 source.ask(for: read, &prefetch)
-                prefetch.add(target + written.lowerBound * targetChannels, written.count * targetChannels)
+                for memory in [UnsafePointer(target)] + alongside {
+                    prefetch.add(memory + written.lowerBound * targetChannels, written.count * targetChannels)
+                }
                 for position in 0..<positions { multiply(position, tiles, v, m, &prefetch) }
                 finish(part, rows, m)
             }

@@ -21,16 +21,17 @@ struct Prefetch {
     }
 
     private let steps: Int
-    private var regions = (Region(), Region(), Region(), Region())
+    private var regions = (Region(), Region(), Region(), Region(), Region())
 
     /// Nothing yet. What is added is spread evenly over `steps` calls of `step`.
     init(steps: Int = 1) { self.steps = max(steps, 1) }
 
-    /// Adds `count` values; at most four times.
+    /// Adds `count` values; at most five times.
     mutating func add(_ values: UnsafePointer<Float>, _ count: Int) {
         let lines = (count + 15) / 16
         regions = (
-            Region(next: UnsafeRawPointer(values), lines: lines, linesPerStep: (lines + steps - 1) / steps), regions.0, regions.1, regions.2
+            Region(next: UnsafeRawPointer(values), lines: lines, linesPerStep: (lines + steps - 1) / steps), regions.0, regions.1,
+            regions.2, regions.3
         )
     }
 
@@ -40,5 +41,6 @@ struct Prefetch {
         regions.1.step()
         regions.2.step()
         regions.3.step()
+        regions.4.step()
     }
 }
