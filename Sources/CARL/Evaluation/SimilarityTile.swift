@@ -1,4 +1,4 @@
-/// Products of packed unit rows: 6 queries with 16 references (32 with AVX-512) at a time, the whole sum in registers.
+/// Products of packed unit rows: 6 queries with 16 references at a time, with AVX-512 8 with 32, the whole sum in registers.
 ///
 /// A panel holds `width` rows, their values side by side for each column: (dimension, width). Every product is the same chain of
 /// fused multiply-adds over the columns in order, wherever the two rows stand in their panels: equal rows have equal products.
@@ -17,8 +17,7 @@ enum SimilarityTile {
         _ products: FloatPointer
     ) -> Bool {
         let sums = RegisterTile(
-            dimension, queries, queries + 1, queries + 2, queries + 3, queries + 4, queries + 5, aStep: Self.queries, panel,
-            bStep: references)
+            dimension, queries, rowStride: 1, rowCount: Self.queries, aStep: Self.queries, panel, bStep: references)
         var above = FloatLane.zero .> 0
         sums.forEachRow { query, left, right in above .|= left.replacing(with: right, where: right .> left) .> limits[query] }
         if !any(above) { return false }

@@ -50,18 +50,26 @@ public final class Compute {
         }
     }
 
-    /// As `parallel`, telling `body` which item its worker takes afterwards, if any, so that memory for it can be asked for early.
+    /// As `parallel`, telling `body` which item its worker most likely takes afterwards, if any, so that memory for it can be asked for early.
+    ///
+    /// Every worker goes through a range of items of its own, then through what others have left.
     public func parallelAhead(_ count: Int, _ body: (_ item: Int, _ next: Int?, _ worker: Int) -> Void) {
-        let next = Atomic<Int>(0)
-        func take() -> Int? {
-            let item = next.wrappingAdd(1, ordering: .relaxed).oldValue
-            return item < count ? item : nil
+        let workers = max(1, min(threads, count))
+        let taken = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: workers)
+        for range in 0..<workers { (taken + range).initialize(to: Atomic(count * range / workers)) }
+        defer {
+            taken.deinitialize(count: workers)
+            taken.deallocate()
         }
-        parallel(min(threads, count)) { worker, _ in
-            var item = take()
-            while let current = item {
-                item = take()
-                body(current, item, worker)
+        parallel(workers) { own, worker in
+            for i in 0..<workers {
+                let range = (own + i) % workers
+                let end = count * (range + 1) / workers
+                while true {
+                    let item = taken[range].wrappingAdd(1, ordering: .relaxed).oldValue
+                    if item >= end { break }
+                    body(item, i == 0 && item + 1 < end ? item + 1 : nil, worker)
+                }
             }
         }
     }

@@ -77,10 +77,7 @@ enum PanelProduct {
         _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>, _ bStep: Int,
         _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool
     ) {
-        let last = rows &- 1
-        let sums = RegisterTile(
-            k, a, a + min(1, last) &* rowStride, a + min(2, last) &* rowStride, a + min(3, last) &* rowStride,
-            a + min(4, last) &* rowStride, a + min(5, last) &* rowStride, aStep: aStep, b, bStep: bStep)
+        let sums = RegisterTile(k, a, rowStride: rowStride, rowCount: rows, aStep: aStep, b, bStep: bStep)
         sums.forEachRow { row, left, right in
             if row < rows { store(left, right, c + row &* ldc, columns, accumulate) }
         }
