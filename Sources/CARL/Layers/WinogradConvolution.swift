@@ -141,8 +141,13 @@ enum WinogradConvolution {
             let parts = parts(phase / 3)
             let firstRow = plan.parts[parts.lowerBound].lowerBound
             if phase % 3 == 1 {
-                let tiles = (plan.parts[parts.upperBound - 1].upperBound - firstRow) * grid.tilesAcross
-                var prefetch = Prefetch()
+                let last = plan.parts[parts.upperBound - 1].upperBound
+                let tiles = (last - firstRow) * grid.tilesAcross
+                var prefetch = Prefetch(steps: PanelProduct.tiles(tiles, targetChannels, sourceChannels))
+                let written = share(grid.targetPixels(firstRow..<last), item, of: positions)
+                for memory in [UnsafePointer(target)] + alongside {
+                    prefetch.add(memory + written.lowerBound * targetChannels, written.count * targetChannels)
+                }
                 multiply(item, tiles, v, m, &prefetch)
                 return
             }
@@ -275,8 +280,8 @@ enum WinogradConvolution {
     ) throws -> Int {
         let grid = operands.grid
         let filterPositions = WinogradFilters.points * WinogradFilters.points
-        let stageRows = WinogradPlan.weightGradientRows(grid, separate: false)
-        let stageTiles = stageRows * grid.tilesAcross
+        let rowsPerStage = WinogradPlan.weightGradientRows(grid, separate: false)
+        let stageTiles = rowsPerStage * grid.tilesAcross
         let vStride = WinogradPlan.stride(stageTiles * operands.vRow)
         let mStride = WinogradPlan.stride(stageTiles * operands.mRow)
         let memory = try compute.workspace.take(operands.positions * (vStride + mStride))
@@ -286,11 +291,11 @@ enum WinogradConvolution {
         // Some 16 tiles an item, either of x or of dy.
         let size = max(1, 16 / grid.tilesAcross)
         let scratch = try compute.scratch(operands.scratch(size))
-        let stages = (grid.tileRows + stageRows - 1) / stageRows
-        func rows(_ stage: Int) -> Range<Int> { stage * stageRows..<min(grid.tileRows, (stage + 1) * stageRows) }
-        let counts = (0..<stages).flatMap { [2 * ((rows($0).count + size - 1) / size), filterPositions] }
+        let stages = (grid.tileRows + rowsPerStage - 1) / rowsPerStage
+        func stageRows(_ stage: Int) -> Range<Int> { stage * rowsPerStage..<min(grid.tileRows, (stage + 1) * rowsPerStage) }
+        let counts = (0..<stages).flatMap { [2 * ((stageRows($0).count + size - 1) / size), filterPositions] }
         compute.parallelPhases(counts) { phase, item, worker in
-            let rows = rows(phase / 2)
+            let rows = stageRows(phase / 2)
             if phase % 2 == 0 {
                 let start = rows.lowerBound + item / 2 * size
                 let taken = start..<min(rows.upperBound, start + size)
@@ -304,11 +309,20 @@ enum WinogradConvolution {
             }
             // The last ones first: at stride 2 they have more products than the others.
             let filter = filterPositions - 1 - item
-            var prefetch = Prefetch()
+            let tiles = rows.count * grid.tilesAcross
+            var prefetch = Prefetch(steps: PanelProduct.tiles(operands.ic, operands.oc, tiles))
+            let next = phase / 2 + 1 < stages ? stageRows(phase / 2 + 1) : 0..<0
+            operands.x.ask(for: share(grid.sourcePixels(next), item, of: filterPositions), &prefetch)
+            operands.dy.ask(for: share(grid.targetPixels(next), item, of: filterPositions), &prefetch)
             operands.multiply(
-                filter, rows.count * grid.tilesAcross, v, vStride, m, mStride, u + filter * stride, accumulate: phase > 1, &prefetch)
+                filter, tiles, v, vStride, m, mStride, u + filter * stride, accumulate: phase > 1, &prefetch)
         }
         return 1
+    }
+
+    /// The part of `range` that item `item` of `count` asks for.
+    private static func share(_ range: Range<Int>, _ item: Int, of count: Int) -> Range<Int> {
+        range.lowerBound + range.count * item / count..<range.lowerBound + range.count * (item + 1) / count
     }
 
     private static func takeZeros(_ count: Int, _ compute: Compute) throws -> FloatBuffer {
