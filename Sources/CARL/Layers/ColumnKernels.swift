@@ -116,7 +116,7 @@ enum ColumnKernels {
     /// Sums of g and of g * (y - mean) over `rows` rows, where g is dz, or 0 where a ReLU was closed: that of y * a + b when `relu`, or
     /// that whose `result` is given, and then g is written back to dz.
     ///
-    /// Goes through memory in its order, four rows at a time, with the sums in the first level cache.
+    /// Goes through memory in its order, with the sums in the first level cache.
     static func gradientSums(
         _ dz: FloatPointer, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, mean: UnsafePointer<Float>, relu: Bool,
         _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, result: UnsafePointer<Float>?, sumGradient: FloatPointer,
@@ -125,55 +125,37 @@ enum ColumnKernels {
         sumGradient.update(repeating: 0, count: channels)
         sumProduct.update(repeating: 0, count: channels)
         let vectors = channels & ~7
-        var row = 0
-        while row < rows {
-            let some = min(4, rows &- row)
-            let start = row &* channels
+        for r in 0..<rows {
+            let at = r &* channels
             var c = 0
-            while c < vectors {
-                let m = load8(mean + c)
-                var s = load8(sumGradient + c), t = load8(sumProduct + c)
-                var at = start &+ c
-                if let result {
-                    for _ in 0..<some {
-                        let g = Float8.zero.replacing(with: load8(dz + at), where: load8(result + at) .> 0)
-                        store8(g, dz + at)
-                        s += g
-                        t = fma8(g, load8(y + at) - m, t)
-                        at &+= channels
-                    }
-                } else if relu {
-                    let (slope, offset) = (load8(a + c), load8(b + c))
-                    for _ in 0..<some {
-                        let value = load8(y + at)
-                        let g = Float8.zero.replacing(with: load8(dz + at), where: fma8(value, slope, offset) .> 0)
-                        s += g
-                        t = fma8(g, value - m, t)
-                        at &+= channels
-                    }
-                } else {
-                    for _ in 0..<some {
-                        let g = load8(dz + at)
-                        s += g
-                        t = fma8(g, load8(y + at) - m, t)
-                        at &+= channels
-                    }
-                }
-                store8(s, sumGradient + c)
-                store8(t, sumProduct + c)
+            func add(_ g: Float8, _ value: Float8) {
+                store8(load8(sumGradient + c) + g, sumGradient + c)
+                store8(fma8(g, value - load8(mean + c), load8(sumProduct + c)), sumProduct + c)
                 c &+= 8
             }
-            while c < channels {
-                for r in row..<row &+ some {
-                    let at = r &* channels &+ c
-                    if let result, !(result[at] > 0) { dz[at] = 0 }
-                    let g = relu && !(y[at] * a[c] + b[c] > 0) ? 0 : dz[at]
-                    sumGradient[c] += g
-                    sumProduct[c] += g * (y[at] - mean[c])
+            if let result {
+                while c < vectors {
+                    let g = Float8.zero.replacing(with: load8(dz + at + c), where: load8(result + at + c) .> 0)
+                    store8(g, dz + at + c)
+                    add(g, load8(y + at + c))
                 }
+            } else if relu {
+                while c < vectors {
+                    let value = load8(y + at + c)
+                    let open = fma8(value, load8(a + c), load8(b + c)) .> 0
+                    add(Float8.zero.replacing(with: load8(dz + at + c), where: open), value)
+                }
+            } else {
+                while c < vectors { add(load8(dz + at + c), load8(y + at + c)) }
+            }
+            while c < channels {
+                let i = at &+ c
+                if let result, !(result[i] > 0) { dz[i] = 0 }
+                let g = relu && !(y[i] * a[c] + b[c] > 0) ? 0 : dz[i]
+                sumGradient[c] += g
+                sumProduct[c] += g * (y[i] - mean[c])
                 c &+= 1
             }
-            row &+= some
         }
     }
 
