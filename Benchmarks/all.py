@@ -25,8 +25,9 @@ def line(work, peer, ours, theirs, unit, **more):
 
 
 def seconds_and_memory(work, seconds, memory, **more):
-    """Rows of each peer in `seconds` and in `memory`, dicts by program."""
+    """Rows of each peer in `seconds` and in `memory`, dicts by program; CARL's own time where there is no peer."""
     rows = [line(work, peer, seconds["carl"], time, "s", **more) for peer, time in seconds.items() if peer != "carl"]
+    rows = rows or [{"work": work, "carl": seconds["carl"], "unit": "s", **more}]
     held = {program: size / 1e6 for program, size in memory.items() if size is not None}
     if "carl" in held:
         rows += [line(f"{work}: memory", peer, held["carl"], size, "MB") for peer, size in held.items() if peer != "carl"]
@@ -42,7 +43,10 @@ def train_step(found):
 
 
 def assignment(found):
-    return [line for work, row in found["rows"].items() for line in seconds_and_memory(f"objective, {work}", row["seconds"], row.get("bytes", {}))]
+    rows = []
+    for work, row in found["rows"].items():
+        rows += seconds_and_memory(f"objective, {work}", row["seconds"], row.get("bytes", {}))
+    return rows
 
 
 def views(found):
@@ -62,10 +66,10 @@ def import_time(found):
 
 def data_wait(found):
     """No peer: shares of the time and seconds by themselves."""
-    rows = [
-        {"work": f"waiting for images, views of {row['view_size']}{', cached' if row['cache'] else ''}", "carl": row["data_wait"], "unit": "share"}
-        for row in found["training"]
-    ]
+    rows = []
+    for row in found["training"]:
+        cached = ", cached" if row["cache"] else ""
+        rows.append({"work": f"waiting for images, views of {row['view_size']}{cached}", "carl": row["data_wait"], "unit": "share"})
     mapped = found["mapped"]
     return [*rows, {"work": f"first views of {mapped['images']:,} mapped images", "carl": mapped["seconds_to_first_views"], "unit": "s"}]
 
@@ -122,15 +126,14 @@ def table(rows, skipped, failed):
     width = max((len(row["work"]) for row in rows), default=4) + 2
     print(f"{'work':<{width}}{'peer':<28}{'carl':>12}{'peer':>12}{'ratio':>9}{'GFLOP/s':>10}{'of peak':>9}")
     for row in rows:
-        text = f"{row['work']:<{width}}{row.get('peer', ''):<28}{number(row['carl'], row['unit']):>12}"
-        if "peer" in row:
-            ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}x"
-            text += f"{number(row['theirs'], row['unit']):>12}{ratio:>9}"
+        theirs = number(row["theirs"], row["unit"]) if "peer" in row else ""
+        ratio = f"{row['ratio']:.2f}x" if row.get("ratio") is not None else ""
+        text = f"{row['work']:<{width}}{row.get('peer', ''):<28}{number(row['carl'], row['unit']):>12}{theirs:>12}{ratio:>9}"
         if "operations_per_second" in row:
             text += f"{row['operations_per_second'] / 1e9:>10.1f}"
         if "share_of_peak" in row:
             text += f"{row['share_of_peak']:>9.0%}"
-        print(text)
+        print(text.rstrip())
     for title, names in (("left out for want of a peer", skipped), ("failed", failed)):
         if names:
             print(f"\n{title}:")
