@@ -4,7 +4,7 @@
 #   make         the library, the C and Swift examples, and .venv with the package
 #   make demo    trains on Fashion-MNIST and judges the result (ten minutes on two processors; QUICK=1: about two)
 #   make test    all tests: Swift, C, Python, and the examples
-#   make bench   programs that print speeds as ratios
+#   make bench   speeds beside those of other programs where these are installed, as ratios (QUICK=1: shorter)
 #   make clean   removes everything built
 
 SHELL       := /bin/bash
@@ -146,12 +146,7 @@ test-python: python
 	done
 
 bench: python
-	@found=""; \
-	if [ -f Benchmarks/Package.swift ]; then found=yes; $(SWIFT) run -c release --package-path Benchmarks || exit 1; fi; \
-	for program in $(wildcard Benchmarks/*.py Benchmarks/python/*.py); do \
-	    found=yes; echo "$$program"; $(VENV)/bin/python $$program || exit 1; \
-	done; \
-	[ -n "$$found" ] || { echo "make: no benchmarks here" >&2; exit 1; }
+	$(VENV)/bin/python Benchmarks/all.py $(if $(QUICK),--quick)
 
 clean:
 	rm -rf .build .build-avx512 $(TEST_BUILD) $(VENV) examples/swift/.build examples/swift/*/.build Benchmarks/.build build dist .pytest_cache .mypy_cache

@@ -4,12 +4,13 @@ Every program starts from the same raw float32 rows and ends with the k neighbou
 normalisation that faiss leaves to its user is timed too. The programs take turns, and the ratios are those of the best times.
 "memory" is what the process held at its peak beside the rows and the result.
 
-    python Benchmarks/knn.py [--threads N] [--json]
+    python Benchmarks/knn.py [--threads N] [--quick] [--json]
 """
 
 import argparse
 import json
 import os
+import sys
 import time
 
 from support.memory import peak_beside
@@ -18,15 +19,19 @@ from support.memory import peak_beside
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", help="path of libcarl (default: the one that `import carl` finds)")
-    parser.add_argument("--references", type=int, default=50_000)
-    parser.add_argument("--queries", type=int, default=10_000)
+    parser.add_argument("--references", type=int, help="rows searched (default: 50,000)")
+    parser.add_argument("--queries", type=int, help="rows whose neighbours are wanted (default: 10,000)")
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("-k", type=int, default=200)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip", nargs="*", default=[], choices=["faiss", "sklearn"])
+    parser.add_argument("--quick", action="store_true", help="10,000 references and 2,000 queries, where not given")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    return parser.parse_args()
+    given = parser.parse_args()
+    given.references = given.references or (10_000 if given.quick else 50_000)
+    given.queries = given.queries or (2_000 if given.quick else 10_000)
+    return given
 
 
 def carl_search(threads):
@@ -83,7 +88,7 @@ def main():
         try:
             programs[name] = make(options.threads)
         except ImportError:
-            print(f"without {name}: not installed")
+            print(f"without {name}: not installed", file=sys.stderr)
     for search in programs.values():
         search(references[:1000], queries[:100], 10)  # thread pools start here
 

@@ -2,18 +2,30 @@
 
     python Benchmarks/train_step.py [--quick] [--json]
 
-Rows: a whole training step of ResNet-18 on 128 views of 32x32 (two views of 64 images, 3x3 stem, head 512-512-128, 300 prototypes, SGD),
-against PyTorch in float32 and, where the processor has bfloat16 instructions, in bfloat16 autocast, both channels_last; embedding of batches of 128; and a step of ResNet-50 on 32 views of
-224x224. Ratios are of medians. PyTorch and torchvision must be installed; they are not needed for anything else in this project.
+Rows: a whole training step of ResNet-18 on 128 views of 32x32 (two views of 64 images, 3x3 stem, head 512-512-128,
+300 prototypes, SGD), against PyTorch in float32 and, where the processor has bfloat16 instructions, in bfloat16 autocast,
+both channels_last; embedding of batches of 128; and a step of ResNet-50 on 32 views of 224x224. Ratios are of medians.
+
+GFLOP/s are operations of the direct method, the same for both, over the time of each; "of peak" is their share of what this
+machine's processors do when they only multiply and add in float32, measured here. A fast method or bfloat16 may exceed 100%.
+
+Memory is what a process of its own holds at its peak in two steps, beyond what it held with everything imported and the views
+made: model, optimizer and steps, all in float32. Something tiny has run before, so that the start of the libraries does not count.
+
+PyTorch must be installed; it is not needed for anything else in this project.
 """
 
 import argparse
 import json
+import subprocess
+import sys
 
 import numpy as np
 
 import carl
+from carl.speed import peak_rate
 from support.interleaved import medians
+from support.memory import peak_beside
 
 try:
     import torch
@@ -93,22 +105,40 @@ def has_bfloat16():
         return False
 
 
-def step_row(name, stem, size, images, rounds):
+def random_views(size, images):
     random = np.random.default_rng(0)
-    views = [random.standard_normal((images, size, size, 3), dtype=np.float32) for _ in range(2)]
-    trainer = carl.Trainer(encoder=name, stem=stem, projector=[512, 128], prototypes=300, views=[{"size": size, "count": 2}])
+    return [random.standard_normal((images, size, size, 3), dtype=np.float32) for _ in range(2)]
+
+
+def carl_trainer(name, stem, size):
+    return carl.Trainer(encoder=name, stem=stem, projector=[512, 128], prototypes=300, views=[{"size": size, "count": 2}])
+
+
+def torch_run(name, stem, views, bfloat16=False):
     tensors = [torch.from_numpy(v).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last) for v in views]
+    model = torch_model(name, stem, 300).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
+    return torch_step(model, optimizer, tensors, bfloat16)
+
+
+def step_row(name, stem, size, images, rounds):
+    """The row of a step, and the operations of the encoder's forward pass in it."""
+    views = random_views(size, images)
+    trainer = carl_trainer(name, stem, size)
     runs = {"carl": lambda: trainer.step_views(views)}
     for label, bfloat16 in (("torch float32", False), ("torch bfloat16", True)):
         if bfloat16 and not has_bfloat16():
             continue
-        model = torch_model(name, stem, 300).train()
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
-        runs[label] = torch_step(model, optimizer, tensors, bfloat16)
-    return measure(runs, rounds)
+        runs[label] = torch_run(name, stem, views, bfloat16)
+    seconds = measure(runs, rounds)
+    trainer.start_profile()
+    trainer.step_views(views)
+    profile = trainer.profile()
+    forward = sum(r["operations"] for r in profile if r["layer"].startswith("encoder.") and r["work"] == "forward")
+    return row(2 * images, sum(r["operations"] for r in profile), seconds), forward
 
 
-def embed_row(rounds):
+def embed_row(operations, rounds):
     images = np.random.default_rng(0).standard_normal((128, 32, 32, 3), dtype=np.float32)
     trainer = carl.Trainer(encoder="resnet18", stem="small")
     encoder = carl.Encoder.from_trainer(trainer)
@@ -119,28 +149,97 @@ def embed_row(rounds):
         with torch.no_grad():
             model["encoder"](tensor)
 
-    return measure({"carl": lambda: encoder.embed(images), "torch float32": run}, rounds)
+    return row(len(images), operations, measure({"carl": lambda: encoder.embed(images), "torch float32": run}, rounds))
+
+
+def row(items, operations, seconds):
+    return {
+        "items": items, "seconds": seconds, "operations": operations,
+        "operations_per_second": {name: operations / time for name, time in seconds.items()},
+    }
+
+
+# ---- Memory
+
+
+def peak_memory(peer, name, stem, size, images):
+    """Bytes at the peak of two steps, in a process of its own; None where the system does not tell."""
+    command = [sys.executable, __file__, "--peak", peer, name, stem, str(size), str(images)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def print_peak(peer, name, stem, size, images):
+    views = random_views(size, images)
+    if peer == "carl":
+        with carl.Trainer(encoder="resnet18", stem="small", width=0.125, views=[{"size": 8, "count": 2}]) as tiny:
+            tiny.step_views(random_views(8, 2))
+    else:
+        block = Block(8, 8, 1, bottleneck=False).to(memory_format=torch.channels_last)
+        block(torch.randn(2, 8, 8, 8)).sum().backward()
+        torch.optim.SGD(block.parameters(), lr=0.06, momentum=0.9).step()
+        del block
+
+    def steps():
+        if peer == "carl":
+            trainer = carl_trainer(name, stem, size)
+            run = lambda: trainer.step_views(views)  # noqa: E731
+        else:
+            run = torch_run(name, stem, views)
+        run()
+        run()
+
+    print(json.dumps(peak_beside(steps)[1]))
+
+
+#: Name of a row: encoder, stem, size of a view, images (of two views each).
+STEPS = {
+    "step resnet18 32x32, 128 views": ("resnet18", "small", 32, 64),
+    "step resnet50 224x224, 32 views": ("resnet50", "imagenet", 224, 16),
+}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, no ResNet-50")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(carl.default_threads())
-    rounds = 3 if options.quick else 9
-    rows = {"step resnet18 32x32, 128 views": (128, step_row("resnet18", "small", 32, 64, rounds))}
-    rows["embed resnet18 32x32, 128 images"] = (128, embed_row(rounds))
-    if not options.quick:
-        rows["step resnet50 224x224, 32 views"] = (32, step_row("resnet50", "imagenet", 224, 16, 3))
-    if options.json:
-        print(json.dumps({name: {"items": n, "seconds": times} for name, (n, times) in rows.items()}))
+    if options.peak:
+        print_peak(*options.peak[:3], *map(int, options.peak[3:]))
         return
-    print(f"{'work':<36}{'peer':<16}{'carl/s':>9}{'peer/s':>9}{'ratio':>8}")
-    for name, (items, times) in rows.items():
-        for peer, seconds in times.items():
-            if peer != "carl":
-                print(f"{name:<36}{peer:<16}{items / times['carl']:>9.1f}{items / seconds:>9.1f}{seconds / times['carl']:>7.2f}x")
+    small, large = STEPS
+    rounds = 3 if options.quick else 9
+    # What else runs on the machine only takes from the peak: the larger of one before and one after.
+    peak = peak_rate()
+    rows = {}
+    rows[small], forward = step_row(*STEPS[small], rounds)
+    rows["embed resnet18 32x32, 128 images"] = embed_row(forward, rounds)
+    if not options.quick:
+        rows[large], _ = step_row(*STEPS[large], 3)
+    peak = max(peak, peak_rate())
+    for found in rows.values():
+        found["share_of_peak"] = {name: rate / peak for name, rate in found["operations_per_second"].items()}
+    memory = {name: {peer: peak_memory(peer, *STEPS[name]) for peer in ("carl", "torch float32")} for name in rows if name in STEPS}
+    if options.json:
+        print(json.dumps({"peak_operations_per_second": peak, "rows": rows, "memory_bytes": memory}))
+    else:
+        table(peak, rows, memory)
+
+
+def table(peak, rows, memory):
+    print(f"{'work':<34}{'program':<16}{'items/s':>9}{'GFLOP/s':>9}{'of peak':>9}{'carl is':>9}")
+    for name, found in rows.items():
+        for program, seconds in found["seconds"].items():
+            line = f"{name:<34}{program:<16}{found['items'] / seconds:>9.1f}{found['operations_per_second'][program] / 1e9:>9.1f}"
+            line += f"{found['share_of_peak'][program]:>9.0%}"
+            print(line if program == "carl" else f"{line}{seconds / found['seconds']['carl']:>8.2f}x")
+    print(f"peak: {peak / 1e9:.0f} GFLOP/s of float32, {carl.default_threads()} threads")
+    print(f"\n{'memory of two steps':<34}{'carl MB':>9}{'torch MB':>10}{'ratio':>8}")
+    for name, held in memory.items():
+        ours, peers = held["carl"], held["torch float32"]
+        known = ours is not None and peers is not None
+        print(f"{name:<34}" + (f"{ours / 1e6:>9.0f}{peers / 1e6:>10.0f}{peers / ours:>7.2f}x" if known else "  not told by this system"))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,22 @@ import statistics
 import time
 
 
+def take_turns(measures, rounds):
+    """Median of what each of `measures`, a dict of functions that return a number, returns in `rounds` rounds."""
+    found = {name: [] for name in measures}
+    for _ in range(rounds):
+        for name, measure in measures.items():
+            found[name].append(measure())
+    return {name: statistics.median(numbers) for name, numbers in found.items()}
+
+
 def medians(runs, rounds, clock=time.perf_counter):
     """Median seconds of each of `runs`, a dict of functions. They should have run once before, to warm up. `clock` may be `time.process_time` for
     work on one core: what other programs do then counts less."""
-    times = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            start = clock()
-            run()
-            times[name].append(clock() - start)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+    def timed(run):
+        start = clock()
+        run()
+        return clock() - start
+
+    return take_turns({name: lambda run=run: timed(run) for name, run in runs.items()}, rounds)
