@@ -1,3 +1,9 @@
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
+
 /// A 2-D convolution layer without bias, NHWC.
 struct Convolution {
     let name: String
@@ -140,9 +146,12 @@ enum ConvolutionMethod: String {
     /// Windows gathered tile by tile, then a matrix product. Right for every shape.
     case patches
 
+    /// False if `CARL_WINOGRAD` is 0 when the first method is chosen: then everything is computed directly, to compare numbers with.
+    static let usesWinograd = getenv("CARL_WINOGRAD").map { String(cString: $0) != "0" } ?? true
+
     static func choose(_ shape: ConvolutionShape) -> ConvolutionMethod {
         if shape.kernel == 1 && shape.stride == 1 && shape.padding == 0 { return .pointwise }
-        if WinogradPlan.pays(shape) { return .winograd }
+        if usesWinograd && WinogradPlan.pays(shape) { return .winograd }
         return .patches
     }
 }
