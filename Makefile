@@ -2,7 +2,7 @@
 # Needed beforehand: Swift 6.2 or later and Python 3.10 or later. The rest is installed by apt (with sudo unless root).
 #
 #   make         the library, the C and Swift examples, and .venv with the package
-#   make demo    trains on Fashion-MNIST and judges the result (ten minutes on two processors; QUICK=1: about two)
+#   make demo    trains on Fashion-MNIST and judges the result (about six minutes on two processors; QUICK=1: one)
 #   make test    all tests: Swift, C, Python, and the examples
 #   make bench   speeds beside those of other programs where these are installed, as ratios (QUICK=1: shorter)
 #   make clean   removes everything built
