@@ -1,4 +1,5 @@
-/// How a Winograd convolution is cut up: by the shape alone, so that results do not depend on the number of threads.
+/// How a Winograd convolution is cut up: by the shape alone, so that results do not depend on the number of threads. Weight gradients of few
+/// filters do: each thread sums a share of the tiles.
 ///
 /// A part is some tile rows. Mostly one thread takes a part through all steps, its transformed tiles in cache. Where the
 /// transformed filters are large against the tiles, reading all of them for every part costs more than that saves: then

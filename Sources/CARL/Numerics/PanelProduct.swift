@@ -7,7 +7,7 @@ enum PanelProduct {
     static let width = RegisterTile.columns
     /// Rows of A taken at a time; row counts that are multiples of it waste nothing.
     private static let rows = RegisterTile.rows
-    /// Depth done at a time: a panel's part, 16 KiB, stays in the first level cache while rows of A pass by.
+    /// Depth done at a time: a panel's part, 16 KiB with AVX2 and 32 KiB with AVX-512, stays close to the processor while rows of A pass by.
     private static let depth = 256
 
     /// How an operand lies in memory: distances in values.
@@ -43,6 +43,7 @@ enum PanelProduct {
         (k + depth - 1) / depth * ((n + width - 1) / width) * ((m + rows - 1) / rows)
     }
 
+    /// The same product, with a step of `prefetch` before each tile.
     static func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool, _ prefetch: inout Prefetch
     ) {
