@@ -8,8 +8,8 @@ When a handler raises (KeyboardInterrupt), the library's cancel flag is set, the
 from __future__ import annotations
 
 import os
-import signal
 import threading
+from _signal import SIGINT, SIGTERM, getsignal  # signal's own makes an enum of each answer, which takes longer than all the rest
 from collections.abc import Callable
 from ctypes import byref, c_int32
 from queue import SimpleQueue
@@ -17,7 +17,6 @@ from typing import Any
 
 #: Seconds after which a waiting main thread looks for signals by itself: one that another thread received does not wake it.
 _LOOK = 0.25
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class _Job:
@@ -111,7 +110,9 @@ os.register_at_fork(after_in_child=_forget)
 
 def applies() -> bool:
     """Whether the present thread's calls have to run elsewhere: it is the main one, and what ends a program is a Python function."""
-    return threading.current_thread() is threading.main_thread() and any(callable(signal.getsignal(each)) for each in _ENDING)
+    if threading.get_ident() != threading.main_thread().ident:
+        return False
+    return callable(getsignal(SIGINT)) or callable(getsignal(SIGTERM))
 
 
 def run(function: Callable[..., Any], *arguments: Any, cancel: bool = True) -> tuple[Any, BaseException | None]:
