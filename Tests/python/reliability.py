@@ -148,38 +148,46 @@ def small_disk(place: Path, megabytes: int) -> Iterator[Path | None]:
 
 def fill_disk(disk: Path) -> None:
     """Trains on a disk that another program fills meanwhile: a FileError that names the path, a model that works, the checkpoint of before, whole
-    lines; and with room again the run goes on to what it would have been."""
-    images, whole = some_images(), carl.CARL(**SETTINGS).fit(some_images())
+    lines; and with room again the run goes on to what it would have been. Once the checkpoint finds no room, once the figures."""
+    for count, every, full_at, kept in ((40, 3, 7, 6), (160, None, 22, 20)):
+        settings = {**SETTINGS, "epochs": 3, "checkpoint_every": every}
+        images, folder = some_images(count), disk / f"run{count}"
+        whole = carl.CARL(**settings).fit(images)
 
-    def fill(model: carl.CARL, metrics: carl.Metrics) -> None:
-        if metrics.step != 7:
-            return
-        with open(disk / "other", "wb", buffering=0) as file:
-            for size in (65536, 512, 1):  # to the last byte
-                try:
-                    while file.write(b"x" * size):
-                        pass
-                except OSError:
-                    continue
+        def fill(model: carl.CARL, metrics: carl.Metrics) -> None:
+            if metrics.step == full_at:
+                _fill(disk / "other")
 
-    model = carl.CARL(**SETTINGS, run_dir=disk / "run", callbacks=fill)
-    try:
-        model.fit(images)
-    except carl.FileError as error:
-        assert str(disk / "run") in str(error) and "space" in str(error), error
-    else:
-        raise AssertionError("a full disk went unnoticed")
-    assert model.transform(images).shape[0] == len(images) and np.isfinite(model.trainer_.step(images).loss)
-    with carl.Trainer.resume(runs.checkpoint_path(disk / "run")) as trainer:
-        assert trainer.step_count == 6
-    text = (disk / "run" / "metrics.jsonl").read_text()
-    assert not text or text.endswith("\n")
-    assert not temporaries(disk), temporaries(disk)
-    (disk / "other").unlink()
-    resumed = carl.CARL(**SETTINGS, run_dir=disk / "run").fit(images, resume=True)
-    first, second = whole.trainer_.state_dict(), resumed.trainer_.state_dict()
-    assert all(first[name].tobytes() == second[name].tobytes() for name in first)
-    assert [row["step"] for row in runs.read_metrics(disk / "run")] == [row.step for row in whole.history_]
+        model = carl.CARL(**settings, run_dir=folder, callbacks=fill)
+        try:
+            model.fit(images)
+        except carl.FileError as error:
+            assert str(folder) in str(error) and "space" in str(error), error
+        else:
+            raise AssertionError("a full disk went unnoticed")
+        assert model.transform(images).shape[0] == len(images) and np.isfinite(model.trainer_.step(images[:8]).loss)
+        with carl.Trainer.resume(runs.checkpoint_path(folder)) as trainer:
+            assert trainer.step_count == kept
+        text = (folder / "metrics.jsonl").read_text()
+        assert text.endswith("\n") and len(text.splitlines()) >= full_at
+        assert not temporaries(disk), temporaries(disk)
+        (disk / "other").unlink()
+        resumed = carl.CARL(**settings, run_dir=folder).fit(images, resume=True)
+        first, second = whole.trainer_.state_dict(), resumed.trainer_.state_dict()
+        assert all(first[name].tobytes() == second[name].tobytes() for name in first)
+        assert [row["step"] for row in runs.read_metrics(folder)] == [row.step for row in whole.history_]
+        shutil.rmtree(folder)
+
+
+def _fill(path: Path) -> None:
+    """Writes to the last byte of room."""
+    with open(path, "wb", buffering=0) as file:
+        for size in (65536, 512, 1):
+            try:
+                while file.write(b"x" * size):
+                    pass
+            except OSError:
+                continue
 
 
 # ---- Memory
