@@ -508,7 +508,8 @@ class CARL:
         if "trainer" in state:
             trainer = Trainer.from_bytes(state["trainer"])
             position = Position.from_notes(trainer.notes["carl"]["position"])
-            self._attach(trainer, position, state["history"])
+            history = state["history"]
+            self._attach(trainer, position, history if isinstance(history, History) else [Metrics(**row) for row in history])
             self.evaluations_ = list(state.get("evaluations", []))
 
     # ---- scikit-learn's rules
