@@ -13,7 +13,7 @@ import pytest
 
 import carl
 from carl import _files
-from carl._files import Lines, remove_abandoned, replace_file, replacing
+from carl._writing import Lines, remove_abandoned, replace_file, replacing
 from carl._lock import NAME, FolderLock
 from conftest import run_python
 

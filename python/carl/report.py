@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _report_page as page
-from ._files import make_folder, replace_file
+from ._writing import make_folder, replace_file
 from .errors import CARLError, FileError, MissingPackageError
 from .inspection import Inspection
 from .metrics import COLLAPSE_NAMES

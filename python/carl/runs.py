@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ._files import Lines, remove_abandoned, replace_file
+from ._writing import Lines, remove_abandoned, replace_file
 from ._lock import FolderLock
 from .config import parse_object
 from .errors import BusyError, FileError, InvalidArgumentError, MissingPackageError

@@ -108,7 +108,7 @@ def labelled_pair(
 def keep_result(model: str, result: Any, name: str | None = None) -> str | None:
     """Writes a protocol's figures into the run folder's evaluation/, where the report finds them, under the
     protocol's name or another. None for a lone checkpoint."""
-    from .._files import make_folder
+    from .._writing import make_folder
     from ..runs import is_run_folder
 
     if not (os.path.isdir(model) and is_run_folder(model)):

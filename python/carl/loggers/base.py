@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import _arrays
-from .._files import replace_file
+from .._writing import replace_file
 from ..callbacks import Callback
 from ..metrics import Metrics
 
