@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
+from ._files import parse_json
 from .errors import ConfigurationError
 
 #: One view's specification: size, scale, ratio, interpolation, flip, jitter, jitter_p, gray, blur, blur_p, blur_kernel, solarize, mean, std, count.
@@ -148,7 +149,7 @@ def dump_json(value: Any) -> str:
 
 def parse_list(text: str, name: str) -> list[Any]:
     """A JSON array from text."""
-    value = json.loads(text)
+    value = parse_json(text)
     if not isinstance(value, list):
         raise ConfigurationError(f"{name}: got a JSON {type(value).__name__}, want an array")
     return value
@@ -157,8 +158,8 @@ def parse_list(text: str, name: str) -> list[Any]:
 def parse_object(text: str, name: str) -> dict[str, Any]:
     """A JSON object from text."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise ConfigurationError(f"{name}: malformed JSON: {error}") from None
     if not isinstance(value, dict):
         raise ConfigurationError(f"{name}: got a JSON {type(value).__name__}, want an object")

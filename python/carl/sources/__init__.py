@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from .._files import check_regular
 from ..errors import FileError, InvalidArgumentError
 from .arrays import ArraySource, ListSource
 from .base import DecodedSource, Images, ImageSource, JoinedSource
 from .cifar import cifar_folder, cifar_source, is_cifar
 from .datasets import MapStyleSource, TableSource, is_map_style, is_table
 from .files import FileSource, folder_source, is_image_name
-from .formats import idx_source, is_idx, numpy_source, read_idx
+from .formats import idx_source, numpy_source
+from .idx import is_idx, read_idx
 from .order import epoch_order
 from .stream import BatchStream
 from .tar import TarSource, is_tar
@@ -92,6 +94,7 @@ def path_source(path: str | os.PathLike[str], channels: int | None = None) -> Im
             assert isinstance(source, ImageSource)
             return source
         raise FileError(f"{path}: no such file or folder")
+    check_regular(path)
     lower = path.lower()
     if lower.endswith((".npy", ".npz")):
         return numpy_source(path)
