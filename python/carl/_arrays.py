@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ._c_api import carl_batch, carl_image
+from ._files import check_regular
 from .errors import FileError, InvalidArgumentError
 
 MAX_SIDE = 65535
@@ -143,6 +144,7 @@ def describe_batch(array: np.ndarray) -> carl_batch:
 def label_array(value: Any, name: str, count: int | None = None) -> np.ndarray:
     """A one-dimensional int64 array of labels; any integer dtype is taken."""
     array = np.asarray(value)
+    check_mapping(array, name)
     if array.ndim != 1:
         raise InvalidArgumentError(f"{name}: got shape {array.shape}, want one label a sample")
     if array.dtype.kind not in "iu":
@@ -333,7 +335,15 @@ def c_path(path: Any, name: str = "path") -> bytes:
     return c_text(text, name)
 
 
+def c_file(path: Any) -> bytes:
+    """``c_path`` of a file to be read, which may be missing, but is nothing else than a file."""
+    text = c_path(path)
+    if os.path.exists(os.fsdecode(text)):
+        check_regular(os.fsdecode(text))
+    return text
+
+
 __all__ = [
-    "PackedImages", "as_array", "byref", "c_path", "c_text", "describe_batch", "float_array", "float_batch", "image_batch",
+    "PackedImages", "as_array", "byref", "c_file", "c_path", "c_text", "describe_batch", "float_array", "float_batch", "image_batch",
     "index_array", "integer", "label_array", "one_image", "pack_images", "real",
 ]

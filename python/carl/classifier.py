@@ -159,7 +159,7 @@ class Classifier(StateHandle):
         """Reads what ``save`` wrote. overrides: configuration keys to change, such as ``threads=1``."""
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
         pointer = ClassifierHandle()
-        check_call(LIB.carl_classifier_load(_arrays.c_path(path), text, byref(pointer)))
+        check_call(LIB.carl_classifier_load(_arrays.c_file(path), text, byref(pointer)))
         classifier = cls.__new__(cls)
         classifier._adopt(pointer, np.empty(0))
         notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl", {})

@@ -25,7 +25,7 @@ class Encoder(EmbeddingHandle):
         super().__init__()
         pointer = EncoderHandle()
         count = 0 if threads is None else _arrays.integer(threads, "threads", 1, 4096)
-        check_call(LIB.carl_encoder_load(_arrays.c_path(path), count, byref(pointer)))
+        check_call(LIB.carl_encoder_load(_arrays.c_file(path), count, byref(pointer)))
         self._pointer = pointer
 
     @classmethod

@@ -159,7 +159,7 @@ class Trainer(StateHandle):
         overrides: configuration keys to change, such as ``threads=1``. Keys that fix the model's shape cannot change.
         """
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
-        file = _arrays.c_path(path)
+        file = _arrays.c_file(path)
         pointer = TrainerHandle()
         check_call(LIB.carl_trainer_resume(file, text, byref(pointer)))
         trainer = cls.__new__(cls)
