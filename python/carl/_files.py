@@ -22,6 +22,8 @@ from .errors import FileError, OutOfMemoryError
 _LARGE = 64 << 20
 #: Bytes of a text that people write, and of a line of a file of JSON lines, at most.
 LONGEST_TEXT, LONGEST_LINE = 1 << 20, 16 << 20
+#: Objects inside of objects of JSON.
+_DEEPEST = 100
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
@@ -122,11 +124,21 @@ def read_lines(path: str | os.PathLike[str], longest: int = LONGEST_LINE) -> Ite
 
 
 def parse_json(text: str | bytes) -> Any:
-    """``json.loads``, where all that is wrong with the text is a ValueError."""
+    """``json.loads``, where all that is wrong with the text is a ValueError. So is what is nested more than a hundred deep, on which
+    others that walk through it would stumble."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            item for part in level if isinstance(part, (dict, list))
+            for item in (part.values() if isinstance(part, dict) else part) if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return value
+    raise ValueError("nested too deeply")
 
 
 class _Handle:

@@ -164,7 +164,10 @@ class Classifier(StateHandle):
         classifier._adopt(pointer, np.empty(0))
         notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl", {})
         count = classifier.output_width("logits")
-        names = np.asarray(notes.get("classes", [])) if isinstance(notes, Mapping) else np.empty(0)
+        try:
+            names = np.asarray(notes.get("classes", [])) if isinstance(notes, Mapping) else np.empty(0)
+        except (ValueError, OverflowError):  # lists of several lengths: not what save writes
+            names = np.empty(0)
         classifier.classes_ = names if names.shape == (count,) else np.arange(count)
         return classifier
 

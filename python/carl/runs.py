@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 from ._files import parse_json, read_lines, read_text
-from .config import parse_object
+from .config import check_types, parse_object
 from .errors import FileError, InvalidArgumentError, MissingPackageError
 from .export import export_encoder
 from .metrics import FIELDS, Metrics
@@ -248,7 +248,9 @@ def read_evaluations(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The configuration of a run, from its folder."""
     file = run_folder(path) / "config.json"
-    return parse_object(read_text(file), str(file))
+    config = parse_object(read_text(file), str(file))
+    check_types(config, str(file))
+    return config
 
 
 def _json_lines(path: str | os.PathLike[str], name: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from ..errors import CARLError, FileError
 from .idx import MOST_DIMENSIONS, unpack
 
 #: Bytes of a header at most. One of a plain array has 128.
-_LONGEST = 10_000
+_LONGEST = 1024
 #: Bytes that a byte of the deflate format can stand for at most, about.
 DEFLATED = 1032
 
