@@ -13,9 +13,10 @@ import numpy as np
 from . import _arrays
 from ._c_api import LIB, TrainerHandle, carl_batch, carl_metrics, check_call, string_from
 from ._checkpoint import steps_taken
+from ._files import read_bytes
 from ._state import StateHandle
 from .config import TrainerConfig, dump_json, merged_json, parse_object
-from .errors import InvalidArgumentError
+from .errors import FileError, InvalidArgumentError
 from .metrics import Metrics
 
 
@@ -172,8 +173,7 @@ class Trainer(StateHandle):
         with _temporary_folder() as folder:
             path = os.path.join(folder, "trainer.carl")
             self.save(path, self.notes if notes is None else notes)
-            with open(path, "rb") as file:
-                return file.read()
+            return read_bytes(path, 2**63)
 
     @classmethod
     def from_bytes(cls, data: bytes, **overrides: Any) -> Trainer:
@@ -182,8 +182,11 @@ class Trainer(StateHandle):
             raise InvalidArgumentError(f"data: got {type(data).__name__}, want bytes")
         with _temporary_folder() as folder:
             path = os.path.join(folder, "trainer.carl")
-            with open(path, "wb") as file:
-                file.write(data)
+            try:
+                with open(path, "wb") as file:
+                    file.write(data)
+            except OSError as error:
+                raise FileError(f"cannot write {path}: {error}") from error
             return cls.resume(path, **overrides)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import FileError
+
 
 @dataclass(frozen=True)
 class Result:
@@ -32,8 +34,11 @@ class Result:
         """The figures as JSON, written to `path` if given."""
         text = json.dumps(self.to_dict(), indent=2)
         if path is not None:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
+            try:
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text + "\n")
+            except OSError as error:
+                raise FileError(f"cannot write {os.fspath(path)}: {error}") from error
         return text
 
 

@@ -26,7 +26,7 @@ from .tar import TarSource, is_tar
 def as_source(images: Any, channels: int | None = None) -> ImageSource | BatchStream:
     """Makes a source of images from
 
-    - a uint8 array (N, H, W) or (N, H, W, C), of any strides, memory-mapped or not, or a torch tensor of that shape,
+    - a uint8 array (N, H, W) or (N, H, W, C), of any strides, or a torch tensor of that shape,
     - a list of uint8 arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
     - the path of a folder of image files, with or without one sub-folder a class, or of tar archives of them,
     - the path, or pattern such as ``shards-*.tar``, of .npy, .npz, IDX (may be compressed by gzip), CIFAR (.bin) and .tar files,
@@ -112,7 +112,7 @@ def _folder(path: str, channels: int | None) -> ImageSource:
         names = sorted(name for name in os.listdir(path) if not name.startswith("."))
     except OSError as error:
         raise FileError(f"cannot read the folder {path}: {error}") from error
-    if cifar := cifar_folder(path):
+    if cifar := cifar_folder(path, names):
         return cifar
     archives = [os.path.join(path, name) for name in names if name.lower().endswith(".tar")]
     if archives and not any(is_image_name(name) or os.path.isdir(os.path.join(path, name)) for name in names):

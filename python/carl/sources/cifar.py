@@ -38,9 +38,9 @@ def cifar_source(path: str) -> StoredSource:
     raise FileError(f"{path} is not a CIFAR file: {file.size} bytes are no records of 3073 or 3074 bytes with labels in front")
 
 
-def cifar_folder(folder: str) -> ImageSource | None:
-    """The training images of a folder of CIFAR files: data_batch_1.bin to data_batch_5.bin, or train.bin; None for other folders."""
-    names = os.listdir(folder)
+def cifar_folder(folder: str, names: list[str]) -> ImageSource | None:
+    """The training images of a folder of CIFAR files: data_batch_1.bin to data_batch_5.bin, or train.bin; None for other folders.
+    names: what is in it."""
     parts = sorted(name for name in names if name.startswith("data_batch_") and name.endswith(".bin"))
     if not parts and "train.bin" in names and _KINDS[100][1] in names:
         parts = ["train.bin"]
