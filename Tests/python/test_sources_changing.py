@@ -214,8 +214,10 @@ def test_what_is_no_file_is_refused_at_once(thing, images, tmp_path):
     readers = {
         name: as_source for name in ("x.npy", "x.npz", "x.idx", "x.idx.gz", "train-images-idx3-ubyte", "x.tar", "x.bin", "x.tar.gz")
     } | {
-        "a.idx": read_idx, "labels.npy": lambda path: open_labelled(good, str(path), 3), "labels.idx": lambda path: open_labelled(good, str(path), 3),
-        "one.png": lambda path: as_source([path]), "header": read_header, "resumed": carl.Trainer.resume, "encoder": carl.Encoder, "classifier": carl.Classifier.load,
+        "a.idx": read_idx, "labels.npy": lambda path: open_labelled(good, str(path), 3),
+        "labels.idx": lambda path: open_labelled(good, str(path), 3),
+        "one.png": lambda path: as_source([path]), "header": read_header, "resumed": carl.Trainer.resume,
+        "encoder": carl.Encoder, "classifier": carl.Classifier.load,
         "loaded": carl.load, "metrics.jsonl": read_metrics, "other.npy": lambda path: small_model().fit(images, eval_set=(good, str(path))),
     }
     if thing == "a folder":  # which is a data set, or a run

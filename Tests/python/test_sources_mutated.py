@@ -411,14 +411,21 @@ READERS = {
     "broken_images.jsonl": runs.read_broken,
 }
 LINES = [
-    b"[" * 100_000, b'{"step":' * 100_000, b"\xff\xfe\n\xff", b"7\n7\n", b"[]\n[]\n", b'{"step": "x"}\n{}\n', b'{"step": 1, "loss": "x"}\n{"step": 2}\n',
-    b'{"step": 1e999}\n{"step": 1}\n', b'{"step": 1, "loss": 1' + b"0" * 400 + b'}\n{"step": 2}\n', b'{"step": 1, "assignments": [1, "x"]}\n{"step": 2}\n',
+    b"[" * 100_000, b'{"step":' * 100_000, b"\xff\xfe\n\xff", b"7\n7\n", b"[]\n[]\n", b'{"step": "x"}\n{}\n',
+    b'{"step": 1, "loss": "x"}\n{"step": 2}\n',
+    b'{"step": 1e999}\n{"step": 1}\n', b'{"step": 1, "loss": 1' + b"0" * 400 + b'}\n{"step": 2}\n',
+    b'{"step": 1, "assignments": [1, "x"]}\n{"step": 2}\n',
     b'{"step": 1, "assignments": [1, -1]}\n{"step": 2, "assignments": [1]}\n', b'{"step": true}\n{"step": 1}\n', b"\n" * 1000, b"\0" * 1000,
-    b'{"image": [1], "reason": {}}\n', b'{"step": 1, "knn": "x", "linear": []}\n{"step": 2}\n', b'{"step": 1}\n' * 3, b'{"step": 1, "loss": "\\ud800"}\n{"step": 1}',
-    b'{"step": 1, "assignments": [2000000000]}\n', b'{"step": 1, "loss": 1e308, "seconds": -1e308, "data_wait": 0.999}\n{"step": 2, "loss": -1e308}\n',
+    b'{"image": [1], "reason": {}}\n', b'{"step": 1, "knn": "x", "linear": []}\n{"step": 2}\n', b'{"step": 1}\n' * 3,
+    b'{"step": 1, "loss": "\\ud800"}\n{"step": 1}',
+    b'{"step": 1, "assignments": [2000000000]}\n',
+    b'{"step": 1, "loss": 1e308, "seconds": -1e308, "data_wait": 0.999}\n{"step": 2, "loss": -1e308}\n',
 ]
-CONFIGS = [b"[]", b"[" * 100_000, b"", b"\xff", b'{"width": "x"}', b'{"prototypes": []}', b'{"prototypes": 1e999}', b'{"projector": [0]}', b'{"projector": ["x"]}',
-           b'{"encoder": 7, "width": null}', b'{"a": "\\ud800"}', b'{"views": ' + b"[" * 500 + b"]" * 500 + b"}", b'{"prototypes": 9223372036854775807}', b'{"prototypes": true}']
+CONFIGS = [
+    b"[]", b"[" * 100_000, b"", b"\xff", b'{"width": "x"}', b'{"prototypes": []}', b'{"prototypes": 1e999}', b'{"prototypes": true}',
+    b'{"projector": [0]}', b'{"projector": ["x"]}', b'{"encoder": 7, "width": null}', b'{"a": "\\ud800"}',
+    b'{"views": ' + b"[" * 500 + b"]" * 500 + b"}", b'{"prototypes": 9223372036854775807}',
+]
 
 
 def test_mutations_of_a_run_folder(run, tmp_path):
