@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ._c_api import carl_batch, carl_image
-from ._files import check_regular
+from ._reading import check_regular
 from .errors import FileError, InvalidArgumentError
 
 MAX_SIDE = 65535

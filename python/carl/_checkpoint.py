@@ -6,7 +6,7 @@ import os
 import struct
 from typing import Any
 
-from ._files import Reader, parse_json
+from ._reading import Reader, parse_json
 from .errors import FileError
 
 #: A header of a hundred thousand tensors is a few megabytes; more is a damaged file.

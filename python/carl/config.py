@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
-from ._files import parse_json
+from ._reading import parse_json
 from .errors import ConfigurationError
 
 #: One view's specification: size, scale, ratio, interpolation, flip, jitter, jitter_p, gray, blur, blur_p, blur_kernel, solarize, mean, std, count.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _report_page as page
-from ._files import parse_json, read_lines, read_text
+from ._reading import parse_json, read_lines, read_text
 from .errors import CARLError, FileError, MissingPackageError
 from .inspection import Inspection
 from .metrics import COLLAPSE_NAMES

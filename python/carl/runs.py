@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
-from ._files import parse_json, read_lines, read_text
+from ._reading import parse_json, read_lines, read_text
 from .config import check_types, parse_object
 from .errors import FileError, InvalidArgumentError, MissingPackageError
 from .export import export_encoder

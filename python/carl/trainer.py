@@ -13,7 +13,7 @@ import numpy as np
 from . import _arrays
 from ._c_api import LIB, TrainerHandle, carl_batch, carl_metrics, check_call, string_from
 from ._checkpoint import steps_taken
-from ._files import read_bytes
+from ._reading import read_bytes
 from ._state import StateHandle
 from .config import TrainerConfig, dump_json, merged_json, parse_object
 from .errors import FileError, InvalidArgumentError

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .._files import parse_json
+from .._reading import parse_json
 from ..errors import ConfigurationError, InvalidArgumentError
 from ..inspection import open_labelled
 from ..sources import ImageSource

@@ -142,7 +142,7 @@ def _places(arguments: argparse.Namespace) -> tuple[str | None, str, bool]:
 
 
 def _config_file(path: str) -> dict[str, Any]:
-    from .._files import read_text
+    from .._reading import read_text
     from ..config import parse_object
     from ..errors import FileError
 

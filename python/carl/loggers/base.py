@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _arrays
-from .._files import read_text
+from .._reading import read_text
 from ..callbacks import Callback
 from ..metrics import Metrics
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .._files import check_regular
+from .._reading import check_regular
 from ..errors import FileError, InvalidArgumentError
 from .arrays import ArraySource, ListSource
 from .base import DecodedSource, Images, ImageSource, JoinedSource

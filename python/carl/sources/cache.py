@@ -20,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from .. import _arrays
-from .._files import DataFile, check_regular, parse_json, read_bytes, read_lines, read_text
+from .._reading import DataFile, check_regular, parse_json, read_bytes, read_lines, read_text
 from ..errors import FileError, InvalidArgumentError
 from .base import ImageSource, Images, broken_image, decoding_workers
 from .decode import pillow

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from .._files import DataFile, read_text
+from .._reading import DataFile, read_text
 from ..errors import FileError
 from .base import ImageSource, JoinedSource
 from .stored import StoredSource

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import Reader
+from .._reading import Reader
 from ..errors import CARLError, FileError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from .._arrays import image_shape
-from .._files import DataFile, Reader
+from .._reading import DataFile, Reader
 from ..errors import FileError, InvalidArgumentError
 from .arrays import ArraySource
 from .base import ImageSource

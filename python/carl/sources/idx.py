@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .._files import DataFile, Reader, allocate
+from .._reading import DataFile, Reader, allocate
 from ..errors import CARLError, FileError
 
 #: Dimensions that every release of NumPy has.

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .._files import DataFile, Reader, allocate
+from .._reading import DataFile, Reader, allocate
 from ..errors import CARLError, FileError
 from .idx import MOST_DIMENSIONS, unpack
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._files import DataFile
+from .._reading import DataFile
 from .base import ImageSource, Images
 
 

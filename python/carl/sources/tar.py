@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .._files import DataFile, Reader
+from .._reading import DataFile, Reader
 from ..errors import FileError
 from .base import DecodedSource
 from .decode import decode, gray_file, pillow
@@ -43,7 +43,7 @@ class TarSource(DecodedSource):
         spans: list[tuple[int, int, int]] = []
         labels: dict[tuple[int, str], tuple[int, int]] = {}
         for number, path in enumerate(self.paths):
-            self._files.append(DataFile(path))
+            self._reading.append(DataFile(path))
             self._files[number].close()
             for name, start, size in _members(path):
                 base = name.rpartition("/")[2]
