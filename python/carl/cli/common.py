@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._reading import parse_json
 from ..errors import ConfigurationError, InvalidArgumentError
 from ..inspection import open_labelled
 from ..sources import ImageSource
@@ -67,7 +68,7 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
         if not separator or not key:
             raise ConfigurationError(f"got {item!r}, want key=value")
         try:
-            values[key] = json.loads(text)
+            values[key] = parse_json(text)
         except ValueError:
             values[key] = text
     return values
