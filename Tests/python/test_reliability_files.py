@@ -12,7 +12,7 @@ import threading
 import pytest
 
 import carl
-from carl import _files
+from carl import _writing
 from carl._writing import Lines, remove_abandoned, replace_file, replacing
 from carl._lock import NAME, FolderLock
 from conftest import run_python
@@ -65,7 +65,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(_files, "sync", full)
+    monkeypatch.setattr(_writing, "sync", full)
     with pytest.raises(carl.FileError, match="space"):
         replace_file(file, "new")
     assert file.read_text() == "old" and os.listdir(tmp_path) == ["a"]

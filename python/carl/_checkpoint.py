@@ -9,7 +9,7 @@ from typing import Any
 from ._reading import Reader, parse_json
 from .errors import FileError
 
-#: A header of a hundred thousand tensors is a few megabytes; more is a damaged file.
+#: As long as the library writes and reads; more is a damaged file.
 _LONGEST = 4 << 20
 
 
