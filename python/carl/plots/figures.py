@@ -11,6 +11,7 @@ import numpy as np
 
 from .._writing import make_folder, replacing
 from ..errors import InvalidArgumentError, missing_package
+from ..history import History
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,6 +104,8 @@ def line(axes: Any, x: Sequence[float], values: Sequence[float], colour: str, la
 
 def series(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     """One figure of all rows; NaN where a row lacks it or it is null."""
+    if isinstance(rows, History):
+        return rows.column(name).tolist()
     values = (row.get(name) if isinstance(row, dict) else row[name] for row in rows)
     return [float("nan") if value is None else float(value) for value in values]
 
