@@ -62,7 +62,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 def replace_file(path: str | os.PathLike[str], content: str | bytes) -> None:
     """Puts `content` in the place of the file at `path`; see ``replacing``."""
     with replacing(path) as file:
-        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        file.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:
