@@ -16,6 +16,9 @@ let kernelFlags: [SwiftSetting] = []
 let headerFlags: [CSetting] = []
 #endif
 
+// What is shipped holds neither unused code nor symbols; a sanitizer's report needs the names (make sanitize sets CARL_SANITIZE=1).
+let sizeFlags = Context.environment["CARL_SANITIZE"] == nil ? ["-Xlinker", "--gc-sections", "-Xlinker", "-s"] : []
+
 let package = Package(
     name: "carl",
     products: [
@@ -37,9 +40,7 @@ let package = Package(
                     "-static-stdlib",
                     "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CARLInterface/exports.map",
                     "-Xlinker", "-soname=libcarl.so.0",
-                    "-Xlinker", "--gc-sections",
-                    "-Xlinker", "-s",
-                ])
+                ] + sizeFlags)
             ]),
         .testTarget(
             name: "CARLTests", dependencies: ["CARL"], exclude: ["Views/goldens.json"], swiftSettings: kernelFlags),
