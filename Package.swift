@@ -31,7 +31,7 @@ let package = Package(
             providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CMemoryHints"),
         .target(name: "CARLHeader", cSettings: headerFlags),
-        .target(name: "CARL", dependencies: ["COpenBLAS", "CMemoryHints"], swiftSettings: kernelFlags),
+        .target(name: "CARL", dependencies: ["CMemoryHints"], swiftSettings: kernelFlags),
         .target(
             name: "CARLInterface", dependencies: ["CARL", "CARLHeader"], exclude: ["exports.map"],
             swiftSettings: kernelFlags,
@@ -40,10 +40,12 @@ let package = Package(
                     "-static-stdlib",
                     "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CARLInterface/exports.map",
                     "-Xlinker", "-soname=libcarl.so.0",
+                    // The threads of the pool run the library's code for as long as the process lives.
+                    "-Xlinker", "-z", "-Xlinker", "nodelete",
                 ] + sizeFlags)
             ]),
         .testTarget(
-            name: "CARLTests", dependencies: ["CARL"], exclude: ["Views/goldens.json"], swiftSettings: kernelFlags),
+            name: "CARLTests", dependencies: ["CARL", "COpenBLAS"], exclude: ["Views/goldens.json"], swiftSettings: kernelFlags),
     ],
     // Kernels share raw memory among the threads of concurrentPerform, disjoint by construction: mode 6 has no way to say so.
     swiftLanguageModes: [.v5]

@@ -14,13 +14,21 @@
  *   7. Classifier                  linear probe and fine-tuning with labels
  *   8. The objective by itself     assignment loss and its gradients
  *   9. Views and evaluation        augmentation and nearest neighbours by themselves
- *  10. Logging and threads
+ *  10. Logging, threads and cancelling
  *
  * Ownership and NULL. The caller owns every buffer it passes; the library neither keeps nor frees it, and writes only to
  * parameters that are not const. Handles are made by a create, resume or load call and ended by the free call of
  * their type; free of NULL does nothing. A pointer may be NULL only where its comment says so; elsewhere NULL is
  * CARL_INVALID_ARGUMENT. A handle that was freed, or is of another type, is CARL_INVALID_HANDLE. No input makes
- * the library crash, exit, raise a signal or print.
+ * the library crash, exit, raise a signal or print. Texts (JSON, names, paths) have at most 1 MiB.
+ *
+ * Memory. A call that needs more than the system gives returns CARL_OUT_OF_MEMORY. Where the system overcommits, memory that was
+ * given may not be there when it is written to, and the system then ends the process. So large requests, and the whole of what a model
+ * plans, are first compared with what is available (MemAvailable, the control group's limit). What cannot be promised: that no other
+ * process takes it meanwhile, that a limit the process cannot read is kept, and memory of less than 32 MiB at a time.
+ *
+ * Structs that begin with struct_size may grow at their end in later versions. The caller says how long its own is; the library reads and
+ * writes no more, and what a caller does not have keeps its default.
  *
  * Threads. Different handles may be used in different threads at once. A handle serves one call at a time: a second
  * one, made meanwhile, returns CARL_BUSY and changes nothing.
@@ -53,7 +61,8 @@ enum {
     CARL_NOT_FINITE = 7,        /* the loss or a gradient is NaN or infinite; the parameters were not changed */
     CARL_INVALID_STATE = 8,     /* right call, wrong moment: for example gradients before the first step */
     CARL_UNSUPPORTED_CPU = 9,   /* this build needs instructions that the processor lacks */
-    CARL_INTERNAL_ERROR = 10
+    CARL_INTERNAL_ERROR = 10,
+    CARL_CANCELLED = 11         /* the call was asked to end early (section 10); nothing was changed */
 };
 
 /* The sentence that explains the last failed call of this thread; "" if none failed. It names the argument, what it was
@@ -66,7 +75,7 @@ const char *carl_status_name(carl_status status);
 /* ---- 2. Version and build -------------------------------------------------------------------------------------- */
 
 /* Grows when a declaration of this header changes incompatibly. Compare it with what you were compiled against. */
-#define CARL_ABI_VERSION 1
+#define CARL_ABI_VERSION 2
 int32_t carl_abi_version(void);
 
 /* Such as "0.1.0". Never NULL. */
@@ -107,7 +116,7 @@ typedef struct carl_batch {
 /* A model in training: encoder, projection head, prototypes, optimizer, and the state of all of them. */
 typedef struct carl_trainer carl_trainer;
 
-/* What a step reports. Set struct_size to sizeof(carl_metrics) before the call, so that the struct may grow. */
+/* What a step reports. Set struct_size to sizeof(carl_metrics) before the call. */
 typedef struct carl_metrics {
     uint64_t struct_size;
     int64_t step;                 /* steps taken, this one included */
@@ -308,7 +317,7 @@ carl_status carl_classifier_gradient_get(carl_classifier *classifier, const char
 
 /* ---- 8. The objective by itself -------------------------------------------------------------------------------- */
 
-/* Options of the objective. Start from carl_assignment_options_init, which sets struct_size and every default. */
+/* Options of the objective. Start from carl_assignment_options_init. */
 typedef struct carl_assignment_options {
     uint64_t struct_size;
     double temperature;            /* T > 0; 1 */
@@ -324,7 +333,8 @@ typedef struct carl_assignment_options {
     int32_t threads;               /* 0: all */
 } carl_assignment_options;
 
-void carl_assignment_options_init(carl_assignment_options *options);
+/* Sets every option to its default, and struct_size to `size`: pass sizeof(carl_assignment_options). */
+carl_status carl_assignment_options_init(carl_assignment_options *options, size_t size);
 
 /* What the objective comes to. */
 typedef struct carl_assignment_result {
@@ -387,13 +397,15 @@ carl_status carl_retrieval(const float *references, const int64_t *labels, int64
                            int64_t dimension, const int64_t *cutoffs, size_t cutoff_count, int32_t leave_one_out, int32_t threads,
                            double *precision, int64_t *relevant);
 
-/* ---- 10. Logging and threads ----------------------------------------------------------------------------------- */
+/* ---- 10. Logging, threads and cancelling ----------------------------------------------------------------------- */
 
 /* Severity of a message. */
 typedef int32_t carl_log_level;
 enum { CARL_LOG_INFO = 0, CARL_LOG_WARNING = 1 };
 
-/* Receives messages such as the warning that a run collapses. Called in the thread of the call that caused it. NULL (the default): none. */
+/* Receives messages such as the warning that a run collapses. Called in the thread of the call that caused it, by one thread at a time. NULL (the
+ * default): none. When carl_set_log_callback returns, the function that was set before is not running and is not called again; made from
+ * within that function, the call returns at once. */
 typedef void (*carl_log_callback)(carl_log_level level, const char *message, void *context);
 carl_status carl_set_log_callback(carl_log_callback callback, void *context);
 
@@ -403,6 +415,14 @@ int32_t carl_default_threads(void);
 /* Float32 operations a second that this machine reaches at best with `threads` threads (0: the default), from fused multiply-adds in registers
  * alone: what speeds are measured against. Takes about a tenth of a second. */
 carl_status carl_peak_rate(int32_t threads, double *operations_per_second);
+
+/* Cancelling. Calls that this thread makes from now on look at *flag often, at least several times a second; once it is not 0 they return
+ * CARL_CANCELLED and leave their object as it was (a training step that has begun to update is finished). The flag stays the caller's,
+ * must outlive the calls, and may be set by any thread or a signal handler. Output buffers may then hold anything. NULL: no flag. */
+carl_status carl_set_cancel_flag(const volatile int32_t *flag);
+
+/* Asks all calls that are running in the process, whichever thread made them, to end with CARL_CANCELLED. May be called from a signal handler. */
+void carl_cancel(void);
 
 /* Handles alive: 0 after every handle was freed. For leak tests. */
 int64_t carl_live_objects(void);

@@ -14,11 +14,13 @@ public enum CARLError: Error, Equatable, CustomStringConvertible {
     case file(String)
     /// The loss or a gradient stopped being a number.
     case notFinite(String)
+    /// The caller asked the call to end early; nothing was changed.
+    case cancelled(String)
 
     public var description: String {
         switch self {
         case .invalidArgument(let text), .configuration(let text), .state(let text),
-            .outOfMemory(let text), .file(let text), .notFinite(let text):
+            .outOfMemory(let text), .file(let text), .notFinite(let text), .cancelled(let text):
             return text
         }
     }

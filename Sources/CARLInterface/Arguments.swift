@@ -16,13 +16,15 @@ func floatImages(_ batch: carl_batch, _ name: String) throws -> FloatImages {
         channels: Int(batch.channels))
 }
 
-func sourceImages(_ images: UnsafePointer<carl_image>?, _ count: Int) throws -> [SourceImage] {
+/// Checks `count` descriptions of images in the caller's memory; `sourceImage` then takes each as it is.
+func checkImages(_ images: UnsafePointer<carl_image>?, _ count: Int) throws {
     let count = try size(count, "count", 0...(1 << 31))
-    if count == 0 { return [] }
+    if count == 0 { return }
     let images = try required(images, "images")
-    return try (0..<count).map { i in
+    for i in 0..<count {
+        if i & 0xf_ffff == 0 { try Cancellation.check() }
         let image = images[i]
-        let height = try size(image.height, "images[\(i)].height", 1...65_535)
+        _ = try size(image.height, "images[\(i)].height", 1...65_535)
         let width = try size(image.width, "images[\(i)].width", 1...65_535)
         let channels = try size(image.channels, "images[\(i)].channels", 1...1024)
         guard channels == Int(images[0].channels) else {
@@ -38,10 +40,16 @@ func sourceImages(_ images: UnsafePointer<carl_image>?, _ count: Int) throws -> 
                 CARL_INVALID_ARGUMENT,
                 "images[\(i)].row_stride: got \(stride), want at least width * channels = \(width * channels) bytes (or its negative)")
         }
-        return SourceImage(
-            pixels: try required(image.pixels, "images[\(i)].pixels"), height: height, width: width, channels: channels,
-            rowStride: stride)
+        _ = try required(image.pixels, "images[\(i)].pixels")
     }
+}
+
+/// Image `number` of those that `checkImages` has accepted.
+func sourceImage(_ images: UnsafePointer<carl_image>?, _ number: Int) throws -> SourceImage {
+    let image = try required(images, "images")[number]
+    return SourceImage(
+        pixels: try required(image.pixels, "images[\(number)].pixels"), height: Int(image.height), width: Int(image.width),
+        channels: Int(image.channels), rowStride: Int(image.row_stride))
 }
 
 /// Checks that the caller's memory for `count` rows of `width` values has exactly that size.
@@ -57,7 +65,9 @@ private func checkOutput(_ outCount: Int, _ count: Int, _ width: Int) throws {
 protocol ImageEmbedding {
     func width(_ output: Model.Output) throws -> Int
     func embed(_ images: FloatImages, _ output: Model.Output, into out: FloatPointer) throws
-    func embed(_ images: [SourceImage], size: Int, _ output: Model.Output, into out: FloatPointer) throws
+    func embed(
+        _ count: Int, size: Int, _ output: Model.Output, into out: FloatPointer, image: (_ number: Int) throws -> SourceImage
+    ) throws
 }
 
 extension Evaluator: ImageEmbedding {}
@@ -78,12 +88,12 @@ func embed(
     _ model: some ImageEmbedding, _ images: UnsafePointer<carl_image>?, _ count: Int, _ imageSize: Int32, _ output: carl_output,
     _ out: UnsafeMutablePointer<Float>?, _ outCount: Int
 ) throws {
-    let sources = try sourceImages(images, count)
+    try checkImages(images, count)
     let kind = try outputKind(output)
     let imageSize = try size(imageSize, "size", 0...4096)
-    guard !sources.isEmpty else { throw InterfaceError(CARL_INVALID_ARGUMENT, "count: got 0, want at least 1") }
-    try checkOutput(outCount, sources.count, model.width(kind))
-    try model.embed(sources, size: imageSize, kind, into: try required(out, "out"))
+    guard count > 0 else { throw InterfaceError(CARL_INVALID_ARGUMENT, "count: got 0, want at least 1") }
+    try checkOutput(outCount, count, model.width(kind))
+    try model.embed(count, size: imageSize, kind, into: try required(out, "out")) { try sourceImage(images, $0) }
 }
 
 /// Copies a string with its final 0, as carl_trainer_config describes.

@@ -2,18 +2,23 @@ import CARL
 import CARLHeader
 
 @c @implementation
-public func carl_assignment_options_init(_ options: UnsafeMutablePointer<carl_assignment_options>?) {
-    options?.pointee = carl_assignment_options(
+public func carl_assignment_options_init(_ options: UnsafeMutablePointer<carl_assignment_options>?, _ size: Int) -> carl_status {
+    guarded {
+        let options = try required(options, "options")
+        let size = UInt64(bitPattern: Int64(size))
+        try write(standardOptions, to: options, size: size, "options")
+        UnsafeMutableRawPointer(options).storeBytes(of: size, as: UInt64.self)
+    }
+}
+
+private var standardOptions: carl_assignment_options {
+    carl_assignment_options(
         struct_size: UInt64(MemoryLayout<carl_assignment_options>.size), temperature: 1, prior_weight: 1,
         normalize_embedding: 1, normalize_prototypes: 1, stop_gradient: 1, symmetric: 1, partition_size: 0, seed: 0,
         prior_over_targets: 0, threads: 0)
 }
 
-private func read(_ options: carl_assignment_options, prototypes: Int) throws -> AssignmentOptions {
-    guard options.struct_size == UInt64(MemoryLayout<carl_assignment_options>.size) else {
-        throw InterfaceError(
-            CARL_INVALID_ARGUMENT, "options.struct_size: got \(options.struct_size); call carl_assignment_options_init first")
-    }
+private func assignmentOptions(_ options: carl_assignment_options, prototypes: Int) throws -> AssignmentOptions {
     guard options.temperature > 0, options.temperature.isFinite else {
         throw InterfaceError(CARL_INVALID_ARGUMENT, "temperature: got \(options.temperature), want a finite number above 0")
     }
@@ -41,11 +46,12 @@ public func carl_assignment_loss(
     _ grad_prototypes: UnsafeMutablePointer<Float>?
 ) -> carl_status {
     guarded {
-        let raw = try required(options, "options").pointee
+        let given = try required(options, "options")
+        let raw = try read(given, size: structSizeMember(given), "options", standard: standardOptions)
         let batch = try size(batch, "batch", 1...Int(Int32.max))
         let dimension = try size(dimension, "dimension", 1...(1 << 24))
         let count = try size(prototype_count, "prototype_count", 1...Int(Int32.max))
-        let options = try read(raw, prototypes: count)
+        let options = try assignmentOptions(raw, prototypes: count)
         let targetCount = targets == nil ? 0 : try size(target_count, "target_count", 1...256)
         let views = try size(views, "views", (targetCount > 0 ? 1 : 2)...256)
         guard batch <= Int(Int32.max) / (views + targetCount) else {
@@ -73,7 +79,7 @@ public func carl_assignment_loss(
                 CARL_INVALID_ARGUMENT, "targets: \(views) view(s) and \(targetCount) target(s) make no pair of different views")
         }
         if options.partitionSize > 0 {
-            inputs.partition = RandomPartition(count: count, blockSize: options.partitionSize, seed: raw.seed)
+            inputs.partition = try RandomPartition(count: count, blockSize: options.partitionSize, seed: raw.seed)
         }
         if let grad_views { inputs.embeddingGradients = try (0..<views).map { try required(grad_views[$0], "grad_views[\($0)]") } }
         if let grad_prototypes {
@@ -81,10 +87,8 @@ public func carl_assignment_loss(
             inputs.prototypeGradient = grad_prototypes
         }
         let threads = try size(raw.threads, "threads", 0...1024)
-        let compute = Compute(threads: threads)
-        let outcome = try MatrixProduct.withSingleThread {
-            try ConsistentAssignment(options, compute).evaluate(inputs)
-        }
+        let compute = try Compute(threads: threads)
+        let outcome = try compute.call { try ConsistentAssignment(options, compute).evaluate(inputs) }
         result?.pointee = carl_assignment_result(
             loss: outcome.loss, consistency: outcome.consistency, prior: outcome.prior)
     }

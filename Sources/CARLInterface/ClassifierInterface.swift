@@ -45,9 +45,13 @@ public func carl_classifier_step(
         if indices != nil && epoch >= 1 << 24 {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "epoch: got \(epoch), want 0 to \((1 << 24) - 1)")
         }
-        let images = try sourceImages(images, count)
-        report(
-            try object.classifier.step(images, labels: try required(labels, "labels"), indices: indices, epoch: epoch), to: metrics)
+        try checkImages(images, count)
+        try object.classifier.checkBatch(count)
+        let labels = try required(labels, "labels")
+        let result = try SourceImage.collect(count) { try sourceImage(images, $0) } _: {
+            try object.classifier.step($0, labels: labels, indices: indices, epoch: epoch)
+        }
+        try report(result, to: metrics)
     }
 }
 
@@ -62,13 +66,16 @@ public func carl_classifier_step_batch(
         guard label_count == batch.batch else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "label_count: got \(label_count), want images.batch = \(batch.batch)")
         }
-        report(try object.classifier.step(batch, labels: try required(labels, "labels")), to: metrics)
+        try report(try object.classifier.step(batch, labels: try required(labels, "labels")), to: metrics)
     }
 }
 
 @c @implementation
 public func carl_classifier_standardize(_ classifier: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ count: Int) -> carl_status {
-    withClassifier(classifier) { try $0.classifier.standardize(sourceImages(images, count)) }
+    withClassifier(classifier) {
+        try checkImages(images, count)
+        try $0.classifier.standardize(count) { try sourceImage(images, $0) }
+    }
 }
 
 @c @implementation
@@ -176,18 +183,15 @@ public func carl_classifier_gradient_get(
 // MARK: Metrics
 
 private func checkSize(_ metrics: UnsafeMutablePointer<carl_classifier_metrics>?) throws {
-    guard let metrics else { return }
-    let size = metrics.pointee.struct_size
-    guard size == UInt64(MemoryLayout<carl_classifier_metrics>.size) else {
-        throw InterfaceError(
-            CARL_INVALID_ARGUMENT,
-            "metrics.struct_size: got \(size), want sizeof(carl_classifier_metrics) = \(MemoryLayout<carl_classifier_metrics>.size); set it before the call")
-    }
+    if let metrics { _ = try structSize(structSizeMember(metrics), "metrics", whole: MemoryLayout<carl_classifier_metrics>.size) }
 }
 
-private func report(_ metrics: Classifier.Metrics, to out: UnsafeMutablePointer<carl_classifier_metrics>?) {
-    out?.pointee = carl_classifier_metrics(
-        struct_size: UInt64(MemoryLayout<carl_classifier_metrics>.size), step: Int64(metrics.step), loss: metrics.loss,
-        accuracy: metrics.accuracy, learning_rate: metrics.learningRate, head_learning_rate: metrics.headLearningRate,
-        gradient_norm: metrics.gradientNorm, seconds: metrics.seconds, memory_bytes: Int64(metrics.memoryBytes))
+private func report(_ metrics: Classifier.Metrics, to out: UnsafeMutablePointer<carl_classifier_metrics>?) throws {
+    guard let out else { return }
+    let size = structSizeMember(out)
+    let values = carl_classifier_metrics(
+        struct_size: size, step: Int64(metrics.step), loss: metrics.loss, accuracy: metrics.accuracy,
+        learning_rate: metrics.learningRate, head_learning_rate: metrics.headLearningRate, gradient_norm: metrics.gradientNorm,
+        seconds: metrics.seconds, memory_bytes: Int64(metrics.memoryBytes))
+    try write(values, to: out, size: size, "metrics")
 }

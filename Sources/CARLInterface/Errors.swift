@@ -1,5 +1,10 @@
 import CARL
 import CARLHeader
+#if canImport(Glibc)
+import Glibc
+#else
+import Darwin
+#endif
 
 /// An error with the status that C gets for it.
 struct InterfaceError: Error {
@@ -22,7 +27,10 @@ func guarded(_ body: () throws -> Void) -> carl_status {
     if unsupported != carl_status(CARL_OK) { return unsupported }
     let failure: InterfaceError
     do {
-        try body()
+        try Cancellation.with(shim_cancel_flag()) {
+            try Cancellation.check()
+            try body()
+        }
         return carl_status(CARL_OK)
     } catch let error as InterfaceError {
         failure = error
@@ -34,23 +42,31 @@ func guarded(_ body: () throws -> Void) -> carl_status {
         case .outOfMemory(let text): failure = InterfaceError(CARL_OUT_OF_MEMORY, text)
         case .file(let text): failure = InterfaceError(CARL_FILE_ERROR, text)
         case .notFinite(let text): failure = InterfaceError(CARL_NOT_FINITE, text)
+        case .cancelled(let text): failure = InterfaceError(CARL_CANCELLED, text)
         }
     } catch {
         failure = InterfaceError(CARL_INTERNAL_ERROR, "\(error)")
     }
-    failure.message.withCString { carl_shim_set_last_error($0) }
+    failure.message.withCString { shim_set_last_error($0) }
     return failure.status
 }
 
 /// The pointer, or an error that names the argument when it is NULL.
-func required<Pointer>(_ pointer: Pointer?, _ name: String) throws -> Pointer {
-    guard let pointer else { throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name) is NULL") }
+func required<Pointer>(_ pointer: Pointer?, _ name: @autoclosure () -> String) throws -> Pointer {
+    guard let pointer else { throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name()) is NULL") }
     return pointer
 }
 
-/// A C string, checked to be UTF-8.
+/// The longest text that a caller may pass, in bytes: a configuration takes some thousand. Parsing takes many times a text's size.
+private let longestText = 1 << 20
+
+/// A C string, checked to be UTF-8 and no longer than `longestText`.
 func text(_ pointer: UnsafePointer<CChar>?, _ name: String) throws -> String {
-    guard let result = String(validatingCString: try required(pointer, name)) else {
+    let pointer = try required(pointer, name)
+    guard strnlen(pointer, longestText + 1) <= longestText else {
+        throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name) is longer than \(longestText) bytes")
+    }
+    guard let result = String(validatingCString: pointer) else {
         throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name) is not valid UTF-8")
     }
     return result
@@ -62,9 +78,9 @@ func optionalJSON(_ pointer: UnsafePointer<CChar>?, _ name: String) throws -> JS
 }
 
 /// A count that a caller passed, checked to fit what follows.
-func size<Number: BinaryInteger>(_ value: Number, _ name: String, _ range: ClosedRange<Int>) throws -> Int {
+func size<Number: BinaryInteger>(_ value: Number, _ name: @autoclosure () -> String, _ range: ClosedRange<Int>) throws -> Int {
     guard let result = Int(exactly: value), range.contains(result) else {
-        throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name): got \(value), want \(range.lowerBound) to \(range.upperBound)")
+        throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name()): got \(value), want \(range.lowerBound) to \(range.upperBound)")
     }
     return result
 }

@@ -1,6 +1,5 @@
 import CARL
 import CARLHeader
-import Synchronization
 
 /// Strings that C may keep for ever.
 private func permanent(_ text: StaticString) -> UnsafePointer<CChar> {
@@ -28,6 +27,7 @@ public func carl_status_name(_ status: carl_status) -> UnsafePointer<CChar>? {
     case Int(CARL_NOT_FINITE): permanent("CARL_NOT_FINITE")
     case Int(CARL_INVALID_STATE): permanent("CARL_INVALID_STATE")
     case Int(CARL_UNSUPPORTED_CPU): permanent("CARL_UNSUPPORTED_CPU")
+    case Int(CARL_CANCELLED): permanent("CARL_CANCELLED")
     case Int(CARL_INTERNAL_ERROR): permanent("CARL_INTERNAL_ERROR")
     default: permanent("unknown status")
     }
@@ -58,29 +58,12 @@ public func carl_default_threads() -> Int32 { Int32(ThreadCount.available) }
 public func carl_peak_rate(_ threads: Int32, _ operations_per_second: UnsafeMutablePointer<Double>?) -> carl_status {
     guarded {
         let out = try required(operations_per_second, "operations_per_second")
-        out.pointee = PeakRate.measure(Compute(threads: try size(threads, "threads", 0...1024)))
+        out.pointee = try PeakRate.measure(Compute(threads: try size(threads, "threads", 0...1024)))
     }
 }
 
 @c @implementation
 public func carl_live_objects() -> Int64 { Int64(Handles.count) }
 
-/// The caller's log function and its context.
-private struct LogSink: @unchecked Sendable {
-    var callback: carl_log_callback?
-    var context: UnsafeMutableRawPointer?
-}
-
-private let logSink = Mutex(LogSink())
-
 @c @implementation
-public func carl_set_log_callback(_ callback: carl_log_callback?, _ context: UnsafeMutableRawPointer?) -> carl_status {
-    logSink.withLock { $0 = LogSink(callback: callback, context: context) }
-    return carl_status(CARL_OK)
-}
-
-func log(_ level: carl_log_level, _ message: String) {
-    // Called outside the lock, so that the function may set another.
-    let sink = logSink.withLock { $0 }
-    if let callback = sink.callback { message.withCString { callback(level, $0, sink.context) } }
-}
+public func carl_cancel() { Cancellation.cancelEverything() }

@@ -16,8 +16,8 @@ public func carl_nearest_neighbours(
     guarded {
         let shape = try shape(n, m, dimension)
         let k = try size(k, "k", 1...shape.n)
-        let compute = Compute(threads: try size(threads, "threads", 0...1024))
-        try MatrixProduct.withSingleThread {
+        let compute = try Compute(threads: try size(threads, "threads", 0...1024))
+        try compute.call {
             try NearestNeighbours.search(
                 references: try required(references, "references"), n: shape.n, queries: try required(queries, "queries"),
                 m: shape.m, dimension: shape.dimension, k: k, neighbours: neighbours, similarities: similarities, compute: compute)
@@ -35,8 +35,8 @@ public func carl_knn_classify(
         let shape = try shape(n, m, dimension)
         let k = try size(k, "k", 1...shape.n)
         let classes = try size(classes, "classes", 1...(1 << 24))
-        let compute = Compute(threads: try size(threads, "threads", 0...1024))
-        try MatrixProduct.withSingleThread {
+        let compute = try Compute(threads: try size(threads, "threads", 0...1024))
+        try compute.call {
             try NearestNeighbours.classify(
                 references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
                 queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes, ks: [k],
@@ -62,11 +62,13 @@ public func carl_knn_classify_several(
         let shape = try shape(n, m, dimension)
         let ks = try numbers(k, k_count, "k", 1...shape.n)
         let classes = try size(classes, "classes", 1...(1 << 24))
-        let compute = Compute(threads: try size(threads, "threads", 0...1024))
-        try NearestNeighbours.classify(
-            references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
-            queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes, ks: ks,
-            temperature: temperature, predicted: try required(predicted, "predicted"), compute: compute)
+        let compute = try Compute(threads: try size(threads, "threads", 0...1024))
+        try compute.call {
+            try NearestNeighbours.classify(
+                references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
+                queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes, ks: ks,
+                temperature: temperature, predicted: try required(predicted, "predicted"), compute: compute)
+        }
     }
 }
 
@@ -80,11 +82,13 @@ public func carl_retrieval(
         let shape = try shape(n, m, dimension)
         let cutoffs = cutoff_count == 0 ? [] : try numbers(cutoffs, cutoff_count, "cutoff", 1...shape.n)
         let leaveOneOut = try size(leave_one_out, "leave_one_out", 0...1) == 1
-        let compute = Compute(threads: try size(threads, "threads", 0...1024))
-        try Retrieval.averagePrecision(
-            references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
-            queries: try required(queries, "queries"), queryLabels: try required(query_labels, "query_labels"), m: shape.m,
-            dimension: shape.dimension, cutoffs: cutoffs, leaveOneOut: leaveOneOut,
-            precision: try required(precision, "precision"), relevant: try required(relevant, "relevant"), compute: compute)
+        let compute = try Compute(threads: try size(threads, "threads", 0...1024))
+        try compute.call {
+            try Retrieval.averagePrecision(
+                references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
+                queries: try required(queries, "queries"), queryLabels: try required(query_labels, "query_labels"), m: shape.m,
+                dimension: shape.dimension, cutoffs: cutoffs, leaveOneOut: leaveOneOut,
+                precision: try required(precision, "precision"), relevant: try required(relevant, "relevant"), compute: compute)
+        }
     }
 }

@@ -42,8 +42,12 @@ public func carl_trainer_step(
         if indices != nil && epoch >= 1 << 24 {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "epoch: got \(epoch), want 0 to \((1 << 24) - 1)")
         }
-        let result = try object.trainer.step(sourceImages(images, count), indices: indices, epoch: epoch)
-        report(result, to: metrics)
+        try checkImages(images, count)
+        try object.trainer.checkBatch(count)
+        let result = try SourceImage.collect(count) { try sourceImage(images, $0) } _: {
+            try object.trainer.step($0, indices: indices, epoch: epoch)
+        }
+        try report(result, to: metrics)
     }
 }
 
@@ -55,7 +59,7 @@ public func carl_trainer_step_views(
         try checkSize(metrics)
         let count = try size(count, "count", 0...256)
         let views = try (0..<count).map { try floatImages(try required(views, "views")[$0], "views[\($0)].values") }
-        report(try object.trainer.step(views: views), to: metrics)
+        try report(try object.trainer.step(views: views), to: metrics)
     }
 }
 
@@ -188,19 +192,14 @@ public func carl_trainer_gradient_get(
 // MARK: Metrics
 
 private func checkSize(_ metrics: UnsafeMutablePointer<carl_metrics>?) throws {
-    guard let metrics else { return }
-    let size = metrics.pointee.struct_size
-    guard size == UInt64(MemoryLayout<carl_metrics>.size) else {
-        throw InterfaceError(
-            CARL_INVALID_ARGUMENT,
-            "metrics.struct_size: got \(size), want sizeof(carl_metrics) = \(MemoryLayout<carl_metrics>.size); set it before the call")
-    }
+    if let metrics { _ = try structSize(structSizeMember(metrics), "metrics", whole: MemoryLayout<carl_metrics>.size) }
 }
 
-private func report(_ metrics: Metrics, to out: UnsafeMutablePointer<carl_metrics>?) {
+private func report(_ metrics: Metrics, to out: UnsafeMutablePointer<carl_metrics>?) throws {
     guard let out else { return }
-    out.pointee = carl_metrics(
-        struct_size: UInt64(MemoryLayout<carl_metrics>.size), step: Int64(metrics.step), loss: metrics.result.loss,
+    let size = structSizeMember(out)
+    let values = carl_metrics(
+        struct_size: size, step: Int64(metrics.step), loss: metrics.result.loss,
         consistency: metrics.result.consistency, prior: metrics.result.prior, prior_weight: metrics.priorWeight,
         temperature: metrics.temperature, learning_rate: metrics.learningRate, teacher_momentum: metrics.teacherMomentum,
         log_prototypes: metrics.logPrototypes, effective_prototypes: metrics.result.effectivePrototypes,
@@ -209,4 +208,5 @@ private func report(_ metrics: Metrics, to out: UnsafeMutablePointer<carl_metric
         embedding_std: metrics.result.embeddingStd, agreement: metrics.result.agreement, gradient_norm: metrics.gradientNorm,
         views_per_second: metrics.viewsPerSecond, seconds: metrics.seconds, view_seconds: metrics.viewSeconds,
         memory_bytes: Int64(metrics.memoryBytes), collapsed: metrics.collapse.rawValue, updated: metrics.updated ? 1 : 0)
+    try write(values, to: out, size: size, "metrics")
 }

@@ -12,8 +12,8 @@ public func carl_make_views(
     _ out_counts: UnsafePointer<Int>?, _ out_views: Int
 ) -> carl_status {
     guarded {
-        let sources = try sourceImages(images, count)
-        guard let channels = sources.first?.channels else {
+        try checkImages(images, count)
+        guard count > 0, let channels = images.map({ Int($0[0].channels) }) else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "count: got 0 images, want at least 1")
         }
         guard epoch < 1 << 24 else {
@@ -27,8 +27,8 @@ public func carl_make_views(
         let outCounts = try required(out_counts, "out_counts")
         var targets: [FloatPointer] = []
         for (i, spec) in views.enumerated() {
-            let shape = "\(sources.count) * \(spec.size) * \(spec.size) * \(channels)"
-            let (wanted, overflow) = sources.count.multipliedReportingOverflow(by: spec.size * spec.size * channels)
+            let shape = "\(count) * \(spec.size) * \(spec.size) * \(channels)"
+            let (wanted, overflow) = count.multipliedReportingOverflow(by: spec.size * spec.size * channels)
             guard !overflow, outCounts[i] == wanted else {
                 throw InterfaceError(
                     CARL_INVALID_ARGUMENT, "out_counts[\(i)]: got \(outCounts[i]), want \(shape)\(overflow ? "" : " = \(wanted)")")
@@ -37,8 +37,12 @@ public func carl_make_views(
         }
         // Each thread has memory of its own, so no more of them than there is work for.
         let asked = try size(threads, "threads", 0...1024)
-        let compute = Compute(threads: min(asked == 0 ? ThreadCount.available : asked, sources.count * views.count))
-        try ViewMaker.make(sources, views: views, seed: seed, epoch: epoch, indices: indices, into: targets, compute)
+        let compute = try Compute(threads: min(asked == 0 ? ThreadCount.available : asked, count * views.count))
+        try compute.call {
+            try SourceImage.collect(count) { try sourceImage(images, $0) } _: {
+                try ViewMaker.make($0, views: views, seed: seed, epoch: epoch, indices: indices, into: targets, compute)
+            }
+        }
     }
 }
 

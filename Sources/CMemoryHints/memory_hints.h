@@ -6,6 +6,15 @@
  * wrong one too. */
 static inline void carl_prefetch(const void *address) { __builtin_prefetch(address, 0, 2); }
 
+/* This thread waits for another one and leaves the core's resources to its sibling for a moment. */
+static inline void carl_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
 #if defined(__AVX512F__)
 typedef float carl_float16 __attribute__((ext_vector_type(16)));
 

@@ -260,9 +260,9 @@ static void *compute(void *argument) {
     const float *embeddings[2] = {features, features};
     pthread_barrier_wait(&start);
     for (int i = 0; i < 5; i++) {
-        carl_assignment_options options = {.struct_size = sizeof options};
+        carl_assignment_options options;
         carl_assignment_result result;
-        carl_assignment_options_init(&options);
+        carl_assignment_options_init(&options, sizeof options);
         options.threads = 2;
         options.partition_size = i % 2 ? 3 : 0;
         CHECK(carl_assignment_loss(&options, embeddings, 2, COUNT, 4, prototypes, PROTOTYPES, NULL, 0, NULL, &result, NULL,

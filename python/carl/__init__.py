@@ -24,6 +24,7 @@ from .encoder import Encoder
 from .errors import (
     BrokenImagesError,
     BusyError,
+    CancelledError,
     CARLError,
     ConfigurationError,
     FileError,
@@ -77,7 +78,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "CARL", "AssignmentLoss", "BrokenImagesError", "BusyError", "CARLError", "Callback", "Classifier", "ClassifierMetrics",
+    "CARL", "AssignmentLoss", "BrokenImagesError", "BusyError", "CARLError", "Callback", "CancelledError", "Classifier", "ClassifierMetrics",
     "ConfigurationError", "Encoder", "FileError",
     "InvalidArgumentError", "InvalidHandleError", "InvalidStateError", "LibraryError", "Metrics", "MissingPackageError",
     "NotFiniteError", "NotFittedError", "OutOfMemoryError", "StopTraining", "Trainer", "TrainerConfig", "UnsupportedProcessorError",

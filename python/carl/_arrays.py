@@ -106,8 +106,17 @@ def float_batch(value: Any, name: str, channels: int | None = None) -> np.ndarra
 
 
 def describe_batch(array: np.ndarray) -> carl_batch:
-    """The carl_batch of a checked array, which the caller must keep alive."""
-    return carl_batch(array.ctypes.data, *array.shape)
+    """The carl_batch of a checked array, which keeps the array."""
+    batch = carl_batch(array.ctypes.data, *array.shape)
+    batch.array = array
+    return batch
+
+
+def describe_batches(arrays: list[np.ndarray]) -> Any:
+    """A C array of carl_batch, which keeps the arrays."""
+    batches = (carl_batch * len(arrays))(*[describe_batch(array) for array in arrays])
+    batches.arrays = arrays
+    return batches
 
 
 def label_array(value: Any, name: str, count: int | None = None) -> np.ndarray:
@@ -134,6 +143,9 @@ class PackedImages:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def part(self, start: int, stop: int) -> PackedImages:
+        return PackedImages(self.records[start:stop], self.channels, self._keep)
 
     @property
     def address(self) -> int:
@@ -296,6 +308,6 @@ def c_path(path: Any, name: str = "path") -> bytes:
 
 
 __all__ = [
-    "PackedImages", "as_array", "byref", "c_path", "c_text", "describe_batch", "float_array", "float_batch", "image_batch",
+    "PackedImages", "as_array", "byref", "c_path", "c_text", "describe_batch", "describe_batches", "float_array", "float_batch", "image_batch",
     "index_array", "integer", "label_array", "one_image", "pack_images", "real",
 ]

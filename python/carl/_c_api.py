@@ -25,9 +25,12 @@ from ctypes import (
 )
 from typing import Any
 
-from . import _libpath
+import numpy as np
+
+from . import _interrupt, _libpath
 from .errors import (
     BusyError,
+    CancelledError,
     CARLError,
     ConfigurationError,
     FileError,
@@ -41,7 +44,7 @@ from .errors import (
 )
 
 #: The version of carl.h that the declarations below were written from.
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 OUTPUTS = {"features": 0, "projection": 1, "probabilities": 2, "logits": 3}
 
@@ -55,6 +58,7 @@ _ERRORS: dict[int, type[CARLError]] = {
     7: NotFiniteError,
     8: InvalidStateError,
     9: UnsupportedProcessorError,
+    11: CancelledError,
 }
 
 
@@ -168,9 +172,20 @@ EncoderHandle = POINTER(carl_encoder)
 ClassifierHandle = POINTER(carl_classifier)
 LogCallback = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
 
-# Arrays cross as plain addresses (c_void_p): NumPy gives them as integers, and shape and type are checked before.
-_floats = c_void_p
-_images = c_void_p
+
+
+class _address(c_void_p):
+    """An array, or whatever has an `address`, as an argument; type and shape are checked before. Given as the object and not as a
+    number, it lives as long as the call."""
+
+    @classmethod
+    def from_param(cls, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return c_void_p(value.ctypes.data)
+        return c_void_p.from_param(getattr(value, "address", value))
+
+
+_floats = _images = _address
 _status = c_int32
 _size_out = POINTER(c_size_t)
 _width_out = POINTER(c_int64)
@@ -185,16 +200,16 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "carl_build_info": (c_char_p, []),
     "carl_trainer_create": (_status, [c_char_p, POINTER(TrainerHandle)]),
     "carl_trainer_free": (_status, [TrainerHandle]),
-    "carl_trainer_step": (_status, [TrainerHandle, _images, c_size_t, c_void_p, c_uint64, POINTER(carl_metrics)]),
+    "carl_trainer_step": (_status, [TrainerHandle, _images, c_size_t, _address, c_uint64, POINTER(carl_metrics)]),
     "carl_trainer_output_width": (_status, [TrainerHandle, c_int32, _width_out]),
     "carl_trainer_embed": (_status, [TrainerHandle, POINTER(carl_batch), c_int32, _floats, c_size_t]),
     "carl_trainer_embed_images": (_status, [TrainerHandle, _images, c_size_t, c_int32, c_int32, _floats, c_size_t]),
     "carl_trainer_save": (_status, [TrainerHandle, c_char_p, c_char_p]),
     "carl_trainer_resume": (_status, [c_char_p, c_char_p, POINTER(TrainerHandle)]),
-    "carl_trainer_notes": (_status, [TrainerHandle, c_void_p, c_size_t, _size_out]),
-    "carl_trainer_config": (_status, [TrainerHandle, c_void_p, c_size_t, _size_out]),
+    "carl_trainer_notes": (_status, [TrainerHandle, _address, c_size_t, _size_out]),
+    "carl_trainer_config": (_status, [TrainerHandle, _address, c_size_t, _size_out]),
     "carl_trainer_set_profiling": (_status, [TrainerHandle, c_int32]),
-    "carl_trainer_profile": (_status, [TrainerHandle, c_void_p, c_size_t, _size_out]),
+    "carl_trainer_profile": (_status, [TrainerHandle, _address, c_size_t, _size_out]),
     "carl_trainer_step_views": (_status, [TrainerHandle, POINTER(carl_batch), c_size_t, POINTER(carl_metrics)]),
     "carl_trainer_state_size": (_status, [TrainerHandle, POINTER(c_int64)]),
     "carl_trainer_state_info": (_status, [TrainerHandle, c_int64, POINTER(carl_tensor_info)]),
@@ -211,10 +226,10 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "carl_classifier_free": (_status, [ClassifierHandle]),
     "carl_classifier_step": (
         _status,
-        [ClassifierHandle, _images, c_void_p, c_size_t, c_void_p, c_uint64, POINTER(carl_classifier_metrics)],
+        [ClassifierHandle, _images, _address, c_size_t, _address, c_uint64, POINTER(carl_classifier_metrics)],
     ),
     "carl_classifier_step_batch": (
-        _status, [ClassifierHandle, POINTER(carl_batch), c_void_p, c_size_t, POINTER(carl_classifier_metrics)]
+        _status, [ClassifierHandle, POINTER(carl_batch), _address, c_size_t, POINTER(carl_classifier_metrics)]
     ),
     "carl_classifier_standardize": (_status, [ClassifierHandle, _images, c_size_t]),
     "carl_classifier_output_width": (_status, [ClassifierHandle, c_int32, _width_out]),
@@ -224,14 +239,14 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "carl_classifier_save": (_status, [ClassifierHandle, c_char_p, c_char_p]),
     "carl_classifier_load": (_status, [c_char_p, c_char_p, POINTER(ClassifierHandle)]),
-    "carl_classifier_notes": (_status, [ClassifierHandle, c_void_p, c_size_t, _size_out]),
-    "carl_classifier_config": (_status, [ClassifierHandle, c_void_p, c_size_t, _size_out]),
+    "carl_classifier_notes": (_status, [ClassifierHandle, _address, c_size_t, _size_out]),
+    "carl_classifier_config": (_status, [ClassifierHandle, _address, c_size_t, _size_out]),
     "carl_classifier_state_size": (_status, [ClassifierHandle, POINTER(c_int64)]),
     "carl_classifier_state_info": (_status, [ClassifierHandle, c_int64, POINTER(carl_tensor_info)]),
     "carl_classifier_state_get": (_status, [ClassifierHandle, c_char_p, _floats, c_size_t]),
     "carl_classifier_state_set": (_status, [ClassifierHandle, c_char_p, _floats, c_size_t]),
     "carl_classifier_gradient_get": (_status, [ClassifierHandle, c_char_p, _floats, c_size_t]),
-    "carl_assignment_options_init": (None, [POINTER(carl_assignment_options)]),
+    "carl_assignment_options_init": (None, [POINTER(carl_assignment_options), c_size_t]),
     "carl_assignment_loss": (
         _status,
         [
@@ -244,30 +259,32 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "carl_make_views": (
         _status,
-        [_images, c_size_t, c_char_p, c_uint64, c_uint64, c_void_p, c_int32, POINTER(c_void_p), c_void_p, c_size_t],
+        [_images, c_size_t, c_char_p, c_uint64, c_uint64, _address, c_int32, POINTER(c_void_p), _address, c_size_t],
     ),
-    "carl_views_describe": (_status, [c_char_p, c_int32, c_void_p, c_size_t, _size_out]),
-    "carl_views_expand": (_status, [c_char_p, c_int32, c_int32, c_void_p, c_size_t, _size_out]),
+    "carl_views_describe": (_status, [c_char_p, c_int32, _address, c_size_t, _size_out]),
+    "carl_views_expand": (_status, [c_char_p, c_int32, c_int32, _address, c_size_t, _size_out]),
     "carl_nearest_neighbours": (
-        _status, [_floats, c_int64, _floats, c_int64, c_int64, c_int64, c_int32, c_void_p, _floats]
+        _status, [_floats, c_int64, _floats, c_int64, c_int64, c_int64, c_int32, _address, _floats]
     ),
     "carl_knn_classify": (
         _status,
-        [_floats, c_void_p, c_int64, _floats, c_int64, c_int64, c_int64, c_int64, c_double, c_int32, c_void_p],
+        [_floats, _address, c_int64, _floats, c_int64, c_int64, c_int64, c_int64, c_double, c_int32, _address],
     ),
     "carl_knn_classify_several": (
         _status,
-        [_floats, c_void_p, c_int64, _floats, c_int64, c_int64, c_int64, c_void_p, c_size_t, c_double, c_int32, c_void_p],
+        [_floats, _address, c_int64, _floats, c_int64, c_int64, c_int64, _address, c_size_t, c_double, c_int32, _address],
     ),
     "carl_retrieval": (
         _status,
         [
-            _floats, c_void_p, c_int64, _floats, c_void_p, c_int64, c_int64,  # references, labels, n, queries, labels, m, dimension
-            c_void_p, c_size_t, c_int32, c_int32,  # cutoffs, count, leave one out, threads
-            c_void_p, c_void_p,  # precision, relevant
+            _floats, _address, c_int64, _floats, _address, c_int64, c_int64,  # references, labels, n, queries, labels, m, dimension
+            _address, c_size_t, c_int32, c_int32,  # cutoffs, count, leave one out, threads
+            _address, _address,  # precision, relevant
         ],
     ),
     "carl_set_log_callback": (_status, [LogCallback, c_void_p]),
+    "carl_set_cancel_flag": (_status, [POINTER(c_int32)]),
+    "carl_cancel": (None, []),
     "carl_default_threads": (c_int32, []),
     "carl_peak_rate": (_status, [c_int32, POINTER(c_double)]),
     "carl_live_objects": (c_int64, []),
@@ -316,15 +333,41 @@ _pending = threading.local()
 
 def check_call(status: int) -> None:
     """Raises what a call's status stands for, or the exception that a log callback raised during the call."""
+    error = _error_of(status)
+    if error is not None:
+        raise error
+
+
+def call(function: Callable[..., int], *arguments: Any) -> None:
+    """Calls a function that may take long, so that Ctrl-C ends it, and raises what ``check_call`` does.
+
+    All that the library reads and writes has to be reachable from the arguments: arrays themselves, not their addresses.
+    """
+    if not _interrupt.applies():
+        check_call(function(*arguments))
+        return
+    error, exception = _interrupt.run(_outcome, function, arguments)
+    if exception is not None:
+        raise exception  # of a signal handler; it is the cause of CARL_CANCELLED, and goes before anything else
+    if error is not None:
+        raise error
+
+
+def _outcome(function: Callable[..., int], arguments: tuple[Any, ...]) -> BaseException | None:
+    # Here, because the library keeps the message for the thread of the call.
+    return _error_of(function(*arguments))
+
+
+def _error_of(status: int) -> BaseException | None:
     exception = getattr(_pending, "exception", None)
     if exception is not None:
         _pending.exception = None
-        raise exception
+        return exception
     if status == 0:
-        return
+        return None
     text = (LIB.carl_last_error() or b"").decode("utf-8", "replace")
     name = LIB.carl_status_name(status).decode("ascii", "replace")
-    raise _ERRORS.get(status, CARLError)(text or name)
+    return _ERRORS.get(status, CARLError)(text or name)
 
 
 def _to_logging(level: int, message: str) -> None:
@@ -361,6 +404,7 @@ def set_log_callback(callback: Callable[[int, str], None] | None) -> None:
 
 check_call(LIB.carl_check_cpu())
 check_call(LIB.carl_set_log_callback(_on_message, None))
+_interrupt.configure(LIB.carl_set_cancel_flag)
 
 
 def string_from(function: Callable[..., int], handle: Any) -> str:
@@ -376,14 +420,16 @@ def string_from(function: Callable[..., int], handle: Any) -> str:
     return buffer.value.decode("utf-8")
 
 
-def pointers(addresses: list[int]) -> Any:
-    """A C array of addresses."""
-    return (c_void_p * len(addresses))(*addresses)
+def pointers(arrays: list[np.ndarray]) -> Any:
+    """A C array of the arrays' addresses, which keeps the arrays."""
+    result = (c_void_p * len(arrays))(*[array.ctypes.data for array in arrays])
+    result.arrays = arrays
+    return result
 
 
 __all__ = [
     "ABI_VERSION", "ClassifierHandle", "EncoderHandle", "LIB", "LIBRARY_PATH", "OUTPUTS", "TrainerHandle", "c_float", "c_uint8",
     "carl_assignment_options", "carl_assignment_result", "carl_batch", "carl_classifier_metrics", "carl_image", "carl_metrics",
     "carl_tensor_info",
-    "check_call", "pointers", "set_log_callback", "string_from",
+    "call", "check_call", "pointers", "set_log_callback", "string_from",
 ]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import _arrays
-from ._c_api import LIB, OUTPUTS, check_call
+from ._c_api import LIB, OUTPUTS, call, check_call
 from .errors import InvalidArgumentError, InvalidHandleError
 
 #: Images given to the library in one embed call: enough to fill all processors, and a bound on its scratch memory.
@@ -22,6 +22,18 @@ def output_code(output: str) -> int:
         return OUTPUTS[output]
     except (KeyError, TypeError):
         raise InvalidArgumentError(f"output: got {output!r}, want one of {', '.join(map(repr, OUTPUTS))}") from None
+
+
+def made(pointer: Any, free: Callable[..., int], function: Callable[..., int], *arguments: Any) -> Any:
+    """Calls a function that makes an object, whose handle it puts into `pointer`, and returns the handle. If Ctrl-C came too late to keep the
+    object from being made, it is freed."""
+    try:
+        call(function, *arguments, byref(pointer))
+    except BaseException:
+        if pointer:
+            free(pointer)
+        raise
+    return pointer
 
 
 class EmbeddingHandle:
@@ -89,7 +101,7 @@ class EmbeddingHandle:
         for start in range(0, len(array), EMBED_CHUNK):
             part, out = array[start : start + EMBED_CHUNK], result[start : start + EMBED_CHUNK]
             batch = _arrays.describe_batch(part)
-            check_call(self._function("embed")(handle, byref(batch), code, out.ctypes.data, out.size))
+            call(self._function("embed"), handle, byref(batch), code, out, out.size)
         return result
 
     def embed_images(self, images: Any, size: int = 0, output: str = "features") -> np.ndarray:
@@ -103,10 +115,6 @@ class EmbeddingHandle:
         packed = _arrays.pack_images(images)
         result = np.empty((len(packed), self.output_width(output)), np.float32)
         for start in range(0, len(packed), EMBED_CHUNK):
-            records, out = packed.records[start : start + EMBED_CHUNK], result[start : start + EMBED_CHUNK]
-            check_call(
-                self._function("embed_images")(
-                    handle, records.ctypes.data, len(records), size, code, out.ctypes.data, out.size
-                )
-            )
+            part, out = packed.part(start, start + EMBED_CHUNK), result[start : start + EMBED_CHUNK]
+            call(self._function("embed_images"), handle, part, len(part), size, code, out, out.size)
         return result

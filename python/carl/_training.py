@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ._interrupt import shielded
 from .callbacks import Callback
-from .errors import InvalidArgumentError, StopTraining
+from .errors import FileError, InvalidArgumentError, StopTraining
 from .metrics import Metrics
 from .evaluate.online import OnlineEvaluation, Schedule
 from .progress import Progress, describe, describe_evaluation
@@ -138,7 +140,8 @@ class TrainingLoop:
             raise
         except Exception as error:
             self._sync()
-            self._tell_broken()
+            with suppress(FileError):  # what went wrong first is what matters
+                self._tell_broken()
             self._log(f"failed: {type(error).__name__}: {error}")
             raise
         finally:
@@ -198,7 +201,7 @@ class TrainingLoop:
         self._clock.add(batch.waited, seconds)
         self._model.data_wait_ = self._clock.share
         self._sync()
-        self._keep(metrics)
+        shielded(self._keep, metrics)
         self._record_usage()
         self._progress.step(metrics, position.epoch, self._epochs, clock.share)
         for callback in self._callbacks:
@@ -209,15 +212,16 @@ class TrainingLoop:
             self._save(None)
 
     def _keep(self, metrics: Metrics) -> None:
-        self._last, self._kept = metrics, metrics.step
+        self._last = metrics
         self._model.history_.append(metrics)
+        self._kept = metrics.step
         if self._run is not None:
             self._run.write_metrics(metrics, self._position.epoch)
 
     def _keep_last_step(self) -> None:
         """Figures of a step that was taken, but Ctrl-C came before they were kept."""
         if self._trainer.step_count > self._kept:
-            self._keep(self._trainer.last_metrics)
+            shielded(self._keep, self._trainer.last_metrics)
 
     def _record_usage(self, always: bool = False) -> None:
         if self._usage is not None and self._run is not None and (always or self._usage.due(self._trainer.step_count)):
@@ -251,6 +255,7 @@ class TrainingLoop:
     def _save(self, reason: str | None) -> None:
         if self._run is not None:
             self._run.save(self._trainer, self._model._notes())
+            self._model._stamp = self._run.stamp()
             if reason:
                 self._log(
                     f"{reason} at step {self._trainer.step_count}; checkpoint {self._run.checkpoint}; "

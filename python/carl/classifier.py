@@ -12,7 +12,8 @@ from typing import Any, Union
 import numpy as np
 
 from . import _arrays
-from ._c_api import LIB, ClassifierHandle, carl_classifier_metrics, check_call, string_from
+from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
+from ._handle import made
 from ._state import StateHandle
 from .config import dump_json, parse_object
 from .encoder import Encoder
@@ -81,9 +82,8 @@ class Classifier(StateHandle):
             names = np.arange(_arrays.integer(classes, "classes", 1, MAX_CLASSES))
         values = {"classes": len(names), **{key: value for key, value in config.items() if value is not None}}
         text = _arrays.c_text(dump_json(values), "config")
-        pointer = ClassifierHandle()
         with encoder_of(model) as encoder:
-            check_call(LIB.carl_classifier_create(encoder._handle, text, byref(pointer)))
+            pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_create, encoder._handle, text)
         self._adopt(pointer, names)
 
     def _adopt(self, pointer: Any, classes: np.ndarray) -> None:
@@ -107,12 +107,7 @@ class Classifier(StateHandle):
         places = None if indices is None else _arrays.index_array(indices, len(packed))
         epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
         report = carl_classifier_metrics(struct_size=sizeof(carl_classifier_metrics))
-        check_call(
-            LIB.carl_classifier_step(
-                handle, packed.address, targets.ctypes.data, len(packed), None if places is None else places.ctypes.data, epoch,
-                byref(report),
-            )
-        )
+        call(LIB.carl_classifier_step, handle, packed, targets, len(packed), places, epoch, byref(report))
         return ClassifierMetrics.from_struct(report)
 
     def step_batch(self, images: Any, labels: Any) -> ClassifierMetrics:
@@ -122,7 +117,7 @@ class Classifier(StateHandle):
         targets = _class_numbers(labels, len(array))
         report = carl_classifier_metrics(struct_size=sizeof(carl_classifier_metrics))
         batch = _arrays.describe_batch(array)
-        check_call(LIB.carl_classifier_step_batch(handle, byref(batch), targets.ctypes.data, len(targets), byref(report)))
+        call(LIB.carl_classifier_step_batch, handle, byref(batch), targets, len(targets), byref(report))
         return ClassifierMetrics.from_struct(report)
 
     def standardize(self, images: Any) -> None:
@@ -130,7 +125,7 @@ class Classifier(StateHandle):
         the features of `images`, as in ``step``, at least 2. It makes head_learning_rate mean the same for every encoder."""
         handle = self._handle
         packed = _arrays.pack_images(images, "images")
-        check_call(LIB.carl_classifier_standardize(handle, packed.address, len(packed)))
+        call(LIB.carl_classifier_standardize, handle, packed, len(packed))
 
     # ---- Prediction
 
@@ -152,14 +147,13 @@ class Classifier(StateHandle):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes all that is needed to predict and to train on exactly, as a safetensors file, which appears only when complete."""
         notes = {"carl": {"classes": self.classes_.tolist()}}
-        check_call(LIB.carl_classifier_save(self._handle, _arrays.c_path(path), _arrays.c_text(dump_json(notes), "classes")))
+        call(LIB.carl_classifier_save, self._handle, _arrays.c_path(path), _arrays.c_text(dump_json(notes), "classes"))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **overrides: Any) -> Classifier:
         """Reads what ``save`` wrote. overrides: configuration keys to change, such as ``threads=1``."""
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
-        pointer = ClassifierHandle()
-        check_call(LIB.carl_classifier_load(_arrays.c_path(path), text, byref(pointer)))
+        pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, _arrays.c_path(path), text)
         classifier = cls.__new__(cls)
         classifier._adopt(pointer, np.empty(0))
         notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl", {})

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from . import evaluate, plots
+from ._files import replace_file
 from .errors import FileError
 from .estimator import CARL
+from .runs import refuse_if_in_use
 from .sources import ArraySource, read_idx
 from .trainer import Trainer
 
@@ -79,6 +81,7 @@ def run(
     train_x, train_y, test_x, test_y = load_fashion_mnist(data)
     budget = BUDGETS["quick" if quick else "full"]
     folder = Path(out)
+    refuse_if_in_use(folder)
     (folder / "checkpoints" / "last.carl").unlink(missing_ok=True)
     (folder / "metrics.jsonl").unlink(missing_ok=True)
     params = {**MODEL, "epochs": budget["epochs"], "run_dir": folder, "progress": progress, **(overrides or {})}
@@ -121,7 +124,7 @@ def run(
         )
     ]
     results["seconds"] = time.perf_counter() - started
-    (folder / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    replace_file(folder / "results.json", json.dumps(results, indent=2) + "\n")
     say(_table(results, logits.shape[1]))
     say("written: " + ", ".join(str(file) for file in [*pictures, folder / "results.json"]))
     return results

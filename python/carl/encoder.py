@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from ctypes import byref
 from typing import Any
 
 from . import _arrays
-from ._c_api import LIB, EncoderHandle, check_call
-from ._handle import EmbeddingHandle
+from ._c_api import LIB, EncoderHandle
+from ._handle import EmbeddingHandle, made
 from .trainer import Trainer
 
 
@@ -23,10 +22,8 @@ class Encoder(EmbeddingHandle):
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
         super().__init__()
-        pointer = EncoderHandle()
         count = 0 if threads is None else _arrays.integer(threads, "threads", 1, 4096)
-        check_call(LIB.carl_encoder_load(_arrays.c_path(path), count, byref(pointer)))
-        self._pointer = pointer
+        self._pointer = made(EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_load, _arrays.c_path(path), count)
 
     @classmethod
     def from_trainer(cls, trainer: Trainer, teacher: bool = False) -> Encoder:
@@ -35,9 +32,9 @@ class Encoder(EmbeddingHandle):
             raise TypeError(f"trainer: got {type(trainer).__name__}, want a carl.Trainer")
         encoder = cls.__new__(cls)
         encoder._pointer = None
-        pointer = EncoderHandle()
-        check_call(LIB.carl_encoder_from_trainer(trainer._handle, int(bool(teacher)), byref(pointer)))
-        encoder._pointer = pointer
+        encoder._pointer = made(
+            EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_from_trainer, trainer._handle, int(bool(teacher))
+        )
         return encoder
 
     def __reduce__(self) -> tuple[Any, ...]:

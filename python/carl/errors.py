@@ -22,7 +22,7 @@ class ConfigurationError(CARLError, ValueError):
 
 
 class BusyError(CARLError):
-    """The object is in use by another thread."""
+    """The object is in use by another thread, or the folder of a run by another process."""
 
 
 class OutOfMemoryError(CARLError, MemoryError):
@@ -43,6 +43,10 @@ class NotFiniteError(CARLError, ArithmeticError):
 
 class InvalidStateError(CARLError):
     """The right call at the wrong moment, such as gradients before the first step."""
+
+
+class CancelledError(CARLError):
+    """The call was ended by ``carl_cancel`` before it was done. The object is unchanged."""
 
 
 class UnsupportedProcessorError(CARLError):

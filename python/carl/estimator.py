@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from . import _arrays
 from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, warn_constant_rate
 from .callbacks import CallbackLike, as_callbacks
 from .config import TrainerConfig, ViewSpec, nearest
-from .errors import InvalidArgumentError, InvalidStateError, not_fitted
+from .errors import BusyError, InvalidArgumentError, InvalidStateError, not_fitted
 from .evaluate.online import OnlineEvaluation, Schedule, paths_of
+from .history import History
 from .metrics import Metrics
 from .runs import RunFolder, checkpoint_path
 from .sources import BatchStream, ImageSource, as_source
@@ -24,6 +26,9 @@ from .sources.broken import MAX_BROKEN, BrokenImages
 from .sources.loader import read_parts
 from .trainer import Trainer
 from .view_specs import expand_views, least_side
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: Images read at a time by transform and its relatives: so many, or fewer where so many bytes are reached.
 _READ, _READ_BYTES = 512, 256_000_000
@@ -52,14 +57,17 @@ class CARL:
     cache: a folder for decoded images of reduced size, made by the first fit and read by it and all later ones; for image
         files, tar archives and datasets.Dataset objects. None decodes in every epoch.
     cache_size: pixels of the shorter side in the cache; None for 8/7 of the largest view, 256 for views of 224.
-    run_dir: a folder for configuration, metrics, log and checkpoints; None writes nothing.
+    run_dir: a folder for configuration, metrics, log and checkpoints; None writes nothing. It is locked while ``fit`` runs, and one that
+        holds a run is refused unless ``fit`` goes on with it. Clones (``sklearn.base.clone``, so those of a grid search) take the next
+        free one of run_dir, run_dir-2, run_dir-3, ...
     checkpoint_every: steps between checkpoints within an epoch; one is written after each epoch in any case.
     eval_every: when ``fit`` judges the model on its eval_set: a number of steps, or text such as "500 steps" or "2 epochs"; None
         is after every epoch. Before the first step and after the last one it does so in any case.
     progress: show a progress bar.
     callbacks: ``carl.Callback`` objects, or functions of (model, metrics) that run after each step.
 
-    Attributes after ``fit``: trainer_ (carl.Trainer), config_ (the complete configuration), history_ (metrics of each step),
+    Attributes after ``fit``: trainer_ (carl.Trainer), config_ (the complete configuration), history_ (carl.Metrics of each step), run_dir_
+    (the folder that was written, None without one),
     evaluations_ (figures of each evaluation on eval_set), epoch_ (epochs done), in_channels_, n_features_out_, data_wait_ (share of the time of
     the last fit that was spent waiting for images, 0 .. 1), broken_images_ (a dict from the images it could not read, by path or number, to the
     reasons).
@@ -170,6 +178,11 @@ class CARL:
     _data: str | None = None
     #: The paths that the eval_set of the last fit was made of, None if it was not, or there was none.
     _eval_paths: list[str | None] | None = None
+    #: The folder of the last fit, and what tells the checkpoint that this object wrote there from any other.
+    run_dir_: Path | None = None
+    _stamp: tuple[Any, ...] | None = None
+    #: Made by scikit-learn's clone(), so that one run_dir stands for a folder a fit.
+    _is_clone = False
 
     # ---- Training
 
@@ -185,6 +198,10 @@ class CARL:
         resume: True goes on from the last checkpoint in run_dir, if there is one; a path goes on from that checkpoint or
             run folder. The checkpoint's configuration stands, except threads, epochs and total_steps. The result is bitwise
             that of a run without the interruption.
+
+        A run_dir that holds a run, which this fit does not resume, is an InvalidArgumentError; one that another process or model
+        trains into is a BusyError. A file that cannot be written (full disk, removed folder) is a FileError: the model stays usable
+        and the last checkpoint whole.
         """
         epochs = _arrays.integer(self.epochs, "epochs", 1, 1_000_000)
         schedule = Schedule(self.eval_every)
@@ -193,6 +210,7 @@ class CARL:
         self._data = _path_of(images)
         self._eval_paths = None if eval_set is None else paths_of(eval_set)
         with ExitStack() as stack:
+            run = self._claim(stack, lambda run: self._goes_on_with(run, resume))
             source = stack.enter_context(_opened(images, self.in_channels))
             evaluation = None
             if eval_set is not None:
@@ -202,7 +220,7 @@ class CARL:
                 position = self._begin(source, epochs)
             else:
                 position = self._resume(checkpoint, source, epochs)
-            self._train(source, position, epochs, evaluation, schedule)
+            self._train(source, position, epochs, run, evaluation, schedule)
         return self
 
     def partial_fit(self, images: Any, y: Any = None) -> CARL:
@@ -210,15 +228,42 @@ class CARL:
 
         The learning rate stays constant unless total_steps is given.
         """
-        with _opened(images, self.in_channels) as source:
+        with ExitStack() as stack:
+            run = self._claim(stack, lambda run: self._stamp is not None and run.stamp() == self._stamp)
+            source = stack.enter_context(_opened(images, self.in_channels))
             if not self.__sklearn_is_fitted__():
                 position = self._begin(source, None)
             else:
                 size = batch_size_for(source, self._checked_batch_size())
                 position = Position(self._position.epoch, 0, _samples(source), size)
                 self._position = position
-            self._train(source, position, position.epoch + 1)
+            self._train(source, position, position.epoch + 1, run)
         return self
+
+    def _claim(self, stack: ExitStack, going_on: Callable[[RunFolder], bool]) -> RunFolder | None:
+        """The run folder, for this fit alone as long as `stack` is open; see ``RunFolder.claim``."""
+        self.run_dir_ = None
+        if self.run_dir is None:
+            return None
+        for number in itertools.count(1):
+            run = RunFolder(self.run_dir)
+            if number > 1:
+                run = RunFolder(f"{os.path.abspath(run.path)}-{number}")
+            try:
+                run.claim(going_on)
+            except (BusyError, InvalidArgumentError):
+                if not self._is_clone:
+                    raise
+                continue
+            stack.enter_context(run)
+            self.run_dir_ = run.path
+            return run
+        raise AssertionError("there is always a further number")
+
+    def _goes_on_with(self, run: RunFolder, resume: bool | str | os.PathLike[str]) -> bool:
+        if not isinstance(resume, (str, os.PathLike)):
+            return resume is True
+        return os.path.realpath(checkpoint_path(resume)) == os.path.realpath(run.checkpoint)
 
     def _begin(self, source: ImageSource | BatchStream, epochs: int | None) -> Position:
         size = batch_size_for(source, self._checked_batch_size())
@@ -257,18 +302,18 @@ class CARL:
         self._attach(trainer, position, [])
         return position
 
-    def _attach(self, trainer: Trainer, position: Position, history: list[Metrics]) -> None:
+    def _attach(self, trainer: Trainer, position: Position, history: Iterable[Metrics]) -> None:
         self.trainer_ = trainer
         self.config_ = trainer.config
-        self.history_ = history
+        self.history_ = history if isinstance(history, History) else History(history)
         self.evaluations_: list[dict[str, Any]] = []
         self.in_channels_ = int(self.config_.in_channels or 0)
         self.n_features_out_ = trainer.output_width("features")
         self._position = position
 
     def _train(
-        self, source: ImageSource | BatchStream, position: Position, epochs: int, evaluation: OnlineEvaluation | None = None,
-        schedule: Schedule | None = None,
+        self, source: ImageSource | BatchStream, position: Position, epochs: int, run: RunFolder | None,
+        evaluation: OnlineEvaluation | None = None, schedule: Schedule | None = None,
     ) -> None:
         every = self.checkpoint_every
         every = None if every is None else _arrays.integer(every, "checkpoint_every", 1, 2**31 - 1)
@@ -276,20 +321,17 @@ class CARL:
         broken = BrokenImages(_samples(source), self.on_error, self.max_broken)
         self.broken_images_ = broken.reasons
         self.data_wait_ = 0.0
-        with ExitStack() as stack:
-            run = None
-            if self.run_dir is not None:
-                run = stack.enter_context(RunFolder(self.run_dir))
-                run.open(self.trainer_.step_count)
-                run.write_config(vars(self.config_))
-            specs = expand_views(self.config_.views, self.in_channels_, self.config_.view_size)
-            if self.cache is not None:
-                source = self._cached(source, specs, run)
-            seed = int(self.config_.seed or 0)
-            TrainingLoop(
-                self, source, position, epochs, seed, run, callbacks, bool(self.progress), every, broken, least_side(specs), evaluation,
-                schedule,
-            ).run()
+        if run is not None:
+            run.open(self.trainer_.step_count)
+            run.write_config(vars(self.config_))
+        specs = expand_views(self.config_.views, self.in_channels_, self.config_.view_size)
+        if self.cache is not None:
+            source = self._cached(source, specs, run)
+        seed = int(self.config_.seed or 0)
+        TrainingLoop(
+            self, source, position, epochs, seed, run, callbacks, bool(self.progress), every, broken, least_side(specs), evaluation,
+            schedule,
+        ).run()
 
     def _cached(self, source: ImageSource | BatchStream, specs: list[ViewSpec], run: RunFolder | None) -> ImageSource:
         from .progress import CacheProgress
@@ -412,9 +454,9 @@ class CARL:
     # ---- Files and copies
 
     def _notes(self) -> dict[str, Any]:
-        params = {key: value for key, value in self.get_params().items() if key != "callbacks"}
-        for key in ("run_dir", "cache"):
-            params[key] = _noted(params[key])
+        # run_dir is of this run, not of what is made of the model later.
+        params = {key: value for key, value in self.get_params().items() if key not in ("callbacks", "run_dir")}
+        params["cache"] = _noted(params["cache"])
         notes = {"format": 1, "params": params, "position": self._position.to_notes(), "data": _noted(self._data)}
         if self._eval_paths is not None:
             notes["eval"] = self._eval_paths
@@ -426,7 +468,8 @@ class CARL:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> CARL:
-        """Reads what ``save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder."""
+        """Reads what ``save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder. The model's run_dir is None: to go on with
+        the run, set it and ``fit(..., resume=True)``."""
         overrides = {} if threads is None else {"threads": threads}
         return cls._from_trainer(Trainer.resume(checkpoint_path(path), **overrides))
 
@@ -436,8 +479,8 @@ class CARL:
         notes = trainer.notes.get("carl", {})
         names = cls._parameter_names()
         saved = dict(notes.get("params", vars(config)))
-        for key in ("run_dir", "cache"):
-            saved[key] = _path_from_note(saved.get(key))
+        saved["run_dir"] = None  # a further fit must not overwrite the run that the model is of
+        saved["cache"] = _path_from_note(saved.get("cache"))
         # Parameters of other releases that this one does not know are left out.
         model = cls(**{key: value for key, value in saved.items() if key in names and (value is not None or key not in _CONCRETE)})
         position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
@@ -450,8 +493,9 @@ class CARL:
         state: dict[str, Any] = {"format": 1, "params": self.get_params(deep=False)}
         if self.__sklearn_is_fitted__():
             state["trainer"] = self.trainer_.to_bytes(self._notes_of_position())
-            state["history"] = [metrics.to_dict() for metrics in self.history_]
+            state["history"] = self.history_
             state["evaluations"] = self.evaluations_
+        state["clone"] = self._is_clone
         return state
 
     def _notes_of_position(self) -> dict[str, Any]:
@@ -460,10 +504,11 @@ class CARL:
     def __setstate__(self, state: dict[str, Any]) -> None:
         names = self._parameter_names()
         type(self).__init__(self, **{key: value for key, value in state["params"].items() if key in names})
+        self._is_clone = bool(state.get("clone", False))
         if "trainer" in state:
             trainer = Trainer.from_bytes(state["trainer"])
             position = Position.from_notes(trainer.notes["carl"]["position"])
-            self._attach(trainer, position, [Metrics(**row) for row in state["history"]])
+            self._attach(trainer, position, state["history"])
             self.evaluations_ = list(state.get("evaluations", []))
 
     # ---- scikit-learn's rules
@@ -485,6 +530,13 @@ class CARL:
         for key, value in params.items():
             setattr(self, key, value)
         return self
+
+    def __sklearn_clone__(self) -> CARL:
+        from sklearn.base import clone
+
+        copy = type(self)(**{name: clone(value, safe=False) for name, value in self.get_params(deep=False).items()})
+        copy._is_clone = True
+        return copy
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "trainer_")

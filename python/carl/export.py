@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .errors import FileError, InvalidArgumentError, missing_package
+from ._files import make_folder, replace_file
+from .errors import InvalidArgumentError, missing_package
 from .trainer import Trainer
 
 #: What can be exported: the prefix that is taken off the names.
@@ -20,7 +21,7 @@ def export_encoder(trainer: Trainer, path: str | os.PathLike[str], part: str = "
     teacher: of the moving average instead of the model; an error if there is none.
     """
     try:
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
     except ImportError:
         raise missing_package("an export", "safetensors") from None
     if part not in PARTS:
@@ -33,11 +34,7 @@ def export_encoder(trainer: Trainer, path: str | os.PathLike[str], part: str = "
     prefix = PARTS[part]
     tensors = {name.removeprefix(prefix): value for name, value in chosen.items() if name.startswith(prefix)}
     file = Path(path).expanduser()
-    partial = file.with_name(file.name + ".partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata={"format": "pt"})
-        os.replace(partial, file)
-    except OSError as error:
-        raise FileError(f"cannot write {file}: {error}") from error
+    make_folder(file.parent)
+    # Not by save_file, whose own temporary files nobody else knows, and which gives the file to its owner alone.
+    replace_file(file, save(tensors, metadata={"format": "pt"}))
     return file

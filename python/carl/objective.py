@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ctypes import byref
+from ctypes import byref, sizeof
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import _arrays
-from ._c_api import LIB, carl_assignment_options, carl_assignment_result, check_call, pointers
+from ._c_api import LIB, call, carl_assignment_options, carl_assignment_result, pointers
 from .errors import InvalidArgumentError
 
 
@@ -74,7 +74,7 @@ def assignment_loss(
         target_weights = _arrays.float_array(target_prototypes, "target_prototypes", weights.shape)
 
     options = carl_assignment_options()
-    LIB.carl_assignment_options_init(byref(options))
+    LIB.carl_assignment_options_init(byref(options), sizeof(options))
     options.temperature = _arrays.real(temperature, "temperature", 0.0, above=True)
     options.prior_weight = _arrays.real(prior_weight, "prior_weight", 0.0)
     options.normalize_embedding = int(bool(normalize_embedding))
@@ -90,16 +90,13 @@ def assignment_loss(
     result = carl_assignment_result()
     grad_views = [np.empty_like(array) for array in arrays]
     grad_prototypes = np.empty_like(weights)
-    check_call(
-        LIB.carl_assignment_loss(
-            byref(options),
-            pointers([array.ctypes.data for array in arrays]), len(arrays), batch, dimension,
-            weights.ctypes.data, len(weights),
-            None if target_arrays is None else pointers([array.ctypes.data for array in target_arrays]),
-            0 if target_arrays is None else len(target_arrays),
-            None if target_weights is None else target_weights.ctypes.data,
-            byref(result), pointers([grad.ctypes.data for grad in grad_views]), grad_prototypes.ctypes.data,
-        )
+    call(
+        LIB.carl_assignment_loss,
+        byref(options),
+        pointers(arrays), len(arrays), batch, dimension,
+        weights, len(weights),
+        None if target_arrays is None else pointers(target_arrays), 0 if target_arrays is None else len(target_arrays), target_weights,
+        byref(result), pointers(grad_views), grad_prototypes,
     )
     return AssignmentLoss(result.loss, result.consistency, result.prior, grad_views, grad_prototypes)
 

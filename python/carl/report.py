@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _report_page as page
+from ._files import make_folder, replace_file
 from .errors import CARLError, FileError, MissingPackageError
 from .inspection import Inspection
 from .metrics import COLLAPSE_NAMES
@@ -71,11 +72,8 @@ def write(
         page.tables("Configuration", {"": {key: value for key, value in sorted(config.items()) if value is not None}}),
         page.log(_log(folder)),
     ]
-    try:
-        report.path.parent.mkdir(parents=True, exist_ok=True)
-        report.path.write_text(page.document(f"CARL: {folder.resolve().name}", "\n".join(filter(None, body))), encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"cannot write {report.path}: {error}") from error
+    make_folder(report.path.parent)
+    replace_file(report.path, page.document(f"CARL: {folder.resolve().name}", "\n".join(filter(None, body))))
     return report
 
 

@@ -20,11 +20,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
+from ._files import Lines, remove_abandoned, replace_file
+from ._lock import FolderLock
 from .config import parse_object
-from .errors import FileError, InvalidArgumentError, MissingPackageError
+from .errors import BusyError, FileError, InvalidArgumentError, MissingPackageError
 from .export import export_encoder
 from .metrics import Metrics
 from .trainer import Trainer
@@ -34,7 +37,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 class RunFolder:
-    """Writes a run's folder. Use as a context: warnings of the library go to train.log while it is open."""
+    """Writes a run's folder. Use as a context: warnings of the library go to train.log while it is open.
+
+    ``claim`` comes first, ``open`` before the first step. Files are there whole or not at all, whatever ends the process, and what the
+    system refuses (a full disk, a folder that is read-only or was removed) is a FileError that names the path.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
@@ -42,10 +49,10 @@ class RunFolder:
         from pathlib import Path
 
         self.path = Path(path).expanduser()
-        self._log: IO[str] | None = None
-        self._metrics: IO[str] | None = None
-        self._usage: IO[str] | None = None
-        self._evaluations: IO[str] | None = None
+        self._lock = FolderLock(self.path)
+        self._owner = 0
+        self._made = False
+        self._files: dict[str, Lines] = {}
         self._handler: logging.Handler | None = None
 
     @property
@@ -60,16 +67,40 @@ class RunFolder:
     def plots(self) -> Path:
         return self.path / "plots"
 
+    def claim(self, going_on: Callable[[RunFolder], bool] = lambda run: False) -> None:
+        """Makes the folder and keeps all others from training into it until ``close``.
+
+        going_on: whether this training goes on with what is there. A folder that holds a run which would be overwritten is an
+        InvalidArgumentError, one that is in use a BusyError, one that cannot be written a FileError.
+        """
+        self._made = not self.path.exists()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"run_dir: cannot write {self.path}: {error}") from error
+        self._lock.acquire()
+        self._owner = os.getpid()
+        if self.checkpoint.exists() and not going_on(self):
+            self.close()
+            raise InvalidArgumentError(
+                f"run_dir: {self.path} holds a run already ({self.checkpoint}), which would be overwritten: fit(..., resume=True) goes on "
+                "with it; for a new run choose another folder, or remove this one"
+            )
+
     def open(self, step: int) -> None:
-        """Makes the folder. Figures of steps after `step`, from a run that ended without a checkpoint, are dropped; at step 0 all."""
+        """Makes the files. Figures of steps after `step`, from a run that ended without a checkpoint, are dropped; at step 0 all.
+        What killed processes left of files they were writing is removed."""
         step = step or -1  # what is there of step 0 is another run's
         try:
             for folder in ("checkpoints", "exported", "plots"):
                 (self.path / folder).mkdir(parents=True, exist_ok=True)
-            self._metrics = _continued(self.path / "metrics.jsonl", step)
-            self._usage = _continued(self.path / "usage.jsonl", step)
-            self._evaluations = _continued(self.path / "eval.jsonl", step) if (self.path / "eval.jsonl").is_file() else None
-            self._log = open(self.path / "train.log", "a", encoding="utf-8", errors="backslashreplace")
+            for place in ("", "checkpoints", "exported", "plots", "evaluation"):
+                remove_abandoned(self.path / place)
+            for name in ("metrics.jsonl", "usage.jsonl", "eval.jsonl"):
+                _drop_steps_after(self.path / name, step)
+            self._made = False
+            for name in ("metrics.jsonl", "usage.jsonl", "train.log"):
+                self._lines(name)
         except OSError as error:
             self.close()
             raise FileError(f"run_dir: cannot write {self.path}: {error}") from error
@@ -78,10 +109,14 @@ class RunFolder:
     def close(self) -> None:
         if self._handler is not None:
             _detach_handler(self._handler)
-        for file in (self._metrics, self._usage, self._evaluations, self._log):
-            if file is not None:
-                file.close()
-        self._metrics = self._usage = self._evaluations = self._log = self._handler = None
+        files, self._files, self._handler = self._files, {}, None
+        for file in files.values():
+            file.close()
+        self._lock.release()
+        if self._made:  # nothing was trained: the folder is as it was, absent
+            with suppress(OSError):
+                self.path.rmdir()
+            self._made = False
 
     def __enter__(self) -> RunFolder:
         return self
@@ -89,39 +124,47 @@ class RunFolder:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _lines(self, name: str) -> Lines:
+        if name not in self._files:
+            self._files[name] = Lines(self.path / name)
+        return self._files[name]
+
+    @property
+    def _is_open(self) -> bool:
+        return self._handler is not None
+
+    def _check_owner(self) -> None:
+        if self._owner != os.getpid():
+            raise BusyError(f"run_dir: {self.path} belongs to process {self._owner}, which this one is a copy of (fork)")
+
     def log(self, text: str) -> None:
-        """A line of train.log, with the time."""
-        if self._log is not None:
-            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
-            self._log.flush()
+        """A line of train.log, with the time. A line that the disk has no room for is left out: the figures are what must not be lost."""
+        if "train.log" in self._files:
+            with suppress(FileError):
+                self._lines("train.log").write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        text = json.dumps(dict(config), indent=2) + "\n"
-        (self.path / "config.json").write_text(text, encoding="utf-8")
+        replace_file(self.path / "config.json", json.dumps(dict(config), indent=2) + "\n")
 
     def write_metrics(self, metrics: Metrics, epoch: int) -> None:
-        if self._metrics is not None:
-            self._metrics.write(json.dumps({**metrics.to_dict(), "epoch": epoch}) + "\n")
-            self._metrics.flush()
+        if self._is_open:
+            self._check_owner()
+            self._lines("metrics.jsonl").write(json.dumps({**metrics.to_dict(), "epoch": epoch}))
 
     def write_usage(self, record: Mapping[str, Any]) -> None:
-        if self._usage is not None:
-            self._usage.write(json.dumps(record) + "\n")
-            self._usage.flush()
+        if self._is_open:
+            self._lines("usage.jsonl").write(json.dumps(record))
 
     def write_broken(self, images: Iterable[tuple[str, str]]) -> None:
         """Adds names and reasons to broken_images.jsonl, those that it does not have."""
         known = {row["image"] for row in read_broken(self.path)}
-        with open(self.broken_images, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps({"image": name, "reason": reason}) + "\n" for name, reason in images if name not in known)
+        for name, reason in images:
+            if name not in known:
+                self._lines(self.broken_images.name).write(json.dumps({"image": name, "reason": reason}))
 
     def write_evaluation(self, figures: Mapping[str, Any]) -> None:
-        if self._log is None:
-            return
-        if self._evaluations is None:
-            self._evaluations = open(self.path / "eval.jsonl", "a", encoding="utf-8")
-        self._evaluations.write(json.dumps(dict(figures)) + "\n")
-        self._evaluations.flush()
+        if self._is_open:
+            self._lines("eval.jsonl").write(json.dumps(dict(figures)))
 
     def last_evaluation(self) -> int | None:
         """The step of the last evaluation that is recorded."""
@@ -129,7 +172,19 @@ class RunFolder:
         return int(rows[-1]["step"]) if rows else None
 
     def save(self, trainer: Trainer, notes: Mapping[str, Any]) -> None:
+        """Writes the checkpoint; the figures of its steps are on the disk before it."""
+        self._check_owner()
+        for file in self._files.values():
+            file.sync()
         trainer.save(self.checkpoint, notes)
+
+    def stamp(self) -> tuple[Any, ...] | None:
+        """What tells this checkpoint from any other that may take its place; None if there is none."""
+        try:
+            status = os.stat(self.checkpoint)
+        except OSError:
+            return None
+        return os.path.realpath(self.checkpoint), status.st_ino, status.st_mtime_ns, status.st_size
 
     def export(self, trainer: Trainer) -> Path | None:
         """Writes the encoder by torchvision's names, for which the safetensors package is needed; None without it."""
@@ -138,6 +193,14 @@ class RunFolder:
         except MissingPackageError as error:
             self.log(f"exported/encoder.safetensors not written: {error}")
             return None
+
+
+def refuse_if_in_use(path: str | os.PathLike[str]) -> None:
+    """BusyError if a run is being trained into this folder."""
+    run = RunFolder(path)
+    if run.path.is_dir() and os.access(run.path, os.W_OK):
+        run._lock.acquire()
+        run.close()
 
 
 def _attach_handler(run: RunFolder) -> logging.Handler:
@@ -162,20 +225,21 @@ def _detach_handler(handler: logging.Handler) -> None:
     logging.getLogger("carl").removeHandler(handler)
 
 
-def _continued(file: Path, step: int) -> IO[str]:
-    """A file of JSON lines, open for more of them, without those of steps after `step`."""
-    if file.is_file():
-        kept = []
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue  # a line cut off when the machine went down
-        partial = file.with_suffix(".partial")
-        partial.write_text("".join(kept), encoding="utf-8")
-        os.replace(partial, file)
-    return open(file, "a", encoding="utf-8")
+def _drop_steps_after(file: Path, step: int) -> None:
+    """Rewrites a file of JSON lines, if it is there, without those of steps after `step` and those that are damaged."""
+    if not file.is_file():
+        return
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    kept = "".join(line.rstrip("\r\n") + "\n" for line in lines if _is_of_step(line, step))
+    if kept != "".join(lines):
+        replace_file(file, kept)
+
+
+def _is_of_step(line: str, last: int) -> bool:
+    try:
+        return bool(json.loads(line)["step"] <= last)
+    except (ValueError, KeyError, TypeError):
+        return False  # cut off when the machine went down
 
 
 def run_folder(path: str | os.PathLike[str]) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import _arrays
-from ._c_api import LIB, check_call
+from ._c_api import LIB, call
 from .encoder import Encoder
 from .trainer import Trainer
 
@@ -20,7 +20,7 @@ from .trainer import Trainer
 def peak_rate(threads: int = 0) -> float:
     """Float32 operations a second of `threads` threads (0: the default) doing nothing but multiply and add. Takes about 0.1 s."""
     result = c_double()
-    check_call(LIB.carl_peak_rate(threads, byref(result)))
+    call(LIB.carl_peak_rate, threads, byref(result))
     return result.value
 
 

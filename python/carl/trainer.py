@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from . import _arrays
-from ._c_api import LIB, TrainerHandle, carl_batch, carl_metrics, check_call, string_from
+from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
 from ._checkpoint import steps_taken
+from ._handle import made
 from ._state import StateHandle
 from .config import TrainerConfig, dump_json, merged_json, parse_object
 from .errors import InvalidArgumentError
@@ -39,9 +40,7 @@ class Trainer(StateHandle):
     def __init__(self, config: TrainerConfig | Mapping[str, Any] | str | None = None, **overrides: Any) -> None:
         super().__init__()
         text = _arrays.c_text(merged_json(config, overrides), "config")
-        pointer = TrainerHandle()
-        check_call(LIB.carl_trainer_create(text, byref(pointer)))
-        self._adopt(pointer, 0)
+        self._adopt(made(TrainerHandle(), LIB.carl_trainer_free, LIB.carl_trainer_create, text), 0)
 
     def _adopt(self, pointer: Any, steps: int) -> None:
         self._pointer = pointer
@@ -65,12 +64,7 @@ class Trainer(StateHandle):
         packed = _arrays.pack_images(batch, "batch")
         places = None if indices is None else _arrays.index_array(indices, len(packed))
         epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
-        check_call(
-            LIB.carl_trainer_step(
-                handle, packed.address, len(packed), None if places is None else places.ctypes.data, epoch,
-                byref(self._report),
-            )
-        )
+        call(LIB.carl_trainer_step, handle, packed, len(packed), places, epoch, byref(self._report))
         return Metrics.from_struct(self._report)
 
     def step_views(self, views: Sequence[Any]) -> Metrics:
@@ -93,8 +87,7 @@ class Trainer(StateHandle):
                     f"views[{place}]: got shape {array.shape}, want as many images and channels as views[0], "
                     f"{arrays[0].shape}"
                 )
-        batches = (carl_batch * len(arrays))(*[_arrays.describe_batch(array) for array in arrays])
-        check_call(LIB.carl_trainer_step_views(handle, batches, len(arrays), byref(self._report)))
+        call(LIB.carl_trainer_step_views, handle, _arrays.describe_batches(arrays), len(arrays), byref(self._report))
         return Metrics.from_struct(self._report)
 
     @property
@@ -150,7 +143,7 @@ class Trainer(StateHandle):
         if notes is not None and not isinstance(notes, Mapping):
             raise InvalidArgumentError(f"notes: got {type(notes).__name__}, want a mapping")
         text = None if notes is None else _arrays.c_text(dump_json(dict(notes)), "notes")
-        check_call(LIB.carl_trainer_save(self._handle, _arrays.c_path(path), text))
+        call(LIB.carl_trainer_save, self._handle, _arrays.c_path(path), text)
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], **overrides: Any) -> Trainer:
@@ -160,10 +153,8 @@ class Trainer(StateHandle):
         """
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
         file = _arrays.c_path(path)
-        pointer = TrainerHandle()
-        check_call(LIB.carl_trainer_resume(file, text, byref(pointer)))
         trainer = cls.__new__(cls)
-        trainer._adopt(pointer, 0)
+        trainer._adopt(made(TrainerHandle(), LIB.carl_trainer_free, LIB.carl_trainer_resume, file, text), 0)
         trainer._report.step = steps_taken(os.fsdecode(file))
         return trainer
 

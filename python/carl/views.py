@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import _arrays
-from ._c_api import LIB, check_call, pointers
+from ._c_api import LIB, call, check_call, pointers
 from .config import dump_json
 from .errors import ConfigurationError, InvalidArgumentError
 
@@ -38,11 +38,8 @@ def make_views(
         np.empty((len(packed), size, size, packed.channels), np.float32) for size in _view_sizes(text, packed.channels)
     ]
     room = (c_size_t * len(views))(*[view.size for view in views])
-    check_call(
-        LIB.carl_make_views(
-            packed.address, len(packed), text, seed, epoch, None if places is None else places.ctypes.data, count,
-            pointers([view.ctypes.data for view in views]), room, len(views),
-        )
+    call(
+        LIB.carl_make_views, packed, len(packed), text, seed, epoch, places, count, pointers(views), room, len(views)
     )
     return views
 

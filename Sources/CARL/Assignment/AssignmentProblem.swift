@@ -53,6 +53,7 @@ struct WorkspaceSlices {
         var total = 0
         for count in counts {
             starts.append(total)
+            // Each count fits in memory or was refused; sixteen of them are no overflow.
             total += (count + 15) & ~15
         }
         buffer = try workspace.take(total)

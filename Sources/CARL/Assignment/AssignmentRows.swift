@@ -21,8 +21,9 @@ enum AssignmentRows {
         return best.max()
     }
 
-    /// The first place of a value; 0 when it is nowhere, as in a row of NaN.
-    static func place(of value: Float, _ row: UnsafePointer<Float>, _ n: Int) -> Int {
+    /// The first place of a value among the first `count` of a row of `n`; 0 when it is not there, as in a row with NaN, whose largest value
+    /// may be the padding's. An index into the prototypes in any case.
+    static func place(of value: Float, _ row: UnsafePointer<Float>, _ count: Int, _ n: Int) -> Int {
         let wanted = Float8(repeating: value)
         var found = 0
         while found < n {
@@ -30,9 +31,11 @@ enum AssignmentRows {
             if hits.sum() > 0 { break }
             found &+= 8
         }
-        if found >= n { return 0 }
-        while row[found] != value { found &+= 1 }
-        return found
+        while found < count {
+            if row[found] == value { return found }
+            found &+= 1
+        }
+        return 0
     }
 
     /// e = exp(s - top). Returns their sum.

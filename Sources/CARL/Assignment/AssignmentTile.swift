@@ -30,16 +30,18 @@ final class AssignmentTile {
     /// Memory for tiles of up to `capacity` prototypes.
     init(_ problem: AssignmentProblem, capacity: Int, _ workspace: Workspace) throws {
         self.problem = problem
-        let (width, packed) = (AssignmentRows.stride(capacity), capacity * problem.dimension)
+        let width = AssignmentRows.stride(capacity)
+        let packed = try CheckedSize.product(capacity, problem.dimension, of: "a block of prototypes")
+        let logits = try CheckedSize.product(problem.rows, width, of: "the logits of a block")
         slices = try WorkspaceSlices(
             AssignmentStatistics.counts(problem) + [
-                problem.rows, problem.rows * width, problem.rows * width, problem.wantsGradient ? problem.studentRows * width : 0,
+                problem.rows, logits, logits, problem.wantsGradient ? problem.studentRows * width : 0,
                 width, width, packed, capacity, problem.inputs.targetPrototypes == nil ? 0 : packed,
                 problem.inputs.prototypeGradient == nil ? 0 : packed,
             ], workspace)
         statistics = AssignmentStatistics(slices, problem)
         priorDots = slices[5]
-        (logits, exponentials, gradient) = (slices[6], slices[7], slices[8])
+        (self.logits, exponentials, gradient) = (slices[6], slices[7], slices[8])
         (means, logMeans) = (slices[9], slices[10])
         (prototypes, inverses, targetPrototypes, prototypeGradient) = (slices[11], slices[12], slices[13], slices[14])
     }
@@ -92,7 +94,7 @@ final class AssignmentTile {
                 let s = logits + row * stride
                 let top = AssignmentRows.maximum(s, stride)
                 statistics.top[row] = top
-                statistics.peak[row] = Int32(truncatingIfNeeded: AssignmentRows.place(of: top, s, stride))
+                statistics.peak[row] = Int32(truncatingIfNeeded: AssignmentRows.place(of: top, s, count, stride))
                 statistics.sum[row] = AssignmentRows.exponentials(s, stride, less: top, into: exponentials + row * stride)
             }
         }
@@ -197,7 +199,7 @@ final class AssignmentTile {
         let (d, n) = (problem.dimension, problem.studentRows)
         let scale = problem.inverseTemperature
         if let embeddings {
-            compute.multiply(n, d, count, gradient, stride, prototypes, d, embeddings, d, alpha: scale, beta: 1)
+            compute.multiply(n, d, count, gradient, stride, prototypes, d, embeddings, d, alpha: scale, accumulate: true)
         }
         guard let target = problem.inputs.prototypeGradient else { return }
         compute.multiply(count, d, n, gradient, stride, transposeA: true, problem.students, d, prototypeGradient, d, alpha: scale)

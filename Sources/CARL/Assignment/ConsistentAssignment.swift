@@ -109,7 +109,7 @@ public struct ConsistentAssignment {
         result.effectivePrototypes = exponential(totals.entropy / blocks)
         result.maxProbability = totals.maxProbability / (Double(problem.studentRows) * blocks)
         result.agreement = Double(totals.agreeing) / comparisons
-        result.embeddingStd = students.deviation(d)
+        result.embeddingStd = try students.deviation(d)
         return result
     }
 

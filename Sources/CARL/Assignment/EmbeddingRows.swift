@@ -8,7 +8,7 @@ struct EmbeddingRows {
     /// - Parameter sources: matrices (countEach, dimension).
     init(_ sources: [UnsafePointer<Float>], _ countEach: Int, _ dimension: Int, normalize: Bool, _ compute: Compute) throws {
         count = sources.count * countEach
-        values = try compute.workspace.take(count * dimension)
+        values = try compute.workspace.take(CheckedSize.product(count, dimension, of: "embeddings or prototypes"))
         inverses = normalize ? try compute.workspace.take(count) : nil
         for (i, source) in sources.enumerated() {
             let target = values.base + i * countEach * dimension
@@ -27,19 +27,20 @@ struct EmbeddingRows {
     }
 
     /// Mean over dimensions of the standard deviation over rows of the unit-length rows.
-    func deviation(_ d: Int) -> Double {
-        var sums = [Double](repeating: 0, count: d)
-        var squares = [Double](repeating: 0, count: d)
+    func deviation(_ d: Int) throws -> Double {
+        let sums = try HeapArray(d, repeating: (value: 0.0, square: 0.0), for: "sums of \(d) dimensions")
         for row in 0..<count {
             let z = values.base + row * d
             let norm = inverses == nil ? UnitLength.length(z, d) : 1
             for i in 0..<d {
                 let value = Double(z[i]) / norm
-                sums[i] += value
-                squares[i] += value * value
+                sums[i].value += value
+                sums[i].square += value * value
             }
         }
         let n = Double(count)
-        return (0..<d).reduce(0.0) { $0 + max(0, squares[$1] / n - (sums[$1] / n) * (sums[$1] / n)).squareRoot() } / Double(d)
+        return sums.withValues {
+            $0.reduce(0.0) { $0 + max(0, $1.square / n - ($1.value / n) * ($1.value / n)).squareRoot() }
+        } / Double(d)
     }
 }

@@ -18,10 +18,10 @@ struct PartitionedAssignment {
     }
 
     func evaluate(_ partition: RandomPartition, embeddings: FloatPointer?) throws -> AssignmentTotals {
-        try partition.order.withUnsafeBufferPointer { order in
+        try withExtendedLifetime(partition) {
             func indices(_ block: Int) -> PrototypeIndices {
                 PrototypeIndices(
-                    first: block * partition.blockSize, count: partition.blockSize, order: order.baseAddress)
+                    first: block * partition.blockSize, count: partition.blockSize, order: partition.order.base)
             }
             let shared = partition.blocks >= compute.threads
             let workers = shared ? compute.threads : 1
@@ -29,20 +29,21 @@ struct PartitionedAssignment {
                 try AssignmentTile(problem, capacity: partition.blockSize, compute.workspace)
             }
             defer { for tile in tiles { tile.release(compute.workspace) } }
-            var totals = [AssignmentTotals](repeating: AssignmentTotals(), count: partition.blocks)
-            try totals.withUnsafeMutableBufferPointer { totals in
-                if !shared {
-                    for block in 0..<partition.blocks {
-                        totals[block] = evaluate(indices(block), tiles[0], embeddings, compute)
-                    }
-                    return
-                }
-                let alone = Compute(threads: 1)
+            let totals = try HeapArray(partition.blocks, repeating: AssignmentTotals(), for: "the terms of each block")
+            if shared {
+                let alone = try compute.alone(workers)
                 try withEmbeddingGradients(embeddings, problem, workers: partition.blocks, compute) { gradients, worker, range in
-                    for block in range { totals[block] = evaluate(indices(block), tiles[worker], gradients, alone) }
+                    for block in range where !Cancellation.isRequested {
+                        totals[block] = evaluate(indices(block), tiles[worker], gradients, alone[worker])
+                    }
+                }
+            } else {
+                for block in 0..<partition.blocks {
+                    try Cancellation.check()
+                    totals[block] = evaluate(indices(block), tiles[0], embeddings, compute)
                 }
             }
-            return totals.reduce(into: AssignmentTotals()) { $0 += $1 }
+            return totals.withValues { $0.reduce(into: AssignmentTotals()) { $0 += $1 } }
         }
     }
 

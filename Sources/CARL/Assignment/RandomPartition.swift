@@ -2,19 +2,22 @@
 /// of them, sit out the step.
 ///
 /// The permutation is drawn from counters: it depends on (seed, step, K) alone, and so is the same in every process.
-public struct RandomPartition: Sendable {
+public struct RandomPartition {
     /// Indices of prototypes; block b is those at b * blockSize ..< (b + 1) * blockSize.
-    let order: [Int32]
+    let order: HeapArray<Int32>
     let blockSize: Int
     let blocks: Int
 
     /// - Parameters:
     ///   - count: K, 1 ... 2^31 - 1.
     ///   - blockSize: 1 ... K.
-    public init(count: Int, blockSize: Int, seed: UInt64, step: Int = 0) {
+    /// - Throws: `CARLError.outOfMemory`.
+    public init(count: Int, blockSize: Int, seed: UInt64, step: Int = 0) throws {
         precondition(blockSize >= 1 && blockSize <= count && count <= Int(Int32.max))
         var random = RandomStream(seed: seed, purpose: .partition, minor: UInt64(step))
-        order = random.permutation(count)
+        order = try HeapArray(count, repeating: 0, for: "an order of \(count) prototypes")
+        for i in 0..<count { order[i] = Int32(truncatingIfNeeded: i) }
+        try order.withValues { try random.shuffle($0) }
         self.blockSize = blockSize
         blocks = count / blockSize
     }

@@ -24,21 +24,22 @@ struct StreamedAssignment {
 
     func evaluate(embeddings: FloatPointer?) throws -> AssignmentTotals {
         let workspace = compute.workspace
-        let alone = Compute(threads: 1)
         let workers = min(compute.threads, tiles)
+        let alone = try compute.alone(workers)
         let memory = try (0..<workers).map { _ in try AssignmentTile(problem, capacity: Self.tile, workspace) }
         defer { for tile in memory { tile.release(workspace) } }
 
         let running = try (0..<workers).map { _ in try RunningStatistics(problem, workspace) }
         defer { for each in running { each.release(workspace) } }
         compute.parallelRanges(tiles) { worker, range in
-            for tile in range {
-                memory[worker].load(indices(tile), alone)
-                memory[worker].softmax(alone)
-                memory[worker].compare(alone)
+            for tile in range where !Cancellation.isRequested {
+                memory[worker].load(indices(tile), alone[worker])
+                memory[worker].softmax(alone[worker])
+                memory[worker].compare(alone[worker])
                 running[worker].add(memory[worker].statistics, offset: tile * Self.tile)
             }
         }
+        try Cancellation.check()
         for worker in 1..<max(workers, 1) { running[0].add(running[worker]) }
         let slices = try WorkspaceSlices(AssignmentStatistics.counts(problem), workspace)
         defer { slices.give(to: workspace) }
@@ -54,31 +55,29 @@ struct StreamedAssignment {
         let dots = try (0..<workers).map { _ in try workspace.take(problem.studentRows) }
         defer { for each in dots { workspace.give(each) } }
         for each in dots { each.fill(0) }
-        var entropies = [Double](repeating: 0, count: tiles)
-        entropies.withUnsafeMutableBufferPointer { entropies in
-            compute.parallelRanges(tiles) { worker, range in
-                let own = memory[worker]
-                for tile in range {
-                    own.load(indices(tile), alone)
-                    own.exponentials(less: known)
-                    entropies[tile] = own.prior(known, alone)
-                    (logMeans.base + tile * Self.tile).update(from: own.logMeans, count: own.stride)
-                    if problem.priorHasGradient { own.priorDots(known, addingTo: dots[worker].base, alone) }
-                }
+        let entropies = try HeapArray(tiles, repeating: 0.0, for: "the entropies of \(tiles) tiles")
+        compute.parallelRanges(tiles) { worker, range in
+            let own = memory[worker]
+            for tile in range where !Cancellation.isRequested {
+                own.load(indices(tile), alone[worker])
+                own.exponentials(less: known)
+                entropies[tile] = own.prior(known, alone[worker])
+                (logMeans.base + tile * Self.tile).update(from: own.logMeans, count: own.stride)
+                if problem.priorHasGradient { own.priorDots(known, addingTo: dots[worker].base, alone[worker]) }
             }
         }
-        totals.entropy = entropies.reduce(0, +)
+        totals.entropy = entropies.withValues { $0.reduce(0, +) }
         totals.prior = logarithm(Double(count)) - totals.entropy
         guard problem.wantsGradient else { return totals }
         for worker in 1..<max(workers, 1) { for row in 0..<problem.studentRows { dots[0].base[row] += dots[worker].base[row] } }
 
         try withEmbeddingGradients(embeddings, problem, workers: tiles, compute) { gradients, worker, range in
-            for tile in range {
-                memory[worker].load(indices(tile), alone)
+            for tile in range where !Cancellation.isRequested {
+                memory[worker].load(indices(tile), alone[worker])
                 memory[worker].exponentials(less: known)
                 memory[worker].differentiate(
-                    known, priorDots: dots[0].base, logMeans: logMeans.base + tile * Self.tile, alone)
-                memory[worker].propagate(indices(tile), embeddings: gradients, alone)
+                    known, priorDots: dots[0].base, logMeans: logMeans.base + tile * Self.tile, alone[worker])
+                memory[worker].propagate(indices(tile), embeddings: gradients, alone[worker])
             }
         }
         return totals

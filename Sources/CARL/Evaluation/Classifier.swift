@@ -54,11 +54,11 @@ public final class Classifier {
             uninitialized: ClassifierConfiguration(json, encoder: source.configuration), encoder: source.configuration)
         let (seed, tensors) = (configuration.seed, encoderPart.layout.parameters.count)
         if configuration.fromScratch {
-            encoderPart.layout.initialize(encoderPart.parameters.base, encoderPart.statistics.base, seed: seed)
+            try encoderPart.layout.initialize(encoderPart.parameters.base, encoderPart.statistics.base, seed: seed)
         } else {
             try encoderPart.copy(from: source.model.layout, parameters: source.parameters, statistics: source.statistics)
         }
-        headPart.layout.initialize(headPart.parameters.base, headPart.statistics.base, seed: seed, firstSlot: tensors)
+        try headPart.layout.initialize(headPart.parameters.base, headPart.statistics.base, seed: seed, firstSlot: tensors)
     }
 
     /// Memory for a classifier whose values are set afterwards.
@@ -78,10 +78,10 @@ public final class Classifier {
         }
         encoderPart = try TrainedPart(layout, frozen: configuration.freezeEncoder)
         headPart = try TrainedPart(headLayout, frozen: false)
-        compute = Compute(threads: configuration.threads)
+        compute = try Compute(threads: configuration.threads)
         evaluationCompute =
             configuration.freezeEncoder
-            ? .forFixedWeights(threads: configuration.threads) : Compute(threads: configuration.threads)
+            ? try .forFixedWeights(threads: configuration.threads) : try Compute(threads: configuration.threads)
     }
 
     /// Steps taken.
@@ -98,19 +98,23 @@ public final class Classifier {
     public func step(
         _ images: [SourceImage], labels: UnsafePointer<Int32>, indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0
     ) throws -> Metrics {
-        try MatrixProduct.withSingleThread {
+        try images.withUnsafeBufferPointer { try step($0, labels: labels, indices: indices, epoch: epoch) }
+    }
+
+    /// The same on images in the caller's memory.
+    public func step(
+        _ images: UnsafeBufferPointer<SourceImage>, labels: UnsafePointer<Int32>, indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0
+    ) throws -> Metrics {
+        try compute.call {
             let start = monotonicSeconds()
             try check(batch: images.count, labels)
             try encoderConfiguration.checkChannels(images)
             let spec = configuration.view
             let x = try takeBatch(images.count, spec.size, spec.size)
             defer { compute.workspace.give(x) }
-            let own = indices == nil ? (0..<UInt64(images.count)).map { UInt64(counters.images) &+ $0 } : []
-            try own.withUnsafeBufferPointer { numbered in
-                try ViewMaker.make(
-                    images, views: [spec], seed: configuration.seed, epoch: indices == nil ? 0 : epoch,
-                    indices: indices ?? numbered.baseAddress, into: [x.base], compute)
-            }
+            try ViewMaker.make(
+                images, views: [spec], seed: configuration.seed, epoch: indices == nil ? 0 : epoch, indices: indices,
+                firstIndex: UInt64(counters.images), into: [x.base], compute)
             let metrics = try takeStep(x, labels, start: start)
             counters.images += images.count
             return metrics
@@ -119,7 +123,7 @@ public final class Classifier {
 
     /// One step on normalised images made by the caller.
     public func step(_ images: FloatImages, labels: UnsafePointer<Int32>) throws -> Metrics {
-        try MatrixProduct.withSingleThread {
+        try compute.call {
             let start = monotonicSeconds()
             try images.check("images", channels: encoderConfiguration.inChannels, compute)
             try check(batch: images.batch, labels)
@@ -130,12 +134,24 @@ public final class Classifier {
         }
     }
 
-    private func check(batch: Int, _ labels: UnsafePointer<Int32>) throws {
+    /// Checks a number of images of a step, and that their views fit in memory, before anything of that size is allocated.
+    public func checkBatch(_ count: Int) throws {
+        try checkSize(count)
+        let (size, channels) = (configuration.view.size, encoderConfiguration.inChannels)
+        let bytes = try CheckedSize.product(count, size, size, channels, MemoryLayout<Float>.stride, of: "views (images, size, size, channels, bytes)")
+        try MemoryLimit.require(bytes, for: "the views of \(count) images")
+    }
+
+    private func checkSize(_ batch: Int) throws {
         let least = configuration.freezeEncoder ? 1 : 2
         guard batch >= least else {
             let why = least == 2 ? " (BatchNorm takes statistics over the batch)" : ""
             throw CARLError.invalidArgument("images: got \(batch), need at least \(least)\(why)")
         }
+    }
+
+    private func check(batch: Int, _ labels: UnsafePointer<Int32>) throws {
+        try checkSize(batch)
         for i in 0..<batch where labels[i] < 0 || Int(labels[i]) >= configuration.classes {
             throw CARLError.invalidArgument(
                 "labels[\(i)]: got \(labels[i]), want 0 to \(configuration.classes - 1) (\"classes\" is \(configuration.classes))")
@@ -164,21 +180,33 @@ public final class Classifier {
         encoderPart.gradients?.fill(0)
         headPart.gradients?.fill(0)
         hasGradients = true
-        let result = try passForwardAndBack(x, labels)
+        func rollBack() { if !configuration.freezeEncoder { encoderPart.statistics.copy(from: before) } }
+        let result: CrossEntropy.Result
+        let norms: (Double, Double)
+        do {
+            result = try passForwardAndBack(x, labels)
+            norms = (try encoderPart.gradientNorm(compute), try headPart.gradientNorm(compute))
+            try Cancellation.check()
+        } catch {
+            rollBack()
+            throw error
+        }
         metrics.loss = result.loss
         metrics.accuracy = Double(result.correct) / Double(x.batch)
-        let norms = (encoderPart.gradientNorm(compute), headPart.gradientNorm(compute))
         metrics.gradientNorm = (norms.0 * norms.0 + norms.1 * norms.1).squareRoot()
         guard metrics.loss.isFinite, metrics.gradientNorm.isFinite else {
-            if !configuration.freezeEncoder { encoderPart.statistics.copy(from: before) }
+            rollBack()
             throw CARLError.notFinite(
                 "\(metrics.loss.isFinite ? "the gradient" : "the loss") is not finite in step \(metrics.step) (learning rates \(metrics.learningRate) and \(metrics.headLearningRate)); the classifier was not changed. Try a smaller \"learning_rate\" or \"head_learning_rate\", or a longer warm-up")
         }
-        for (part, rate) in [(encoderPart, metrics.learningRate), (headPart, metrics.headLearningRate)] {
-            try part.update(
-                momentum: configuration.momentum, weightDecay: configuration.weightDecay, learningRate: rate, step: counters.step, compute)
+        // From here on the step is taken, whole.
+        try Cancellation.shielded {
+            for (part, rate) in [(encoderPart, metrics.learningRate), (headPart, metrics.headLearningRate)] {
+                try part.update(
+                    momentum: configuration.momentum, weightDecay: configuration.weightDecay, learningRate: rate, step: counters.step, compute)
+            }
+            counters.step += 1
         }
-        counters.step += 1
         metrics.memoryBytes = compute.bytes + evaluationCompute.bytes
         metrics.seconds = monotonicSeconds() - start
         return metrics
@@ -203,7 +231,7 @@ public final class Classifier {
         }
         try standardization.apply(features, headPart.memory, compute)
         let logits = try head.forward(features, headPart.memory, compute)
-        let result = CrossEntropy.evaluate(
+        let result = try CrossEntropy.evaluate(
             logits.base, x.batch, configuration.classes, labels: labels, smoothing: configuration.labelSmoothing,
             gradient: logits.base, compute)
         let below = try head.backward(features, logits, headPart.memory, compute)
@@ -233,13 +261,9 @@ public final class Classifier {
 
     /// Overwrites a tensor of the state. Values must be finite.
     public func writeTensor(_ name: String, from source: UnsafePointer<Float>, count: Int) throws {
-        let entry = try state.named(name, count: count)
-        if name == FeatureStandardization.deviationName, let bad = (0..<count).first(where: { !(source[$0] > 0) }) {
-            throw CARLError.invalidArgument("values of \"\(name)\": value \(bad) is \(source[bad]), all must be above 0")
-        }
-        try entry.write(finite: source)
+        try state.named(name, count: count).write(checked: source)
         // What was derived from a frozen encoder's weights is out of date.
-        if evaluationCompute.keptFilters != nil { evaluationCompute.keptFilters = KeptBuffers() }
+        evaluationCompute.keptFilters?.clear()
     }
 
     /// Copies the gradient of the last step's loss, before weight decay, in torch's layout. A frozen encoder has none.

@@ -11,7 +11,7 @@ extension Classifier {
 
     /// Writes `output` of normalised images to `out` (B, width(output)), in evaluation mode.
     public func embed(_ images: FloatImages, _ output: Model.Output, into out: FloatPointer) throws {
-        try MatrixProduct.withSingleThread {
+        try call {
             try images.check("images", channels: encoderConfiguration.inChannels, compute)
             let pixels = images.height * images.width * images.channels
             try inBatches(images.batch, images.height, images.width, output, into: out) { x, first in
@@ -22,16 +22,26 @@ extension Classifier {
 
     /// Writes `output` of images of bytes, resized to `size` (0: the view's), centre-cropped and normalised as the view is.
     public func embed(_ images: [SourceImage], size: Int, _ output: Model.Output, into out: FloatPointer) throws {
-        try MatrixProduct.withSingleThread {
-            try encoderConfiguration.checkChannels(images)
+        try embed(images.count, size: size, output, into: out) { images[$0] }
+    }
+
+    /// The same on `count` images that `image` gives by number, some at a time.
+    public func embed(
+        _ count: Int, size: Int, _ output: Model.Output, into out: FloatPointer, image: (_ number: Int) throws -> SourceImage
+    ) throws {
+        try call {
             let spec = configuration.view
             let size = size == 0 ? spec.size : size
-            try inBatches(images.count, size, size, output, into: out) { x, first in
-                try ViewMaker.evaluation(
-                    Array(images[first..<first + x.batch]), size: size, mean: spec.mean, std: spec.std, into: x.base, evaluationCompute)
+            try inBatches(count, size, size, output, into: out) { x, first in
+                try encoderConfiguration.collect(first..<first + x.batch, image) {
+                    try ViewMaker.evaluation($0, size: size, mean: spec.mean, std: spec.std, into: x.base, evaluationCompute)
+                }
             }
         }
     }
+
+    /// A call that uses both memories.
+    private func call<Result>(_ body: () throws -> Result) throws -> Result { try compute.call { try evaluationCompute.call(body) } }
 
     private func inBatches(
         _ count: Int, _ height: Int, _ width: Int, _ output: Model.Output, into out: FloatPointer,
@@ -43,17 +53,19 @@ extension Classifier {
             let target = out + first * outputWidth
             if output == .features {
                 target.update(from: features.base, count: features.count)
-                return
+                return try FiniteOutput.check(target, rows: features.batch, width: outputWidth, first: first)
             }
             try standardization.apply(features, headPart.memory, compute)
             // The linear layer's weights change: they must not meet the memory that keeps what it derives from weights.
             let logits = try head.forward(features, headPart.memory, compute)
             defer { compute.workspace.give(logits) }
             target.update(from: logits.base, count: logits.count)
-            guard output == .probabilities else { return }
-            compute.parallelRanges(features.batch, grain: max(1, (1 << 12) / classes)) { _, range in
-                for row in range { AssignmentRows.softmax(target + row * classes, classes) }
+            if output == .probabilities {
+                compute.parallelRanges(features.batch, grain: max(1, (1 << 12) / classes)) { _, range in
+                    for row in range { AssignmentRows.softmax(target + row * classes, classes) }
+                }
             }
+            try FiniteOutput.check(target, rows: features.batch, width: outputWidth, first: first)
         }
     }
 
@@ -65,6 +77,7 @@ extension Classifier {
         let workspace = evaluationCompute.workspace
         let memory = ModelMemory(
             parameters: encoderPart.parameters.base, statistics: encoderPart.statistics.base, gradients: nil)
+        workspace.plan(try CheckedSize.product(min(Evaluator.batch, count), height, width, of: "a batch"))
         for first in stride(from: 0, to: count, by: Evaluator.batch) {
             let x = try workspace.takeActivation(
                 min(Evaluator.batch, count - first), height, width, encoderConfiguration.inChannels)
@@ -72,17 +85,23 @@ extension Classifier {
             try fill(x, first)
             let features = try encoder.evaluate(x, memory, evaluationCompute)
             defer { workspace.give(features) }
+            try Cancellation.check()
             try receive(features, first)
         }
     }
 
     /// Sets what features are standardised with to their mean and standard deviation over these images, in evaluation mode.
     public func standardize(_ images: [SourceImage]) throws {
-        guard images.count >= 2 else {
-            throw CARLError.invalidArgument("images: got \(images.count), need at least 2 to take a standard deviation")
+        try standardize(images.count) { images[$0] }
+    }
+
+    /// The same on `count` images that `image` gives by number, some at a time.
+    public func standardize(_ count: Int, image: (_ number: Int) throws -> SourceImage) throws {
+        guard count >= 2 else {
+            throw CARLError.invalidArgument("images: got \(count), need at least 2 to take a standard deviation")
         }
-        let features = try FloatBuffer(images.count * encoder.features, zeroed: false)
-        try embed(images, size: 0, .features, into: features.base)
-        standardization.fit(features.base, rows: images.count, headPart.memory)
+        let features = try FloatBuffer(CheckedSize.product(count, encoder.features, of: "features"), zeroed: false)
+        try embed(count, size: 0, .features, into: features.base, image: image)
+        standardization.fit(features.base, rows: count, headPart.memory)
     }
 }

@@ -13,9 +13,8 @@ enum CrossEntropy {
     static func evaluate(
         _ s: UnsafePointer<Float>, _ batch: Int, _ classes: Int, labels: UnsafePointer<Int32>, smoothing: Double,
         gradient: FloatPointer, _ compute: Compute
-    ) -> Result {
-        let rows = UnsafeMutablePointer<(loss: Double, correct: Bool)>.allocate(capacity: batch)
-        defer { rows.deallocate() }
+    ) throws -> Result {
+        let rows = try HeapArray(batch, repeating: (loss: 0.0, correct: false), for: "the terms of \(batch) rows")
         compute.parallelRanges(batch, grain: max(1, (1 << 12) / classes)) { _, range in
             for row in range {
                 let at = row &* classes

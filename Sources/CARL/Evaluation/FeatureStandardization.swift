@@ -10,7 +10,7 @@ struct FeatureStandardization {
     init(_ layout: inout ParameterLayout, _ features: Int) {
         self.features = features
         mean = layout.addStatistic(Self.meanName, features, initial: 0)
-        deviation = layout.addStatistic(Self.deviationName, features, initial: 1)
+        deviation = layout.addStatistic(Self.deviationName, features, initial: 1, lowest: .leastNormalMagnitude)
     }
 
     /// Standardises features (B, F) in place.

@@ -54,7 +54,7 @@ public enum NearestNeighbours {
             throw CARLError.invalidArgument("label \(row) is \(labels[row]); with \(classes) classes it must be in 0 ... \(classes - 1)")
         }
         let rising = ks.indices.sorted { ks[$0] < ks[$1] }
-        let ballots = (0..<compute.threads).map { _ in Ballot(voters: most) }
+        let ballots = try (0..<compute.workers).map { _ in try Ballot(voters: most) }
         let search = SimilaritySearch(
             references: references, n: n, queries: queries, m: m, dimension: dimension, k: most, compute: compute)
         try search.run { query, worker, best in
@@ -95,25 +95,31 @@ public enum NearestNeighbours {
 
 /// Sums of votes by label, for at most a known number of voters: a hash table whose memory does not grow with the labels.
 private final class Ballot {
-    private var labels: [Int64]
-    private var sums: [Double]
-    private var used: [Int] = []
+    private let labels: HeapArray<Int64>
+    private let sums: HeapArray<Double>
+    /// Slots in use, in order of their first vote.
+    private let used: HeapArray<Int>
+    private var usedCount = 0
     private let shift: UInt64
+    private let mask: Int
 
-    init(voters: Int) {
+    /// - Throws: `CARLError.outOfMemory`.
+    init(voters: Int) throws {
         var bits: UInt64 = 4
         while 1 << bits < 2 * voters { bits += 1 }
         shift = 64 - bits
-        labels = Array(repeating: -1, count: 1 << Int(bits))
-        sums = Array(repeating: 0, count: 1 << Int(bits))
+        mask = 1 << Int(bits) - 1
+        labels = try HeapArray(mask + 1, repeating: -1, for: "the votes of \(voters) neighbours")
+        sums = try HeapArray(mask + 1, repeating: 0, for: "the votes of \(voters) neighbours")
+        used = try HeapArray(voters, repeating: 0, for: "the votes of \(voters) neighbours")
     }
 
     func clear() {
-        for slot in used {
-            labels[slot] = -1
-            sums[slot] = 0
+        for i in 0..<usedCount {
+            labels[used[i]] = -1
+            sums[used[i]] = 0
         }
-        used.removeAll(keepingCapacity: true)
+        usedCount = 0
     }
 
     func add(_ label: Int64, _ weight: Double) {
@@ -121,10 +127,11 @@ private final class Ballot {
         while labels[slot] != label {
             if labels[slot] < 0 {
                 labels[slot] = label
-                used.append(slot)
+                used[usedCount] = slot
+                usedCount += 1
                 break
             }
-            slot = (slot &+ 1) & (labels.count &- 1)
+            slot = (slot &+ 1) & mask
         }
         sums[slot] += weight
     }
@@ -132,7 +139,10 @@ private final class Ballot {
     /// The label of the largest sum, the smallest of several.
     var winner: Int64 {
         var best = used[0]
-        for slot in used where sums[slot] > sums[best] || (sums[slot] == sums[best] && labels[slot] < labels[best]) { best = slot }
+        for i in 1..<max(usedCount, 1) {
+            let slot = used[i]
+            if sums[slot] > sums[best] || (sums[slot] == sums[best] && labels[slot] < labels[best]) { best = slot }
+        }
         return labels[best]
     }
 }

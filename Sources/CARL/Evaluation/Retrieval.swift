@@ -39,8 +39,9 @@ public enum Retrieval {
         let panels = panelsOfTile(n: n, m: m, dimension: dimension, threads: compute.threads)
         let tile = panels * SimilarityTile.queries
         let packedReferences = roundUp(max(1, (1 << 16) / dimension), SimilarityTile.references)
-        let rankings = try (0..<compute.threads).map { _ in try Ranking(n) }
-        let scratch = try compute.scratch(tile * dimension + packedReferences * dimension + tile * n)
+        let rankings = try (0..<compute.workers).map { _ in try Ranking(n) }
+        let scratch = try compute.scratch(
+            CheckedSize.product(tile + packedReferences, dimension, of: "packed rows") + CheckedSize.product(tile, n, of: "similarities"))
         let width = 1 + cutoffs.count
 
         compute.parallel((m + tile - 1) / tile) { item, worker in
@@ -50,12 +51,13 @@ public enum Retrieval {
             let similarities = packedPanels + packedReferences * dimension
             queryRows.pack(first, limit: tile, panels: panels, width: SimilarityTile.queries, to: packed)
             for start in stride(from: 0, to: n, by: packedReferences) {
+                if Cancellation.isRequested { return }
                 let rows = min(packedReferences, n - start)
                 let count = (rows + SimilarityTile.references - 1) / SimilarityTile.references
                 referenceRows.pack(start, limit: rows, panels: count, width: SimilarityTile.references, to: packedPanels)
                 multiply(packed, panels, packedPanels, rows, dimension, into: similarities + start, step: n)
             }
-            for query in first..<min(m, first + tile) {
+            for query in first..<min(m, first + tile) where !Cancellation.isRequested {
                 rankings[worker].score(
                     similarities + (query - first) * n, labels, label: queryLabels[query], leftOut: leaveOneOut ? query : -1, cutoffs,
                     precision + query * width, relevant + query * width)
@@ -105,7 +107,7 @@ private final class Ranking {
 
     init(_ n: Int) throws {
         self.n = n
-        memory = try FloatBuffer(4 * n, zeroed: false)
+        memory = try FloatBuffer(CheckedSize.product(4, n, of: "a ranking"), zeroed: false)
         keys = UnsafeMutableRawPointer(memory.base).bindMemory(to: UInt64.self, capacity: 2 * n)
         sorted = keys + n
     }

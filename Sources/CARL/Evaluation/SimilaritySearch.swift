@@ -21,7 +21,8 @@ struct SimilaritySearch {
         let scratch = try compute.scratch(tiles.scratchCount)
 
         // With few queries, the references are shared out as well, and the best of each part are merged below.
-        let merged = tiles.parts > 1 ? try FloatBuffer(2 * m * tiles.parts * tiles.kept) : nil
+        let merged =
+            tiles.parts > 1 ? try FloatBuffer(CheckedSize.product(2, m, tiles.parts, tiles.kept, of: "the best of each part")) : nil
         let mergedKeys = merged.map { UnsafeMutableRawPointer($0.base).bindMemory(to: Key.self, capacity: $0.count / 2) }
 
         compute.parallel(tiles.queryTiles * tiles.parts) { item, worker in
@@ -32,6 +33,7 @@ struct SimilaritySearch {
             queryRows.pack(first, limit: tiles.queries, panels: tiles.queryPanels, width: SimilarityTile.queries, to: areas.queries)
             var candidates = Candidates(areas, tiles, count: count)
             for tile in tiles.referenceTiles * part / tiles.parts..<tiles.referenceTiles * (part + 1) / tiles.parts {
+                if Cancellation.isRequested { return }
                 let start = tile * tiles.references
                 let rows = min(tiles.references, n - start)
                 let panels = (rows + SimilarityTile.references - 1) / SimilarityTile.references
@@ -49,13 +51,15 @@ struct SimilaritySearch {
                 }
             }
         }
-        guard let mergedKeys else { return }
+        try Cancellation.check()
+        guard let merged, let mergedKeys else { return }
         compute.parallel(m) { query, worker in
             let keys = mergedKeys + query * tiles.parts * tiles.kept
             CandidateSelection.selectLargest(keys, tiles.parts * tiles.kept, k)
             CandidateSelection.sortDescending(keys, k)
             visit(query, worker, keys)
         }
+        withExtendedLifetime(merged) {}
     }
 }
 

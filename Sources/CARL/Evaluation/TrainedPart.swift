@@ -20,8 +20,8 @@ struct TrainedPart {
     }
 
     /// l2 norm of the gradient; 0 for a frozen part.
-    func gradientNorm(_ compute: Compute) -> Double {
-        gradients.map { Optimizer.norm($0.base, $0.count, compute) } ?? 0
+    func gradientNorm(_ compute: Compute) throws -> Double {
+        try gradients.map { try Optimizer.norm($0.base, $0.count, compute) } ?? 0
     }
 
     /// One step of SGD; nothing for a frozen part.

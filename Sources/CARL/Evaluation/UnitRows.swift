@@ -1,3 +1,5 @@
+import Synchronization
+
 /// The rows of a matrix, checked to be finite, given out scaled to unit length. A row of zeros stays zero.
 ///
 /// A row of extreme norm, whose inverse Float32 could not hold, is first multiplied by the power of two that brings its norm
@@ -22,19 +24,20 @@ struct UnitRows {
         (self.base, self.count, self.dimension) = (base, count, dimension)
         norms = try DoubleBuffer(count)
         let target = norms.base
-        var firstBad = [Int](repeating: count, count: compute.threads)
-        firstBad.withUnsafeMutableBufferPointer { firstBad in
-            compute.parallelRanges(count, grain: max(1, (1 << 15) / dimension)) { worker, range in
-                for row in range {
-                    target[row] = Self.norm(base + row &* dimension, dimension)
-                    if !target[row].isFinite {
-                        firstBad[worker] = row
-                        return
-                    }
+        let firstBad = Atomic<Int>(count)
+        compute.parallelRanges(count, grain: max(1, (1 << 15) / dimension)) { _, range in
+            for row in range {
+                target[row] = Self.norm(base + row &* dimension, dimension)
+                if !target[row].isFinite {
+                    firstBad.min(row, ordering: .relaxed)
+                    return
                 }
+                if row & 0xffff == 0, Cancellation.isRequested { return }
             }
         }
-        if let row = firstBad.min(), row < count {
+        try Cancellation.check()
+        let row = firstBad.load(ordering: .relaxed)
+        if row < count {
             let column = (0..<dimension).first { !base[row * dimension + $0].isFinite } ?? 0
             throw CARLError.invalidArgument(
                 "row \(row) of \(name) is not finite: column \(column) is \(base[row * dimension + column])")

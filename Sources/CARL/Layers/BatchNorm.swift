@@ -19,7 +19,7 @@ struct BatchNorm {
         scale = layout.add("\(name).weight", [channels], .normScale, initialScale: initialScale)
         shift = layout.add("\(name).bias", [channels], .normShift)
         runningMean = layout.addStatistic("\(name).running_mean", channels, initial: 0)
-        runningVariance = layout.addStatistic("\(name).running_var", channels, initial: 1)
+        runningVariance = layout.addStatistic("\(name).running_var", channels, initial: 1, lowest: 0)
     }
 
     /// What backward needs besides the normalised input: for each group of rows, per channel, mean, 1 / standard deviation, and the

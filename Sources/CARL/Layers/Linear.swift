@@ -21,7 +21,7 @@ struct Linear {
             for row in 0..<x.rows { (y.base + row * outputs).update(from: b, count: outputs) }
             compute.multiply(
                 x.rows, outputs, inputs, x.base, inputs, memory.parameters + weight, inputs, transposeB: true, y.base, outputs,
-                beta: 1)
+                accumulate: true)
         }
         return y
     }
@@ -32,7 +32,7 @@ struct Linear {
             measured(.weightGradient, x.rows, compute) {
                 compute.multiply(
                     outputs, inputs, x.rows, dy.base, outputs, transposeA: true, x.base, inputs, gradients + weight, inputs,
-                    beta: 1)
+                    accumulate: true)
                 ColumnKernels.sums(dy.base, dy.rows, outputs, into: gradients + bias)
             }
         }

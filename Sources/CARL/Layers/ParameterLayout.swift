@@ -24,6 +24,8 @@ struct StatisticSlot {
     let offset: Int
     let count: Int
     let initial: Float
+    /// The least value that makes sense: 0 for a variance.
+    let lowest: Float
 }
 
 /// Hands out places in the parameter and statistics memory while a model is put together.
@@ -48,9 +50,9 @@ struct ParameterLayout {
         return offset
     }
 
-    mutating func addStatistic(_ name: String, _ count: Int, initial: Float) -> Int {
+    mutating func addStatistic(_ name: String, _ count: Int, initial: Float, lowest: Float = -.infinity) -> Int {
         let offset = statisticCount
-        statistics.append(StatisticSlot(name: name, offset: offset, count: count, initial: initial))
+        statistics.append(StatisticSlot(name: name, offset: offset, count: count, initial: initial, lowest: lowest))
         statisticCount += Self.aligned(count)
         return offset
     }

@@ -51,12 +51,12 @@ enum RowProductSum {
         _ put: (_ rows: Range<Int>, _ target: FloatPointer, _ rowStride: Int) -> Void
     ) throws {
         let (m, n, xRow) = (operands.m, operands.n, operands.xRow)
-        let scratch = try compute.scratch(operands.count(rowsPerPart))
+        let scratch = try compute.scratch(operands.count(rowsPerPart), for: compute.threads)
         let parts = (rows + rowsPerPart - 1) / rowsPerPart
         try PartialSums.add(to: dw, m * n, over: parts, compute) { partial, worker, range in
             let xs = scratch[worker]
             let dys = xs + rowsPerPart * xRow
-            for part in range {
+            for part in range where !Cancellation.isRequested {
                 let taken = part * rowsPerPart..<min(rows, (part + 1) * rowsPerPart)
                 put(taken, xs, xRow)
                 operands.copyGradient(taken, to: dys)

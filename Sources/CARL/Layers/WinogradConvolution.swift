@@ -248,14 +248,14 @@ enum WinogradConvolution {
         let partTiles = partRows * grid.tilesAcross
         let vStride = WinogradPlan.stride(partTiles * operands.vRow)
         let mStride = WinogradPlan.stride(partTiles * operands.mRow)
-        let scratch = try compute.scratch(operands.positions * (vStride + mStride) + operands.scratch(partRows))
+        let scratch = try compute.scratch(operands.positions * (vStride + mStride) + operands.scratch(partRows), for: compute.threads)
         let copies = min(compute.threads, parts)
         compute.parallelRanges(parts) { worker, range in
             let v = scratch[worker]
             let m = v + operands.positions * vStride
             let own = u + worker * copyStride
             func rows(_ part: Int) -> Range<Int> { part * partRows..<min(grid.tileRows, (part + 1) * partRows) }
-            for part in range {
+            for part in range where !Cancellation.isRequested {
                 let taken = rows(part)
                 operands.transformInput(taken, v, vStride, m + operands.positions * mStride)
                 operands.transformGradient(taken, m, mStride, m + operands.positions * mStride)

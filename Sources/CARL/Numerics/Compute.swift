@@ -1,4 +1,3 @@
-import Dispatch
 #if canImport(Glibc)
 import Glibc
 #else
@@ -17,32 +16,66 @@ public final class Compute {
     /// When set, what layers derive from weights alone is kept from call to call: for weights that do not change.
     var keptFilters: KeptBuffers?
     private var scratch: [FloatBuffer?]
+    /// Each worker's packed operands of a matrix product.
+    let packing: [FloatBuffer]
+    /// For loops whose workers compute by themselves, see `alone`.
+    private var single: [Compute] = []
+
+    /// Workers that are really at work at the same time in `parallel`: no more than there are threads in the pool.
+    let workers: Int
 
     /// - Parameter threads: threads to use; 0 means `ThreadCount.available`.
-    public init(threads: Int = 0) {
+    /// - Throws: `CARLError.outOfMemory`.
+    public init(threads: Int = 0) throws {
         self.threads = threads > 0 ? threads : ThreadCount.available
+        workers = min(self.threads, ThreadPool.width)
         scratch = Array(repeating: nil, count: self.threads)
+        packing = try (0..<workers).map { _ in try FloatBuffer(MatrixProduct.packingCount, zeroed: false) }
     }
 
     /// For a model whose weights stay as they are: what is derived from them is computed once.
-    static func forFixedWeights(threads: Int) -> Compute {
-        let compute = Compute(threads: threads)
+    static func forFixedWeights(threads: Int) throws -> Compute {
+        let compute = try Compute(threads: threads)
         compute.keptFilters = KeptBuffers()
         return compute
     }
 
-    /// Runs `body(item, worker)` for every item in `0 ..< count`; items are handed out as threads become free.
+    /// A single-threaded `Compute` for each of `count` workers that run at the same time. Kept from call to call.
+    func alone(_ count: Int) throws -> [Compute] {
+        while single.count < count { single.append(try Compute(threads: 1)) }
+        return single
+    }
+
+    /// Runs a call that may fail half way: memory it took and did not give back is let go, and so is what it kept of the weights.
+    public func call<Result>(_ body: () throws -> Result) throws -> Result {
+        do {
+            let result = try body()
+            // What was skipped because of a cancellation must not pass for a result.
+            try Cancellation.check()
+            return result
+        } catch {
+            workspace.abandon()
+            keptFilters?.clear()
+            throw error
+        }
+    }
+
+    /// Runs `body(item, worker)` for every item in `0 ..< count`; items are handed out as threads become free. Once the call is
+    /// cancelled, items that have not begun are left out (see `Cancellation`).
     ///
-    /// Results must not depend on which worker takes an item; `worker` in `0 ..< threads` only selects scratch memory.
+    /// Results must not depend on which worker takes an item; `worker` in `0 ..< workers` only selects scratch memory.
     public func parallel(_ count: Int, _ body: (_ item: Int, _ worker: Int) -> Void) {
-        let workers = min(threads, count)
+        let workers = min(workers, count)
         if workers <= 1 {
-            for item in 0..<max(count, 0) { body(item, 0) }
+            for item in 0..<max(count, 0) {
+                if Cancellation.isRequested { return }
+                body(item, 0)
+            }
             return
         }
         let next = Atomic<Int>(0)
-        DispatchQueue.concurrentPerform(iterations: workers) { worker in
-            while true {
+        ThreadPool.shared.run(workers) { worker in
+            while !Cancellation.isRequested {
                 let item = next.wrappingAdd(1, ordering: .relaxed).oldValue
                 if item >= count { break }
                 body(item, worker)
@@ -54,9 +87,9 @@ public final class Compute {
     ///
     /// Every worker goes through a range of items of its own, then through what others have left.
     public func parallelAhead(_ count: Int, _ body: (_ item: Int, _ next: Int?, _ worker: Int) -> Void) {
-        let workers = max(1, min(threads, count))
+        let workers = max(1, min(workers, count))
         let taken = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: workers)
-        for range in 0..<workers { (taken + range).initialize(to: Atomic(count * range / workers)) }
+        for range in 0..<workers { (taken + range).initialize(to: Atomic(Self.share(count, range, of: workers).lowerBound)) }
         defer {
             taken.deinitialize(count: workers)
             taken.deallocate()
@@ -64,8 +97,8 @@ public final class Compute {
         parallel(workers) { own, worker in
             for i in 0..<workers {
                 let range = (own + i) % workers
-                let end = count * (range + 1) / workers
-                while true {
+                let end = Self.share(count, range, of: workers).upperBound
+                while !Cancellation.isRequested {
                     let item = taken[range].wrappingAdd(1, ordering: .relaxed).oldValue
                     if item >= end { break }
                     body(item, i == 0 && item + 1 < end ? item + 1 : nil, worker)
@@ -85,14 +118,15 @@ public final class Compute {
         let next = Atomic<Int>(0)
         let done = Atomic<Int>(0)
         starts.withUnsafeBufferPointer { starts in
-            parallel(min(threads, counts.max() ?? 0)) { worker, _ in
+            parallel(min(workers, counts.max() ?? 0)) { worker, _ in
                 var phase = 0
                 while true {
                     let ticket = next.wrappingAdd(1, ordering: .relaxed).oldValue
                     if ticket >= total { break }
                     while ticket >= starts[phase + 1] { phase += 1 }
                     Self.wait { done.load(ordering: .acquiring) >= starts[phase] }
-                    body(phase, ticket - starts[phase], worker)
+                    // Tickets are counted to the end even then, so that nobody waits for one that is left out.
+                    if !Cancellation.isRequested { body(phase, ticket - starts[phase], worker) }
                     done.wrappingAdd(1, ordering: .releasing)
                 }
             }
@@ -109,24 +143,38 @@ public final class Compute {
     }
 
     /// Runs `body(worker, range)` once per worker over contiguous, nearly equal parts of `0 ..< count`, none smaller than
-    /// `grain` (but for the last). The split depends on `threads` alone, so sums kept per worker are reproducible.
+    /// `grain` (but for the last). The split depends on `threads` alone, so sums kept per worker are reproducible. Cancelled as in `parallel`;
+    /// a long body looks by itself.
     public func parallelRanges(_ count: Int, grain: Int = 1, _ body: (_ worker: Int, _ range: Range<Int>) -> Void) {
         let parts = max(1, min(threads, count / max(grain, 1)))
         if parts == 1 {
-            if count > 0 { body(0, 0..<count) }
+            if count > 0, !Cancellation.isRequested { body(0, 0..<count) }
             return
         }
-        DispatchQueue.concurrentPerform(iterations: parts) { part in
-            body(part, (count * part / parts)..<(count * (part + 1) / parts))
+        ThreadPool.shared.run(parts) { part in
+            if !Cancellation.isRequested { body(part, Self.share(count, part, of: parts)) }
         }
     }
 
+    /// Part `part` of `0 ..< count` cut into nearly equal parts.
+    static func share(_ count: Int, _ part: Int, of parts: Int) -> Range<Int> {
+        // count * part may overflow.
+        let (size, rest) = count.quotientAndRemainder(dividingBy: parts)
+        let first = part * size + rest * part / parts
+        return first..<((part + 1) * size + rest * (part + 1) / parts)
+    }
+
     /// At least `count` values of memory for each worker, kept from call to call. Call before the parallel loop.
-    public func scratch(_ count: Int) throws -> [FloatPointer] {
-        for worker in 0..<threads where (scratch[worker]?.count ?? -1) < count {
-            scratch[worker] = try FloatBuffer(count, zeroed: false)
+    ///
+    /// - Parameter users: how many; `threads` for the parts of `parallelRanges`, by default those that `parallel` numbers.
+    public func scratch(_ count: Int, for users: Int? = nil) throws -> [FloatPointer] {
+        try (0..<(users ?? workers)).map { user in
+            if let known = scratch[user], known.count >= count { return known.base }
+            scratch[user] = nil
+            let fresh = try FloatBuffer(count, zeroed: false)
+            scratch[user] = fresh
+            return fresh.base
         }
-        return scratch.map { $0!.base }
     }
 
     /// Bytes of scratch and workspace held.

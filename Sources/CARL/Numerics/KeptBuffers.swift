@@ -9,4 +9,7 @@ final class KeptBuffers {
         buffers[source] = buffer
         return (buffer, false)
     }
+
+    /// Forgets all of them, for instance when it is not known whether they were filled.
+    func clear() { buffers.removeAll() }
 }

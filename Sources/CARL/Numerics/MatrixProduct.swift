@@ -1,69 +1,139 @@
-import COpenBLAS
-import Synchronization
-
-/// Row-major matrix products on OpenBLAS, one thread a call; `Compute.multiply` splits a product over the threads.
+/// General row-major matrix products: C = alpha op(A) op(B), or added to C, for operands in any of the two orders.
+///
+/// A block of B is packed to the panels that `PanelProduct` reads, and one of A where its rows do not lie as the micro-kernel wants
+/// them; then the micro-kernel goes over the block's rows (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication",
+/// ACM TOMS 34(3), 2008). Each value of C is one chain of fused multiply-adds along k in pieces of `depth`, however the work is shared:
+/// results do not depend on the number of threads.
 public enum MatrixProduct {
-    /// C (m x n) = alpha * op(A) (m x k) * op(B) (k x n) + beta * C, with row strides `lda`, `ldb`, `ldc`.
-    @inline(__always)
-    static func multiply(
-        _ m: Int, _ n: Int, _ k: Int,
-        _ a: UnsafePointer<Float>, _ lda: Int, transposeA: Bool = false,
-        _ b: UnsafePointer<Float>, _ ldb: Int, transposeB: Bool = false,
-        _ c: FloatPointer, _ ldc: Int, alpha: Float = 1, beta: Float = 0
-    ) {
-        if m == 0 || n == 0 { return }
-        cblas_sgemm(
-            CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
-            blasint(m), blasint(n), blasint(k), alpha, a, blasint(lda), b, blasint(ldb), beta, c, blasint(ldc))
+    /// Depth of a block. As `PanelProduct` cuts it, so that a block is one chain.
+    static let depth = 256
+    /// Columns of a block of B: with its depth a third of a second level cache of 512 KiB or more.
+    private static let columns = 12 * PanelProduct.width
+    /// Rows of a packed block of A, and the distance of its columns: no power of two, so that they spread over the cache's sets.
+    private static let rows = 16 * PanelProduct.rows
+    private static let rowsStride = rows + 16
+
+    /// Values of memory that one worker packs into.
+    static let packingCount = depth * (columns + rowsStride)
+
+    /// An operand in memory: value (row, column) is at `base[row * rowStride + column * columnStride]`, one of which is 1.
+    struct Operand {
+        let base: UnsafePointer<Float>
+        let rowStride: Int
+        let columnStride: Int
+
+        init(_ base: UnsafePointer<Float>, _ stride: Int, transposed: Bool) {
+            self.base = base
+            (rowStride, columnStride) = transposed ? (1, stride) : (stride, 1)
+        }
+
+        func from(row: Int, column: Int) -> UnsafePointer<Float> { base + (row &* rowStride &+ column &* columnStride) }
     }
 
-    private static let users = Mutex<(count: Int, threads: Int32)>((0, 1))
+    /// Rows `rows` and columns `columns` of C, with `memory` to pack into.
+    static func multiply(
+        _ rowRange: Range<Int>, _ columnRange: Range<Int>, _ k: Int, _ a: Operand, _ b: Operand, _ c: FloatPointer, _ ldc: Int, alpha: Float,
+        accumulate: Bool, _ memory: FloatPointer
+    ) {
+        if k == 0 {
+            if !accumulate { for row in rowRange { (c + (row &* ldc &+ columnRange.lowerBound)).update(repeating: 0, count: columnRange.count) } }
+            return
+        }
+        let width = PanelProduct.width
+        let packedA = memory + depth &* columns
+        for firstColumn in stride(from: columnRange.lowerBound, to: columnRange.upperBound, by: columns) {
+            let columnCount = min(columns, columnRange.upperBound &- firstColumn)
+            for start in stride(from: 0, to: k, by: depth) {
+                let count = min(depth, k &- start)
+                pack(b, start, count, firstColumn, columnCount, alpha, to: memory)
+                let right = PanelProduct.Right(base: memory, panelStride: count &* width, depthStride: width)
+                for firstRow in stride(from: rowRange.lowerBound, to: rowRange.upperBound, by: rows) {
+                    let rowCount = min(rows, rowRange.upperBound &- firstRow)
+                    let left: PanelProduct.Left
+                    if a.columnStride == 1 {
+                        left = .init(base: a.from(row: firstRow, column: start), rowStride: a.rowStride, depthStride: 1)
+                    } else {
+                        for i in 0..<count {
+                            (packedA + i &* rowsStride).update(from: a.from(row: firstRow, column: start &+ i), count: rowCount)
+                        }
+                        left = .init(base: packedA, rowStride: 1, depthStride: rowsStride)
+                    }
+                    PanelProduct.multiply(
+                        rowCount, columnCount, count, left, right, c + (firstRow &* ldc &+ firstColumn), ldc, accumulate: accumulate || start > 0)
+                }
+            }
+        }
+    }
 
-    /// Runs `body` with OpenBLAS told to use one thread, and restores its number of threads when the last user leaves.
-    /// The library's own loops are parallel; a pool inside each of them would only fight over the cores.
-    public static func withSingleThread<Result, Failure: Error>(
-        _ body: () throws(Failure) -> Result
-    ) throws(Failure) -> Result {
-        users.withLock { state in
-            if state.count == 0 {
-                state.threads = openblas_get_num_threads()
-                if state.threads != 1 { openblas_set_num_threads(1) }
+    /// `count` rows of B from `start` on and some columns, times `alpha`, as panels; columns behind the last one are 0.
+    private static func pack(
+        _ b: Operand, _ start: Int, _ count: Int, _ firstColumn: Int, _ columnCount: Int, _ alpha: Float, to target: FloatPointer
+    ) {
+        let width = PanelProduct.width
+        var first = 0
+        while first < columnCount {
+            let taken = min(width, columnCount &- first)
+            let panel = target + first &* count
+            let source = b.from(row: start, column: firstColumn &+ first)
+            if taken < width { panel.update(repeating: 0, count: count &* width) }
+            if b.columnStride == 1 {
+                for i in 0..<count { (panel + i &* width).update(from: source + i &* b.rowStride, count: taken) }
+            } else {
+                transpose(source, b.columnStride, taken, count, to: panel)
             }
-            state.count += 1
+            if alpha != 1 { for i in 0..<count &* width { panel[i] *= alpha } }
+            first &+= width
         }
-        defer {
-            users.withLock { state in
-                state.count -= 1
-                if state.count == 0, state.threads != 1 { openblas_set_num_threads(state.threads) }
+    }
+}
+
+extension MatrixProduct {
+    /// Writes `count` values of each of `columns` columns, which lie `stride` apart in `source`, to the columns of a panel.
+    private static func transpose(_ source: UnsafePointer<Float>, _ stride: Int, _ columns: Int, _ count: Int, to panel: FloatPointer) {
+        let width = PanelProduct.width
+        // transpose8 reads only.
+        let source = FloatPointer(mutating: source)
+        let (wholeColumns, wholeCount) = (columns & ~7, count & ~7)
+        var column = 0
+        while column < wholeColumns {
+            var i = 0
+            while i < wholeCount {
+                transpose8(source + (column &* stride &+ i), stride, panel + (i &* width &+ column), width)
+                i &+= 8
             }
+            column &+= 8
         }
-        return try body()
+        for column in 0..<columns {
+            let from = source + column &* stride
+            for i in (column < wholeColumns ? wholeCount : 0)..<count { panel[i &* width &+ column] = from[i] }
+        }
     }
 }
 
 extension Compute {
-    /// `MatrixProduct.multiply` with the rows or columns of C shared among the threads.
+    /// C (m x n) = alpha op(A) (m x k) op(B) (k x n) + beta C, with row strides `lda`, `ldb`, `ldc`; `beta` is 0 or 1. Blocks of C are
+    /// shared among the threads.
     func multiply(
         _ m: Int, _ n: Int, _ k: Int,
         _ a: UnsafePointer<Float>, _ lda: Int, transposeA: Bool = false,
         _ b: UnsafePointer<Float>, _ ldb: Int, transposeB: Bool = false,
-        _ c: FloatPointer, _ ldc: Int, alpha: Float = 1, beta: Float = 0
+        _ c: FloatPointer, _ ldc: Int, alpha: Float = 1, accumulate: Bool = false
     ) {
+        if m == 0 || n == 0 { return }
+        let left = MatrixProduct.Operand(a, lda, transposed: transposeA)
+        let right = MatrixProduct.Operand(b, ldb, transposed: transposeB)
         // Small products are not worth waking a thread for.
-        let grain = max(8, 1 << 17 / max(1, (m >= n ? n : m) * k))
-        if m >= n {
-            parallelRanges(m, grain: grain) { _, rows in
-                MatrixProduct.multiply(
-                    rows.count, n, k, a + (transposeA ? rows.lowerBound : rows.lowerBound * lda), lda, transposeA: transposeA,
-                    b, ldb, transposeB: transposeB, c + rows.lowerBound * ldc, ldc, alpha: alpha, beta: beta)
-            }
-        } else {
-            parallelRanges(n, grain: grain) { _, columns in
-                MatrixProduct.multiply(
-                    m, columns.count, k, a, lda, transposeA: transposeA,
-                    b + (transposeB ? columns.lowerBound * ldb : columns.lowerBound), ldb, transposeB: transposeB,
-                    c + columns.lowerBound, ldc, alpha: alpha, beta: beta)
-            }
+        let wanted = max(1, min(workers == 1 ? 1 : 4 * workers, m * n / max(1, (1 << 18) / max(k, 1))))
+        // Columns are cut first: rows that are cut pack the same block of B more than once.
+        let columnParts = min(wanted, max(1, n / (2 * PanelProduct.width)))
+        let rowParts = min((wanted + columnParts - 1) / columnParts, max(1, m / (4 * PanelProduct.rows)))
+        parallel(columnParts * rowParts) { item, worker in
+            let columns = Self.share((n + PanelProduct.width - 1) / PanelProduct.width, item / rowParts, of: columnParts)
+            let rows = Self.share((m + PanelProduct.rows - 1) / PanelProduct.rows, item % rowParts, of: rowParts)
+            MatrixProduct.multiply(
+                rows.lowerBound * PanelProduct.rows..<min(m, rows.upperBound * PanelProduct.rows),
+                columns.lowerBound * PanelProduct.width..<min(n, columns.upperBound * PanelProduct.width), k, left, right, c, ldc,
+                alpha: alpha, accumulate: accumulate, packing[worker].base)
         }
     }
 }

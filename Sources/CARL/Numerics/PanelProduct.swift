@@ -6,7 +6,7 @@ enum PanelProduct {
     /// Columns of a panel of B.
     static let width = RegisterTile.columns
     /// Rows of A taken at a time; row counts that are multiples of it waste nothing.
-    private static let rows = RegisterTile.rows
+    static let rows = RegisterTile.rows
     /// Depth done at a time: a panel's part, 16 KiB with AVX2 and 32 KiB with AVX-512, stays close to the processor while rows of A pass by.
     private static let depth = 256
 

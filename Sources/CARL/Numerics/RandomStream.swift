@@ -70,10 +70,20 @@ public struct RandomStream {
         return Float(radius * cosine(angle))
     }
 
-    /// A random order of `0 ..< count` (Fisher and Yates).
+    /// Puts values in a random order (Fisher and Yates).
+    ///
+    /// - Throws: `CARLError.cancelled`, with many values.
+    mutating func shuffle(_ values: UnsafeMutableBufferPointer<Int32>) throws {
+        for i in stride(from: values.count - 1, to: 0, by: -1) {
+            if i & 0xf_ffff == 0xf_ffff { try Cancellation.check() }
+            values.swapAt(i, below(i + 1))
+        }
+    }
+
+    /// A random order of `0 ..< count`, for few numbers.
     public mutating func permutation(_ count: Int) -> [Int32] {
         var order = (0..<Int32(count)).map { $0 }
-        if count > 1 { for i in stride(from: count - 1, to: 0, by: -1) { order.swapAt(i, below(i + 1)) } }
+        for i in stride(from: count - 1, to: 0, by: -1) { order.swapAt(i, below(i + 1)) }
         return order
     }
 

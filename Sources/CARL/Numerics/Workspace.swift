@@ -1,30 +1,75 @@
 /// Memory that is taken and given back in the same order every step, so that after the first step nothing is allocated.
 ///
-/// Freed blocks wait in a list of their own size: a training step asks for the same sizes again and again.
+/// Blocks that were given back wait in a list of their own size: a training step asks for the same sizes again and again.
 public final class Workspace {
     private var free: [Int: [FloatBuffer]] = [:]
     /// Bytes held, in use or waiting.
     public private(set) var bytes = 0
+    /// Of these, waiting.
+    private var waiting = 0
     /// Number of blocks ever allocated; constant once a step has been seen.
     public private(set) var allocations = 0
+    /// The largest amount of work that memory was planned for, the bytes it came to, and whether less work follows (see `plan`).
+    private var planned = 0
+    private var plannedBytes = 0
+    private var lends = false
 
     public init() {}
 
     /// A block of `count` values whose content is undefined.
+    ///
+    /// - Throws: `CARLError.outOfMemory`; `CARLError.cancelled` when the call should end.
     public func take(_ count: Int) throws -> FloatBuffer {
-        if let block = free[count]?.popLast() { return block }
+        try Cancellation.check()
+        if let block = waitingBlock(count) {
+            waiting -= Self.bytes(block)
+            block.count = count
+            return block
+        }
         let block = try FloatBuffer(count, zeroed: false)
-        bytes += count * MemoryLayout<Float>.stride
+        bytes += Self.bytes(block)
         allocations += 1
         return block
     }
 
     /// Gives a block back. It must not be used afterwards.
-    public func give(_ block: FloatBuffer) { free[block.count, default: []].append(block) }
+    public func give(_ block: FloatBuffer) {
+        waiting += Self.bytes(block)
+        free[block.capacity, default: []].append(block)
+    }
 
     /// Returns all waiting blocks to the system, for instance when the batch size changes.
     public func trim() {
-        for blocks in free.values { for block in blocks { bytes -= block.count * MemoryLayout<Float>.stride } }
+        bytes -= waiting
+        waiting = 0
         free.removeAll()
     }
+
+    /// Says that work of `amount` follows, such as the values of a batch, for calls whose batches vary. Less work than planned runs in the
+    /// memory that is there; for more, that memory is let go first. So no set of blocks is kept for each size of a batch.
+    func plan(_ amount: Int) {
+        if lends, bytes > plannedBytes + plannedBytes / 2 { trim() }
+        if !lends { plannedBytes = bytes }
+        lends = amount < planned
+        if amount > planned {
+            trim()
+            planned = amount
+        }
+    }
+
+    /// After an error: blocks that were taken are gone with whoever took them.
+    func abandon() {
+        trim()
+        (bytes, planned, plannedBytes, lends) = (0, 0, 0, false)
+    }
+
+    /// A waiting block of this size; where work is less than planned, else the smallest one that is larger.
+    private func waitingBlock(_ count: Int) -> FloatBuffer? {
+        if let block = free[count]?.popLast() { return block }
+        guard lends else { return nil }
+        let size = free.reduce(Int.max) { $1.key > count && $1.key < $0 && !$1.value.isEmpty ? $1.key : $0 }
+        return free[size]?.popLast()
+    }
+
+    private static func bytes(_ block: FloatBuffer) -> Int { block.capacity * MemoryLayout<Float>.stride }
 }

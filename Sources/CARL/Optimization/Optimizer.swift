@@ -99,8 +99,7 @@ struct Optimizer {
         _ layout: ParameterLayout, _ pieces: [(slot: Int, range: Range<Int>)], _ memory: Memory, _ gradientScale: Double,
         _ compute: Compute
     ) throws -> [Float] {
-        let norms = UnsafeMutablePointer<(Double, Double)>.allocate(capacity: pieces.count)
-        defer { norms.deallocate() }
+        let norms = try HeapArray(pieces.count, repeating: (0.0, 0.0), for: "the norms of pieces of the parameters")
         let (decay, scale) = (Float(weightDecay), Float(gradientScale))
         compute.parallel(pieces.count) { item, _ in
             var (weights, steps) = (0.0, 0.0)
@@ -121,10 +120,9 @@ struct Optimizer {
     }
 
     /// l2 norm of all values; not finite when any value is not.
-    static func norm(_ values: FloatPointer, _ count: Int, _ compute: Compute) -> Double {
+    static func norm(_ values: FloatPointer, _ count: Int, _ compute: Compute) throws -> Double {
         let pieces = (count + piece - 1) / piece
-        let sums = UnsafeMutablePointer<Double>.allocate(capacity: max(pieces, 1))
-        defer { sums.deallocate() }
+        let sums = try HeapArray(pieces, repeating: 0.0, for: "the norms of pieces of the parameters")
         compute.parallel(pieces) { item, _ in
             var sum = 0.0
             for i in item * piece..<min(count, (item + 1) * piece) { sum += Double(values[i]) * Double(values[i]) }

@@ -6,15 +6,16 @@ enum Checkpoint {
     static let firstMoment = "optimizer.first_moment."
     private static let secondMoment = "optimizer.second_moment."
     private static let accumulated = "optimizer.accumulated."
-    private static let lastUsed = "diagnostics.last_used"
+    private static let lastUsedName = "diagnostics.last_used"
 
     static func save(_ trainer: Trainer, to path: String, notes: JSONValue) throws {
-        try trainer.usage.lastUsed.withUnsafeBytes { lastUsedBytes in
+        try trainer.usage.lastUsed.withValues { lastUsed in
+            let lastUsedBytes = UnsafeRawBufferPointer(lastUsed)
             var entries = (trainer.state + optimizerState(trainer)).map { entry in
                 Safetensors.Entry(name: entry.name, shape: entry.shape) { entry.read(into: $0) }
             }
             entries.append(
-                Safetensors.Entry(name: lastUsed, shape: [trainer.usage.lastUsed.count], type: .int64, bytes: lastUsedBytes))
+                Safetensors.Entry(name: lastUsedName, shape: [lastUsed.count], type: .int64, bytes: lastUsedBytes))
             let counters = trainer.counters
             try Safetensors.write(
                 path: path, entries: entries,
@@ -41,7 +42,7 @@ enum Checkpoint {
         let layout = trainer.model.layout
         var entries = layout.entries(parameters: trainer.firstMoment.base, prefix: firstMoment, trained: false)
         if let second = trainer.secondMoment {
-            entries += layout.entries(parameters: second.base, prefix: secondMoment, trained: false)
+            entries += layout.entries(parameters: second.base, prefix: secondMoment, trained: false, lowest: 0)
         }
         if let sum = trainer.accumulated {
             entries += layout.entries(parameters: sum.base, prefix: accumulated, trained: false)
@@ -63,6 +64,7 @@ enum Checkpoint {
                     "\"\(key)\" cannot be changed when resuming: the saved model has \(saved.json.object?[key]?.serialized() ?? "none"), got \(configuration.json.object?[key]?.serialized() ?? "none")")
             }
         }
+        try check(Model(configuration).layout, file)
         let trainer = try Trainer(uninitialized: configuration)
         // A teacher or an accumulation that the saved run did not have starts afresh.
         let optional = (saved.teacherMomentum > 0 ? [] : ["teacher."]) + (saved.accumulate > 1 ? [] : [accumulated])
@@ -70,8 +72,8 @@ enum Checkpoint {
             try read(entry, from: file)
         }
         if saved.teacherMomentum == 0 { trainer.copyToTeacher() }
-        if let (type, _, bytes) = file.tensor(lastUsed), type == .int64, bytes.count == 8 * trainer.usage.lastUsed.count {
-            for i in trainer.usage.lastUsed.indices {
+        if let (type, _, bytes) = file.tensor(lastUsedName), type == .int64, bytes.count == 8 * trainer.usage.lastUsed.count {
+            for i in 0..<trainer.usage.lastUsed.count {
                 trainer.usage.lastUsed[i] = bytes.loadUnaligned(fromByteOffset: 8 * i, as: Int64.self)
             }
         }
@@ -85,9 +87,10 @@ enum Checkpoint {
         let file = try SafetensorsFile(path: path)
         let configuration = try configuration(file)
         let model = try Model(configuration)
+        try check(model.layout, file)
         let evaluator = Evaluator(
             configuration: configuration, model: model, parameters: try FloatBuffer(model.layout.parameterCount),
-            statistics: try FloatBuffer(model.layout.statisticCount), compute: .forFixedWeights(threads: threads))
+            statistics: try FloatBuffer(model.layout.statisticCount), compute: try .forFixedWeights(threads: threads))
         let entries =
             model.layout.entries(parameters: evaluator.parameters.base, trained: true)
             + model.layout.entries(statistics: evaluator.statistics.base)
@@ -121,6 +124,19 @@ enum Checkpoint {
             collapseSteps: try number("collapse_steps"))
     }
 
+    /// Compares what a configuration says with the file's tensors, before memory is taken for a model that is not in the file.
+    static func check(_ layout: ParameterLayout, _ file: SafetensorsFile) throws {
+        for slot in layout.parameters {
+            guard let (type, shape, _) = file.tensor(slot.name) else {
+                throw CARLError.file("\(file.path) has no tensor \"\(slot.name)\"")
+            }
+            guard type == .float32, shape == slot.shape else {
+                throw CARLError.file(
+                    "\(file.path): tensor \"\(slot.name)\" is \(type.rawValue) \(shape), the model needs F32 \(slot.shape)")
+            }
+        }
+    }
+
     static func read(_ entry: StateEntry, from file: SafetensorsFile) throws {
         guard let (type, shape, bytes) = file.tensor(entry.name) else {
             throw CARLError.file("\(file.path) has no tensor \"\(entry.name)\"")
@@ -129,7 +145,10 @@ enum Checkpoint {
             throw CARLError.file(
                 "\(file.path): tensor \"\(entry.name)\" is \(type.rawValue) \(shape), the model needs F32 \(entry.shape)")
         }
-        entry.write(from: base.assumingMemoryBound(to: Float.self))
+        try Cancellation.check()
+        let values = base.assumingMemoryBound(to: Float.self)
+        if let fault = entry.fault(in: values) { throw CARLError.file("\(file.path): tensor \"\(entry.name)\": \(fault)") }
+        entry.write(from: values)
     }
 }
 

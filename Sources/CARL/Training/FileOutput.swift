@@ -42,7 +42,7 @@ public final class FileOutput {
         var isOpen = true
         do {
             if let permissions { fchmod(descriptor, permissions) }
-            try body(FileOutput(descriptor: descriptor, path: path))
+            try withoutSizeSignal { try body(FileOutput(descriptor: descriptor, path: path)) }
             // Some file systems cannot sync and say so; a full disk or a broken one is another matter.
             if fsync(descriptor) != 0, errno != EINVAL, errno != ENOTSUP { throw failure("write", path) }
             isOpen = false
@@ -72,7 +72,8 @@ public final class FileOutput {
         guard let base = bytes.baseAddress else { return }
         var done = 0
         while done < bytes.count {
-            let written = Self.systemWrite(descriptor, base + done, min(bytes.count - done, 1 << 30))
+            try Cancellation.check()
+            let written = Self.systemWrite(descriptor, base + done, min(bytes.count - done, Self.part))
             if written > 0 {
                 done += written
             } else if errno != EINTR || written == 0 {
@@ -89,7 +90,32 @@ public final class FileOutput {
         #endif
     }
 
+    /// Bytes read or written at a time: between parts a call can be cancelled.
+    static let part = 1 << 24
+
     private static let created = Atomic<Int>(0)
+
+    /// Runs `body` with the signal blocked in this thread that a write beyond the limit of a file's size (`RLIMIT_FSIZE`) raises, whose default is to
+    /// end the process. The write fails as well, which is what is reported.
+    private static func withoutSizeSignal<Result>(_ body: () throws -> Result) rethrows -> Result {
+        var blocked = sigset_t()
+        var before = sigset_t()
+        sigemptyset(&blocked)
+        sigaddset(&blocked, SIGXFSZ)
+        var pending = sigset_t()
+        sigpending(&pending)
+        let waiting = sigismember(&pending, SIGXFSZ) == 1
+        pthread_sigmask(SIG_BLOCK, &blocked, &before)
+        defer {
+            #if os(Linux)
+                // The signal that a write has raised meanwhile is taken; one that was waiting before is not ours.
+                var none = timespec()
+                if !waiting { while sigtimedwait(&blocked, nil, &none) > 0 {} }
+            #endif
+            pthread_sigmask(SIG_SETMASK, &before, nil)
+        }
+        return try body()
+    }
 
     /// A new file of a name nobody uses, with the permissions of any new file (the umask applies).
     private static func createTemporary(in directory: String, for path: String) throws -> (name: String, descriptor: Int32) {

@@ -1,3 +1,5 @@
+import Synchronization
+
 /// A batch of normalised float images that the caller owns: (B, H, W, C), dense.
 public struct FloatImages {
     public let values: UnsafePointer<Float>
@@ -28,25 +30,13 @@ public struct FloatImages {
         guard batch <= (1 << 40) / pixels else {
             throw CARLError.invalidArgument("\(argument): got \(batch) images of \(pixels) values, more than 2^40 in all")
         }
-        let bad = UnsafeMutablePointer<Int>.allocate(capacity: batch)
-        defer { bad.deallocate() }
+        let firstBad = Atomic<Int>(batch)
         compute.parallel(batch) { image, _ in
-            let from = values + image * pixels
-            // 0 times a value is 0 for finite values and NaN for the others.
-            var sum = Float8.zero
-            var tail: Float = 0
-            var i = 0
-            while i &+ 8 <= pixels {
-                sum += load8(from + i) * 0
-                i &+= 8
-            }
-            while i < pixels {
-                tail += from[i] * 0
-                i &+= 1
-            }
-            bad[image] = sum.sum() + tail == 0 ? 0 : 1
+            if !FiniteValues.all(values + image * pixels, pixels) { firstBad.min(image, ordering: .relaxed) }
         }
-        if let image = (0..<batch).first(where: { bad[$0] != 0 }) {
+        try Cancellation.check()
+        let image = firstBad.load(ordering: .relaxed)
+        if image < batch {
             throw CARLError.invalidArgument("\(argument): image \(image) has a value that is NaN or infinite")
         }
     }

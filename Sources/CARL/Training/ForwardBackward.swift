@@ -53,7 +53,7 @@ extension Trainer {
         inputs.prototypeGradient = gradients.base + model.prototypes
         inputs.used = usage.flags
         if options.partitionSize > 0 {
-            inputs.partition = RandomPartition(
+            inputs.partition = try RandomPartition(
                 count: model.prototypeCount, blockSize: options.partitionSize, seed: configuration.seed, step: counters.step)
         }
         let result = try compute.measured("assignment", .lossAndGradients) {

@@ -26,8 +26,8 @@ public struct Model {
         }
     }
 
-    func initialize(_ parameters: FloatPointer, _ statistics: FloatPointer, seed: UInt64) {
-        layout.initialize(parameters, statistics, seed: seed)
+    func initialize(_ parameters: FloatPointer, _ statistics: FloatPointer, seed: UInt64) throws {
+        try layout.initialize(parameters, statistics, seed: seed)
     }
 
     /// What evaluation can give for an image.

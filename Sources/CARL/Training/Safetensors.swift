@@ -4,8 +4,10 @@
 /// `__metadata__` to a map of strings. Tensors are row-major, little-endian, without holes between them. Source: the format
 /// description of the safetensors project.
 public enum Safetensors {
-    /// Longest header that readers of the format accept, in bytes.
-    static let longestHeader = 100_000_000
+    /// Longest header that is read or written, in bytes, and most tensors. Readers of the format accept 100 MB, for which a parser needs a
+    /// gigabyte; a large model's names and shapes take some hundred kilobytes.
+    static let longestHeader = 4 << 20
+    static let mostTensors = 1 << 15
     static let metadataKey = "__metadata__"
 
     /// The type of a tensor's elements, by the name it has in the file.
@@ -108,7 +110,7 @@ public enum Safetensors {
         var bytes = Array(JSONValue.object(header).serialized().utf8)
         bytes += repeatElement(0x20, count: -bytes.count & 7)
         guard bytes.count <= longestHeader else {
-            throw CARLError.invalidArgument("the names and metadata take \(bytes.count) bytes; the format allows \(longestHeader)")
+            throw CARLError.invalidArgument("the names and metadata (the configuration, notes) take \(bytes.count) bytes; at most \(longestHeader) are possible")
         }
         let scratch = largest > 0 ? try FloatBuffer(largest, zeroed: false) : nil
         try FileOutput.replace(path) { file in

@@ -24,6 +24,7 @@ public final class SafetensorsFile {
     public let tensors: [Tensor]
     private let positions: [ByteString: Int]
     private let data: UnsafeMutableRawBufferPointer
+    private let block: SystemMemory.Block
 
     public var names: [String] { tensors.map(\.name) }
 
@@ -56,17 +57,15 @@ public final class SafetensorsFile {
         } catch let error as CARLError {
             throw Self.malformed(path, error.description)
         }
-        var memory: UnsafeMutableRawPointer?
-        guard posix_memalign(&memory, 64, max(dataCount, 1)) == 0, let memory else {
-            throw CARLError.outOfMemory("no memory for the \(dataCount) bytes of '\(path)'")
-        }
+        let block = try SystemMemory.allocate(dataCount, for: "the \(dataCount) bytes of '\(path)'")
         do {
-            try Self.read(descriptor, UnsafeMutableRawBufferPointer(start: memory, count: dataCount), path)
+            try Self.read(descriptor, UnsafeMutableRawBufferPointer(start: block.base, count: dataCount), path)
         } catch {
-            free(memory)
+            block.free()
             throw error
         }
-        data = UnsafeMutableRawBufferPointer(start: memory, count: dataCount)
+        self.block = block
+        data = UnsafeMutableRawBufferPointer(start: block.base, count: dataCount)
         (metadata, tensors) = contents
         // the parser refuses a name that is there twice
         var positions: [ByteString: Int] = [:]
@@ -75,7 +74,7 @@ public final class SafetensorsFile {
         self.path = path
     }
 
-    deinit { free(data.baseAddress) }
+    deinit { block.free() }
 
     /// A tensor's type, shape and bytes, nil if there is none of this name. The bytes are valid as long as this object, and begin
     /// at a multiple of the element's size in files that `Safetensors.write` made, but not in every file.
@@ -138,6 +137,9 @@ public final class SafetensorsFile {
                     metadata.append((key, text))
                 }
             } else {
+                guard tensors.count < Safetensors.mostTensors else {
+                    throw CARLError.file("the header describes more than \(Safetensors.mostTensors) tensors")
+                }
                 tensors.append(try describe(name, value, dataCount: dataCount))
             }
         }
@@ -185,10 +187,12 @@ public final class SafetensorsFile {
     private static func read(_ descriptor: Int32, _ target: UnsafeMutableRawBufferPointer, _ path: String) throws {
         var done = 0
         while done < target.count, let base = target.baseAddress {
+            try Cancellation.check()
+            let part = min(target.count - done, FileOutput.part)
             #if canImport(Glibc)
-            let count = Glibc.read(descriptor, base + done, min(target.count - done, 1 << 30))
+            let count = Glibc.read(descriptor, base + done, part)
             #else
-            let count = Darwin.read(descriptor, base + done, min(target.count - done, 1 << 30))
+            let count = Darwin.read(descriptor, base + done, part)
             #endif
             if count > 0 {
                 done += count

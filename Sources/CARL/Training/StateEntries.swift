@@ -8,6 +8,8 @@ struct StateEntry {
     let values: FloatPointer
     /// Shape of a convolution weight (out, in, kh, kw), whose memory order is (kh, kw, in, out); nil where memory has torch's order.
     let convolution: [Int]?
+    /// The least value that makes sense: 0 for a variance.
+    var lowest = -Float.infinity
 
     var count: Int { shape.reduce(1, *) }
 
@@ -21,12 +23,17 @@ struct StateEntry {
         forEachPlace { torch, own in values[own] = source[torch] }
     }
 
-    /// Overwrites the tensor from torch's order. Values must be finite.
-    func write(finite source: UnsafePointer<Float>) throws {
-        if let bad = (0..<count).first(where: { !source[$0].isFinite }) {
-            throw CARLError.invalidArgument("values of \"\(name)\": value \(bad) is \(source[bad]), all must be finite")
-        }
+    /// Overwrites the tensor from torch's order, unless a value cannot be one of this tensor.
+    func write(checked source: UnsafePointer<Float>) throws {
+        if let fault = fault(in: source) { throw CARLError.invalidArgument("values of \"\(name)\": \(fault)") }
         write(from: source)
+    }
+
+    /// The first value that cannot be one of this tensor, in words.
+    func fault(in source: UnsafePointer<Float>) -> String? {
+        if FiniteValues.all(source, count), lowest == -.infinity { return nil }
+        guard let bad = (0..<count).first(where: { !source[$0].isFinite || source[$0] < lowest }) else { return nil }
+        return "value \(bad) is \(source[bad]), all must be finite\(lowest == -.infinity ? "" : lowest == 0 ? " and not negative" : " and above 0")"
     }
 
     var description: StateTensor { StateTensor(name: name, shape: shape, trained: trained) }
@@ -70,18 +77,18 @@ extension [StateEntry] {
 
 extension ParameterLayout {
     /// Entries of a parameter-shaped memory (parameters, gradients, moments).
-    func entries(parameters values: FloatPointer, prefix: String = "", trained: Bool) -> [StateEntry] {
+    func entries(parameters values: FloatPointer, prefix: String = "", trained: Bool, lowest: Float = -.infinity) -> [StateEntry] {
         parameters.map { slot in
             StateEntry(
                 name: prefix + slot.name, shape: slot.shape, trained: trained, values: values + slot.offset,
-                convolution: slot.kind == .convolutionWeight ? slot.shape : nil)
+                convolution: slot.kind == .convolutionWeight ? slot.shape : nil, lowest: lowest)
         }
     }
 
     /// Entries of a memory of running statistics.
     func entries(statistics values: FloatPointer, prefix: String = "") -> [StateEntry] {
         statistics.map { slot in
-            StateEntry(name: prefix + slot.name, shape: [slot.count], trained: false, values: values + slot.offset, convolution: nil)
+            StateEntry(name: prefix + slot.name, shape: [slot.count], trained: false, values: values + slot.offset, convolution: nil, lowest: slot.lowest)
         }
     }
 }

@@ -15,7 +15,7 @@ public final class Trainer {
     let teacherParameters: FloatBuffer?
     let teacherStatistics: FloatBuffer?
     /// Evaluation's batches have other sizes than training's: memory of its own keeps both planned.
-    private lazy var evaluationCompute = Compute(threads: configuration.threads)
+    private let evaluationCompute: Compute
     /// Shapes of the last step's views; memory planned for other shapes is let go.
     private var plannedShapes: [[Int]] = []
     private var hasGradients = false
@@ -41,7 +41,7 @@ public final class Trainer {
 
     public convenience init(_ configuration: Configuration) throws {
         try self.init(uninitialized: configuration)
-        model.initialize(parameters.base, statistics.base, seed: configuration.seed)
+        try model.initialize(parameters.base, statistics.base, seed: configuration.seed)
         copyToTeacher()
     }
 
@@ -49,18 +49,24 @@ public final class Trainer {
     init(uninitialized configuration: Configuration) throws {
         self.configuration = configuration
         model = try Model(configuration)
-        compute = Compute(threads: configuration.threads)
         let count = model.layout.parameterCount
+        let hasTeacher = configuration.teacherMomentum > 0
+        // Parameters, gradients, one moment; pages are written to only later, so the sum is compared, not each part.
+        let copies = 3 + (configuration.accumulate > 1 ? 1 : 0) + (configuration.optimizer.hasSecondMoment ? 1 : 0) + (hasTeacher ? 1 : 0)
+        try MemoryLimit.require(
+            CheckedSize.product(copies, count, MemoryLayout<Float>.stride, of: "the model"),
+            for: "a model of \(count) parameters (\"width\", \"projector\", \"prototypes\"), \(copies) values for each,")
+        compute = try Compute(threads: configuration.threads)
+        evaluationCompute = try Compute(threads: configuration.threads)
         parameters = try FloatBuffer(count)
         statistics = try FloatBuffer(model.layout.statisticCount)
         gradients = try FloatBuffer(count)
         accumulated = configuration.accumulate > 1 ? try FloatBuffer(count) : nil
         firstMoment = try FloatBuffer(count)
         secondMoment = configuration.optimizer.hasSecondMoment ? try FloatBuffer(count) : nil
-        let hasTeacher = configuration.teacherMomentum > 0
         teacherParameters = hasTeacher ? try FloatBuffer(count) : nil
         teacherStatistics = hasTeacher ? try FloatBuffer(model.layout.statisticCount) : nil
-        usage = PrototypeUsage(configuration.prototypes)
+        usage = try PrototypeUsage(configuration.prototypes)
     }
 
     func copyToTeacher() {
@@ -79,22 +85,34 @@ public final class Trainer {
     ///   - indices: places of the images in the caller's data set; nil numbers images as they come.
     ///   - epoch: views depend on (seed, epoch, index, view) alone; 0 when `indices` is nil.
     public func step(_ images: [SourceImage], indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0) throws -> Metrics {
-        try MatrixProduct.withSingleThread {
+        try images.withUnsafeBufferPointer { try step($0, indices: indices, epoch: epoch) }
+    }
+
+    /// Checks a number of images of a step, and that the values of their views fit in memory, before anything of that size is allocated.
+    public func checkBatch(_ count: Int) throws {
+        guard count >= 2 else {
+            throw CARLError.invalidArgument("images: got \(count), need at least 2 (BatchNorm and the prior are statistics over the batch)")
+        }
+        let pixels = configuration.views.reduce(0) { $0 + $1.count * $1.size * $1.size }
+        let bytes = try CheckedSize.product(
+            count, pixels, configuration.inChannels, MemoryLayout<Float>.stride, of: "views (images, pixels of all views, channels, bytes)")
+        try MemoryLimit.require(bytes, for: "the views of \(count) images")
+    }
+
+    /// The same on images in the caller's memory.
+    public func step(
+        _ images: UnsafeBufferPointer<SourceImage>, indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0
+    ) throws -> Metrics {
+        try compute.call {
             let start = monotonicSeconds()
-            guard images.count >= 2 else {
-                throw CARLError.invalidArgument(
-                    "images: got \(images.count), need at least 2 (BatchNorm and the prior are statistics over the batch)")
-            }
+            try checkBatch(images.count)
             try configuration.checkChannels(images)
             let sizes = configuration.views.flatMap { Array(repeating: (height: $0.size, width: $0.size), count: $0.count) }
             let memory = try ViewRuns(sizes, batch: images.count, channels: configuration.inChannels, compute.workspace)
             defer { memory.release(compute.workspace) }
-            let own = indices == nil ? (0..<UInt64(images.count)).map { UInt64(counters.images) &+ $0 } : []
-            try own.withUnsafeBufferPointer { numbered in
-                try ViewMaker.make(
-                    images, views: ViewSpec.views(configuration.views), seed: configuration.seed, epoch: indices == nil ? 0 : epoch,
-                    indices: indices ?? numbered.baseAddress, into: memory.views, compute)
-            }
+            try ViewMaker.make(
+                images, views: ViewSpec.views(configuration.views), seed: configuration.seed, epoch: indices == nil ? 0 : epoch,
+                indices: indices, firstIndex: UInt64(counters.images), into: memory.views, compute)
             let viewSeconds = monotonicSeconds() - start
             var metrics = try takeStep(memory, start: start)
             counters.images += images.count
@@ -106,7 +124,7 @@ public final class Trainer {
     /// One step on normalised views made by the caller: V batches of the same images in the same order. Views as large as the first, at the front,
     /// are the global ones, which may be targets; smaller ones behind them are only students (Caron et al., arXiv 2006.09882).
     public func step(views: [FloatImages]) throws -> Metrics {
-        try MatrixProduct.withSingleThread {
+        try compute.call {
             let start = monotonicSeconds()
             guard views.count >= 2 else { throw CARLError.invalidArgument("views: got \(views.count), need at least 2") }
             guard views.count <= 256 else { throw CARLError.invalidArgument("views: got \(views.count), at most 256 are possible") }
@@ -161,20 +179,32 @@ public final class Trainer {
         gradients.fill(0)
         hasGradients = true
         usage.clear()
-        metrics.result = try passForwardAndBack(views, options)
-        metrics.gradientNorm = Optimizer.norm(gradients.base, gradients.count, compute)
-        guard metrics.result.loss.isFinite, metrics.gradientNorm.isFinite else {
+        func rollBack() {
             statistics.copy(from: before)
             if let teacherBefore { teacherStatistics?.copy(from: teacherBefore) }
+        }
+        do {
+            metrics.result = try passForwardAndBack(views, options)
+            metrics.gradientNorm = try Optimizer.norm(gradients.base, gradients.count, compute)
+            try Cancellation.check()
+        } catch {
+            rollBack()
+            throw error
+        }
+        guard metrics.result.loss.isFinite, metrics.gradientNorm.isFinite else {
+            rollBack()
             let what = metrics.result.loss.isFinite ? "the gradient" : "the loss"
             throw CARLError.notFinite(
                 "\(what) is not finite in step \(step + 1) (consistency \(metrics.result.consistency), prior \(metrics.result.prior), learning rate \(metrics.learningRate)); the model was not changed. Try a smaller \"learning_rate\", a longer warm-up or \"clip_norm\"")
         }
 
-        (metrics.usedPrototypes, metrics.deadPrototypes) = usage.record(step: step + 1, window: configuration.usedWindow)
-        counters.step += 1
-        metrics.updated = try update(metrics: &metrics)
-        watchForCollapse(&metrics)
+        // From here on the step is taken, whole.
+        try Cancellation.shielded {
+            (metrics.usedPrototypes, metrics.deadPrototypes) = usage.record(step: step + 1, window: configuration.usedWindow)
+            counters.step += 1
+            metrics.updated = try update(metrics: &metrics)
+            watchForCollapse(&metrics)
+        }
         metrics.memoryBytes = compute.bytes
         metrics.seconds = monotonicSeconds() - start
         metrics.viewsPerSecond = Double(views.views.count * views.batch) / max(metrics.seconds, 1e-9)
@@ -194,9 +224,9 @@ public final class Trainer {
             if counters.step % configuration.accumulate != 0 { return false }
             source = accumulated
         }
-        let scale = configuration.clipNorm.map { limit in
+        let scale = try configuration.clipNorm.map { limit in
             let known = accumulated == nil && !frozen ? metrics.gradientNorm : nil
-            return min(1, limit / ((known ?? Optimizer.norm(source.base, count, compute)) + 1e-6))
+            return try min(1, limit / ((known ?? Optimizer.norm(source.base, count, compute)) + 1e-6))
         } ?? 1
         metrics.teacherMomentum = teacherParameters == nil ? 0 : configuration.teacherMomentum(step: counters.step - 1)
         let optimizer = Optimizer(
@@ -258,9 +288,9 @@ public final class Trainer {
         try state.named(name, count: count).read(into: target)
     }
 
-    /// Overwrites a tensor of the state. Values must be finite.
+    /// Overwrites a tensor of the state. Values must be finite, those of a variance not negative.
     public func writeTensor(_ name: String, from source: UnsafePointer<Float>, count: Int) throws {
-        try state.named(name, count: count).write(finite: source)
+        try state.named(name, count: count).write(checked: source)
     }
 
     /// Copies the gradient of the last step's loss, before weight decay and clipping, in torch's layout.

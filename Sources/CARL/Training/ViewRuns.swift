@@ -15,7 +15,8 @@ struct ViewRuns {
         while first < sizes.count {
             let (height, width) = sizes[first]
             let groups = sizes[first...].prefix { $0 == (height, width) }.count
-            let run = try workspace.takeActivation(groups * batch, height, width, channels, groups: groups)
+            let images = try CheckedSize.product(groups, batch, of: "a run of views (views, images)")
+            let run = try workspace.takeActivation(images, height, width, channels, groups: groups)
             runs.append(run)
             views += (0..<groups).map { run.base + $0 * batch * height * width * channels }
             first += groups

@@ -4,12 +4,12 @@ public enum ViewMaker {
     ///
     /// - Parameters:
     ///   - views: one specification a view (`ViewSpec.views` repeats each by its count).
-    ///   - indices: the images' numbers in their data set (nil: 0, 1, ...); a view depends on (seed, epoch, number, place in `views`) alone.
+    ///   - indices: the images' numbers in their data set (nil: `firstIndex` and those that follow); a view depends on (seed, epoch, number, place in `views`) alone.
     ///   - out: as many pointers as views.
     /// - Throws: `CARLError.invalidArgument` when images differ in channels.
     public static func make(
-        _ images: [SourceImage], views: [ViewSpec], seed: UInt64, epoch: UInt64, indices: UnsafePointer<UInt64>?,
-        into out: [FloatPointer], _ compute: Compute
+        _ images: UnsafeBufferPointer<SourceImage>, views: [ViewSpec], seed: UInt64, epoch: UInt64, indices: UnsafePointer<UInt64>?,
+        firstIndex: UInt64 = 0, into out: [FloatPointer], _ compute: Compute
     ) throws {
         guard let first = images.first, !views.isEmpty else { return }
         try check(images)
@@ -17,19 +17,29 @@ public enum ViewMaker {
         let outputs = views.map { NormalizedRows(mean: $0.mean, std: $0.std, channels: channels) }
         let scratch = try compute.scratch(views.reduce(0) { max($0, scratchCount(images, $1.size, blurRadius: $1.blurRadius)) })
         // Views of an image one after the other, while it is in the cache.
-        compute.parallel(images.count * views.count) { item, worker in
+        compute.parallel(try CheckedSize.product(images.count, views.count, of: "views")) { item, worker in
             let (i, lane) = item.quotientAndRemainder(dividingBy: views.count)
             let (image, spec) = (images[i], views[lane])
             var random = RandomStream(
-                seed: seed, purpose: .views, major: epoch, minor: indices.map { $0[i] } ?? UInt64(i), lane: UInt64(lane))
+                seed: seed, purpose: .views, major: epoch, minor: indices.map { $0[i] } ?? firstIndex &+ UInt64(i), lane: UInt64(lane))
             let parameters = ViewParameters(spec, height: image.height, width: image.width, random: &random)
             make(image, parameters, spec, outputs[lane], out[lane] + i * (spec.size * spec.size * channels), scratch[worker])
         }
     }
 
+    /// The same on an array.
+    public static func make(
+        _ images: [SourceImage], views: [ViewSpec], seed: UInt64, epoch: UInt64, indices: UnsafePointer<UInt64>?, into out: [FloatPointer],
+        _ compute: Compute
+    ) throws {
+        try images.withUnsafeBufferPointer {
+            try make($0, views: views, seed: seed, epoch: epoch, indices: indices, into: out, compute)
+        }
+    }
+
     /// Views for evaluation: the shorter side resized to `size` (antialiased bilinear), centre crop, normalised. `out` is (B, size, size, C).
     public static func evaluation(
-        _ images: [SourceImage], size: Int, mean: [Float], std: [Float], into out: FloatPointer, _ compute: Compute
+        _ images: UnsafeBufferPointer<SourceImage>, size: Int, mean: [Float], std: [Float], into out: FloatPointer, _ compute: Compute
     ) throws {
         guard let first = images.first else { return }
         try check(images)
@@ -53,6 +63,13 @@ public enum ViewMaker {
                     width: size, target + y * size * channels)
             }
         }
+    }
+
+    /// The same on an array.
+    public static func evaluation(
+        _ images: [SourceImage], size: Int, mean: [Float], std: [Float], into out: FloatPointer, _ compute: Compute
+    ) throws {
+        try images.withUnsafeBufferPointer { try evaluation($0, size: size, mean: mean, std: std, into: out, compute) }
     }
 
     /// One view with given parameters.
@@ -138,7 +155,7 @@ public enum ViewMaker {
         }
     }
 
-    private static func scratchCount(_ images: [SourceImage], _ size: Int, blurRadius: Int) -> Int {
+    private static func scratchCount(_ images: UnsafeBufferPointer<SourceImage>, _ size: Int, blurRadius: Int) -> Int {
         let height = images.reduce(1) { max($0, $1.height) }
         let width = images.reduce(1) { max($0, $1.width) }
         let channels = images.first?.channels ?? 1
@@ -147,7 +164,7 @@ public enum ViewMaker {
             + Resampling.scratchCount(height: height, width: width, channels: channels, size: size)
     }
 
-    private static func check(_ images: [SourceImage]) throws {
+    private static func check(_ images: UnsafeBufferPointer<SourceImage>) throws {
         for (i, image) in images.enumerated() where image.channels != images[0].channels {
             throw CARLError.invalidArgument(
                 "images[\(i)]: got \(image.channels) channels, images[0] has \(images[0].channels); all must have the same")

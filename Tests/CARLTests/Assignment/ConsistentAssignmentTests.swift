@@ -84,7 +84,7 @@ import Testing
     static func run(_ c: Case, _ z: [Values], _ targets: [Values], _ prototypes: Values, _ targetPrototypes: Values?, threads: Int = 2)
         throws -> (AssignmentResult, [Values], Values)
     {
-        let compute = Compute(threads: threads)
+        let compute = try Compute(threads: threads)
         let buffers = try z.map { try $0.buffer() }
         let targetBuffers = try targets.map { try $0.buffer() }
         let gradients = try z.map { try FloatBuffer($0.data.count) }
@@ -98,7 +98,7 @@ import Testing
         inputs.targetPrototypes = targetPrototypeBuffer.map { UnsafePointer($0.base) }
         inputs.embeddingGradients = gradients.map(\.base)
         inputs.prototypeGradient = prototypeGradient.base
-        let result = try MatrixProduct.withSingleThread { try ConsistentAssignment(c.options, compute).evaluate(inputs) }
+        let result = try ConsistentAssignment(c.options, compute).evaluate(inputs)
         withExtendedLifetime((buffers, targetBuffers, prototypeBuffer, targetPrototypeBuffer)) {}
         return (result, gradients.map { Values($0.base, $0.count) }, Values(prototypeGradient.base, prototypeGradient.count))
     }

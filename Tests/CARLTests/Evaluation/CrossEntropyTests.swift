@@ -24,8 +24,8 @@ import Testing
     {
         let logits = try s.buffer()
         let gradient = try FloatBuffer(logits.count)
-        let result = labels.withUnsafeBufferPointer {
-            CrossEntropy.evaluate(
+        let result = try labels.withUnsafeBufferPointer {
+            try CrossEntropy.evaluate(
                 logits.base, labels.count, classes, labels: $0.baseAddress!, smoothing: smoothing, gradient: gradient.base,
                 Compute(threads: threads))
         }

@@ -13,7 +13,7 @@ private func search(_ references: [Float], _ queries: [Float], dimension: Int, k
     var found = Found(neighbours: .init(repeating: -1, count: m * max(k, 0)), similarities: .init(repeating: .nan, count: m * max(k, 0)))
     try NearestNeighbours.search(
         references: references, n: n, queries: queries, m: m, dimension: dimension, k: k, neighbours: &found.neighbours,
-        similarities: &found.similarities, compute: Compute(threads: threads))
+        similarities: &found.similarities, compute: try Compute(threads: threads))
     return found
 }
 
@@ -174,7 +174,7 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
                 Issue.record("\(error)")
             }
         }
-        let compute = Compute(threads: 2)
+        let compute = try Compute(threads: 2)
         func run(n: Int = 2, m: Int = 2, dimension: Int = 2, k: Int = 1) throws {
             try NearestNeighbours.search(
                 references: rows, n: n, queries: rows, m: m, dimension: dimension, k: k, neighbours: nil, similarities: nil, compute: compute)
@@ -223,7 +223,7 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
         var predicted = [Int64](repeating: -1, count: m)
         try NearestNeighbours.classify(
             references: references, labels: labels, n: n, queries: queries, m: m, dimension: dimension, classes: classes, ks: [k],
-            temperature: temperature, predicted: &predicted, compute: Compute(threads: 3))
+            temperature: temperature, predicted: &predicted, compute: try Compute(threads: 3))
         for query in 0..<m {
             var votes = [Double](repeating: 0, count: classes)
             for i in query * k..<(query + 1) * k {
@@ -245,7 +245,7 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
             var predicted = [Int64](repeating: -1, count: ks.count * m)
             try NearestNeighbours.classify(
                 references: references, labels: labels, n: n, queries: queries, m: m, dimension: dimension, classes: classes, ks: ks,
-                temperature: 0.07, predicted: &predicted, compute: Compute(threads: 2))
+                temperature: 0.07, predicted: &predicted, compute: try Compute(threads: 2))
             return predicted
         }
         let ks = [20, 1, n, 200, 1]
@@ -261,7 +261,7 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
                 var predicted: [Int64] = [-1]
                 try NearestNeighbours.classify(
                     references: references, labels: labels, n: 4, queries: [1, 1], m: 1, dimension: 2, classes: 10, ks: [4], temperature: temperature,
-                    predicted: &predicted, compute: Compute(threads: 1))
+                    predicted: &predicted, compute: try Compute(threads: 1))
                 #expect(predicted == [expected])
             }
         }

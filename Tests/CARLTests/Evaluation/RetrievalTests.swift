@@ -26,7 +26,7 @@ private func retrieve(
     try Retrieval.averagePrecision(
         references: references, labels: labels, n: n, queries: queries, queryLabels: queryLabels, m: m, dimension: dimension,
         cutoffs: cutoffs, leaveOneOut: leaveOneOut, precision: &scores.precision, relevant: &scores.relevant,
-        compute: Compute(threads: threads))
+        compute: try Compute(threads: threads))
     return scores
 }
 
@@ -51,7 +51,7 @@ private func averagePrecision(_ relevances: [Bool], cutoff: Int) -> (precision: 
         var order = [Int64](repeating: 0, count: m * n)
         try NearestNeighbours.search(
             references: references, n: n, queries: queries, m: m, dimension: dimension, k: n, neighbours: &order, similarities: nil,
-            compute: Compute(threads: 2))
+            compute: try Compute(threads: 2))
         for threads in [1, 3] {
             let scores = try retrieve(references, labels, queries, truth, dimension: dimension, cutoffs: cutoffs, threads: threads)
             for query in 0..<m {
@@ -73,7 +73,7 @@ private func averagePrecision(_ relevances: [Bool], cutoff: Int) -> (precision: 
         var order = [Int64](repeating: 0, count: n * n)
         try NearestNeighbours.search(
             references: rows, n: n, queries: rows, m: n, dimension: dimension, k: n, neighbours: &order, similarities: nil,
-            compute: Compute(threads: 2))
+            compute: try Compute(threads: 2))
         for query in 0..<n {
             let relevances = order[query * n..<(query + 1) * n].filter { $0 != query }.map { labels[Int($0)] == labels[query] }
             for (place, cutoff) in [n - 1, n, 10].enumerated() {

@@ -43,7 +43,7 @@ import Testing
             statistics.base[norm.runningVariance + c] = 2
         }
         let memory = ModelMemory(parameters: parameters.base, statistics: statistics.base, gradients: gradients.base)
-        let compute = Compute(threads: 2)
+        let compute = try Compute(threads: 2)
         let input = try y.activation(rows, 1, 1, channels)
         let output = try y.activation(rows, 1, 1, channels)
         let parts = RowParts(rows, size: 10, groups: 1)
@@ -91,7 +91,7 @@ import Testing
         let statistics = try FloatBuffer(layout.statisticCount)
         for c in 0..<channels { parameters.base[norm.scale + c] = 1 }
         let memory = ModelMemory(parameters: parameters.base, statistics: statistics.base, gradients: nil)
-        let compute = Compute(threads: 1)
+        let compute = try Compute(threads: 1)
         func tape(_ values: Values) throws -> (Activation, BatchNorm.Tape) {
             let input = try values.activation(rows, 1, 1, channels)
             let moments = try norm.takeMoments(PartNumbers(groups: 1, perGroup: 1), compute)

@@ -25,7 +25,7 @@ struct ConvolutionInputTests {
 
     @Test(arguments: shapes, [1, 2, 3])
     func normalisingOnTheWayChangesNothing(_ shape: ConvolutionShape, threads: Int) throws {
-        let compute = Compute(threads: threads)
+        let compute = try Compute(threads: threads)
         let workspace = compute.workspace
         var random = RandomStream(seed: 3, purpose: .initialWeights, minor: UInt64(shape.weightCount))
         var layout = ParameterLayout()

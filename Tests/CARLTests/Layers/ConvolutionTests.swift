@@ -19,7 +19,7 @@ import Testing
         let x = Values(random: s.inRows * s.inChannels, &random)
         let w = Values(random: s.weightCount, &random)
         let dy = Values(random: s.outRows * s.outChannels, &random)
-        let compute = Compute(threads: threads)
+        let compute = try Compute(threads: threads)
         var layout = ParameterLayout()
         let layer = Convolution(&layout, "c", s.inChannels, s.outChannels, kernel: s.kernel, stride: s.stride, padding: s.padding)
         let parameters = try w.buffer()
@@ -35,16 +35,14 @@ import Testing
         let dataGradient = Activation(
             buffer: dx, batch: s.batch, height: s.height, width: s.width, channels: s.inChannels)
         let parts = layer.parts(s).count
-        try MatrixProduct.withSingleThread {
-            try layer.forward(input, into: output, memory, compute) { part, rows in
-                #expect(part >= 0 && part < parts)
-                for row in rows { covered[row] += 1 }
-            }
-            try layer.weightGradient(input, .init(gradient, pending: nil), memory, compute)
-            try layer.dataGradient(input, .init(gradient, pending: nil), into: dataGradient, accumulate: false, memory, compute)
-            // Adding once more doubles it.
-            try layer.dataGradient(input, .init(gradient, pending: nil), into: dataGradient, accumulate: true, memory, compute)
+        try layer.forward(input, into: output, memory, compute) { part, rows in
+            #expect(part >= 0 && part < parts)
+            for row in rows { covered[row] += 1 }
         }
+        try layer.weightGradient(input, .init(gradient, pending: nil), memory, compute)
+        try layer.dataGradient(input, .init(gradient, pending: nil), into: dataGradient, accumulate: false, memory, compute)
+        // Adding once more doubles it.
+        try layer.dataGradient(input, .init(gradient, pending: nil), into: dataGradient, accumulate: true, memory, compute)
         withExtendedLifetime(parameters) {}
         return (
             Values(output.base, output.count), Values(Values(dx.base, dx.count).data.map { $0 / 2 }),

@@ -20,7 +20,7 @@ import Testing
         for (i, value) in w.data.enumerated() { parameters.base[layer.weight + i] = Float(value) }
         for (i, value) in b.data.enumerated() { parameters.base[layer.bias + i] = Float(value) }
         let memory = ModelMemory(parameters: parameters.base, statistics: parameters.base, gradients: gradients.base)
-        let compute = Compute(threads: 2)
+        let compute = try Compute(threads: 2)
         let input = try x.activation(rows, 1, 1, inputs)
         let y = try layer.forward(input, memory, compute)
         let dx = try layer.backward(input, try dy.activation(rows, 1, 1, outputs), memory, compute)
@@ -47,7 +47,7 @@ import Testing
         let (n, h, w, c) = shape
         var random = RandomStream(seed: 9, purpose: .initialWeights)
         let x = Values(random: n * h * w * c, &random)
-        let compute = Compute(threads: 2)
+        let compute = try Compute(threads: 2)
         let input = try x.activation(n, h, w, c)
         let y = try MaxPool.forward(input, compute)
         let dy = Values(random: y.count, &random)
@@ -76,7 +76,7 @@ import Testing
     }
 
     @Test func maxPoolGivesTiesToTheFirstPixel() throws {
-        let compute = Compute(threads: 1)
+        let compute = try Compute(threads: 1)
         let input = try Values([Double](repeating: 1, count: 4)).activation(1, 2, 2, 1)
         let y = try MaxPool.forward(input, compute)
         let dx = try MaxPool.backward(input, y, try Values([5]).activation(1, 1, 1, 1), compute)
@@ -89,7 +89,7 @@ import Testing
         var random = RandomStream(seed: 10, purpose: .initialWeights)
         let x = Values(random: n * h * w * c, &random)
         let dy = Values(random: n * c, &random)
-        let compute = Compute(threads: 2)
+        let compute = try Compute(threads: 2)
         let input = try x.activation(n, h, w, c)
         let y = try GlobalAveragePool.forward(input, compute)
         let dx = try GlobalAveragePool.backward(input, try dy.activation(n, 1, 1, c), compute)
@@ -120,7 +120,7 @@ import Testing
         var random = RandomStream(seed: 11, purpose: .initialWeights)
         let x = Values(random: rows * n, &random)
         let g = Values(random: rows * n, &random)
-        let compute = Compute(threads: 2)
+        let compute = try Compute(threads: 2)
         let unit = try FloatBuffer(rows * n)
         let inverses = try FloatBuffer(rows)
         let input = try x.buffer()
@@ -143,7 +143,7 @@ import Testing
     }
 
     @Test func unitLengthOfZeroIsZeroAndFinite() throws {
-        let compute = Compute(threads: 1)
+        let compute = try Compute(threads: 1)
         let zero = try FloatBuffer(4)
         let unit = try FloatBuffer(4)
         let inverse = try FloatBuffer(1)

@@ -169,14 +169,12 @@ struct WinogradTests {
     @Test func memoryIsReusedFromCallToCall() throws {
         let shape = Self.shape(3, 13, 13, 17, 64)
         let data = try Case(shape)
-        let compute = Compute(threads: 2)
+        let compute = try Compute(threads: 2)
         var y = data.y
         var allocations = [Int]()
         for _ in 0..<3 {
-            try MatrixProduct.withSingleThread {
-                try y.withUnsafeMutableBufferPointer {
-                    try WinogradConvolution.forward(data.input, data.weights, $0.baseAddress!, shape, compute, rowsDone: nil)
-                }
+            try y.withUnsafeMutableBufferPointer {
+                try WinogradConvolution.forward(data.input, data.weights, $0.baseAddress!, shape, compute, rowsDone: nil)
             }
             allocations.append(compute.workspace.allocations)
         }
@@ -188,14 +186,12 @@ struct WinogradTests {
     private func run(
         _ initial: [Float], threads: Int = 2, _ body: (FloatPointer, Compute) throws -> Void
     ) throws -> [Float] {
-        let compute = Compute(threads: threads)
+        let compute = try Compute(threads: threads)
         let margin = 512
         let mark: Float = 12345.5
         let guards = [Float](repeating: mark, count: margin)
         var memory = guards + initial + guards
-        try MatrixProduct.withSingleThread {
-            try memory.withUnsafeMutableBufferPointer { try body($0.baseAddress! + margin, compute) }
-        }
+        try memory.withUnsafeMutableBufferPointer { try body($0.baseAddress! + margin, compute) }
         #expect(memory.prefix(margin).allSatisfy { $0 == mark })
         #expect(memory.suffix(margin).allSatisfy { $0 == mark })
         return Array(memory[margin..<margin + initial.count])

@@ -22,7 +22,7 @@ private final class GuardedBytes {
 
 @Suite struct ViewMemoryTests {
     @Test func nothingIsReadOrWrittenBeyondTheImageOrTheBatch() throws {
-        let compute = Compute(threads: 1)
+        let compute = try Compute(threads: 1)
         for (height, width, channels, size) in [
             (5, 7, 3, 8), (9, 3, 1, 9), (31, 23, 3, 24), (4, 4, 5, 3), (1, 1, 3, 1), (1, 1, 1, 16), (33, 40, 3, 16), (16, 22, 4, 31), (6, 65, 1, 7),
         ] {
@@ -52,7 +52,7 @@ private final class GuardedBytes {
         let (height, width) = (50, 60)
         let pixels = ViewTests.image(height, width, 3)
         let views = try ViewSpec.preset("multicrop", size: 32, channels: 3).flatMap { Array(repeating: $0, count: $0.count) }
-        let compute = Compute(threads: 2)
+        let compute = try Compute(threads: 2)
         func make(_ pointer: UnsafePointer<UInt8>, _ stride: Int) throws -> [[Float]] {
             let buffers = try views.map { try FloatBuffer($0.size * $0.size * 3) }
             let source = SourceImage(pixels: pointer, height: 20, width: 30, channels: 3, rowStride: stride)

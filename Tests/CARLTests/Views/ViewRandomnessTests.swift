@@ -87,7 +87,7 @@ import Testing
             }
             try ViewMaker.make(
                 sources, views: views, seed: seed, epoch: epoch, indices: order.map { UInt64($0) << 33 }, into: buffers.map(\.base),
-                Compute(threads: threads))
+                try Compute(threads: threads))
             return buffers.map { Array($0.values) }
         }
         func image(_ values: [Float], _ place: Int, of count: Int) -> ArraySlice<Float> {

@@ -116,7 +116,7 @@ import Testing
             let out = try FloatBuffer(size * size * 3)
             try pixels.withUnsafeBufferPointer {
                 let source = SourceImage(pixels: $0.baseAddress!, height: height, width: width, channels: 3, rowStride: width * 3)
-                try ViewMaker.evaluation([source], size: size, mean: [0.25], std: [0.5], into: out.base, Compute(threads: 1))
+                try ViewMaker.evaluation([source], size: size, mean: [0.25], std: [0.5], into: out.base, try Compute(threads: 1))
             }
             var worst = 0.0
             for y in 0..<size {

@@ -14,7 +14,7 @@ import Testing
         _ pixels: [UInt8], _ height: Int, _ width: Int, _ channels: Int, size: Int, crop: (Int, Int, Int, Int)? = nil,
         interpolation: ViewSpec.Interpolation = .bilinear, blurKernel: Int? = nil, change: (inout ViewParameters) -> Void = { _ in }
     ) throws -> [Double] {
-        let compute = Compute(threads: 1)
+        let compute = try Compute(threads: 1)
         var spec = ViewSpec()
         spec.size = size
         (spec.interpolation, spec.blurKernel) = (interpolation, blurKernel)
@@ -95,9 +95,9 @@ import Testing
                 let out = try FloatBuffer(size * size * c)
                 try pixels.withUnsafeBufferPointer {
                     let source = SourceImage(pixels: $0.baseAddress!, height: h, width: w, channels: c, rowStride: w * c)
-                    try ViewMaker.make([source], views: [own], seed: 0, epoch: 0, indices: nil, into: [out.base], Compute(threads: 1))
+                    try ViewMaker.make([source], views: [own], seed: 0, epoch: 0, indices: nil, into: [out.base], try Compute(threads: 1))
                     #expect(out.values.allSatisfy { $0.isFinite && $0 >= -2.001 && $0 <= 2.001 })
-                    try ViewMaker.evaluation([source], size: size, mean: [0.5], std: [0.25], into: out.base, Compute(threads: 1))
+                    try ViewMaker.evaluation([source], size: size, mean: [0.5], std: [0.25], into: out.base, try Compute(threads: 1))
                     #expect(out.values.allSatisfy { $0.isFinite && $0 >= -2.001 && $0 <= 2.001 })
                 }
             }

@@ -108,12 +108,13 @@ def labelled_pair(
 def keep_result(model: str, result: Any, name: str | None = None) -> str | None:
     """Writes a protocol's figures into the run folder's evaluation/, where the report finds them, under the
     protocol's name or another. None for a lone checkpoint."""
+    from .._files import make_folder
     from ..runs import is_run_folder
 
     if not (os.path.isdir(model) and is_run_folder(model)):
         return None
     folder = os.path.join(model, "evaluation")
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     path = os.path.join(folder, f"{name or result.protocol}.json")
     result.to_json(path)
     return path

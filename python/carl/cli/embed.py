@@ -35,11 +35,12 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
+    from .._files import replacing
     from ..estimator import load
 
     model = load(arguments.model, threads=arguments.threads)
     result = model.transform(arguments.data, arguments.output, on_error=arguments.on_error)
-    with open(arguments.out, "wb") as file:
+    with replacing(arguments.out) as file:
         np.save(file, result)
     if arguments.json:
         print_json({"file": arguments.out, "output": arguments.output, "images": result.shape[0], "width": result.shape[1]})

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..errors import ConfigurationError, InvalidArgumentError
     from ..estimator import CARL
     from ..loggers import make
-    from ..runs import RunFolder
+    from ..runs import RunFolder, refuse_if_in_use
 
     data, out, resume = _places(arguments)
     params: dict[str, Any] = {}
@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         if key in params:
             raise ConfigurationError(f"{key} is not a parameter of the command line: see {see}")
     CARL().set_params(**params)  # unknown keys first, whatever else is wrong
+    refuse_if_in_use(out)
     checkpoint = RunFolder(out).checkpoint
     if checkpoint.exists():
         if not resume:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _arrays
-from .._c_api import LIB, check_call
+from .._c_api import LIB, call
 from ._checks import check_labels, cutoffs, thread_count
 from .result import Result
 
@@ -44,11 +44,8 @@ def nearest_neighbours(
     k = _arrays.integer(k, "k", 1, len(base))
     indices = np.empty((len(rows), k), np.int64)
     similarities = np.empty((len(rows), k), np.float32)
-    check_call(
-        LIB.carl_nearest_neighbours(
-            base.ctypes.data, len(base), rows.ctypes.data, len(rows), base.shape[1], k, thread_count(threads),
-            indices.ctypes.data, similarities.ctypes.data,
-        )
+    call(
+        LIB.carl_nearest_neighbours, base, len(base), rows, len(rows), base.shape[1], k, thread_count(threads), indices, similarities
     )
     return indices, similarities
 
@@ -85,12 +82,9 @@ def knn(
     places = np.ascontiguousarray(places.reshape(-1), dtype=np.int64)
     wanted = np.asarray(counts, np.int64)
     predicted = np.empty((len(counts), len(queries)), np.int64)
-    check_call(
-        LIB.carl_knn_classify_several(
-            references.ctypes.data, places.ctypes.data, len(references), queries.ctypes.data, len(queries),
-            references.shape[1], len(names), wanted.ctypes.data, len(wanted), temperature, thread_count(threads),
-            predicted.ctypes.data,
-        )
+    call(
+        LIB.carl_knn_classify_several, references, places, len(references), queries, len(queries), references.shape[1], len(names),
+        wanted, len(wanted), temperature, thread_count(threads), predicted,
     )
     accuracies = {}
     if truth is not None:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._files import replace_file
+
 
 @dataclass(frozen=True)
 class Result:
@@ -32,8 +34,7 @@ class Result:
         """The figures as JSON, written to `path` if given."""
         text = json.dumps(self.to_dict(), indent=2)
         if path is not None:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
+            replace_file(path, text + "\n")
         return text
 
 

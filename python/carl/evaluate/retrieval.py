@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _arrays
-from .._c_api import LIB, check_call
+from .._c_api import LIB, call
 from ..errors import InvalidArgumentError
 from ._checks import check_labels, cutoffs, thread_count
 from .result import Result
@@ -73,12 +73,9 @@ def retrieval(
     wanted = np.asarray(counts, np.int64)
     precision = np.empty((len(queries), 1 + len(counts)))
     relevant = np.empty(precision.shape, np.int64)
-    check_call(
-        LIB.carl_retrieval(
-            references.ctypes.data, labels.ctypes.data, len(references), queries.ctypes.data, truth.ctypes.data, len(queries),
-            references.shape[1], wanted.ctypes.data, len(wanted), int(alone), thread_count(threads), precision.ctypes.data,
-            relevant.ctypes.data,
-        )
+    call(
+        LIB.carl_retrieval, references, labels, len(references), queries, truth, len(queries), references.shape[1], wanted, len(wanted),
+        int(alone), thread_count(threads), precision, relevant,
     )
     matched = relevant[:, 0] > 0
     if not matched.any():

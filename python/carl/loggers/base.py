@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import _arrays
+from .._files import replace_file
 from ..callbacks import Callback
 from ..metrics import Metrics
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..estimator import CARL
 
 #: Figures of a step that are not series, but its number and a flag.
@@ -60,7 +61,7 @@ class Logger(Callback):
 
 
 def run_dir_of(model: CARL) -> Path | None:
-    return None if model.run_dir is None else Path(os.fspath(model.run_dir)).expanduser()
+    return model.run_dir_
 
 
 def remembered(model: CARL, name: str) -> str | None:
@@ -75,4 +76,4 @@ def remembered(model: CARL, name: str) -> str | None:
 def remember(model: CARL, name: str, value: str) -> None:
     folder = run_dir_of(model)
     if folder is not None:
-        (folder / f"{name}.id").write_text(value + "\n", encoding="utf-8")
+        replace_file(folder / f"{name}.id", value + "\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._files import make_folder, replacing
 from ..errors import InvalidArgumentError, missing_package
 
 if TYPE_CHECKING:
@@ -33,11 +34,13 @@ def new_figure(width: float, height: float) -> Figure:
 def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 120) -> Path:
     """Writes a figure; the ending of `path` chooses the format (.png, .svg, .pdf). Folders are made."""
     file = Path(path).expanduser()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        figure.savefig(file, dpi=dpi)
-    except ValueError as error:  # an ending that matplotlib does not know
-        raise InvalidArgumentError(f"cannot write {file}: {error}") from None
+    form = file.suffix.lstrip(".").lower() or "png"
+    if form not in figure.canvas.get_supported_filetypes():
+        known = ", ".join("." + each for each in sorted(figure.canvas.get_supported_filetypes()))
+        raise InvalidArgumentError(f"cannot write {file}: the ending .{form} is none of {known}")
+    make_folder(file.parent)
+    with replacing(file) as stream:
+        figure.savefig(stream, format=form, dpi=dpi)
     return file
 
 
