@@ -4,7 +4,6 @@
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -115,7 +114,7 @@ static void *use(void *argument) {
     int64_t width;
     snprintf(path, sizeof path, "/tmp/carl-threads-%d-%d", (int)getpid(), mine->thread);
     pthread_barrier_wait(&start);
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 32; i++) {
         carl_status status;
         switch ((i + mine->thread) % 8) {
         case 0: status = carl_trainer_embed_images(mine->trainer, images, COUNT, 0, CARL_PROBABILITIES, out, COUNT * PROTOTYPES); break;
@@ -323,7 +322,7 @@ static atomic_int warnings;    /* steps that have warned */
 static atomic_int working;     /* threads that still log */
 static float constant[2 * 64]; /* two images without any difference */
 static const carl_batch same[2] = {{constant, 2, 8, 8, 1}, {constant, 2, 8, 8, 1}};
-enum { WARNINGS = 40, LISTENERS = 1000 };
+enum { WARNINGS = 25, LISTENERS = 1000 };
 static struct listener listeners[LISTENERS];
 
 static void *warn(void *unused) {
@@ -349,7 +348,8 @@ static void *set_and_unset(void *used) {
     pthread_barrier_wait(&start);
     while (1) {
         /* every other one is there for a moment only, the rest until a step has warned */
-        while (i % 2 == 0 && atomic_load(&warnings) == before && atomic_load(&working) > 0) sched_yield();
+        while (i % 2 == 0 && atomic_load(&warnings) == before && atomic_load(&working) > 0)
+            nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
         CHECK(carl_set_log_callback(NULL, NULL) == CARL_OK);
         atomic_store(&listeners[i].finished, 1);  /* from here on a caller may free what the context points to */
         if (atomic_load(&working) == 0 || ++i == LISTENERS) break;
