@@ -193,7 +193,7 @@ static void test_bad_input(void) {
 
 static void test_objective(void) {
     carl_assignment_options options;
-    carl_assignment_options_init(&options);
+    CHECK(carl_assignment_options_init(&options, sizeof options) == CARL_OK);
     float z1[6] = {1, 0, 0, 1, 1, 1}, z2[6] = {1, 0.1f, 0, 1, 1, -1}, c[8] = {1, 0, 0, 1, -1, 0, 0, -1};
     const float *views[2] = {z1, z2};
     float g1[6], g2[6], gc[8];

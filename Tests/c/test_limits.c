@@ -1,0 +1,481 @@
+/* What happens when something runs out or is beyond all bounds: sizes, memory, file descriptors, file size, numbers, patience. Each test runs in a
+ * process of its own, so that its limits are its own and a crash is seen. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "carl.h"
+
+static int passed, failed;
+
+#define CHECK(condition)                                                                   \
+    do {                                                                                   \
+        if (!(condition)) {                                                                \
+            printf("%s:%d: %s  (last error: %s)\n", __FILE__, __LINE__, #condition, carl_last_error()); \
+            fflush(stdout);                                                                \
+            _exit(1);                                                                      \
+        }                                                                                  \
+    } while (0)
+#define FAILS(call, wanted, word)                                                          \
+    do {                                                                                   \
+        carl_status status_ = (call);                                                      \
+        if (status_ != (wanted) || !strstr(carl_last_error(), word)) {                     \
+            printf("%s:%d: %s gave %s: %s\n", __FILE__, __LINE__, #call, carl_status_name(status_), carl_last_error()); \
+            fflush(stdout);                                                                \
+            _exit(1);                                                                      \
+        }                                                                                  \
+    } while (0)
+
+/* Sanitizers reserve address space and threads of their own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
+static int limit_of_address_space; /* bytes, in MiB; 0 for none */
+
+static const char *only; /* the test to run; NULL for all */
+
+static void run(const char *name, void (*test)(void)) {
+    if (only && strcmp(name, only) != 0) return;
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        if (limit_of_address_space) {
+            struct rlimit limit = {(rlim_t)limit_of_address_space << 20, (rlim_t)limit_of_address_space << 20};
+            setrlimit(RLIMIT_AS, &limit);
+        }
+        alarm(180);
+        test();
+        fflush(stdout);
+        _exit(0);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) passed++;
+    else {
+        failed++;
+        printf("%s (limit %d MiB): %s %d\n", name, limit_of_address_space, WIFSIGNALED(status) ? "signal" : "exit",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    }
+}
+
+enum { COUNT = 12, SIDE = 10 };
+static uint8_t pixels[COUNT][SIDE][SIDE][3];
+static carl_image images[COUNT];
+
+static void draw(void) {
+    for (int i = 0; i < COUNT; i++) {
+        for (int j = 0; j < SIDE * SIDE * 3; j++) (&pixels[i][0][0][0])[j] = (uint8_t)(j * 7 + i * 53 + j / 31);
+        images[i] = (carl_image){&pixels[i][0][0][0], SIDE, SIDE, 3, 0, SIDE * 3};
+    }
+}
+
+static const char *SMALL = "{\"width\": 0.125, \"prototypes\": 6, \"projector\": [8, 4], \"view_size\": 8}";
+
+static carl_trainer *make(const char *config) {
+    carl_trainer *trainer = NULL;
+    CHECK(carl_trainer_create(config, &trainer) == CARL_OK);
+    return trainer;
+}
+
+/* ---- Structs of other versions */
+
+static void test_struct_sizes(void) {
+    carl_trainer *trainer = make(SMALL);
+    /* A shorter struct: nothing behind its end is written. */
+    union { carl_metrics metrics; uint8_t bytes[sizeof(carl_metrics) + 64]; } report;
+    for (size_t size = 8; size <= sizeof(carl_metrics); size += 8) {
+        memset(report.bytes, 0xEE, sizeof report.bytes);
+        report.metrics.struct_size = size;
+        CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, &report.metrics) == CARL_OK);
+        CHECK(report.metrics.struct_size == size);
+        if (size >= 24) CHECK(report.metrics.step > 0 && isfinite(report.metrics.loss));
+        for (size_t i = size; i < sizeof report.bytes; i++) CHECK(report.bytes[i] == 0xEE);
+    }
+    /* A longer one, of a later version: what this library does not know is left alone. */
+    memset(report.bytes, 0xEE, sizeof report.bytes);
+    report.metrics.struct_size = sizeof report.bytes;
+    CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, &report.metrics) == CARL_OK);
+    for (size_t i = sizeof(carl_metrics); i < sizeof report.bytes; i++) CHECK(report.bytes[i] == 0xEE);
+    uint64_t wrong[] = {0, 3, 7, 9, UINT64_MAX, (uint64_t)1 << 40};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        report.metrics.struct_size = wrong[i];
+        FAILS(carl_trainer_step(trainer, images, COUNT, NULL, 0, &report.metrics), CARL_INVALID_ARGUMENT, "struct_size");
+    }
+
+    union { carl_assignment_options options; uint8_t bytes[sizeof(carl_assignment_options) + 64]; } given;
+    float z[2][4] = {{1, 0, 0.5f, 1}, {0.9f, 0.1f, 0.4f, 1}}, c[6] = {1, 0, 0, 1, 1, 1};
+    const float *views[2] = {z[0], z[1]};
+    carl_assignment_result whole, result;
+    CHECK(carl_assignment_options_init(&given.options, sizeof given.options) == CARL_OK);
+    CHECK(carl_assignment_loss(&given.options, views, 2, 2, 2, c, 3, NULL, 0, NULL, &whole, NULL, NULL) == CARL_OK);
+    for (size_t size = 8; size <= sizeof given.bytes; size += 8) {
+        memset(given.bytes, 0xEE, sizeof given.bytes);
+        CHECK(carl_assignment_options_init(&given.options, size) == CARL_OK);
+        CHECK(given.options.struct_size == size);
+        for (size_t i = size; i < sizeof given.bytes; i++) CHECK(given.bytes[i] == 0xEE);
+        /* What the caller's struct does not have keeps its default, whatever lies behind it. */
+        CHECK(carl_assignment_loss(&given.options, views, 2, 2, 2, c, 3, NULL, 0, NULL, &result, NULL, NULL) == CARL_OK);
+        CHECK(result.loss == whole.loss);
+    }
+    FAILS(carl_assignment_options_init(&given.options, 4), CARL_INVALID_ARGUMENT, "struct_size");
+    FAILS(carl_assignment_options_init(NULL, 80), CARL_INVALID_ARGUMENT, "options");
+}
+
+/* ---- Sizes */
+
+/* 2^63 values: 8,388,608 images that share one pixel row. */
+static void test_product_of_sizes(void) {
+    carl_trainer *trainer = make("{\"in_channels\": 1024, \"width\": 0.015625, \"projector\": [2], \"prototypes\": 2, \"threads\": 1,"
+                                 " \"views\": [{\"size\": 4096, \"count\": 64}]}");
+    static uint8_t row[1024];
+    size_t count = 8388608;
+    carl_image *many = malloc(count * sizeof *many);
+    CHECK(many);
+    for (size_t i = 0; i < count; i++) many[i] = (carl_image){row, 1, 1, 1024, 0, 1024};
+    FAILS(carl_trainer_step(trainer, many, count, NULL, 0, NULL), CARL_OUT_OF_MEMORY, "memory");
+    float out[8];
+    FAILS(carl_trainer_embed_images(trainer, many, count, 4096, CARL_PROJECTION, out, 8), CARL_INVALID_ARGUMENT, "out_count");
+    carl_batch batch = {(const float *)row, INT32_MAX, 65535, 65535, 1024};
+    FAILS(carl_trainer_embed(trainer, &batch, CARL_PROJECTION, out, (size_t)INT32_MAX * 2), CARL_INVALID_ARGUMENT, "2^40");
+}
+
+/* Millions of images in few bytes, in calls that are to take memory for each: an error, soon. */
+static void test_many_images(void) {
+    carl_trainer *trainer = make("{\"width\": 0.125, \"prototypes\": 6, \"projector\": [8, 4], \"view_size\": 512}");
+    size_t count = (size_t)1 << 20;
+    carl_image *many = malloc(count * sizeof *many);
+    if (!many) return;
+    for (size_t i = 0; i < count; i++) many[i] = images[i % COUNT];
+    carl_status status = carl_trainer_step(trainer, many, count, NULL, 0, NULL);
+    CHECK(status == CARL_OUT_OF_MEMORY);
+    carl_encoder *encoder = NULL;
+    carl_classifier *classifier = NULL;
+    CHECK(carl_encoder_from_trainer(trainer, 0, &encoder) == CARL_OK);
+    CHECK(carl_classifier_create(encoder, "{\"classes\": 3}", &classifier) == CARL_OK);
+    int32_t *labels = calloc(count, sizeof *labels);
+    CHECK(labels);
+    CHECK(carl_classifier_step(classifier, many, labels, count, NULL, 0, NULL) == CARL_OUT_OF_MEMORY);
+    free(labels);
+    free(many);
+}
+
+static void try_partition(int64_t prototypes, int64_t block) {
+    carl_assignment_options options;
+    CHECK(carl_assignment_options_init(&options, sizeof options) == CARL_OK);
+    options.partition_size = block;
+    options.threads = 1;
+    float *c = calloc((size_t)prototypes, sizeof *c);
+    if (!c) return;
+    c[0] = 1;
+    float z[2][2] = {{1, 0.5f}, {0.5f, 1}};
+    const float *views[2] = {z[0], z[1]};
+    carl_status status = carl_assignment_loss(&options, views, 2, 2, 1, c, prototypes, NULL, 0, NULL, NULL, NULL, NULL);
+    CHECK(status == CARL_OK || status == CARL_OUT_OF_MEMORY);
+    free(c);
+}
+
+/* Calls whose memory grows with an argument, under whatever limit of the address space is set: done or refused. */
+static void test_memory(void) {
+    carl_trainer *trainer = NULL;
+    carl_status status = carl_trainer_create(SMALL, &trainer);
+    if (status == CARL_OUT_OF_MEMORY) return;
+    CHECK(status == CARL_OK);
+    static const char *large[] = {
+        "{\"width\": 0.125, \"projector\": [2], \"view_size\": 8, \"prototypes\": 4194304}",
+        "{\"width\": 8, \"view_size\": 8}",
+        "{\"width\": 0.125, \"projector\": [1048576, 2], \"view_size\": 8}",
+        "{\"width\": 0.125, \"projector\": [2], \"view_size\": 8, \"prototypes\": 100000, \"partition_size\": 1, \"teacher_momentum\": 0.9}",
+    };
+    for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
+        carl_trainer *other = NULL;
+        status = carl_trainer_create(large[i], &other);
+        CHECK(status == CARL_OK || status == CARL_OUT_OF_MEMORY);
+        if (status == CARL_OK && i == 3) {
+            status = carl_trainer_step(other, images, COUNT, NULL, 0, NULL);
+            CHECK(status == CARL_OK || status == CARL_OUT_OF_MEMORY);
+        }
+        CHECK(carl_trainer_free(other) == CARL_OK);
+    }
+    try_partition(1 << 22, 64);
+    try_partition(1 << 23, 1 << 18);
+
+    /* A ballot for each worker, of k neighbours. */
+    int64_t n = 100000, *labels = calloc((size_t)n, sizeof *labels), predicted[2];
+    float *rows = malloc((size_t)n * sizeof *rows);
+    if (labels && rows) {
+        for (int64_t i = 0; i < n; i++) rows[i] = (float)(i % 7) - 3;
+        status = carl_knn_classify(rows, labels, n, rows, 2, 1, 1, n, 0.1, 1024, predicted);
+        CHECK(status == CARL_OK || status == CARL_OUT_OF_MEMORY);
+    }
+    free(labels);
+    free(rows);
+
+    static carl_image many[1 << 11];
+    for (int i = 0; i < 1 << 11; i++) many[i] = images[i % COUNT];
+    status = carl_trainer_step(trainer, many, 1 << 11, NULL, 0, NULL);
+    CHECK(status == CARL_OK || status == CARL_OUT_OF_MEMORY);
+    carl_batch batch = {(const float *)many, 1 << 10, 1, 4, 3};
+    float *out = malloc(sizeof *out << 16);
+    if (out) {
+        carl_status embedded = carl_trainer_embed(trainer, &batch, CARL_PROJECTION, out, 4 << 10);
+        CHECK(embedded == CARL_OK || embedded == CARL_OUT_OF_MEMORY || embedded == CARL_INVALID_ARGUMENT);
+        float *outs[1] = {out};
+        size_t counts[1] = {(size_t)1 << 16};
+        carl_status made = carl_make_views(images, 1, "{\"size\": 256}", 0, 0, NULL, 1024, outs, counts, 1);
+        CHECK(made == CARL_INVALID_ARGUMENT || made == CARL_OUT_OF_MEMORY);
+    }
+    free(out);
+    /* Whatever was refused, the trainer is still there. */
+    status = carl_trainer_step(trainer, images, COUNT, NULL, 0, NULL);
+    CHECK(status == CARL_OK || status == CARL_OUT_OF_MEMORY);
+    CHECK(carl_trainer_free(trainer) == CARL_OK);
+}
+
+/* Texts and headers that a parser would need a thousand times their size for. */
+static void test_long_texts(void) {
+    size_t size = (size_t)64 << 20;
+    char *text = malloc(size + 1);
+    CHECK(text);
+    memset(text, '[', size);
+    text[size] = 0;
+    carl_trainer *trainer = NULL;
+    FAILS(carl_trainer_create(text, &trainer), CARL_INVALID_ARGUMENT, "longer");
+    FAILS(carl_trainer_resume(text, NULL, &trainer), CARL_INVALID_ARGUMENT, "longer");
+    size_t views = 0;
+    FAILS(carl_views_describe(text, 3, NULL, 0, &views), CARL_INVALID_ARGUMENT, "longer");
+
+    char path[] = "/tmp/carl-limits-XXXXXX";
+    int file = mkstemp(path);
+    uint64_t header = (uint64_t)60 << 20;
+    memset(text, ' ', size);
+    text[0] = '{';
+    CHECK(write(file, &header, 8) == 8 && write(file, text, header) == (ssize_t)header);
+    FAILS(carl_trainer_resume(path, NULL, &trainer), CARL_FILE_ERROR, "header");
+    /* Many small tensors. */
+    size_t length = 0;
+    length += (size_t)sprintf(text, "{");
+    for (int i = 0; i < 60000; i++)
+        length += (size_t)sprintf(text + length, "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}", i ? "," : "", i);
+    length += (size_t)sprintf(text + length, "}");
+    header = length;
+    CHECK(ftruncate(file, 0) == 0 && lseek(file, 0, SEEK_SET) == 0);
+    CHECK(write(file, &header, 8) == 8 && write(file, text, length) == (ssize_t)length);
+    FAILS(carl_encoder_load(path, 0, &(carl_encoder *){NULL}), CARL_FILE_ERROR, "tensors");
+    close(file);
+    unlink(path);
+    free(text);
+}
+
+/* ---- Numbers */
+
+/* Views of enormous values and learning rates that make everything infinite: errors, again and again, and no index outside its array. */
+static void test_divergence(void) {
+    static float view[2 * 8 * 8 * 3];
+    for (int i = 0; i < 2 * 8 * 8 * 3; i++) view[i] = i < 8 * 8 * 3 ? -3e38f : 3e38f;
+    carl_batch views[2] = {{view, 2, 8, 8, 3}, {view, 2, 8, 8, 3}};
+    static const char *configs[] = {
+        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 12, \"partition_size\": 6, \"projector\": [4, 3], \"threads\": 1}",
+        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 13, \"partition_size\": 5, \"projector\": [4, 3], \"teacher_momentum\": 0.5}",
+        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 3, \"projector\": [4, 3], \"normalize_embedding\": false}",
+        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 100, \"objective\": \"carp\", \"learning_rate\": 1000000, \"projector\": [4, 3]}",
+        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 9, \"learning_rate\": 1000000, \"optimizer\": \"adamw\", \"projector\": [4, 3],"
+        " \"normalize_prototypes\": false, \"temperature\": 1e-30}",
+    };
+    for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
+        carl_trainer *trainer = NULL;
+        carl_status status = carl_trainer_create(configs[i], &trainer);
+        if (status == CARL_INVALID_CONFIG) continue;
+        CHECK(status == CARL_OK);
+        for (int step = 0; step < 8; step++) {
+            status = carl_trainer_step(trainer, images, COUNT, NULL, 0, NULL);
+            CHECK(status == CARL_OK || status == CARL_NOT_FINITE);
+            status = carl_trainer_step_views(trainer, views, 2, NULL);
+            CHECK(status == CARL_OK || status == CARL_NOT_FINITE);
+        }
+        float out[2 * 16];
+        status = carl_trainer_embed(trainer, &views[0], CARL_PROJECTION, out, 6);
+        CHECK(status == CARL_OK || status == CARL_NOT_FINITE);
+        if (status == CARL_OK) for (int j = 0; j < 6; j++) CHECK(isfinite(out[j]));
+        CHECK(carl_trainer_free(trainer) == CARL_OK);
+    }
+}
+
+static void test_variances(void) {
+    carl_trainer *trainer = make(SMALL);
+    float values[8] = {1, 1, 1, -1e-3f, 1, 1, 1, 1};
+    FAILS(carl_trainer_state_set(trainer, "encoder.bn1.running_var", values, 8), CARL_INVALID_ARGUMENT, "not negative");
+    values[3] = 1;
+    CHECK(carl_trainer_state_set(trainer, "encoder.bn1.running_var", values, 8) == CARL_OK);
+    /* Finite weights can still lead to infinities: those are no result. */
+    for (int i = 0; i < 8; i++) values[i] = 3e38f;
+    CHECK(carl_trainer_state_set(trainer, "encoder.bn1.weight", values, 8) == CARL_OK);
+    float out[COUNT * 64];
+    int64_t width = 0;
+    CHECK(carl_trainer_output_width(trainer, CARL_FEATURES, &width) == CARL_OK && width == 64);
+    FAILS(carl_trainer_embed_images(trainer, images, COUNT, 0, CARL_FEATURES, out, COUNT * 64), CARL_NOT_FINITE, "image 0");
+}
+
+/* ---- The process */
+
+/* No descriptor is free: loops go on, files are an error. */
+static void test_descriptors(void) {
+    struct rlimit limit = {64, 64};
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    while (open("/dev/null", O_RDONLY) >= 0) {}
+    carl_trainer *trainer = make("{\"width\": 0.25, \"prototypes\": 8, \"view_size\": 16}");
+    for (int i = 0; i < 3; i++) CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, NULL) == CARL_OK);
+    FAILS(carl_trainer_save(trainer, "/tmp/carl-limits-none", NULL), CARL_FILE_ERROR, "/tmp/carl-limits-none");
+    CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, NULL) == CARL_OK);
+}
+
+/* No thread can be started: the caller's own does everything, with the same result. */
+static void test_no_threads(void) {
+    carl_metrics alone = {.struct_size = sizeof alone};
+    struct rlimit limit = {1, 1};
+    setrlimit(RLIMIT_NPROC, &limit);
+    if (geteuid() == 0 && setuid(65534) != 0) return; /* root is under no such limit */
+    carl_trainer *trainer = make("{\"width\": 0.25, \"prototypes\": 8, \"view_size\": 16, \"threads\": 4}");
+    for (int i = 0; i < 2; i++) CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, &alone) == CARL_OK);
+    CHECK(isfinite(alone.loss));
+}
+
+/* A file that may not grow: an error, not the signal whose default ends the process. */
+static void test_file_size(void) {
+    carl_trainer *trainer = make(SMALL);
+    char path[] = "/tmp/carl-limits-XXXXXX";
+    close(mkstemp(path));
+    CHECK(carl_trainer_save(trainer, path, NULL) == CARL_OK);
+    struct rlimit limit = {4096, 4096};
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK(signal(SIGXFSZ, SIG_DFL) != SIG_ERR);
+    FAILS(carl_trainer_save(trainer, path, NULL), CARL_FILE_ERROR, path);
+    sigset_t pending;
+    sigpending(&pending);
+    CHECK(!sigismember(&pending, SIGXFSZ));
+    /* The old file is still whole. */
+    carl_trainer *copy = NULL;
+    CHECK(carl_trainer_resume(path, NULL, &copy) == CARL_OK);
+    unlink(path);
+}
+
+/* A child that was forked in the midst of things computes with threads of its own. */
+static void test_fork(void) {
+    carl_trainer *trainer = make(SMALL);
+    carl_metrics parent = {.struct_size = sizeof parent}, child = {.struct_size = sizeof child};
+    CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, NULL) == CARL_OK);
+    for (int i = 0; i < 10; i++) {
+        int pipes[2];
+        CHECK(pipe(pipes) == 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+            alarm(60);
+            carl_status status = carl_trainer_step(trainer, images, COUNT, NULL, 0, &child);
+            _exit(status == CARL_OK && write(pipes[1], &child.loss, sizeof child.loss) == sizeof child.loss ? 0 : 1);
+        }
+        CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, &parent) == CARL_OK);
+        int status = 1;
+        double loss = 0;
+        CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        CHECK(read(pipes[0], &loss, sizeof loss) == sizeof loss && loss == parent.loss);
+        close(pipes[0]);
+        close(pipes[1]);
+    }
+}
+
+/* ---- Patience */
+
+static volatile int32_t flag;
+static void on_alarm(int signal) {
+    (void)signal;
+    flag = 1;
+}
+static void on_alarm_for_all(int signal) {
+    (void)signal;
+    carl_cancel();
+}
+
+/* Work of hours, ended by a signal handler: by this thread's flag, or for all. */
+static void test_cancelling(void) {
+    int64_t n = 200000, dimension = 64;
+    float *rows = malloc((size_t)(n * dimension) * sizeof *rows);
+    double *precision = malloc((size_t)n * sizeof *precision);
+    int64_t *numbers = malloc((size_t)n * sizeof *numbers), *labels = calloc((size_t)n, sizeof *labels);
+    if (!rows || !precision || !numbers || !labels) return;
+    for (int64_t i = 0; i < n * dimension; i++) rows[i] = (float)((i * 2654435761u) % 1000) - 500;
+    carl_trainer *trainer = make("{\"prototypes\": 8, \"view_size\": 64, \"stem\": \"small\"}");
+    static carl_image many[512];
+    for (int i = 0; i < 512; i++) many[i] = images[i % COUNT];
+    carl_metrics metrics = {.struct_size = sizeof metrics};
+    for (int kind = 0; kind < 2; kind++) {
+        signal(SIGALRM, kind == 0 ? on_alarm : on_alarm_for_all);
+        CHECK(carl_set_cancel_flag(kind == 0 ? &flag : NULL) == CARL_OK);
+        for (int call = 0; call < 4; call++) {
+            flag = 0;
+            struct itimerval soon = {{0, 200000}, {0, 300000}}; /* again: the first may come between two calls */
+            setitimer(ITIMER_REAL, &soon, NULL);
+            carl_status status = CARL_OK;
+            while (status == CARL_OK) {
+                switch (call) {
+                case 0: status = carl_knn_classify(rows, labels, n, rows, n, dimension, 1, 200, 0.1, 0, numbers); break;
+                case 1: status = carl_retrieval(rows, labels, n, rows, labels, n, dimension, NULL, 0, 0, 2, precision, numbers); break;
+                case 2: status = carl_trainer_step(trainer, many, 512, NULL, 0, NULL); break;
+                default: status = carl_nearest_neighbours(rows, n, rows, n, dimension, 5, 1, NULL, NULL);
+                }
+            }
+            struct itimerval never = {{0, 0}, {0, 0}};
+            setitimer(ITIMER_REAL, &never, NULL);
+            FAILS(status, CARL_CANCELLED, "cancelled");
+        }
+        /* The trainer is as it was: it goes on from the steps that were taken. */
+        flag = 0;
+    }
+    CHECK(carl_set_cancel_flag(NULL) == CARL_OK);
+    CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, &metrics) == CARL_OK && isfinite(metrics.loss));
+    free(rows);
+    free(precision);
+    free(numbers);
+    free(labels);
+}
+
+int main(int argc, char **argv) {
+    only = argc > 1 ? argv[1] : NULL;
+    draw();
+    /* Threads are started in the children: a fork keeps none. */
+    run("struct sizes", test_struct_sizes);
+    run("product of sizes", test_product_of_sizes);
+    run("divergence", test_divergence);
+    run("variances", test_variances);
+    run("long texts", test_long_texts);
+    run("no descriptor", test_descriptors);
+    run("file size", test_file_size);
+    run("cancelling", test_cancelling);
+    run("fork", test_fork);
+    if (!SANITIZED) {
+        run("no threads", test_no_threads);
+        run("many images", test_many_images);
+        for (limit_of_address_space = 200; limit_of_address_space <= 3200; limit_of_address_space *= 4)
+            run("memory", test_memory);
+    }
+    printf("C: %d passed, %d failed\n", passed, failed);
+    return failed != 0;
+}
