@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,10 @@ import numpy as np
 import pytest
 
 import carl
+
+# A shell starts what runs in its background with SIGINT ignored, and children inherit that: tests of Ctrl-C want it as a terminal has it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: A network small enough that a step takes milliseconds.
 SMALL: dict[str, Any] = {

@@ -13,6 +13,7 @@ import pytest
 import carl
 from carl.sources import BatchStream, as_source, epoch_order, read_idx
 from carl.sources.loader import BatchReader
+from carl.sources.stored import StoredSource
 from conftest import small_model
 
 
@@ -60,10 +61,10 @@ def test_pillow_images_in_a_list(images):
 # ---- Files that hold a set
 
 
-def test_npy_is_mapped(images, tmp_path):
+def test_npy_is_read_in_batches(images, tmp_path):
     np.save(tmp_path / "x.npy", images)
     source = as_source(tmp_path / "x.npy")
-    assert isinstance(source._array, np.memmap)
+    assert isinstance(source, StoredSource)
     assert np.array_equal(source.read(np.array([5, 3])), images[[5, 3]])
 
 

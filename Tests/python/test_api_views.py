@@ -214,7 +214,7 @@ def test_careless_c_calls(photos):
     packed = pack_images(photos)
     out = np.empty((6, 8, 8, 3), np.float32)
     good = dict(
-        images=packed.address, count=6, spec=b'{"size": 8}', seed=0, epoch=0, indices=None, threads=1, out=pointers([out.ctypes.data]),
+        images=packed.address, count=6, spec=b'{"size": 8}', seed=0, epoch=0, indices=None, threads=1, out=pointers([out]),
         room=(ctypes.c_size_t * 1)(out.size), views=1,
     )
 
@@ -228,7 +228,7 @@ def test_careless_c_calls(photos):
         ({"spec": b"\xff\xfe"}, ARGUMENT, "UTF-8"), ({"spec": b"null"}, CONFIG, "views"), ({"spec": b'{"size": 1e999}'}, CONFIG, ""),
         ({"spec": b"[" * 100_000}, CONFIG, ""), ({"spec": b'{"size": 8, "scale": [1e-320, 1]}'}, CONFIG, "scale"),
         ({"epoch": 2**24}, ARGUMENT, "epoch"), ({"threads": -1}, ARGUMENT, "threads"), ({"threads": 1025}, ARGUMENT, "threads"),
-        ({"threads": -(2**31)}, ARGUMENT, "threads"), ({"out": None}, ARGUMENT, "out"), ({"out": pointers([None])}, ARGUMENT, r"out[0]"),
+        ({"threads": -(2**31)}, ARGUMENT, "threads"), ({"out": None}, ARGUMENT, "out"), ({"out": (c_void_p * 1)()}, ARGUMENT, r"out[0]"),
         ({"room": None}, ARGUMENT, "out_counts"), ({"room": (ctypes.c_size_t * 1)(out.size - 1)}, ARGUMENT, "out_counts[0]"),
         ({"room": (ctypes.c_size_t * 1)(2**64 - 1)}, ARGUMENT, "out_counts[0]"), ({"views": 0}, ARGUMENT, "out_views"),
         ({"views": 2}, ARGUMENT, "out_views"), ({"views": 2**63}, ARGUMENT, "out_views"),

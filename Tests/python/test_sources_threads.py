@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from carl.sources import as_source
 from carl.sources.loader import BatchReader, read_parts
 from carl.sources.threads import Workers
 from conftest import run_python, small_model
+from test_sources_kinds import MapStyle, encoded, write_tar
 
 pytest.importorskip("PIL")
 
@@ -128,9 +130,170 @@ def test_training_ends_its_threads(images, tmp_path):
 
     for number, image in enumerate(images):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
-    before = threading.active_count()
-    small_model().fit(tmp_path)
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert threading.active_count() == before
+    before, seen = set(threading.enumerate()), set()
+    small_model(callbacks=lambda model, metrics: seen.update(own_threads() - before)).fit(tmp_path)
+    assert any(thread.name.startswith("carl-read") for thread in seen) and any(thread.name.startswith("carl-decode") for thread in seen)
+    assert_ended(seen)
+
+
+def own_threads():
+    return {thread for thread in threading.enumerate() if thread.name.startswith("carl-")}
+
+
+def assert_ended(threads):
+    """They may still be busy with what nobody waits for any more."""
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), thread.name
+
+
+def open_files(folder):
+    """What this process has open below a folder."""
+    links = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            links.append(os.readlink(f"/proc/self/fd/{number}"))
+        except OSError:  # the descriptor of the listing itself
+            continue
+    return [link for link in links if link.startswith(str(folder))]
+
+
+@pytest.fixture
+def sets(images, tmp_path):
+    """A way to open each kind of source."""
+    from PIL import Image
+    from carl.sources.cache import CachedSource
+
+    (tmp_path / "photos").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{number:02d}.png")
+    np.save(tmp_path / "x.npy", images)
+    np.savez(tmp_path / "x.npz", images=images, labels=np.arange(40))
+    records = np.zeros((40, 3073), np.uint8)
+    records.tofile(tmp_path / "x.bin")
+    (tmp_path / "x.idx").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 12, 0, 0, 0, 12]) + images[..., 0].tobytes())
+    archive = write_tar(tmp_path / "x.tar", {f"{number}.png": encoded(image) for number, image in enumerate(images)})
+    return {
+        "folder": lambda: as_source(tmp_path / "photos"), "npy": lambda: as_source(tmp_path / "x.npy"),
+        "npz": lambda: as_source(tmp_path / "x.npz"), "idx": lambda: as_source(tmp_path / "x.idx"),
+        "cifar": lambda: as_source(tmp_path / "x.bin"), "tar": lambda: as_source(archive),
+        "joined": lambda: as_source([tmp_path / "photos", tmp_path / "x.npy"]),
+        "cache": lambda: CachedSource(as_source(tmp_path / "photos"), tmp_path / "cache", 12),
+        "data set": lambda: as_source(MapStyle(list(images))),
+    }
+
+
+def test_dropped_and_closed_sources_leave_nothing(sets, tmp_path):
+    for name, make in sets.items():
+        for ending in ("dropped", "closed", "with"):
+            before = set(threading.enumerate())
+            source = make()
+            source.read(np.arange(8))
+            seen = own_threads() - before
+            assert bool(seen) == (name in ("folder", "tar", "joined", "cache", "data set")) and bool(open_files(tmp_path)) == (
+                name not in ("folder", "data set")), name
+            if ending == "closed":
+                source.close()
+            elif ending == "with":
+                with source:
+                    pass
+            else:
+                del source
+            assert_ended(seen)
+            gc.collect()
+            assert open_files(tmp_path) == [], (name, ending)
+            source = None
+
+
+def test_a_source_that_cannot_be_opened_leaves_nothing(images, tmp_path):
+    """Half of it was there when the error came."""
+    np.save(tmp_path / "x.npy", images)
+    np.save(tmp_path / "y.npy", images[..., 0])
+    archive = write_tar(tmp_path / "x.tar", {"a.png": b"no image"})
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"no image")
+    (tmp_path / "z.npz").write_bytes(b"PK nothing")
+    before = set(threading.enumerate())
+    for given in ([tmp_path / "x.npy", tmp_path / "y.npy"], archive, tmp_path / "photos", tmp_path / "z.npz"):
+        with pytest.raises(carl.CARLError):
+            as_source(given)
+    gc.collect()
+    assert_ended(own_threads() - before)
+    assert open_files(tmp_path) == []
+
+
+def test_iterations_that_end_early_leave_nothing(sets, images, tmp_path, monkeypatch):
+    def parts(source):
+        for _ in read_parts(source, 8):
+            raise ZeroDivisionError
+
+    def abandoned(source):
+        next(read_parts(source, 8))
+        raise ZeroDivisionError
+
+    def batches(source):
+        for _ in BatchReader(source, 8, 0, epochs=3).epoch():  # without its context
+            raise ZeroDivisionError
+
+    def training(source):
+        small_model(callbacks=lambda model, metrics: 1 / 0).fit(source)
+
+    def embedding(source):
+        model = small_model(epochs=1).fit(images)
+        model.trainer_.embed_images = lambda *arguments, **options: 1 / 0
+        model.transform(source)
+
+    for name in ("folder", "npy", "tar"):
+        for run in (parts, abandoned, batches, training, embedding):
+            before, source = set(threading.enumerate()), sets[name]()
+            begun = []
+            read_each = type(source).read_each
+
+            def noted(*arguments, begun=begun, before=before, read_each=read_each):
+                begun.append(own_threads() - before)
+                return read_each(*arguments)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(type(source), "read_each", noted)
+                with pytest.raises(ZeroDivisionError):
+                    run(source)
+            assert begun and begun[-1], (name, run.__name__)
+            del source
+            gc.collect()
+            assert_ended(set.union(*begun))
+            assert open_files(tmp_path) == [], (name, run.__name__)
+
+
+def test_streams_leave_nothing(images):
+    before = set(threading.enumerate())
+    stream = as_source(iter([{"png": encoded(image)} for image in images]))
+    assert len(next(stream.batches_of(8))) == 8
+    seen = own_threads() - before
+    assert seen
+    del stream
+    gc.collect()
+    assert_ended(seen)
+    with as_source([images[:8], images[8:]]) as stream:
+        assert len(next(BatchReader(stream, 8, 0).epoch()).images) == 8
+    gc.collect()
+    assert_ended(own_threads() - before)
+
+
+def test_no_thread_to_be_had(monkeypatch):
+    """Of threads that the system refuses the work is done by those that there are, or by the one that wants it done."""
+    start, allowed = threading.Thread.start, [1]
+
+    def refuse(thread):
+        if thread.name.startswith("test") and allowed[0] == 0:
+            raise RuntimeError("can't start new thread")
+        allowed[0] -= thread.name.startswith("test")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for number in (1, 0):
+        allowed[0] = number
+        workers = Workers(3, "test")
+        assert workers.map(lambda item: item + 1, range(5)) == [1, 2, 3, 4, 5]
+        with pytest.raises(ZeroDivisionError):
+            workers.map(lambda item: 1 // item, [1, 0])
+        workers.close(wait=True)

@@ -11,12 +11,14 @@ import operator
 import os
 from collections.abc import Sequence
 from ctypes import byref, sizeof
+from mmap import ALLOCATIONGRANULARITY, mmap
 from typing import Any
 
 import numpy as np
 
 from ._c_api import carl_batch, carl_image
-from .errors import InvalidArgumentError
+from ._reading import check_regular
+from .errors import FileError, InvalidArgumentError
 
 MAX_SIDE = 65535
 MAX_CHANNELS = 1024
@@ -32,12 +34,41 @@ assert IMAGE_RECORD.itemsize == sizeof(carl_image)
 def as_array(value: Any, name: str) -> np.ndarray:
     """`value` as a NumPy array: arrays, torch tensors (detached) and whatever has ``__array__``; never nested lists."""
     if isinstance(value, np.ndarray):
+        check_mapping(value, name)
         return value
     if hasattr(value, "detach") and hasattr(value, "numpy"):
         return np.asarray(value.detach().cpu().numpy())
     if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
         return np.asarray(value)
     raise InvalidArgumentError(f"{name}: got {type(value).__name__}, want an array")
+
+
+def mapping_of(array: np.ndarray) -> tuple[mmap | None, int]:
+    """The mapped file that an array lies in, and where in the file the mapping begins, as far as is known."""
+    found: Any = array
+    start = 0
+    while isinstance(found, np.ndarray):
+        if isinstance(found, np.memmap):
+            start = found.offset - found.offset % ALLOCATIONGRANULARITY
+        found = found.base
+    return (found, start) if isinstance(found, mmap) else (None, 0)
+
+
+def check_mapping(array: np.ndarray, name: str) -> None:
+    """Raises FileError for an array in a mapped file that was cut short: to read what is not there any more would end the process
+    with SIGBUS."""
+    if array.base is None:
+        return
+    mapping, start = mapping_of(array)
+    if mapping is None:
+        return
+    try:
+        size = mapping.size()
+    except (OSError, ValueError):  # closed, or without a descriptor to ask
+        return
+    if size < start + len(mapping):
+        file = getattr(array, "filename", None) or "the file it lies in"
+        raise FileError(f"{name}: {file} has become shorter since it was mapped: {size} bytes of {start + len(mapping)} are left")
 
 
 def integer(value: Any, name: str, low: int, high: int) -> int:
@@ -122,6 +153,7 @@ def describe_batches(arrays: list[np.ndarray]) -> Any:
 def label_array(value: Any, name: str, count: int | None = None) -> np.ndarray:
     """A one-dimensional int64 array of labels; any integer dtype is taken."""
     array = np.asarray(value)
+    check_mapping(array, name)
     if array.ndim != 1:
         raise InvalidArgumentError(f"{name}: got shape {array.shape}, want one label a sample")
     if array.dtype.kind not in "iu":
@@ -155,24 +187,32 @@ class PackedImages:
 def image_batch(value: Any, name: str = "images") -> np.ndarray:
     """A uint8 array (B, H, W) or (B, H, W, C), checked, with the channel dimension added; nothing is copied."""
     array = as_array(value, name)
-    _check_bytes(array, name)
-    if array.ndim == 3:
-        if array.shape[2] in (3, 4) and min(array.shape[:2]) > 4:
+    shape = image_shape(array.dtype, array.shape, name)
+    return array if array.ndim == len(shape) else array[..., None]
+
+
+def image_shape(dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> tuple[int, int, int, int]:
+    """(B, H, W, C) of an array of images of this dtype and shape, checked."""
+    _check_bytes(dtype, name)
+    if len(shape) == 3:
+        if shape[2] in (3, 4) and min(shape[:2]) > 4:
             raise InvalidArgumentError(
-                f"{name}: got shape {array.shape}, which looks like one colour image; want (B, H, W) or (B, H, W, C): "
+                f"{name}: got shape {shape}, which looks like one colour image; want (B, H, W) or (B, H, W, C): "
                 "pass image[None]"
             )
-        array = array[..., None]
-    elif array.ndim != 4:
-        hint = ": reshape rows of pixels to images" if array.ndim == 2 else ""
-        raise InvalidArgumentError(f"{name}: got shape {array.shape}, want (B, H, W) or (B, H, W, C){hint}")
-    elif array.shape[1] in (1, 3) and min(array.shape[2:]) > 4:
-        raise InvalidArgumentError(
-            f"{name}: got shape {array.shape}, which looks like (B, C, H, W); want channels last: "
-            "use images.transpose(0, 2, 3, 1)"
-        )
-    _check_sides(array.shape, array.shape[1:], name)
-    return array
+        checked = (*shape, 1)
+    elif len(shape) != 4:
+        hint = ": reshape rows of pixels to images" if len(shape) == 2 else ""
+        raise InvalidArgumentError(f"{name}: got shape {shape}, want (B, H, W) or (B, H, W, C){hint}")
+    else:
+        if shape[1] in (1, 3) and min(shape[2:]) > 4:
+            raise InvalidArgumentError(
+                f"{name}: got shape {shape}, which looks like (B, C, H, W); want channels last: "
+                "use images.transpose(0, 2, 3, 1)"
+            )
+        checked = shape
+    _check_sides(checked, checked[1:], name)
+    return checked
 
 
 def one_image(value: Any, name: str) -> np.ndarray:
@@ -182,7 +222,7 @@ def one_image(value: Any, name: str) -> np.ndarray:
 
         value = to_array(value)
     array = as_array(value, name)
-    _check_bytes(array, name)
+    _check_bytes(array.dtype, name)
     if array.ndim == 2:
         array = array[..., None]
     elif array.ndim != 3:
@@ -191,10 +231,10 @@ def one_image(value: Any, name: str) -> np.ndarray:
     return array
 
 
-def _check_bytes(array: np.ndarray, name: str) -> None:
-    if array.dtype != np.uint8:
-        hint = "; for float32 views that are already normalised use step_views() and embed()" if array.dtype.kind == "f" else ""
-        raise InvalidArgumentError(f"{name}: got dtype {array.dtype}, want uint8 (0 .. 255){hint}")
+def _check_bytes(dtype: np.dtype[Any], name: str) -> None:
+    if dtype != np.uint8:
+        hint = "; for float32 views that are already normalised use step_views() and embed()" if dtype.kind == "f" else ""
+        raise InvalidArgumentError(f"{name}: got dtype {dtype}, want uint8 (0 .. 255){hint}")
 
 
 def _check_sides(whole: tuple[int, ...], shape: tuple[int, ...], name: str) -> None:
@@ -307,7 +347,16 @@ def c_path(path: Any, name: str = "path") -> bytes:
     return c_text(text, name)
 
 
+def c_file(path: Any) -> bytes:
+    """``c_path`` of a file to be read, which may be missing, but is nothing else than a file."""
+    text = c_path(path)
+    if os.path.exists(os.fsdecode(text)):
+        check_regular(os.fsdecode(text))
+    return text
+
+
 __all__ = [
-    "PackedImages", "as_array", "byref", "c_path", "c_text", "describe_batch", "describe_batches", "float_array", "float_batch", "image_batch",
+    "PackedImages", "as_array", "byref", "c_file", "c_path", "c_text", "describe_batch", "describe_batches", "float_array", "float_batch",
+    "image_batch",
     "index_array", "integer", "label_array", "one_image", "pack_images", "real",
 ]

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from typing import Any
 
+from ._reading import Reader, parse_json
 from .errors import FileError
 
 #: A header of a hundred thousand tensors is a few megabytes; more is a damaged file.
-_LONGEST = 100_000_000
+_LONGEST = 4 << 20
 
 
 def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The header of a safetensors file: tensor names with dtype, shape and offsets, and ``__metadata__``."""
     try:
-        with open(path, "rb") as file:
+        with Reader(path) as file:
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= length <= _LONGEST:
+            if not 2 <= length <= min(_LONGEST, file.size - 8):
                 raise FileError(f"{os.fspath(path)}: not a safetensors file")
-            header = json.loads(file.read(length))
+            header = parse_json(file.read(length))
     except (OSError, ValueError) as error:
         if isinstance(error, FileError):
             raise
@@ -34,6 +34,11 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
 def steps_taken(path: str | os.PathLike[str]) -> int:
     """The step counter of a checkpoint."""
     try:
-        return int(json.loads(read_header(path)["__metadata__"]["counters"])["step"])
-    except (KeyError, TypeError, ValueError):
+        step = int(parse_json(read_header(path)["__metadata__"]["counters"])["step"])
+        if not 0 <= step < 2**63:
+            raise ValueError
+        return step
+    except FileError:
+        raise
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise FileError(f"{os.fspath(path)}: not a checkpoint: it has no step counter") from None

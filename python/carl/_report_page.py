@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _DPI = 160
 #: Lines of the log that are shown.
 _LOG_LINES = 200
+#: Mappings inside of mappings that become rows of their own.
+_DEPTH = 8
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -108,7 +110,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """Mappings inside mappings as one list, their names joined."""
     rows: list[tuple[str, Any]] = []
     for name, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and prefix.count(" / ") < _DEPTH:
             rows += _flat(value, f"{prefix}{name} / ")
         else:
             rows.append((f"{prefix}{name}", value))

@@ -153,12 +153,15 @@ class Classifier(StateHandle):
     def load(cls, path: str | os.PathLike[str], **overrides: Any) -> Classifier:
         """Reads what ``save`` wrote. overrides: configuration keys to change, such as ``threads=1``."""
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
-        pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, _arrays.c_path(path), text)
+        pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, _arrays.c_file(path), text)
         classifier = cls.__new__(cls)
         classifier._adopt(pointer, np.empty(0))
         notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl", {})
         count = classifier.output_width("logits")
-        names = np.asarray(notes.get("classes", [])) if isinstance(notes, Mapping) else np.empty(0)
+        try:
+            names = np.asarray(notes.get("classes", [])) if isinstance(notes, Mapping) else np.empty(0)
+        except (ValueError, OverflowError):  # lists of several lengths: not what save writes
+            names = np.empty(0)
         classifier.classes_ = names if names.shape == (count,) else np.arange(count)
         return classifier
 

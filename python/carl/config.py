@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union
 
+from ._reading import parse_json
 from .errors import ConfigurationError
 
 #: One view's specification: size, scale, ratio, interpolation, flip, jitter, jitter_p, gray, blur, blur_p, blur_kernel, solarize, mean, std, count.
@@ -122,6 +123,23 @@ class TrainerConfig:
         return type(self).from_dict({**vars(self), **changes})
 
 
+#: What a value may be, by the annotation of its key; what is not here is left to the library.
+_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "list[int]": (list,)}
+
+
+def check_types(values: Mapping[str, Any], name: str) -> None:
+    """Raises ConfigurationError for a value of a known key whose type is a wrong one, for what is read and not given to the library."""
+    for field in dataclasses.fields(TrainerConfig):
+        value, kind = values.get(field.name), str(field.type).removesuffix(" | None")
+        if value is None or kind not in _TYPES:
+            continue
+        good = isinstance(value, _TYPES[kind]) and isinstance(value, bool) == (kind == "bool")
+        for number in value if isinstance(value, list) else [value] if kind == "int" else []:
+            good = good and isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**63
+        if not good:
+            raise ConfigurationError(f"{name}: {field.name} is {str(value)[:40]!r}, want {kind}")
+
+
 def nearest(word: str, known: Any) -> str:
     """"; did you mean 'x'?" for a misspelt word, or nothing."""
     import difflib
@@ -148,7 +166,7 @@ def dump_json(value: Any) -> str:
 
 def parse_list(text: str, name: str) -> list[Any]:
     """A JSON array from text."""
-    value = json.loads(text)
+    value = parse_json(text)
     if not isinstance(value, list):
         raise ConfigurationError(f"{name}: got a JSON {type(value).__name__}, want an array")
     return value
@@ -157,8 +175,8 @@ def parse_list(text: str, name: str) -> list[Any]:
 def parse_object(text: str, name: str) -> dict[str, Any]:
     """A JSON object from text."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(text)
+    except ValueError as error:
         raise ConfigurationError(f"{name}: malformed JSON: {error}") from None
     if not isinstance(value, dict):
         raise ConfigurationError(f"{name}: got a JSON {type(value).__name__}, want an object")

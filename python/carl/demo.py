@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import evaluate, plots
-from ._files import replace_file
+from ._writing import replace_file
 from .errors import FileError
 from .estimator import CARL
 from .runs import refuse_if_in_use

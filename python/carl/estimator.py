@@ -16,7 +16,7 @@ from . import _arrays
 from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, warn_constant_rate
 from .callbacks import CallbackLike, as_callbacks
 from .config import TrainerConfig, ViewSpec, nearest
-from .errors import BusyError, InvalidArgumentError, InvalidStateError, not_fitted
+from .errors import BusyError, FileError, InvalidArgumentError, InvalidStateError, not_fitted
 from .evaluate.online import OnlineEvaluation, Schedule, paths_of
 from .history import History
 from .metrics import Metrics
@@ -282,7 +282,7 @@ class CARL:
     def _resume(self, checkpoint: str, source: ImageSource | BatchStream, epochs: int) -> Position:
         # Read once to learn where it stood, and again with the changes if there are any.
         trainer = Trainer.resume(checkpoint)
-        notes = trainer.notes.get("carl", {})
+        notes = saved_notes(trainer, checkpoint)
         if "position" not in notes:
             raise InvalidStateError(f"{checkpoint} was not written by CARL.fit: its place in the data is not known")
         position = Position.from_notes(notes["position"])
@@ -471,12 +471,17 @@ class CARL:
         """Reads what ``save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder. The model's run_dir is None: to go on with
         the run, set it and ``fit(..., resume=True)``."""
         overrides = {} if threads is None else {"threads": threads}
-        return cls._from_trainer(Trainer.resume(checkpoint_path(path), **overrides))
+        file = checkpoint_path(path)
+        trainer = Trainer.resume(file, **overrides)
+        try:
+            return cls._from_trainer(trainer, saved_notes(trainer, file))
+        except BaseException:
+            trainer.close()
+            raise
 
     @classmethod
-    def _from_trainer(cls, trainer: Trainer) -> CARL:
+    def _from_trainer(cls, trainer: Trainer, notes: dict[str, Any]) -> CARL:
         config = trainer.config
-        notes = trainer.notes.get("carl", {})
         names = cls._parameter_names()
         saved = dict(notes.get("params", vars(config)))
         saved["run_dir"] = None  # a further fit must not overwrite the run that the model is of
@@ -508,7 +513,8 @@ class CARL:
         if "trainer" in state:
             trainer = Trainer.from_bytes(state["trainer"])
             position = Position.from_notes(trainer.notes["carl"]["position"])
-            self._attach(trainer, position, state["history"])
+            history = state["history"]
+            self._attach(trainer, position, history if isinstance(history, History) else [Metrics(**row) for row in history])
             self.evaluations_ = list(state.get("evaluations", []))
 
     # ---- scikit-learn's rules
@@ -591,6 +597,43 @@ class _opened:
     def __exit__(self, *exception: object) -> None:
         if not self._given:
             self._source.close()
+
+
+def saved_notes(trainer: Trainer, file: str | os.PathLike[str]) -> dict[str, Any]:
+    """What ``CARL.save`` has noted in the file that a trainer was resumed from; empty if another has written it. FileError for notes
+    that ``save`` does not write."""
+    notes = trainer.notes.get("carl", {})
+    wrong = None
+    if not isinstance(notes, dict):
+        raise FileError(f"{os.fspath(file)}: its notes are damaged")
+    position = notes.get("position", {})
+    if not isinstance(position, dict) or not all(
+        isinstance(position.get(key, 0), int) and 0 <= position.get(key, 0) < 2**63 or key == "samples" and position[key] is None
+        for key in ("epoch", "batch", "samples", "batch_size")
+    ):
+        wrong = "position"
+    params = notes.get("params", {})
+    if not isinstance(params, dict) or not all(_is_path_note(params.get(key)) for key in ("run_dir", "cache")):
+        wrong = "params"
+    if not _is_path_note(notes.get("data")):
+        wrong = "data"
+    paths = notes.get("eval")
+    if not (paths is None or isinstance(paths, list) and all(path is None or isinstance(path, str) for path in paths)):
+        wrong = "eval"
+    if wrong is not None:
+        raise FileError(f"{os.fspath(file)}: its notes are damaged: {wrong} is {str(notes[wrong])[:40]!r}")
+    return notes
+
+
+def _is_path_note(note: Any) -> bool:
+    """Whether ``_path_from_note`` can read it."""
+    if not isinstance(note, dict):
+        return note is None or isinstance(note, str)
+    try:
+        bytes.fromhex(note["bytes"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _noted(path: str | os.PathLike[str] | None) -> Any:

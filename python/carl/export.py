@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ._files import make_folder, replace_file
+from ._writing import make_folder, replace_file
 from .errors import InvalidArgumentError, missing_package
 from .trainer import Trainer
 

@@ -13,6 +13,7 @@ from ._arrays import label_array
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL, load
 from .sources import ImageSource, path_source, read_idx
+from .sources.formats import read_npy
 from .sources.order import evenly_spaced
 from .view_specs import expand_views, least_side
 
@@ -22,12 +23,9 @@ def open_labelled(path: str, labels: str | None, channels: int | None) -> tuple[
     source = path_source(os.path.expanduser(path), channels if channels in (1, 3) else None)
     if labels is None:
         return source, None if source.labels is None else label_array(source.labels, path, len(source))
-    if not os.path.isfile(labels):
+    if not os.path.exists(labels):
         raise FileError(f"{labels}: no such file of labels")
-    try:
-        values = np.load(labels, allow_pickle=False) if labels.endswith(".npy") else read_idx(labels)
-    except ValueError as error:
-        raise FileError(f"cannot read {labels}: {error}") from None
+    values = read_npy(labels) if labels.endswith(".npy") else read_idx(labels)
     return source, label_array(values, labels, len(source))
 
 

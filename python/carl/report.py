@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _report_page as page
-from ._files import make_folder, replace_file
+from ._reading import parse_json, read_lines, read_text
+from ._writing import make_folder, replace_file
 from .errors import CARLError, FileError, MissingPackageError
 from .inspection import Inspection
 from .metrics import COLLAPSE_NAMES
@@ -52,16 +52,18 @@ def write(
     sections = []
     for name, title, explanation, draw in _pictures(folder, config, history, evaluations, seen, method):
         try:
-            figure = draw()
+            section = page.picture(name, title, explanation, draw())
         except MissingPackageError as error:
             if "matplotlib" in str(error):
                 raise
             report.left_out[name] = str(error)
         except (CARLError, OSError) as error:
             report.left_out[name] = str(error)
+        except (ValueError, ArithmeticError, MemoryError) as error:  # of figures that cannot be drawn, such as those above 1e300
+            report.left_out[name] = f"cannot be drawn: {str(error) or type(error).__name__}"
         else:
             report.plots.append(name)
-            sections.append(page.picture(name, title, explanation, figure))
+            sections.append(section)
     body = [
         page.heading(f"Run {folder.resolve().name}", _subtitle(folder, config)),
         page.banner(_collapse(history)),
@@ -128,7 +130,7 @@ def _subtitle(folder: Path, config: Mapping[str, Any]) -> str:
     starts = [line for line in log if "  training on " in line]
     state = ends[-1].split("; checkpoint")[0] if ends and log.index(ends[-1]) >= log.index(starts[-1] if starts else ends[-1]) \
         else "no end in train.log: it is still running, or was killed"
-    kind = f"{config.get('encoder', 'encoder')}, width {config.get('width', 1):g}, {config.get('prototypes')} prototypes"
+    kind = f"{config.get('encoder', 'encoder')}, width {config.get('width') or 1:g}, {config.get('prototypes')} prototypes"
     data = starts[-1].split("  training on ")[1].split(", from step")[0] if starts else ""
     return " · ".join(part for part in (kind, data, state) if part)
 
@@ -147,7 +149,8 @@ def _figures(
 
     judged = {}
     if evaluations:
-        judged = {"k-NN accuracy": format(evaluations[-1]["knn"], ".3f"), "linear probe": format(evaluations[-1]["linear"], ".3f")}
+        figures = {"k-NN accuracy": evaluations[-1].get("knn"), "linear probe": evaluations[-1].get("linear")}
+        judged = {name: format(figure, ".3f") for name, figure in figures.items() if figure is not None}
     return {
         "steps": of("step", ",d"), "loss": of("loss", ".3f"), "consistency": of("consistency", ".3f"), "prior": of("prior", ".3f"),
         "log K": of("log_prototypes", ".3f"), "effective prototypes": of("effective_prototypes", ".0f"),
@@ -176,7 +179,7 @@ def _evaluations(folder: Path) -> Iterator[tuple[str, Any]]:
     """What evaluations have left in the folder."""
     for file in [*sorted((folder / "evaluation").glob("*.json")), folder / "results.json"]:
         try:
-            value = json.loads(file.read_text(encoding="utf-8"))
+            value = parse_json(read_text(file))
         except (OSError, ValueError):
             continue
         if isinstance(value, dict):
@@ -185,6 +188,6 @@ def _evaluations(folder: Path) -> Iterator[tuple[str, Any]]:
 
 def _log(folder: Path) -> list[str]:
     try:
-        return (folder / "train.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return list(read_lines(folder / "train.log"))
     except OSError:
         return []

@@ -24,12 +24,13 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ._files import Lines, remove_abandoned, replace_file
+from ._reading import parse_json, read_lines, read_text
+from ._writing import Lines, remove_abandoned, replace_file
 from ._lock import FolderLock
-from .config import parse_object
+from .config import check_types, parse_object
 from .errors import BusyError, FileError, InvalidArgumentError, MissingPackageError
 from .export import export_encoder
-from .metrics import Metrics
+from .metrics import FIELDS, Metrics
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -229,15 +230,15 @@ def _drop_steps_after(file: Path, step: int) -> None:
     """Rewrites a file of JSON lines, if it is there, without those of steps after `step` and those that are damaged."""
     if not file.is_file():
         return
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    kept = "".join(line.rstrip("\r\n") + "\n" for line in lines if _is_of_step(line, step))
-    if kept != "".join(lines):
-        replace_file(file, kept)
+    lines = list(read_lines(file))
+    kept = [line for line in lines if _is_of_step(line, step)]
+    if kept != lines:
+        replace_file(file, "".join(line + "\n" for line in kept))
 
 
 def _is_of_step(line: str, last: int) -> bool:
     try:
-        return bool(json.loads(line)["step"] <= last)
+        return bool(parse_json(line)["step"] <= last)
     except (ValueError, KeyError, TypeError):
         return False  # cut off when the machine went down
 
@@ -288,10 +289,10 @@ def read_broken(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     file = Path(path).expanduser() / "broken_images.jsonl"
     rows = []
     if file.is_file():
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in read_lines(file):
             try:
-                row = json.loads(line)
-                rows.append({"image": row["image"], "reason": row["reason"]})
+                row = parse_json(line)
+                rows.append({"image": str(row["image"]), "reason": str(row["reason"])})
             except (ValueError, KeyError, TypeError):
                 continue  # a line cut off when the run was killed
     return rows
@@ -311,10 +312,9 @@ def read_evaluations(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The configuration of a run, from its folder."""
     file = run_folder(path) / "config.json"
-    try:
-        return parse_object(file.read_text(encoding="utf-8"), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"cannot read {file}: {error}") from error
+    config = parse_object(read_text(file), str(file))
+    check_types(config, str(file))
+    return config
 
 
 def _json_lines(path: str | os.PathLike[str], name: str) -> list[dict[str, Any]]:
@@ -323,26 +323,41 @@ def _json_lines(path: str | os.PathLike[str], name: str) -> list[dict[str, Any]]
     file = Path(path).expanduser()
     if file.is_dir() or not file.exists():
         file = run_folder(file) / name
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        raise FileError(f"{file.parent}: has no {name}: the run has not taken a step, or the file was removed") from None
-    except OSError as error:
-        raise FileError(f"cannot read {file}: {error}") from error
+    if not file.exists():
+        raise FileError(f"{file.parent}: has no {name}: the run has not taken a step, or the file was removed")
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, start=1):
+    damaged = None
+    for number, line in enumerate(read_lines(file), start=1):
+        if damaged is not None:
+            raise FileError(damaged)  # the last line alone may have been cut off when the run was killed
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            if not isinstance(row, dict) or "step" not in row:
-                raise ValueError("not an object with a step")
+            row = parse_json(line)
+            _check_row(row)
         except ValueError as error:
-            if number == len(lines):
-                break  # cut off when the run was killed
-            raise FileError(f"{file}: line {number} is damaged: {error}") from None
+            damaged = f"{file}: line {number} is damaged: {error}"
+            continue
         rows.append(row)
     return rows
+
+
+#: What readers of a run's figures count on: numbers, where they are there at all.
+_NUMBERS = frozenset(FIELDS) | {"epoch", "knn", "linear", "assignment_entropy", "mean_assignment_entropy"}
+
+
+def _check_row(row: Any) -> None:
+    """Raises ValueError for what no run writes: readers of the figures need not look again."""
+    if not isinstance(row, dict) or "step" not in row:
+        raise ValueError("not an object with a step")
+    for name, value in row.items():
+        if name == "assignments":
+            if not isinstance(value, list) or not all(isinstance(item, int) and 0 <= item < 2**31 for item in value):
+                raise ValueError(f"{name} is no list of whole numbers")
+        elif name in _NUMBERS and not (value is None or isinstance(value, float) or isinstance(value, int) and abs(value) < 2**63):
+            raise ValueError(f"{name} is {str(value)[:40]!r}, want a number")
+    if not isinstance(row["step"], int) or isinstance(row["step"], bool) or row["step"] < 0:
+        raise ValueError(f"step is {row['step']!r}, want a whole number")
 
 
 def checkpoint_path(path: str | os.PathLike[str]) -> Path:

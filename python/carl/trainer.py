@@ -13,10 +13,11 @@ import numpy as np
 from . import _arrays
 from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
 from ._checkpoint import steps_taken
+from ._reading import read_bytes
 from ._handle import made
 from ._state import StateHandle
 from .config import TrainerConfig, dump_json, merged_json, parse_object
-from .errors import InvalidArgumentError
+from .errors import FileError, InvalidArgumentError
 from .metrics import Metrics
 
 
@@ -152,7 +153,7 @@ class Trainer(StateHandle):
         overrides: configuration keys to change, such as ``threads=1``. Keys that fix the model's shape cannot change.
         """
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
-        file = _arrays.c_path(path)
+        file = _arrays.c_file(path)
         trainer = cls.__new__(cls)
         trainer._adopt(made(TrainerHandle(), LIB.carl_trainer_free, LIB.carl_trainer_resume, file, text), 0)
         trainer._report.step = steps_taken(os.fsdecode(file))
@@ -163,8 +164,7 @@ class Trainer(StateHandle):
         with _temporary_folder() as folder:
             path = os.path.join(folder, "trainer.carl")
             self.save(path, self.notes if notes is None else notes)
-            with open(path, "rb") as file:
-                return file.read()
+            return read_bytes(path, 2**63)
 
     @classmethod
     def from_bytes(cls, data: bytes, **overrides: Any) -> Trainer:
@@ -173,8 +173,11 @@ class Trainer(StateHandle):
             raise InvalidArgumentError(f"data: got {type(data).__name__}, want bytes")
         with _temporary_folder() as folder:
             path = os.path.join(folder, "trainer.carl")
-            with open(path, "wb") as file:
-                file.write(data)
+            try:
+                with open(path, "wb") as file:
+                    file.write(data)
+            except OSError as error:
+                raise FileError(f"cannot write {path}: {error}") from error
             return cls.resume(path, **overrides)
 
     def __reduce__(self) -> tuple[Any, ...]:

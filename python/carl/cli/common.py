@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .._reading import parse_json
 from ..errors import ConfigurationError, InvalidArgumentError
 from ..inspection import open_labelled
 from ..sources import ImageSource
@@ -67,7 +68,7 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
         if not separator or not key:
             raise ConfigurationError(f"got {item!r}, want key=value")
         try:
-            values[key] = json.loads(text)
+            values[key] = parse_json(text)
         except ValueError:
             values[key] = text
     return values
@@ -108,7 +109,7 @@ def labelled_pair(
 def keep_result(model: str, result: Any, name: str | None = None) -> str | None:
     """Writes a protocol's figures into the run folder's evaluation/, where the report finds them, under the
     protocol's name or another. None for a lone checkpoint."""
-    from .._files import make_folder
+    from .._writing import make_folder
     from ..runs import is_run_folder
 
     if not (os.path.isdir(model) and is_run_folder(model)):

@@ -35,7 +35,7 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from .._files import replacing
+    from .._writing import replacing
     from ..estimator import load
 
     model = load(arguments.model, threads=arguments.threads)

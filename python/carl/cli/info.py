@@ -25,15 +25,17 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import build_info
+    from ..estimator import saved_notes
     from ..runs import checkpoint_path
     from ..trainer import Trainer
 
     if arguments.model is None:
         facts = build_info()
     else:
-        with Trainer.resume(checkpoint_path(arguments.model)) as trainer:
+        file = checkpoint_path(arguments.model)
+        with Trainer.resume(file) as trainer:
             state = trainer.state_dict()
-            notes = trainer.notes.get("carl", {})
+            notes = saved_notes(trainer, file)
             facts = {
                 "step": trainer.step_count,
                 "epochs_done": notes.get("position", {}).get("epoch"),

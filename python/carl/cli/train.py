@@ -143,13 +143,14 @@ def _places(arguments: argparse.Namespace) -> tuple[str | None, str, bool]:
 
 
 def _config_file(path: str) -> dict[str, Any]:
+    from .._reading import read_text
     from ..config import parse_object
     from ..errors import FileError
 
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"cannot read --config {path}: {error}") from None
+        text = read_text(Path(path).expanduser())
+    except FileError as error:
+        raise FileError(f"--config: {error}") from None
     return parse_object(text, path)
 
 

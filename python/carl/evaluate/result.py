@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .._files import replace_file
+from .._writing import replace_file
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from .. import _arrays
 from ..classifier import Classifier
 from ..errors import InvalidArgumentError
 from ..sources import BatchStream, ImageSource, as_source, epoch_order
+from ..sources.threads import Workers
 from .result import Result
 from .splits import encode_labels, encode_like
 
@@ -126,21 +127,18 @@ def train_classifier(
 
 def _read_ahead(source: ImageSource, parts: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray, Any]]:
     """The images of each part, read by another thread while the one before is used."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    pool = ThreadPoolExecutor(1, thread_name_prefix="carl-read")
+    reader = Workers(1, "carl-read")
     try:
         waiting: deque[tuple[int, np.ndarray, Any]] = deque()
         for number, indices in parts:
-            waiting.append((number, indices, pool.submit(source.read, indices)))
+            waiting.append((number, indices, reader.submit(source.read, indices)))
             if len(waiting) > _AHEAD:
                 number, indices, images = waiting.popleft()
                 yield number, indices, images.result()
         for number, indices, images in waiting:
             yield number, indices, images.result()
     finally:
-        # After Ctrl-C a read that takes for ever must not keep the caller waiting.
-        pool.shutdown(wait=False, cancel_futures=True)
+        reader.close()
 
 
 def outputs(model: Any, source: ImageSource, output: str, bar: Any) -> np.ndarray:

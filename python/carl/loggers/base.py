@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import _arrays
-from .._files import replace_file
+from .._reading import read_text
+from .._writing import replace_file
 from ..callbacks import Callback
 from ..metrics import Metrics
 
@@ -70,7 +71,7 @@ def remembered(model: CARL, name: str) -> str | None:
     if folder is None or model.trainer_.step_count == 0:
         return None
     file = folder / f"{name}.id"
-    return file.read_text(encoding="utf-8").strip() or None if file.is_file() else None
+    return read_text(file).strip() or None if file.exists() else None
 
 
 def remember(model: CARL, name: str, value: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import make_folder, replacing
+from .._writing import make_folder, replacing
 from ..errors import InvalidArgumentError, missing_package
 
 if TYPE_CHECKING:

@@ -28,18 +28,23 @@ def usage(records: Sequence[Mapping[str, Any]], prototypes: int | None = None) -
     """
     if not len(records):
         raise InvalidArgumentError("records: is empty: no usage was recorded")
-    table = np.asarray([record["assignments"] for record in records])
-    steps = np.asarray([record["step"] for record in records], float)
-    total = int(prototypes or table.max() + 1)
-    if table.ndim != 2 or table.shape[1] == 0 or table.min() < 0 or table.max() >= total:
+    try:
+        table = np.asarray([record["assignments"] for record in records])
+        steps = np.asarray([record["step"] for record in records], float)
+        whole = table.ndim == 2 and table.size > 0 and table.dtype.kind in "iu"
+    except (KeyError, TypeError, ValueError):
+        whole = False
+    total = int(prototypes or (table.max() + 1 if whole else 1))
+    if not whole or table.min() < 0 or table.max() >= total:
         raise InvalidArgumentError(f"records: want, in each, as many assignments, all from 0 to {total - 1}")
-    amounts = np.stack([np.bincount(row, minlength=total) for row in table], axis=1)
+    # Prototypes that never had an image take no part, and no memory.
+    met, places = np.unique(table, return_inverse=True)
+    amounts = np.stack([np.bincount(row, minlength=len(met)) for row in places.reshape(table.shape)], axis=1)
     # By their images in the last third of the records, then by all: rows that went empty sink.
     late = amounts[:, -max(1, len(steps) // 3) :].sum(axis=1)
     order = np.lexsort((-amounts.sum(axis=1), -late))
-    ever = order[: np.count_nonzero(amounts.sum(axis=1))]
-    per_row = -(-len(ever) // _MOST_ROWS)
-    rows = np.add.reduceat(amounts[ever], np.arange(0, len(ever), per_row), axis=0)
+    per_row = -(-len(met) // _MOST_ROWS)
+    rows = np.add.reduceat(amounts[order], np.arange(0, len(met), per_row), axis=0)
 
     figure = new_figure(9, 6.4)
     from matplotlib.colors import PowerNorm
@@ -53,7 +58,7 @@ def usage(records: Sequence[Mapping[str, Any]], prototypes: int | None = None) -
     bar = figure.colorbar(mesh, ax=picture, pad=0.01, extend="max")
     bar.set_label("share of the sample's images", fontsize=8)
     bar.ax.tick_params(labelsize=8)
-    dress(picture, f"{len(ever)} of {total} prototypes ever had one of the {table.shape[1]} images of the sample",
+    dress(picture, f"{len(met)} of {total} prototypes ever had one of the {table.shape[1]} images of the sample",
           y="prototypes, busiest at the top")
     picture.grid(False)
     picture.invert_yaxis()

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from .._reading import check_regular
 from ..errors import FileError, InvalidArgumentError
 from .arrays import ArraySource, ListSource
 from .base import DecodedSource, Images, ImageSource, JoinedSource
 from .cifar import cifar_folder, cifar_source, is_cifar
 from .datasets import MapStyleSource, TableSource, is_map_style, is_table
 from .files import FileSource, folder_source, is_image_name
-from .formats import idx_source, is_idx, numpy_source, read_idx
+from .formats import idx_source, numpy_source
+from .idx import is_idx, read_idx
 from .order import epoch_order
 from .stream import BatchStream
 from .tar import TarSource, is_tar
@@ -24,7 +26,7 @@ from .tar import TarSource, is_tar
 def as_source(images: Any, channels: int | None = None) -> ImageSource | BatchStream:
     """Makes a source of images from
 
-    - a uint8 array (N, H, W) or (N, H, W, C), of any strides, memory-mapped or not, or a torch tensor of that shape,
+    - a uint8 array (N, H, W) or (N, H, W, C), of any strides, or a torch tensor of that shape,
     - a list of uint8 arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
     - the path of a folder of image files, with or without one sub-folder a class, or of tar archives of them,
     - the path, or pattern such as ``shards-*.tar``, of .npy, .npz, IDX (may be compressed by gzip), CIFAR (.bin) and .tar files,
@@ -92,6 +94,7 @@ def path_source(path: str | os.PathLike[str], channels: int | None = None) -> Im
             assert isinstance(source, ImageSource)
             return source
         raise FileError(f"{path}: no such file or folder")
+    check_regular(path)
     lower = path.lower()
     if lower.endswith((".npy", ".npz")):
         return numpy_source(path)
@@ -109,7 +112,7 @@ def _folder(path: str, channels: int | None) -> ImageSource:
         names = sorted(name for name in os.listdir(path) if not name.startswith("."))
     except OSError as error:
         raise FileError(f"cannot read the folder {path}: {error}") from error
-    if cifar := cifar_folder(path):
+    if cifar := cifar_folder(path, names):
         return cifar
     archives = [os.path.join(path, name) for name in names if name.lower().endswith(".tar")]
     if archives and not any(is_image_name(name) or os.path.isdir(os.path.join(path, name)) for name in names):

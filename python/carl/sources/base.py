@@ -66,7 +66,14 @@ class ImageSource(ABC):
         return None
 
     def close(self) -> None:
-        """Ends threads and closes files, if any."""
+        """Ends threads and closes files, if any; a later read begins them anew. Leaving a ``with`` block does so too, and so does
+        dropping the last reference."""
+
+    def __enter__(self) -> ImageSource:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     @property
     def channels(self) -> int:
@@ -148,15 +155,23 @@ def tried(function: Callable[[], Any], name: str) -> Any:
         return function()
     except FileError as error:
         return error if name in str(error) else broken_image(name, error)
-    except (CARLError, MemoryError):
+    except CARLError:
         raise
-    except Exception as error:  # decoders raise whatever they like on damaged files
+    except Exception as error:  # decoders raise whatever they like on damaged files, MemoryError for sizes that cannot be
         return broken_image(name, error)
+
+
+def whole(function: Callable[[], Any], name: str) -> Any:
+    """The result; an image that cannot be read is a FileError that names it."""
+    result = tried(function, name)
+    if isinstance(result, FileError):
+        raise result
+    return result
 
 
 def broken_image(name: str, error: Exception) -> FileError:
     """The error of an image that cannot be read; its cause is the reason alone."""
-    broken = FileError(f"cannot read {name}: {error or type(error).__name__}")
+    broken = FileError(f"cannot read {name}: {str(error) or type(error).__name__}")
     broken.__cause__ = error
     return broken
 

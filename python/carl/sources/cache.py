@@ -1,4 +1,4 @@
-"""A copy of a set on disk, made smaller and mapped into memory: decoded once, read at the speed of the disk in every epoch.
+"""A copy of a set on disk, made smaller: decoded once, read at the speed of the disk in every epoch.
 
 A cache is a folder of
 
@@ -20,11 +20,11 @@ from typing import IO, Any
 import numpy as np
 
 from .. import _arrays
+from .._reading import DataFile, check_regular, parse_json, read_bytes, read_lines, read_text
 from ..errors import FileError, InvalidArgumentError
 from .base import ImageSource, Images, broken_image, decoding_workers
 from .decode import pillow
 from .loader import read_parts
-from .mapped import prepare_random_reads, read_spans
 
 _RECORD = np.dtype([("offset", np.int64), ("height", np.int32), ("width", np.int32)])
 _FORMAT = 1
@@ -62,7 +62,6 @@ class CachedSource(ImageSource):
         key = {"format": _FORMAT, "size": size, "channels": self._channels, "images": len(source), "source": _hash(fingerprint)}
         builder = _Builder(source, self.folder, key, progress or (lambda done, count: None), say or (lambda text: None))
         self._records, self._pixels, self._reasons = builder.opened()
-        prepare_random_reads(self._pixels)
         self.labels, self.class_names = source.labels, source.class_names
         self._size = size
 
@@ -78,12 +77,22 @@ class CachedSource(ImageSource):
 
     def read_each(self, indices: np.ndarray, least_side: int | None = None) -> list[Any]:
         records = self._records[indices]
-        sizes = records["height"].astype(np.int64) * records["width"] * self._channels
-        spans = read_spans(self._pixels, records["offset"], sizes)
+        sizes = _sizes(records, self._channels)
+        try:
+            pixels = self._pixels.read_spans(records["offset"], sizes)
+        except FileError as error:
+            if len(indices) == 1:
+                return [broken_image(self.identity(int(indices[0])), error)]
+            return [self.read_each(indices[slot : slot + 1])[0] for slot in range(len(indices))]
+        ends = np.cumsum(sizes).tolist()
         return [
-            span.reshape(height, width, self._channels) if height else broken_image(self.identity(int(place)), FileError(self._reasons[int(place)]))
-            for span, place, height, width in zip(spans, indices, records["height"].tolist(), records["width"].tolist())
+            pixels[end - size : end].reshape(height, width, self._channels) if height else self._broken(int(place))
+            for end, size, place, height, width in zip(
+                ends, sizes.tolist(), indices, records["height"].tolist(), records["width"].tolist())
         ]
+
+    def _broken(self, place: int) -> FileError:
+        return broken_image(self.identity(place), FileError(self._reasons.get(place, "it could not be read when the cache was made")))
 
     def identity(self, place: int) -> str:
         return self._source.identity(place)
@@ -96,6 +105,7 @@ class CachedSource(ImageSource):
 
     def close(self) -> None:
         self._source.close()
+        self._pixels.close()
 
 
 class _Builder:
@@ -106,7 +116,7 @@ class _Builder:
     ) -> None:
         self._source, self._folder, self._key, self._progress, self._say = source, folder, key, progress, say
 
-    def opened(self) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    def opened(self) -> tuple[np.ndarray, DataFile, dict[int, str]]:
         """Records, pixels, and why images are broken."""
         found = self._complete()
         if found is not None:
@@ -131,27 +141,39 @@ class _Builder:
     def _path(self, name: str) -> str:
         return os.path.join(self._folder, name)
 
-    def _complete(self) -> tuple[np.ndarray, np.ndarray, dict[int, str]] | None:
+    def _complete(self) -> tuple[np.ndarray, DataFile, dict[int, str]] | None:
         """The cache, if it is there, whole, and of these images."""
+        count = self._key["images"]
         try:
-            with open(self._path("cache.json"), encoding="utf-8") as file:
-                facts = json.load(file)
-            if facts.pop("bytes") != os.path.getsize(self._path("pixels.bin")) or facts != self._key:
+            facts = parse_json(read_text(self._path("cache.json")))
+            pixels = DataFile(self._path("pixels.bin"), random=True)
+            if facts.pop("bytes") != pixels.size or facts != self._key:
                 return None
-            records = np.memmap(self._path("images.bin"), _RECORD, "r")
-            reasons = _read_reasons(self._path("broken.jsonl"))
+            content = read_bytes(self._path("images.bin"), count * _RECORD.itemsize)
+            if len(content) != count * _RECORD.itemsize:
+                return None
+            records = np.frombuffer(content, _RECORD)
+            if self._following(records) != count or _end(records, self._key["channels"]) > pixels.size:
+                return None
+            return records, pixels, _read_reasons(self._path("broken.jsonl"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        if len(records) != self._key["images"]:
-            return None
-        path = self._path("pixels.bin")
-        return records, np.memmap(path, np.uint8, "r") if os.path.getsize(path) else np.empty(0, np.uint8), reasons
+
+    def _following(self, records: np.ndarray) -> int:
+        """How many of the first records are possible ones, each image's pixels right behind those of the one before."""
+        sizes = _sizes(records, self._key["channels"])
+        possible = (records["height"] >= 0) & (records["width"] >= 0) & ((records["height"] == 0) == (records["width"] == 0))
+        possible &= (records["height"] <= _arrays.MAX_SIDE) & (records["width"] <= _arrays.MAX_SIDE)
+        possible &= records["offset"] == np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(possible, sizes, 0))[:-1]])[: len(records)]
+        return len(records) if possible.all() else int(np.argmin(possible))
 
     def _check_folder(self) -> None:
         own = {"cache.json", "cache.json.partial", "pixels.bin", "images.bin", "broken.jsonl", "lock", "building.json"}
         others = sorted(set(os.listdir(self._folder)) - own - {name + ".partial" for name in own})
         if others:
             raise FileError(f"cache: {self._folder} holds {others[0]}, which is no part of a cache: name another folder")
+        for name in os.listdir(self._folder):
+            check_regular(self._path(name))  # to open a pipe would wait for ever
 
     def _build(self) -> None:
         if os.path.exists(self._path("cache.json")):
@@ -181,8 +203,7 @@ class _Builder:
 
     def _is_continued(self) -> bool:
         try:
-            with open(self._path("building.json"), encoding="utf-8") as file:
-                return bool(json.load(file) == self._key) and os.path.exists(self._path("pixels.bin.partial"))
+            return bool(parse_json(read_text(self._path("building.json"))) == self._key) and os.path.exists(self._path("pixels.bin.partial"))
         except (OSError, ValueError):
             return False
 
@@ -191,8 +212,11 @@ class _Builder:
         pixels, images, broken = (self._path(name + ".partial") for name in ("pixels.bin", "images.bin", "broken.jsonl"))
         if not (os.path.exists(pixels) and os.path.exists(images)):
             return 0
-        records = np.fromfile(images, _RECORD)[: self._key["images"]]
-        ends = records["offset"] + records["height"].astype(np.int64) * records["width"] * self._key["channels"]
+        with open(images, "rb") as file:
+            content = file.read(self._key["images"] * _RECORD.itemsize)
+        records = np.frombuffer(content[: len(content) // _RECORD.itemsize * _RECORD.itemsize], _RECORD)
+        records = records[: self._following(records)]
+        ends = records["offset"] + _sizes(records, self._key["channels"])
         count = int(np.searchsorted(ends, os.path.getsize(pixels), side="right"))
         os.truncate(images, count * _RECORD.itemsize)
         os.truncate(pixels, int(ends[count - 1]) if count else 0)
@@ -299,10 +323,19 @@ def _reason_line(place: int, reason: str) -> str:
 def _read_reasons(path: str) -> dict[int, str]:
     reasons = {}
     try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                row = json.loads(line)
-                reasons[row["place"]] = row["reason"]
-    except (OSError, ValueError, KeyError):
+        for line in read_lines(path):
+            row = parse_json(line)
+            reasons[int(row["place"])] = str(row["reason"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         pass  # what is missing is told apart by those who need it
     return reasons
+
+
+def _sizes(records: np.ndarray, channels: int) -> np.ndarray:
+    """Bytes of each image, int64."""
+    return records["height"].astype(np.int64) * records["width"] * channels
+
+
+def _end(records: np.ndarray, channels: int) -> int:
+    """Where the last image's pixels end."""
+    return int(records["offset"][-1] + _sizes(records[-1:], channels)[0]) if len(records) else 0

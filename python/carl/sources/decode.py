@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import CARLError
+from .._reading import Reader
+from ..errors import CARLError, FileError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -70,11 +73,26 @@ def to_array(image: Image.Image, channels: int | None = None, least_side: int | 
 
 def decode(file: str | IO[bytes], channels: int | None, least_side: int | None = None) -> np.ndarray:
     """The image in a file, by its path or open. Raises what Pillow raises."""
-    with pillow().open(file) as image:
+    with _opened(file) as image:
         return to_array(image, channels, least_side)
 
 
 def gray_file(file: str | IO[bytes]) -> bool:
     """Whether a file holds a gray image; only its header is read."""
-    with pillow().open(file) as image:
+    with _opened(file) as image:
         return is_gray(image)
+
+
+@contextmanager
+def _opened(file: str | IO[bytes]) -> Iterator[Image.Image]:
+    Image = pillow()
+    from PIL import UnidentifiedImageError
+
+    # Given a path, Pillow would wait at a named pipe, and map a file that is not compressed.
+    with Reader(file) if isinstance(file, str) else file as content:
+        try:
+            image = Image.open(content)
+        except UnidentifiedImageError:  # its text would name the object
+            raise FileError("cannot identify image file") from None
+        with image:
+            yield image

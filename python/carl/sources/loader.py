@@ -69,25 +69,13 @@ class BatchReader:
             yield from self._stream_epoch(self._source, skip)
             return
         if self._parts is None:
-            self._parts = self._all_parts(epoch, skip)
+            # It does not hold this object, which then ends with its last reference, and its thread with it.
+            self._parts = _all_parts(len(self._source), self._batch_size, self._seed, epoch, self._epochs, skip)
             self._pending.extend(self._reader.submit(self._read_next) for _ in range(AHEAD))
         for _ in range(skip, len(self._source) // self._batch_size):
             (images, indices), waited = _wait(self._pending.popleft())
             self._pending.append(self._reader.submit(self._read_next))
             yield Batch(images, indices, waited)
-
-    def _all_parts(self, first: int, skip: int) -> Iterator[np.ndarray]:
-        """The places of each batch to come. The order is drawn in the reading thread, a stretch at a time."""
-        count, size = len(self._source), self._batch_size  # type: ignore[arg-type]
-        for epoch in range(first, self._epochs):
-            left = np.empty(0, np.int64)
-            for stretch in epoch_stretches(count, self._seed, epoch):
-                left = np.concatenate([left, stretch])
-                whole = len(left) // size
-                for batch in range(min(skip, whole), whole):
-                    yield left[batch * size : (batch + 1) * size]
-                skip -= min(skip, whole)
-                left = left[whole * size :].copy()
 
     def _read_next(self) -> Any:
         indices = next(self._parts, None)  # type: ignore[arg-type]
@@ -122,6 +110,19 @@ class BatchReader:
             place += len(images)
             if len(images) >= 2:
                 yield images, indices
+
+
+def _all_parts(count: int, size: int, seed: int, first: int, end: int, skip: int) -> Iterator[np.ndarray]:
+    """The places of each batch of epochs first .. end - 1. The order is drawn where they are asked for, a stretch at a time."""
+    for epoch in range(first, end):
+        left = np.empty(0, np.int64)
+        for stretch in epoch_stretches(count, seed, epoch):
+            left = np.concatenate([left, stretch])
+            whole = len(left) // size
+            for batch in range(min(skip, whole), whole):
+                yield left[batch * size : (batch + 1) * size]
+            skip -= min(skip, whole)
+            left = left[whole * size :].copy()
 
 
 def read_parts(source: ImageSource, size: int, start: int = 0, least_side: int | None = None) -> Iterator[Any]:

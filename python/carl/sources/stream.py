@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FileError, InvalidArgumentError
-from .base import decoding_workers, tried
-from .items import channels_last, channels_of, image_of, is_batch, is_encoded, is_image, is_pillow, to_pixels
+from .base import decoding_workers, tried, whole
+from .items import channels_last, channels_of, image_of, is_batch, is_encoded, is_pillow, to_pixels
 
 if TYPE_CHECKING:
     from .base import Images
@@ -95,7 +95,14 @@ class BatchStream:
         return f"batches from {type(self.batches).__name__}"
 
     def close(self) -> None:
+        """Ends its threads; so do leaving a ``with`` block and dropping the last reference."""
         self._workers.close()
+
+    def __enter__(self) -> BatchStream:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     def _first(self) -> Any:
         if self._begun is None:
@@ -119,7 +126,10 @@ class BatchStream:
         if not any(is_pillow(image) or is_encoded(image) for image in images):
             return [channels_last(image) for image in images]
         self._choose_channels(images)
-        return [to_pixels(image, f"{name}[{place}]", self._channels, least_side) for place, image in enumerate(images)]
+        return [
+            whole(lambda: to_pixels(image, f"{name}[{place}]", self._channels, least_side), f"{name}[{place}]")
+            for place, image in enumerate(images)
+        ]
 
     def _decoded(self, items: list[tuple[str, Any]], broken: BrokenImages | None, least_side: int | None) -> list[np.ndarray]:
         """Single images as arrays of the same number of channels, without the broken ones."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
+from .._reading import DataFile, Reader
 from ..errors import FileError
 from .base import DecodedSource
 from .decode import decode, gray_file, pillow
@@ -15,6 +16,10 @@ from .files import check_file_channels, classes_of, is_image_name
 
 #: A WebDataset's label: a number as text, beside the image of the same key.
 _LABEL = "cls"
+#: Bytes of a label at most, so that it is a number of 64 bits.
+_LONGEST_LABEL = 18
+#: Archives that are open at a time at most: a set may have more shards than a process may have files.
+_MOST_OPEN = 128
 
 
 class TarSource(DecodedSource):
@@ -32,12 +37,14 @@ class TarSource(DecodedSource):
         check_file_channels(channels)
         self.paths = list(paths)
         self._halve = halve
-        self._files: dict[int, int] = {}  # open archives by their number
-        self._owner = os.getpid()
+        self._files: list[DataFile] = []
+        self._open: deque[int] = deque()  # numbers of the archives that are open, about
         names: list[str] = []
         spans: list[tuple[int, int, int]] = []
         labels: dict[tuple[int, str], tuple[int, int]] = {}
         for number, path in enumerate(self.paths):
+            self._files.append(DataFile(path))
+            self._files[number].close()
             for name, start, size in _members(path):
                 base = name.rpartition("/")[2]
                 if is_image_name(base):
@@ -66,7 +73,7 @@ class TarSource(DecodedSource):
         return f"{self.paths[self._spans[place, 0]]}: {self._names[place]}"
 
     def fingerprint(self) -> str:
-        facts = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in self.paths]
+        facts = [(file.path, *file.facts) for file in self._files]
         return f"channels {self._channels}, halve {self._halve}, {facts}"
 
     def describe(self) -> str:
@@ -75,33 +82,29 @@ class TarSource(DecodedSource):
 
     def close(self) -> None:
         super().close()
-        if self._owner == os.getpid():
-            for descriptor in self._files.values():
-                os.close(descriptor)
-        self._files = {}
+        for file in self._files:
+            file.close()
 
     def _content(self, number: int, start: int, size: int) -> bytes:
-        number = int(number)
-        if number not in self._files:
-            # Two threads may open an archive at once: the second one to finish closes its own again.
-            descriptor = os.open(self.paths[number], os.O_RDONLY | os.O_CLOEXEC)
-            if self._files.setdefault(number, descriptor) != descriptor:
-                os.close(descriptor)
-        content = os.pread(self._files[number], int(size), int(start))
-        if len(content) != size:
-            raise FileError(f"{self.paths[number]} was cut short while it was read")
-        return content
+        file = self._files[number]
+        if not file.is_open:
+            self._open.append(int(number))
+            if len(self._open) > _MOST_OPEN:
+                self._files[self._open.popleft()].close()
+        return file.read(int(start), int(size))
 
     def _numbers(self, members: dict[tuple[int, str], tuple[int, int]]) -> np.ndarray | None:
         """The labels of all images, or None if one has none that is a number."""
         labels = []
         for (number, _, _), name in zip(self._spans, self._names):
             span = members.get((int(number), _key(name)))
+            if span is None or span[1] > _LONGEST_LABEL:
+                return None
             try:
-                labels.append(int(self._content(number, *span)) if span is not None else None)
+                labels.append(int(self._content(number, *span)))
             except ValueError:
                 return None
-        return None if None in labels else np.array(labels, np.int64)
+        return np.array(labels, np.int64)
 
 
 def is_tar(path: str) -> bool:
@@ -120,16 +123,22 @@ def _members(path: str) -> list[tuple[str, int, int]]:
 
     if not path.lower().endswith(".tar"):
         raise FileError(f"{path}: is compressed, so its images cannot be read in any order: unpack it to a .tar file first")
+    found = []
     try:
-        length = os.path.getsize(path)
-        found = []
-        with tarfile.open(path, "r:") as archive:
+        with Reader(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            end = 0
             while (member := archive.next()) is not None:
                 if member.isreg() and not member.issparse():
                     found.append((member.name, member.offset_data, member.size))
+                    last = member.offset_data + member.size
+                    if member.size < 0 or last > file.size:
+                        raise FileError(f"{path} is cut short: {member.name} should end at byte {last} of {file.size}")
+                if archive.offset <= end:  # type: ignore[attr-defined]  # a size below zero leads back, and round for ever
+                    raise FileError(f"{path} is damaged: the header behind {member.name} would lie before it")
+                end = archive.offset  # type: ignore[attr-defined]
                 archive.members = []  # type: ignore[attr-defined]  # else all headers stay in memory
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise FileError(f"cannot read the tar archive {path}: {error}") from error
-    if found and found[-1][1] + found[-1][2] > length:
-        raise FileError(f"{path} is cut short: {found[-1][0]} should end at byte {found[-1][1] + found[-1][2]} of {length}")
+    except FileError:
+        raise
+    except Exception as error:  # besides its own errors the package lets ValueError, RecursionError and others through
+        raise FileError(f"cannot read the tar archive {path}: {str(error) or type(error).__name__}") from error
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 class Workers:
     """Runs functions in `count` threads, which begin with the first of them.
 
-    The threads are daemons, so that a read that takes for ever keeps neither Ctrl-C nor the end of the program waiting. A child
-    made by fork has none of its parent's threads: there they begin anew.
+    The threads are daemons, so that a read that takes for ever keeps neither Ctrl-C nor the end of the program waiting, and they end
+    when this object is closed or dropped. A child made by fork has none of its parent's threads: there they begin anew. Where the
+    system gives fewer threads there are fewer; where it gives none, functions run in the thread that submits them.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -24,6 +26,7 @@ class Workers:
         self._tasks: SimpleQueue[Any] | None = None
         self._threads: list[threading.Thread] = []
         self._owner = 0
+        self._end: Callable[[], Any] | None = None
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         from concurrent.futures import Future
@@ -31,7 +34,10 @@ class Workers:
         if self._tasks is None or self._owner != os.getpid():
             self._begin()
         future: Future[Any] = Future()
-        self._tasks.put((future, function, arguments))  # type: ignore[union-attr]
+        if self._threads:
+            self._tasks.put((future, function, arguments))  # type: ignore[union-attr]
+        else:
+            _run(future, function, arguments)
         return future
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
@@ -47,7 +53,7 @@ class Workers:
     def close(self, wait: bool = False) -> None:
         """What has not begun is cancelled. `wait`: until what has begun is done."""
         tasks, threads, self._tasks, self._threads = self._tasks, self._threads, None, []
-        if tasks is None or self._owner != os.getpid():
+        if tasks is None or self._owner != os.getpid() or self._end is None:
             return
         while not tasks.empty():
             try:
@@ -56,8 +62,7 @@ class Workers:
                 break
             if task is not None:
                 task[0].cancel()
-        for _ in threads:
-            tasks.put(None)
+        self._end()
         if wait:
             for thread in threads:
                 thread.join()
@@ -65,13 +70,19 @@ class Workers:
     def _begin(self) -> None:
         from queue import SimpleQueue
 
-        self._owner, self._tasks = os.getpid(), SimpleQueue()
-        self._threads = [
-            threading.Thread(target=_work, args=(self._tasks,), name=f"{self._name}-{place}", daemon=True)
-            for place in range(self._count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        tasks: SimpleQueue[Any] = SimpleQueue()
+        threads = []
+        for place in range(self._count):
+            thread = threading.Thread(target=_work, args=(tasks,), name=f"{self._name}-{place}", daemon=True)
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError):  # the system has no more of them
+                break
+            threads.append(thread)
+        # The threads hold the queue alone, so that nothing keeps this object alive but those who use it.
+        end = weakref.finalize(self, _end, tasks, len(threads), os.getpid())
+        end.atexit = False
+        self._owner, self._tasks, self._threads, self._end = os.getpid(), tasks, threads, end
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Workers, (self._count, self._name)
@@ -82,14 +93,23 @@ def _work(tasks: SimpleQueue[Any]) -> None:
         task = tasks.get()
         if task is None:
             return
-        future, function, arguments = task
-        if not future.set_running_or_notify_cancel():
-            continue
-        try:
-            result = function(*arguments)
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-        del task, future, function, arguments  # a result must not live on here until the next task comes
-        result = None
+        _run(*task)
+        del task  # a result must not live on here until the next task comes
+
+
+def _run(future: Future[Any], function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = function(*arguments)
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _end(tasks: SimpleQueue[Any], threads: int, owner: int) -> None:
+    """Ends as many threads that take tasks from this queue."""
+    if owner == os.getpid():
+        for _ in range(threads):
+            tasks.put(None)
