@@ -4,6 +4,8 @@
 #   make         the library, the C and Swift examples, and .venv with the package
 #   make demo    trains on Fashion-MNIST and judges the result (about six minutes on two processors; QUICK=1: one)
 #   make test    all tests: Swift, C, Python, and the examples
+#   make sanitize      C and Swift tests under AddressSanitizer and ThreadSanitizer (QUICK=1: the C tests under the first)
+#   make fuzz-readers  libFuzzer on what reads JSON and safetensors files, SECONDS (60) for each of its four targets
 #   make bench   speeds beside those of other programs where these are installed, as ratios (QUICK=1: shorter)
 #   make clean   removes everything built
 
@@ -31,7 +33,7 @@ PYTHON_SOURCES := pyproject.toml hatch_build.py $(shell find python -type f -nam
 C_TESTS        := $(patsubst Tests/c/%.c,$(BUILD)/test-%,$(wildcard Tests/c/*.c))
 C_EXAMPLES     := $(patsubst examples/c/%.c,$(BUILD)/%,$(wildcard examples/c/*.c))
 
-.PHONY: all library examples python demo test test-swift test-c test-examples test-python bench clean
+.PHONY: all library examples python demo test test-swift test-c test-examples test-python bench sanitize fuzz-readers clean
 .DELETE_ON_ERROR:
 
 all: library examples python
@@ -145,9 +147,15 @@ test-python: python
 	    echo "$$program"; $(CURDIR)/$(VENV)/bin/python $$program || exit 1; \
 	done
 
+sanitize: $(BUILD)/packages.stamp
+	SWIFT=$(SWIFT) Tests/sanitize/run $(if $(QUICK),--quick)
+
+fuzz-readers: $(BUILD)/packages.stamp
+	SWIFT=$(SWIFT) Tests/fuzz-readers/run $(or $(SECONDS),60)
+
 bench: python
 	$(VENV)/bin/python Benchmarks/all.py $(if $(QUICK),--quick)
 
 clean:
-	rm -rf .build .build-avx512 $(TEST_BUILD) $(VENV) examples/swift/.build examples/swift/*/.build Benchmarks/.build build dist .pytest_cache .mypy_cache
+	rm -rf .build .build-avx512 .build-asan .build-tsan .build-fuzz $(TEST_BUILD) $(VENV) examples/swift/.build examples/swift/*/.build Benchmarks/.build build dist .pytest_cache .mypy_cache
 	find python Tests -name __pycache__ -type d -exec rm -rf {} +

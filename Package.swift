@@ -16,6 +16,9 @@ let kernelFlags: [SwiftSetting] = []
 let headerFlags: [CSetting] = []
 #endif
 
+// What is shipped holds neither unused code nor symbols; a sanitizer's report needs the names (make sanitize sets CARL_SANITIZE=1).
+let sizeFlags = Context.environment["CARL_SANITIZE"] == nil ? ["-Xlinker", "--gc-sections", "-Xlinker", "-s"] : []
+
 let package = Package(
     name: "carl",
     products: [
@@ -37,11 +40,9 @@ let package = Package(
                     "-static-stdlib",
                     "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CARLInterface/exports.map",
                     "-Xlinker", "-soname=libcarl.so.0",
-                    "-Xlinker", "--gc-sections",
                     // The threads of the pool run the library's code for as long as the process lives.
                     "-Xlinker", "-z", "-Xlinker", "nodelete",
-                    "-Xlinker", "-s",
-                ])
+                ] + sizeFlags)
             ]),
         .testTarget(
             name: "CARLTests", dependencies: ["CARL", "COpenBLAS"], exclude: ["Views/goldens.json"], swiftSettings: kernelFlags),
