@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 #: Float operations beyond which a call is left out as too long, and bytes from which no machine could serve it.
-TOO_LONG, IMPOSSIBLE = 1e10, 1 << 38
+TOO_LONG, IMPOSSIBLE = 2e9, 1 << 38
 
 #: The plainest call that makes an object of a kind.
 KINDS_MADE_BY = {"trainer": "carl_trainer_create", "encoder": "carl_encoder_from_trainer", "classifier": "carl_classifier_create"}
@@ -34,6 +34,17 @@ class Handle:
         if isinstance(views, str):
             return [int(self.config["view_size"])] * 2 + ([int(self.config["view_size"])] * 6 if views == "multicrop" else [])
         return [int(view["size"]) for view in views for _ in range(int(view["count"]))]
+
+    def step_bytes(self) -> int:
+        """What a step or an embedding of some images may take at most: its activations, and the parameters as often as they are held."""
+        try:
+            side = max([*self.view_sizes, int(self.own.get("view", {}).get("size", 1))])
+            pixels = 20 * len(self.view_sizes) * side**2
+            channels = 64 * float(self.config["width"]) * {"resnet18": 1, "resnet34": 1}.get(self.config["encoder"], 4) + int(self.config["in_channels"])
+            parameters = int(self.config["prototypes"]) * self.config["projector"][-1] + sum(count for _, count in self.names)
+            return int(4 * (100 * pixels * channels + 10 * parameters + 200 * int(self.config["prototypes"])))
+        except (KeyError, TypeError, ValueError, IndexError):
+            return 0
 
 
 def trainer_config(random: random.Random, diverging: bool = False) -> dict[str, Any]:

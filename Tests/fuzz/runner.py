@@ -98,6 +98,9 @@ class Runner:
             number, call, _ = journal.place()
             kind = outcome[0]
             alone = kind == "hang" or number == first or self._again(number)
+            if kind == "fuzzer error":
+                raise RuntimeError(f"the fuzzer itself failed at number {number}: {outcome[1]}")
+            number = max(number, first)
             self._add(summary, Finding(kind, self.target, self.seed, number if alone else first, number, call, journal.text(), outcome[1]))
             return number + 1
 
@@ -133,8 +136,8 @@ class Runner:
                     process.wait()
         if outcome is not None:
             text = (folder / "output").read_text("utf-8", "replace").strip()
-            interesting = [line for line in text.splitlines() if line.strip()]
-            outcome = outcome[0], "; ".join([outcome[1], *interesting[-1 if outcome[0] != "fuzzer error" else -12:]])
+            told = text[-4000:] if outcome[0] == "fuzzer error" else _told(text)
+            outcome = outcome[0], f"{outcome[1]}; {told}" if told else outcome[1]
         return outcome, journal
 
     def _wait(self, process: subprocess.Popen[bytes], journal: Journal) -> tuple[str, str] | None:
@@ -154,6 +157,13 @@ class Runner:
         if status < 0:
             return "crash", signal.Signals(-status).name
         return ("crash" if status > 128 else "fuzzer error"), f"exit status {status}"
+
+
+def _told(text: str) -> str:
+    """What a dying process said: Swift's fatal error, else the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    fatal = [line for line in lines if "atal error" in line or "failed to allocate" in line or "terminate called" in line]
+    return (fatal or lines or [""])[-1][:300]
 
 
 def stack(process: int) -> str:

@@ -21,6 +21,7 @@ from .journal import Journal
 from .library import Library
 from .memory import Arena, Buffer, Vast
 from .models import KINDS_MADE_BY, Handle
+from .patience import Patience
 
 #: Scenarios whose number is a multiple of this begin a process.
 BATCH = 100
@@ -34,6 +35,7 @@ class World:
 
     def __init__(self, library: Library, journal: Journal, folder: Path, report: Callable[[dict[str, Any]], None], check_memory: bool = True):
         self.library, self.journal, self.folder, self.report = library, journal, folder, report
+        self.patience = Patience(library, journal)
         self.meter = conditions.MemoryMeter() if check_memory else None
         self.vast = Vast(64 * _GIGABYTE, 16 << 20)
         self._pixels = Buffer(1024)
@@ -66,12 +68,18 @@ class Scenario:
         self._outputs: list[Buffer] = []
         self._claimed_vast = False
         self.condition = self._draw_condition()
+        world.journal.note(number, 0, "(drawing the first call)")
 
     def _draw_condition(self) -> str:
         first = self.number % BATCH == 0  # of a process: threads, descriptors and buffers are not there yet
         if self.random.random() < (0.6 if first else 0.06):
             return self.random.choice(["short of memory", "no descriptors", "small files"])
         return ""
+
+    @property
+    def can_cancel(self) -> bool:
+        """Whether calls that take too long can be ended."""
+        return "carl_cancel" in self.header.functions
 
     # ---- Drawing
 
@@ -296,8 +304,7 @@ class Scenario:
         were asked for and made may be as large as the limit of the address space."""
         if result == 0 and ("create" in name or "resume" in name or "load" in name or "from_trainer" in name):
             return 1 << 40
-        large = any(handle.config and int(handle.config.get("prototypes", 0)) > 100_000 for handle in self.handles)
-        return (1 << 40) if large else (192 << 20) + 16 * self.arena.bytes
+        return (192 << 20) + 16 * self.arena.bytes + max((handle.step_bytes() for handle in self.handles), default=0)
 
     def _conditioned(self, name: str, drawn: list[Any]) -> Any:
         if self.condition == "short of memory":

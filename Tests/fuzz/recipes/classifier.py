@@ -26,7 +26,7 @@ def create(s: Scenario) -> None:
         return
     encoder = s.need("encoder")
     config = models.classifier_config(s.random)
-    if s.odd(0.03):
+    if s.odd(0.005):
         config["classes"] = 2**20
     out = ctypes.c_void_p()
     value = s.handle_argument(encoder)
