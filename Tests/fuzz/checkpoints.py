@@ -12,7 +12,7 @@ from .journal import Journal
 from .library import Library
 from .models import Handle, too_long
 from .mutations import mutated, split
-from .recipes import RECIPES
+from .recipes import perform
 from .scenario import Scenario, World
 
 #: Calls with an object that could be read.
@@ -44,7 +44,7 @@ class CheckpointFuzzer:
             if handle is None:
                 continue
             for _ in range(3):
-                RECIPES[f"carl_{kind}_step"][1](s)
+                perform(s, f"carl_{kind}_step")
             path = self.world.folder / f"good-{kind}-{number}"
             status = s.call(f"carl_{kind}_save", {kind: handle.value, "path": s.text(bytes(path)), "notes_json": s.text(b'{"note": "x"}')})
             if status == 0:
@@ -87,7 +87,7 @@ class CheckpointFuzzer:
             handle.own = s.own_config(kind, handle.value)
         if _small(handle):
             for _ in range(s.choose([1, 2, 4])):
-                RECIPES[s.choose(_USES[kind])][1](s)
+                perform(s, s.choose(_USES[kind]))
 
 
 def _encoder_config(data: bytes) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -124,7 +125,7 @@ class Runner:
         command = [
             sys.executable, "-m", "fuzz.worker", self.target, str(self.library), str(self.header), str(self.seed), str(first), str(end), str(folder),
             str(self.more_memory)]
-        python = os.pathsep.join(filter(None, [str(_TESTS), str(_TESTS.parent / "python"), os.environ.get("PYTHONPATH", "")]))
+        python = os.pathsep.join(filter(None, [str(_TESTS), os.environ.get("PYTHONPATH", ""), str(_TESTS.parent / "python")]))
         environment = {**os.environ, "PYTHONPATH": python, "CARL_LIBRARY": str(self.library), "PYTHONWARNINGS": "ignore"}
         with open(folder / "output", "wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, stdin=subprocess.DEVNULL)
@@ -176,4 +177,5 @@ def stack(process: int) -> str:
         text = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL).stdout
     except subprocess.TimeoutExpired:
         return "gdb did not answer"
-    return " < ".join(line.partition(" in ")[2].split(" (")[0] or line[:60] for line in text.splitlines() if line.startswith("#"))
+    frames = [re.match(r"#\d+\s+(?:0x[0-9a-f]+ in )?(\S+)", line) for line in text.splitlines()]
+    return "in " + " < ".join(frame[1] for frame in frames if frame)

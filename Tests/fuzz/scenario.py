@@ -28,6 +28,12 @@ BATCH = 100
 #: Largest buffer that is really made; calls that claim more get the vast region.
 _REAL = 4 << 20
 _GIGABYTE = 1 << 30
+#: Bytes from which on no process can have a buffer.
+_IMPOSSIBLE = 1 << 47
+
+
+class TooMuch(Exception):
+    """A call would claim more memory than can be shown to it, and less than no process has: it is not made."""
 
 
 class World:
@@ -144,17 +150,19 @@ class Scenario:
         """Memory of so many bytes, filled by `make` unless it is enormous."""
         if size <= 0:
             return self.input(b"")
-        return self.input(make()) if size <= _REAL else self._enormous(size)
+        if size <= _REAL:
+            return self.input(make())
+        if self.world.vast.size < size < _IMPOSSIBLE:
+            raise TooMuch
+        return self._enormous(size)
 
     def claimed_output(self, size: int) -> int:
         return self.output(size) if size <= _REAL else self._enormous(size)
 
     def _enormous(self, size: int) -> int:
         self._claimed_vast = True
-        if size <= self.world.vast.size:
-            return self.world.vast.address
-        # No process has so much: the call has to be refused before it looks.
-        return self.output(4096)
+        # No process has as much as the second kind: the call has to be refused before it looks.
+        return self.world.vast.address if size < _IMPOSSIBLE else self.output(4096)
 
     def floats(self, count: int) -> int:
         wild = self.odd(0.4)
@@ -261,6 +269,11 @@ class Scenario:
         for path in self.files:
             Path(path).unlink(missing_ok=True)
 
+    def drop(self) -> None:
+        """Forgets the call that was being drawn."""
+        self._constant, self._outputs, self._claimed_vast = {}, [], False
+        self.arena.clear()
+
     def call(self, name: str, arguments: dict[str, Any]) -> Any:
         """Makes a call, some pointer perhaps NULL, and checks what must hold after any call."""
         parameters = self.header.functions[name].parameters
@@ -279,8 +292,7 @@ class Scenario:
         self.calls += 1
         result = self._measured(name, drawn)
         self._check(name, result)
-        self._constant, self._outputs, self._claimed_vast = {}, [], False
-        self.arena.clear()
+        self.drop()
         if self.random.random() < 0.3:
             self.world.cancel_flag.write(bytes(4))
         return result
@@ -302,7 +314,7 @@ class Scenario:
     def _memory_class(self, name: str, result: Any) -> int:
         """What a call may take: models are small, so some megabytes beside a multiple of what it was passed. Models that
         were asked for and made may be as large as the limit of the address space."""
-        if result == 0 and ("create" in name or "resume" in name or "load" in name or "from_trainer" in name):
+        if result in (0, self.header.constants.get("CARL_CANCELLED")) and ("create" in name or "resume" in name or "load" in name or "from_trainer" in name):
             return 1 << 40
         return (192 << 20) + 16 * self.arena.bytes + max((handle.step_bytes() for handle in self.handles), default=0)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ..header import Header
 from ..models import KINDS_MADE_BY
-from ..scenario import Scenario
+from ..scenario import Scenario, TooMuch
 
 Recipe = Callable[[Scenario], None]
 
@@ -41,9 +41,17 @@ def draw(scenario: Scenario) -> None:
     weights = [RECIPES[name][0] for name in names]
     if scenario.diverging:
         weights = [weight * (6 if "step" in name else 1) for name, weight in zip(names, weights)]
-    RECIPES[scenario.random.choices(names, weights)[0]][1](scenario)
+    perform(scenario, scenario.random.choices(names, weights)[0])
+
+
+def perform(scenario: Scenario, name: str) -> None:
+    """Makes one call of a function, unless its arguments turn out to be more than can be shown."""
+    try:
+        RECIPES[name][1](scenario)
+    except TooMuch:
+        scenario.drop()
 
 
 def make(scenario: Scenario, kind: str) -> None:
     """Makes an object of a kind by the plainest call that does."""
-    RECIPES[KINDS_MADE_BY[kind]][1](scenario)
+    perform(scenario, KINDS_MADE_BY[kind])

@@ -56,7 +56,7 @@ def images(s: Scenario, count: int, channels: int) -> int:
 def image_count(s: Scenario, least: int = 2) -> int:
     """A number of images to claim. Enormous ones are so large that no model could serve them."""
     if s.odd(0.02):
-        if s.random.random() < 0.1:
+        if s.random.random() < 0.03:
             return s.choose([2**28, 2**31 - 1, 2**31])  # some seconds to look at all of them
         return s.choose([2**23, 2**27, 2**31 + 1, 2**32, 2**40, 2**63, 2**64 - 1])
     if s.odd(0.1):

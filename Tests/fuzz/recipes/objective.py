@@ -37,8 +37,10 @@ def loss(s: Scenario) -> None:
     prototypes = s.choose([1, 2, 5, 7, 8, 9, 13, 31, 100])
     targets = s.choose([0, 0, 0, 1, 2])
     with_gradients = s.random.random() < 0.6
-    if s.odd(0.02):
-        prototypes, dimension, batch, with_gradients = s.choose([2**20, 2**24, 2**31 - 1] if s.can_cancel else [2**20, 2**22]), 1, 2, False
+    if s.odd(0.01):
+        prototypes, dimension, batch, with_gradients = s.choose([2**18, 2**20, 2**20, 2**22]), 1, 2, False
+        if s.can_cancel and s.random.random() < 0.1:
+            prototypes = s.choose([2**24, 2**31 - 1])
     batch, dimension, prototypes = s.int64(batch, 0.06), s.int64(dimension, 0.06), s.int64(prototypes, 0.06)
     if 1 << 16 < batch * dimension <= 1 << 32 or 1 << 16 < prototypes * dimension <= 1 << 32 and prototypes < 1 << 20 or batch * prototypes > 1 << 26:
         if 0 < batch < 1 << 31 and 0 < dimension <= 1 << 24 and 0 < prototypes < 1 << 31 and batch * prototypes * dimension < 1 << 50:
