@@ -94,7 +94,7 @@ class Header:
                 cplusplus = True
             elif directive == "#endif":
                 cplusplus = False
-            elif directive == "#define" and len(words) == 3:
+            elif directive == "#define" and len(words) == 3 and re.fullmatch(r"\w+", words[1]) and re.fullmatch(r"-?(0x)?[0-9a-fA-F]+", words[2]):
                 self.constants[words[1]] = int(words[2], 0)
             elif not (directive in ("#include", "#ifndef") or directive == "#define" and len(words) == 2):
                 raise HeaderError(f"directive not understood: {line}")

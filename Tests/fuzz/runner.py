@@ -98,10 +98,10 @@ class Runner:
                 return end
             number, call, _ = journal.place()
             kind = outcome[0]
-            alone = kind == "hang" or number == first or self._again(number)
             if kind == "fuzzer error":
                 raise RuntimeError(f"the fuzzer itself failed at number {number}: {outcome[1]}")
-            number = max(number, first)
+            number = max(number, first)  # files to damage are made under numbers below 0
+            alone = kind == "hang" or number == first or self._again(number)
             self._add(summary, Finding(kind, self.target, self.seed, number if alone else first, number, call, journal.text(), outcome[1]))
             return number + 1
 
@@ -137,6 +137,8 @@ class Runner:
                     process.wait()
         if outcome is not None:
             text = (folder / "output").read_text("utf-8", "replace").strip()
+            if outcome[1] == "exit status 1" and "Traceback (most recent call last)" in text:
+                outcome = "fuzzer error", outcome[1]
             told = text[-4000:] if outcome[0] == "fuzzer error" else _told(text)
             outcome = outcome[0], f"{outcome[1]}; {told}" if told else outcome[1]
         return outcome, journal
@@ -151,13 +153,13 @@ class Runner:
                 pass
             if journal.place() != place:
                 place, since = journal.place(), time.monotonic()
-            elif time.monotonic() - since > self.hang_seconds:
+            elif time.monotonic() - since > (self.hang_seconds if place[2] > 1 else max(self.hang_seconds, 120)):  # loading may take a while
                 return "hang", f"no end after {self.hang_seconds:.0f} s; {stack(process.pid)}"
         if status == 0:
             return None
         if status < 0:
             return "crash", signal.Signals(-status).name
-        return ("crash" if status > 128 else "fuzzer error"), f"exit status {status}"
+        return "crash", f"exit status {status}"
 
 
 def _told(text: str) -> str:
