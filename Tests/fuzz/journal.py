@@ -16,7 +16,7 @@ _PLACE = struct.Struct("<qqq")
 _LENGTH = struct.Struct("<q")
 
 #: Counters, by name: of calls, of those whose status was n, of files and of those that could be read.
-COUNTERS = ["calls", "ended", "accepted", "peak_growth", "largest_time_us", "aborted_by_deadline"] + [f"status_{n}" for n in range(32)]
+COUNTERS = ["calls", "ended", "accepted", "peak_growth", "largest_time_us"] + [f"status_{n}" for n in range(32)]
 
 
 class Journal:
@@ -25,6 +25,7 @@ class Journal:
     def __init__(self, path: Path):
         if not path.exists():
             path.write_bytes(bytes(_SIZE))
+        self._slowest = path.with_name("slowest")
         with open(path, "r+b") as file:
             self._map = mmap.mmap(file.fileno(), _SIZE)
         self._places = {name: _COUNTERS + 8 * i for i, name in enumerate(COUNTERS)}
@@ -48,10 +49,22 @@ class Journal:
         place = self._places[name]
         _LENGTH.pack_into(self._map, place, _LENGTH.unpack_from(self._map, place)[0] + amount)
 
-    def raise_to(self, name: str, value: int) -> None:
+    def raise_to(self, name: str, value: int) -> bool:
+        """Keeps the largest value; whether this is it."""
         place = self._places[name]
-        if value > _LENGTH.unpack_from(self._map, place)[0]:
+        larger = value > _LENGTH.unpack_from(self._map, place)[0]
+        if larger:
             _LENGTH.pack_into(self._map, place, value)
+        return larger
+
+    def took(self, seconds: float) -> None:
+        """The call that was noted last took so long. The text of the longest one is kept."""
+        if self.raise_to("largest_time_us", int(seconds * 1e6)) and seconds > 1:
+            self._slowest.write_text(f"number {self.place()[0]}, {self.text()}")
+
+    def slowest(self) -> str:
+        """The longest call, "" if all were short."""
+        return self._slowest.read_text() if self._slowest.exists() else ""
 
     def counters(self) -> dict[str, int]:
         return {name: _LENGTH.unpack_from(self._map, place)[0] for name, place in self._places.items()}

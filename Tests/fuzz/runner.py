@@ -48,6 +48,7 @@ class Summary:
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[Finding] = field(default_factory=list)
     seconds: float = 0
+    slowest: str = ""  #: the longest call
 
     def line(self) -> str:
         """The closing figures in one line."""
@@ -58,7 +59,8 @@ class Summary:
         return (
             f"{self.target}: {files}{self.counts['calls']:,} calls in {self.seconds:.0f} s; statuses {{{statuses}}}; crashes {kinds.pop('crash', 0)}, "
             f"hangs {kinds.pop('hang', 0)}, calls beyond their memory class {kinds.pop('memory', 0)}, other findings {sum(kinds.values())}; "
-            f"most memory of a call {self.counts['peak_growth'] >> 20} MB, longest call {self.counts['largest_time_us'] / 1e6:.1f} s")
+            f"most memory of a call {self.counts['peak_growth'] >> 20} MB, longest call {self.counts['largest_time_us'] / 1e6:.1f} s"
+            + (f" ({self.slowest[:200]})" if self.slowest else ""))
 
 
 @dataclass
@@ -90,6 +92,8 @@ class Runner:
         with tempfile.TemporaryDirectory(prefix="carl-fuzz-") as name:
             folder = Path(name)
             outcome, journal = self._work(folder, first, end)
+            if journal.counters()["largest_time_us"] > summary.counts["largest_time_us"]:
+                summary.slowest = journal.slowest()
             for key, value in journal.counters().items():
                 summary.counts[key] = max(summary.counts[key], value) if key in ("peak_growth", "largest_time_us") else summary.counts[key] + value
             for told in self._reported(folder):
