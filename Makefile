@@ -1,10 +1,12 @@
 # Builds libcarl and the Python package in .venv, runs the demonstration and the tests.
-# Needed beforehand: Swift 6.2 or later and Python 3.10 or later. The rest is installed by apt (with sudo unless root).
+# Needed beforehand: Swift 6.3 or later and Python 3.10 or later. The rest is installed by apt (with sudo unless root).
 #
 #   make         the library, the C and Swift examples, and .venv with the package
 #   make demo    trains on Fashion-MNIST and judges the result (about six minutes on two processors; QUICK=1: one)
 #   make test    all tests: Swift, C, Python, and the examples
 #   make sanitize      C and Swift tests under AddressSanitizer and ThreadSanitizer (QUICK=1: the C tests under the first)
+#   make fuzz          hostile calls of the C interface and damaged files, for hours (CALLS, FILES, SEED; a short run is part of the tests)
+#   make reliability   kill -9, full disks, thousands of steps and of models: about a quarter of an hour
 #   make fuzz-readers  libFuzzer on what reads JSON and safetensors files, SECONDS (60) for each of its four targets
 #   make bench   speeds beside those of other programs where these are installed, as ratios (QUICK=1: shorter)
 #   make clean   removes everything built
@@ -33,7 +35,7 @@ PYTHON_SOURCES := pyproject.toml hatch_build.py $(shell find python -type f -nam
 C_TESTS        := $(patsubst Tests/c/%.c,$(BUILD)/test-%,$(wildcard Tests/c/*.c))
 C_EXAMPLES     := $(patsubst examples/c/%.c,$(BUILD)/%,$(wildcard examples/c/*.c))
 
-.PHONY: all library examples python demo test test-swift test-c test-examples test-python bench sanitize fuzz-readers clean
+.PHONY: all library examples python demo test test-swift test-c test-examples test-python bench fuzz reliability sanitize fuzz-readers clean
 .DELETE_ON_ERROR:
 
 all: library examples python
@@ -43,7 +45,7 @@ all: library examples python
 # /usr/share/datasets belongs to dataset-fashion-mnist; -dev packages are known to dpkg alone.
 $(BUILD)/packages.stamp:
 	@mkdir -p $(BUILD)
-	@command -v $(SWIFT) >/dev/null || { echo "make: Swift is not on the PATH: install Swift 6.2 or later first" >&2; exit 1; }
+	@command -v $(SWIFT) >/dev/null || { echo "make: Swift is not on the PATH: install Swift 6.3 or later first" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "make: Python 3.10 or later is needed; name it with make PYTHON=..." >&2; exit 1; }
 	@missing=""; \
@@ -146,6 +148,13 @@ test-python: python
 	for program in $(wildcard $(CURDIR)/examples/python/*.py); do \
 	    echo "$$program"; $(CURDIR)/$(VENV)/bin/python $$program || exit 1; \
 	done
+
+fuzz: python
+	cd Tests && $(CURDIR)/$(VENV)/bin/python -m fuzz --library $(CURDIR)/$(LIBRARY) --calls $(or $(CALLS),500000) \
+	    --files $(or $(FILES),100000) --seed $(or $(SEED),0)
+
+reliability: python
+	$(VENV)/bin/python Tests/python/reliability.py
 
 sanitize: $(BUILD)/packages.stamp
 	SWIFT=$(SWIFT) Tests/sanitize/run $(if $(QUICK),--quick)

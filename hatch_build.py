@@ -13,7 +13,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-#: A library built before; then neither Swift nor the OpenBLAS headers are needed.
+#: A library built before; then Swift is not needed.
 PREBUILT = "CARL_PREBUILT_LIBRARY"
 #: Beside the library, one for processors with AVX-512: the folder that glibc's loader searches for it.
 WIDE = "glibc-hwcaps/x86-64-v4"
@@ -70,15 +70,9 @@ def _build(root: Path, folder: str, environment: dict[str, str]) -> Path:
 def _check_tools() -> None:
     if shutil.which("swift") is None:
         _fail(
-            "building carl needs Swift 6.2 or later, and `swift` is not on the PATH. Install it, "
+            "building carl needs Swift 6.3 or later, and `swift` is not on the PATH. Install it, "
             f"or name a library built before in {PREBUILT}"
         )
-    if sys.platform == "darwin":
-        return
-    if shutil.which("pkg-config") is None:
-        _fail("building carl needs pkg-config: on Debian and Ubuntu, apt install pkg-config libopenblas-dev")
-    if subprocess.run(["pkg-config", "--exists", "openblas"]).returncode != 0:
-        _fail("building carl needs OpenBLAS: on Debian and Ubuntu, apt install libopenblas-dev")
 
 
 def _fail(message: str) -> None:

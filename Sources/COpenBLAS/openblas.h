@@ -1,2 +1,2 @@
-/* The part of OpenBLAS that CARL uses: cblas_sgemm and the number of threads it may take. */
+/* cblas_sgemm: what the tests compare the library's own matrix product with. The library itself does not link OpenBLAS. */
 #include <cblas.h>
