@@ -251,6 +251,30 @@ static void test_memory(void) {
     CHECK(carl_trainer_free(trainer) == CARL_OK);
 }
 
+/* Room for one to 32 MiB more than the process has, which some libraries wait for for ever. */
+static void test_little_room(void) {
+    float z[2][64 * 32], c[40 * 32];
+    for (int i = 0; i < 64 * 32; i++) z[0][i] = z[1][i] = (float)(i % 13) - 6;
+    for (int i = 0; i < 40 * 32; i++) c[i] = (float)(i % 11) - 5;
+    const float *views[2] = {z[0], z[1]};
+    carl_assignment_options options;
+    CHECK(carl_assignment_options_init(&options, sizeof options) == CARL_OK);
+    for (int room = 1; room <= 32; room *= 2) {
+        long pages = 0;
+        FILE *file = fopen("/proc/self/statm", "r");
+        CHECK(file && fscanf(file, "%ld", &pages) == 1);
+        fclose(file);
+        struct rlimit before, limit;
+        CHECK(getrlimit(RLIMIT_AS, &before) == 0);
+        limit = before;
+        limit.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)room << 20);
+        CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+        carl_status status = carl_assignment_loss(&options, views, 2, 64, 32, c, 40, NULL, 0, NULL, NULL, NULL, NULL);
+        CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+        CHECK(status == CARL_OK || status == CARL_OUT_OF_MEMORY);
+    }
+}
+
 /* Texts and headers that a parser would need a thousand times their size for. */
 static void test_long_texts(void) {
     size_t size = (size_t)64 << 20;
@@ -472,6 +496,7 @@ int main(int argc, char **argv) {
     run("fork", test_fork);
     if (!SANITIZED) {
         run("no threads", test_no_threads);
+        run("little room", test_little_room);
         run("many images", test_many_images);
         for (limit_of_address_space = 200; limit_of_address_space <= 3200; limit_of_address_space *= 4)
             run("memory", test_memory);

@@ -76,6 +76,11 @@ public final class Classifier {
             throw CARLError.configuration(
                 "\"classes\": the linear layer would have \(headLayout.parameterCount) parameters, more than 2^32")
         }
+        // Pages are written to only later, so the sum is compared, not each part.
+        let values = try CheckedSize.product(configuration.freezeEncoder ? 1 : 3, layout.parameterCount, of: "the encoder")
+        try MemoryLimit.require(
+            MemoryLayout<Float>.stride * (values + 3 * headLayout.parameterCount),
+            for: "a classifier of \(layout.parameterCount + headLayout.parameterCount) parameters")
         encoderPart = try TrainedPart(layout, frozen: configuration.freezeEncoder)
         headPart = try TrainedPart(headLayout, frozen: false)
         compute = try Compute(threads: configuration.threads)
