@@ -33,6 +33,9 @@
  * Threads. Different handles may be used in different threads at once. A handle serves one call at a time: a second
  * one, made meanwhile, returns CARL_BUSY and changes nothing.
  *
+ * After fork() a child may go on with the library and with its parent's handles, but for those in use at that moment. Calls of the thread that was forked
+ * are carried out by a new thread, which is where a log function is then called.
+ *
  * Arrays are dense and row-major. float is IEEE 754 binary32. Shapes: B images, V views, H x W pixels, C channels, F encoder
  * features, D dimensions of the projection, K prototypes. Float images are NHWC: (B, H, W, C).
  */

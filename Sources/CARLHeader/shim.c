@@ -1,6 +1,8 @@
 /* What Swift has no words for: thread-local variables and the processor's feature bits. */
 #include "CARLHeader.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 
 static _Thread_local char last_error[4096];
@@ -22,6 +24,35 @@ static _Thread_local const volatile int32_t *cancel_flag;
 carl_status carl_set_cancel_flag(const volatile int32_t *flag) {
     cancel_flag = flag;
     return CARL_OK;
+}
+
+static _Thread_local int was_forked;
+
+static void after_fork(void) { was_forked = 1; }
+
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
+
+int shim_thread_was_forked(void) { return was_forked; }
+
+typedef struct { void (*body)(void *); void *context; } call;
+
+static void *begin(void *argument) {
+    call *this_call = argument;
+    this_call->body(this_call->context);
+    return NULL;
+}
+
+void shim_run_in_new_thread(void (*body)(void *), void *context) {
+    call this_call = {body, context};
+    pthread_t thread;
+    sigset_t all, before;
+    sigfillset(&all);
+    /* Signals are for the program's own threads. */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int failed = pthread_create(&thread, NULL, begin, &this_call);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failed) body(context);
+    else pthread_join(thread, NULL);
 }
 
 const int32_t *shim_cancel_flag(void) { return (const int32_t *)cancel_flag; }

@@ -25,30 +25,60 @@ extension InterfaceError {
 func guarded(_ body: () throws -> Void) -> carl_status {
     let unsupported = carl_check_cpu()
     if unsupported != carl_status(CARL_OK) { return unsupported }
-    let failure: InterfaceError
+    let flag = shim_cancel_flag()
+    var failure: InterfaceError?
+    if shim_thread_was_forked() == 0 {
+        failure = outcome(flag, body)
+    } else {
+        withoutActuallyEscaping(body) { body in
+            let call = ForkedCall(flag, body)
+            shim_run_in_new_thread({ Unmanaged<ForkedCall>.fromOpaque($0!).takeUnretainedValue().run() }, Unmanaged.passUnretained(call).toOpaque())
+            failure = call.failure
+            call.body = {}
+        }
+    }
+    guard let failure else { return carl_status(CARL_OK) }
+    failure.message.withCString { shim_set_last_error($0) }
+    return failure.status
+}
+
+/// A call that a forked child's first thread makes, for the thread that runs it instead.
+private final class ForkedCall {
+    private let flag: UnsafePointer<Int32>?
+    var body: () throws -> Void
+    private(set) var failure: InterfaceError?
+
+    init(_ flag: UnsafePointer<Int32>?, _ body: @escaping () throws -> Void) {
+        self.flag = flag
+        self.body = body
+    }
+
+    func run() { failure = outcome(flag, body) }
+}
+
+/// What went wrong in a call's body, nil for nothing.
+private func outcome(_ flag: UnsafePointer<Int32>?, _ body: () throws -> Void) -> InterfaceError? {
     do {
-        try Cancellation.with(shim_cancel_flag()) {
+        try Cancellation.with(flag) {
             try Cancellation.check()
             try body()
         }
-        return carl_status(CARL_OK)
+        return nil
     } catch let error as InterfaceError {
-        failure = error
+        return error
     } catch let error as CARLError {
         switch error {
-        case .invalidArgument(let text): failure = InterfaceError(CARL_INVALID_ARGUMENT, text)
-        case .configuration(let text): failure = InterfaceError(CARL_INVALID_CONFIG, text)
-        case .state(let text): failure = InterfaceError(CARL_INVALID_STATE, text)
-        case .outOfMemory(let text): failure = InterfaceError(CARL_OUT_OF_MEMORY, text)
-        case .file(let text): failure = InterfaceError(CARL_FILE_ERROR, text)
-        case .notFinite(let text): failure = InterfaceError(CARL_NOT_FINITE, text)
-        case .cancelled(let text): failure = InterfaceError(CARL_CANCELLED, text)
+        case .invalidArgument(let text): return InterfaceError(CARL_INVALID_ARGUMENT, text)
+        case .configuration(let text): return InterfaceError(CARL_INVALID_CONFIG, text)
+        case .state(let text): return InterfaceError(CARL_INVALID_STATE, text)
+        case .outOfMemory(let text): return InterfaceError(CARL_OUT_OF_MEMORY, text)
+        case .file(let text): return InterfaceError(CARL_FILE_ERROR, text)
+        case .notFinite(let text): return InterfaceError(CARL_NOT_FINITE, text)
+        case .cancelled(let text): return InterfaceError(CARL_CANCELLED, text)
         }
     } catch {
-        failure = InterfaceError(CARL_INTERNAL_ERROR, "\(error)")
+        return InterfaceError(CARL_INTERNAL_ERROR, "\(error)")
     }
-    failure.message.withCString { shim_set_last_error($0) }
-    return failure.status
 }
 
 /// The pointer, or an error that names the argument when it is NULL.

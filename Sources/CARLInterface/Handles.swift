@@ -20,13 +20,16 @@ enum Handles {
 
     private static let table = Mutex(Table())
 
-    static var count: Int { table.withLock { $0.entries.count } }
+    /// Handles alive. Not asked of the table: this call must not wait for a lock in a forked child (see `guarded`).
+    static var count: Int { alive.load(ordering: .relaxed) }
+    private static let alive = Atomic<Int>(0)
 
     static func add(_ object: AnyObject) -> OpaquePointer? {
         table.withLock { table in
             let number = table.next
             table.next += 2
             table.entries[number] = Entry(object)
+            alive.wrappingAdd(1, ordering: .relaxed)
             return OpaquePointer(bitPattern: number)
         }
     }
@@ -53,6 +56,7 @@ enum Handles {
         let removed = try table.withLock { table throws(InterfaceError) -> Entry? in
             let entry = try find(handle, type, name, in: table)
             if entry.busy { throw InterfaceError(CARL_BUSY, "this \(name) is in use by another thread; free it afterwards") }
+            alive.wrappingSubtract(1, ordering: .relaxed)
             return table.entries.removeValue(forKey: UInt(bitPattern: handle))
         }
         _ = removed

@@ -12,6 +12,13 @@ void shim_set_last_error(const char *message);
 /* 1 when the processor has the instructions that the kernels are compiled for. */
 int shim_cpu_supported(void);
 
+/* 1 in the thread of a forked child that was a thread of its parent. Swift's locks and its once remember the number that the system gave a
+ * thread, which is another one in the child: where two threads meet at a lock, they would wait for ever. */
+int shim_thread_was_forked(void);
+
+/* Calls body(context) in a new thread and waits for it; in this one when there is none to be had. */
+void shim_run_in_new_thread(void (*body)(void *context), void *context);
+
 /* What carl_set_cancel_flag() was given in this thread. */
 const int32_t *shim_cancel_flag(void);
 
