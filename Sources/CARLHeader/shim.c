@@ -28,9 +28,19 @@ carl_status carl_set_cancel_flag(const volatile int32_t *flag) {
 
 static _Thread_local int was_forked;
 
-static void after_fork(void) { was_forked = 1; }
+static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 
-__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(NULL, NULL, after_fork); }
+void shim_lock_table(void) { pthread_mutex_lock(&table_lock); }
+
+void shim_unlock_table(void) { pthread_mutex_unlock(&table_lock); }
+
+static void after_fork(void) {
+    was_forked = 1;
+    shim_unlock_table();
+}
+
+/* Nobody changes the table while the process is copied. */
+__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(shim_lock_table, shim_unlock_table, after_fork); }
 
 int shim_thread_was_forked(void) { return was_forked; }
 

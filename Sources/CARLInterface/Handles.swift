@@ -1,6 +1,5 @@
 import CARL
 import CARLHeader
-import Synchronization
 
 /// Every handle given out, by number. A handle is never a pointer to an object but a number in a pointer's clothes that is not used
 /// twice, so that a freed, foreign or made-up handle is found out instead of followed.
@@ -18,18 +17,23 @@ enum Handles {
         var next: UInt = 0x0CA2_1000_0000_0001
     }
 
-    private static let table = Mutex(Table())
+    /// Used by `withTable` alone. A lock of Swift's would not do, see `shim_thread_was_forked`.
+    private nonisolated(unsafe) static var table = Table()
 
-    /// Handles alive. Not asked of the table: this call must not wait for a lock in a forked child (see `guarded`).
-    static var count: Int { alive.load(ordering: .relaxed) }
-    private static let alive = Atomic<Int>(0)
+    private static func withTable<Result, Failure: Error>(_ body: (inout Table) throws(Failure) -> Result) throws(Failure) -> Result {
+        shim_lock_table()
+        defer { shim_unlock_table() }
+        return try body(&table)
+    }
+
+    /// Handles alive.
+    static var count: Int { withTable { $0.entries.count } }
 
     static func add(_ object: AnyObject) -> OpaquePointer? {
-        table.withLock { table in
+        withTable { table in
             let number = table.next
             table.next += 2
             table.entries[number] = Entry(object)
-            alive.wrappingAdd(1, ordering: .relaxed)
             return OpaquePointer(bitPattern: number)
         }
     }
@@ -38,13 +42,13 @@ enum Handles {
     static func use<Object: AnyObject, Result>(
         _ handle: OpaquePointer?, as type: Object.Type, _ name: String, _ body: (Object) throws -> Result
     ) throws -> Result {
-        let entry = try table.withLock { table throws(InterfaceError) -> Entry in
+        let entry = try withTable { table throws(InterfaceError) -> Entry in
             let entry = try find(handle, type, name, in: table)
             if entry.busy { throw InterfaceError(CARL_BUSY, "this \(name) is in use by another thread; use one per thread") }
             entry.busy = true
             return entry
         }
-        defer { table.withLock { _ in entry.busy = false } }
+        defer { withTable { _ in entry.busy = false } }
         guard let object = entry.object as? Object else { throw InterfaceError(CARL_INTERNAL_ERROR, "a handle changed its type") }
         return try body(object)
     }
@@ -53,10 +57,9 @@ enum Handles {
     static func remove<Object: AnyObject>(_ handle: OpaquePointer?, as type: Object.Type, _ name: String) throws {
         guard let handle else { return }
         // The object is released outside the lock: freeing gigabytes takes a while.
-        let removed = try table.withLock { table throws(InterfaceError) -> Entry? in
+        let removed = try withTable { table throws(InterfaceError) -> Entry? in
             let entry = try find(handle, type, name, in: table)
             if entry.busy { throw InterfaceError(CARL_BUSY, "this \(name) is in use by another thread; free it afterwards") }
-            alive.wrappingSubtract(1, ordering: .relaxed)
             return table.entries.removeValue(forKey: UInt(bitPattern: handle))
         }
         _ = removed

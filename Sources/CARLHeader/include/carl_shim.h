@@ -16,6 +16,10 @@ int shim_cpu_supported(void);
  * thread, which is another one in the child: where two threads meet at a lock, they would wait for ever. */
 int shim_thread_was_forked(void);
 
+/* The lock of the table of handles, which a forked child finds free. */
+void shim_lock_table(void);
+void shim_unlock_table(void);
+
 /* Calls body(context) in a new thread and waits for it; in this one when there is none to be had. */
 void shim_run_in_new_thread(void (*body)(void *context), void *context);
 
