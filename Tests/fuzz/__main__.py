@@ -14,7 +14,8 @@ from .targets import TARGETS
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description="Fuzzes libcarl: calls of its C interface, files that it reads, data files of the Python package.")
+    parser = argparse.ArgumentParser(
+        prog="python -m fuzz", description="Fuzzes libcarl: calls of its C interface, files that it reads, data files of the Python package.")
     parser.add_argument("target", nargs="?", choices=[*TARGETS, "all"], default="all")
     parser.add_argument("--seed", type=int, default=0, help="numbers of one seed are the same everywhere (default 0)")
     parser.add_argument("--calls", type=int, default=500_000, help="calls of the C interface (default 500,000)")

@@ -141,9 +141,10 @@ def test_faults_are_found_and_found_again(tmp_path, fault, kind):
     (tmp_path / "faulty.c").write_text(_FAULTY.replace("FAULT", f"if (rate) {{ {fault} }}"))
     library = tmp_path / "libfaulty.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O0", "-w", str(tmp_path / "faulty.c"), "-o", str(library)], check=True)
-    found = Runner("interface", library, tmp_path / "carl.h", hang_seconds=SHORT if kind == "hang" else 60, tell=lambda finding: None).run(0, 10, findings=1).findings
+    runner = Runner("interface", library, tmp_path / "carl.h", hang_seconds=SHORT if kind == "hang" else 60, tell=lambda finding: None)
+    found = runner.run(0, 10, findings=1).findings
     assert found and found[0].kind == kind and "carl_peak_rate(threads=2" in found[0].doing
-    again = Runner("interface", library, tmp_path / "carl.h", hang_seconds=SHORT if kind == "hang" else 60, tell=lambda finding: None).run(found[0].first, found[0].last + 1).findings
+    again = runner.run(found[0].first, found[0].last + 1).findings
     assert (again[0].kind, again[0].last, again[0].call) == (kind, found[0].last, found[0].call)
 
 

@@ -44,7 +44,8 @@ def images(s: Scenario, count: int, channels: int) -> int:
         if count <= 0:
             return s.input(b"")
         if count <= _REPEATED:
-            return s.input(bytes(s.struct("carl_image", pixels=s.input(bytes(16 * channels)), height=4, width=4, channels=channels, row_stride=4 * channels)) * count)
+            pixels = s.input(bytes(16 * channels))
+            return s.input(bytes(s.struct("carl_image", pixels=pixels, height=4, width=4, channels=channels, row_stride=4 * channels)) * count)
         s._claimed_vast = True
         return s.world.vast_images.get(channels, s.world.vast_images[3]).address
     if s.random.random() < 0.5:
