@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import evaluate, plots
+from ._judged import checkpoint_facts, note_picture
 from ._writing import replace_file
 from .errors import FileError
 from .estimator import CARL
@@ -123,6 +124,10 @@ def run(
             ("gallery", plots.gallery(test_x, logits)),
         )
     ]
+    checkpoint = checkpoint_facts(folder)
+    for picture in pictures:
+        note_picture(folder, picture, checkpoint)
+    results["checkpoint"] = checkpoint
     results["seconds"] = time.perf_counter() - started
     replace_file(folder / "results.json", json.dumps(results, indent=2) + "\n")
     say(_table(results, logits.shape[1]))

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _report_page as page
-from ._reading import parse_json, read_lines, read_text
+from ._judged import evaluations as evaluations_of
+from ._judged import stale
+from ._reading import read_lines
 from ._writing import make_folder, replace_file
 from .errors import CARLError, FileError, MissingPackageError
 from .inspection import Inspection
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """path: the page. plots: those it has. left_out: those it has not, each with the reason."""
+    """path: the page. plots: those it has. left_out: those it has not, each with the reason. stale: files of figures and pictures
+    in the run folder that are not of its present checkpoint, or do not say of which, each with what is the matter."""
 
     path: Path
     plots: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    stale: dict[str, str] = field(default_factory=dict)
 
 
 def write(
@@ -48,7 +52,7 @@ def write(
     history = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
     evaluations = read_evaluations(folder)
     seen = Inspection(folder, data, labels, images, threads)
-    report = Report(Path(out).expanduser() if out is not None else folder / "report.html")
+    report = Report(Path(out).expanduser() if out is not None else folder / "report.html", stale=stale(folder))
     sections = []
     for name, title, explanation, draw in _pictures(folder, config, history, evaluations, seen, method):
         try:
@@ -67,10 +71,12 @@ def write(
     body = [
         page.heading(f"Run {folder.resolve().name}", _subtitle(folder, config)),
         page.banner(_collapse(history)),
+        page.banner(_warning(report.stale)),
+        page.tables("Not of the present checkpoint", {"": report.stale}),
         page.cards(_figures(history, config, evaluations)),
         *sections,
         page.left_out(report.left_out),
-        page.tables("Evaluation", dict(_evaluations(folder))),
+        page.tables("Evaluation", {_marked(name, report): value for name, value in evaluations_of(folder)}),
         page.tables("Configuration", {"": {key: value for key, value in sorted(config.items()) if value is not None}}),
         page.log(_log(folder)),
     ]
@@ -149,7 +155,9 @@ def _figures(
 
     judged = {}
     if evaluations:
-        figures = {"k-NN accuracy": evaluations[-1].get("knn"), "linear probe": evaluations[-1].get("linear")}
+        # Those of an earlier step, where the run went on behind them, say so.
+        at = "" if evaluations[-1]["step"] == last.get("step") else f" at step {evaluations[-1]['step']:,d}"
+        figures = {f"k-NN accuracy{at}": evaluations[-1].get("knn"), f"linear probe{at}": evaluations[-1].get("linear")}
         judged = {name: format(figure, ".3f") for name, figure in figures.items() if figure is not None}
     return {
         "steps": of("step", ",d"), "loss": of("loss", ".3f"), "consistency": of("consistency", ".3f"), "prior": of("prior", ".3f"),
@@ -175,15 +183,13 @@ def _collapse(history: list[dict[str, Any]]) -> str:
     return f"The last step looks collapsed: {COLLAPSE_NAMES.get(kind, kind)}." if kind else ""
 
 
-def _evaluations(folder: Path) -> Iterator[tuple[str, Any]]:
-    """What evaluations have left in the folder."""
-    for file in [*sorted((folder / "evaluation").glob("*.json")), folder / "results.json"]:
-        try:
-            value = parse_json(read_text(file))
-        except (OSError, ValueError):
-            continue
-        if isinstance(value, dict):
-            yield file.relative_to(folder).as_posix(), value
+def _warning(stale: Mapping[str, str]) -> str:
+    return f"Figures or pictures of another model than the present one may lie in this folder: {', '.join(stale)}." if stale else ""
+
+
+def _marked(name: str, report: Report) -> str:
+    """A file's name, behind it what is the matter with its figures."""
+    return f"{name} ({report.stale[name]})" if name in report.stale else name
 
 
 def _log(folder: Path) -> list[str]:

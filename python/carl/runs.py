@@ -10,9 +10,9 @@
     train.log                      what happened, with times
     checkpoints/last.carl          everything needed to go on exactly
     exported/encoder.safetensors   the encoder's tensors by torchvision's names
-    plots/                         pictures, by `carl plot`
+    plots/                         pictures, by `carl plot`; plots.jsonl says of which checkpoint each is
     report.html                    all of them on a page, by `carl report`
-    evaluation/                    results of `carl knn` and its relatives, as JSON
+    evaluation/                    results of `carl knn` and its relatives, as JSON, with the checkpoint and the data they are of
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, keep_result, labelled, positive, print_json
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, labelled, load_judged, positive, print_json
 
 
 def add(subparsers: Any) -> None:
@@ -31,16 +31,16 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
-    from ..estimator import load
 
-    model = load(arguments.model, threads=arguments.threads)
+    model, judged = load_judged(arguments.model, arguments.threads)
     images, labels = labelled(arguments.data, arguments.labels, model.in_channels_)
+    judged.add("images", arguments.data, arguments.labels, images)
     results = {
         "prototypes": evaluate.cluster(model.predict(images), labels),
         "k-means": evaluate.cluster(model.transform(images), labels, arguments.clusters, seed=arguments.seed),
     }
     for (name, result), file in zip(results.items(), ("cluster", "kmeans")):
-        keep_result(arguments.model, result, file)
+        judged.keep(result, file)
     if arguments.json:
         print_json({name: result.to_dict() for name, result in results.items()})
         return 0

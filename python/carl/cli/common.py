@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from .._judged import Judged, loaded
 from .._reading import parse_json
 from ..errors import ConfigurationError, InvalidArgumentError
+from ..estimator import CARL, load
 from ..inspection import open_labelled
 from ..sources import ImageSource
 
@@ -95,30 +96,23 @@ def labelled(path: str, labels: str | None, channels: int | None) -> tuple[Image
     return source, values
 
 
+def load_judged(path: str, threads: int | None) -> tuple[CARL, Judged]:
+    """A model, and what an evaluation notes of it."""
+    return loaded(path, lambda place: load(place, threads=threads))
+
+
 def labelled_pair(
-    train: str, train_labels: str | None, test: str, test_labels: str | None, channels: int | None
+    train: str, train_labels: str | None, test: str, test_labels: str | None, channels: int | None, judged: Judged,
+    parts: tuple[str, str] = ("train", "test"),
 ) -> tuple[ImageSource, np.ndarray, ImageSource, np.ndarray]:
-    """Two labelled sets of the same classes."""
+    """Two labelled sets of the same classes, noted in `judged` under the names `parts`."""
     first, first_y = labelled(train, train_labels, channels)
     second, second_y = labelled(test, test_labels, channels)
     if first.class_names and second.class_names and first.class_names != second.class_names:
         raise InvalidArgumentError("TRAIN and TEST have different classes (names of sub-folders)")
+    judged.add(parts[0], train, train_labels, first)
+    judged.add(parts[1], test, test_labels, second)
     return first, first_y, second, second_y
-
-
-def keep_result(model: str, result: Any, name: str | None = None) -> str | None:
-    """Writes a protocol's figures into the run folder's evaluation/, where the report finds them, under the
-    protocol's name or another. None for a lone checkpoint."""
-    from .._writing import make_folder
-    from ..runs import is_run_folder
-
-    if not (os.path.isdir(model) and is_run_folder(model)):
-        return None
-    folder = os.path.join(model, "evaluation")
-    make_folder(folder)
-    path = os.path.join(folder, f"{name or result.protocol}.json")
-    result.to_json(path)
-    return path
 
 
 def print_json(value: Mapping[str, Any]) -> None:

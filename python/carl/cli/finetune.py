@@ -34,9 +34,9 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
 
-    with opened(arguments) as (encoder, data):
+    with opened(arguments) as (encoder, data, judged):
         result = evaluate.finetune(
             encoder, *data, **arguments.labels, balanced=not arguments.unbalanced,
             **options_of(arguments, "from_scratch", "head_learning_rate", "save"),
         )
-    return show(arguments, result)
+    return show(arguments, result, judged)

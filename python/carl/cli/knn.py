@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, keep_result, labelled_pair, positive, print_table
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, labelled_pair, load_judged, positive, print_table
 
 
 def add(subparsers: Any) -> None:
@@ -31,17 +31,16 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
-    from ..estimator import load
 
-    model = load(arguments.model, threads=arguments.threads)
+    model, judged = load_judged(arguments.model, arguments.threads)
     train, train_y, test, test_y = labelled_pair(
-        arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, model.in_channels_
+        arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, model.in_channels_, judged
     )
     result = evaluate.knn(
         model.transform(train), train_y, model.transform(test), test_y, arguments.k, arguments.temperature,
         threads=arguments.threads,
     )
-    keep_result(arguments.model, result)
+    judged.keep(result)
     if arguments.json:
         print(result.to_json())
     else:

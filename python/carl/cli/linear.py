@@ -29,6 +29,6 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
 
-    with opened(arguments) as (encoder, data):
+    with opened(arguments) as (encoder, data, judged):
         result = evaluate.linear_probe(encoder, *data, **options_of(arguments, "method"))
-    return show(arguments, result)
+    return show(arguments, result, judged)

@@ -46,9 +46,15 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import plots
+    from .._judged import facts_or_none, note_picture
+    from ..runs import is_run_folder
 
-    place = _out(arguments)
+    place, source = _out(arguments), Path(arguments.source).expanduser()
+    # Before the picture is drawn: a run that goes on may replace its checkpoint meanwhile.
+    checkpoint = facts_or_none(source) if is_run_folder(source) else None
     file = plots.save(arguments.draw(arguments), place)
+    if is_run_folder(source):
+        note_picture(source, file, checkpoint)
     if arguments.json:
         print_json({"plot": arguments.kind, "file": str(file)})
     else:

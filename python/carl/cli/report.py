@@ -33,9 +33,11 @@ def run(arguments: argparse.Namespace) -> int:
         method=arguments.method, threads=arguments.threads,
     )
     if arguments.json:
-        print_json({"file": str(page.path), "plots": page.plots, "left_out": page.left_out})
+        print_json({"file": str(page.path), "plots": page.plots, "left_out": page.left_out, "stale": page.stale})
     else:
         print(page.path)
         for name, reason in page.left_out.items():
             print(f"  without {name}: {reason}")
+        for name, reason in page.stale.items():
+            print(f"  {name}: {reason}")
     return 0

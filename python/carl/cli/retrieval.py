@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from .common import (
-    DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, keep_result, labelled, labelled_pair, positive, print_table,
+    DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, labelled, labelled_pair, load_judged, positive, print_table,
 )
 
 
@@ -35,22 +35,23 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
     from ..errors import InvalidArgumentError
-    from ..estimator import load
 
-    model = load(arguments.model, threads=arguments.threads)
+    model, judged = load_judged(arguments.model, arguments.threads)
     if arguments.queries is None:
         if arguments.query_labels:
             raise InvalidArgumentError("--query-labels: there are no QUERIES")
         images, labels = labelled(arguments.data, arguments.labels, model.in_channels_)
+        judged.add("images", arguments.data, arguments.labels, images)
         result = evaluate.retrieval(model.transform(images), labels, k=arguments.k, threads=arguments.threads)
     else:
         images, labels, queries, truth = labelled_pair(
-            arguments.data, arguments.labels, arguments.queries, arguments.query_labels, model.in_channels_
+            arguments.data, arguments.labels, arguments.queries, arguments.query_labels, model.in_channels_, judged,
+            ("images", "queries"),
         )
         result = evaluate.retrieval(
             model.transform(images), labels, model.transform(queries), truth, arguments.k, threads=arguments.threads
         )
-    keep_result(arguments.model, result)
+    judged.keep(result)
     if arguments.json:
         print(result.to_json())
         return 0

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, keep_result, labelled_pair, positive, print_table
+from .._judged import Judged, loaded
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, labelled_pair, positive, print_table
+
+if TYPE_CHECKING:
+    from ..encoder import Encoder
 
 
 def label_part(text: str) -> dict[str, Any]:
@@ -86,8 +90,8 @@ def options_of(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
 
 
 @contextmanager
-def opened(arguments: argparse.Namespace) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """The encoder and the two labelled sets; labels by name where the folders give names."""
+def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, ...], Judged]]:
+    """The encoder and the two labelled sets, labels by name where the folders give names, and what is noted of them."""
     import numpy as np
 
     from ..encoder import Encoder
@@ -96,22 +100,20 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Any, tuple[Any, ...]
 
     with load(arguments.model, threads=arguments.threads).trainer_ as trainer:
         channels = int(trainer.config.in_channels or 0)
-    train, train_y, test, test_y = labelled_pair(
-        arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, channels
-    )
-    if train.class_names and test.class_names and not (arguments.train_labels or arguments.test_labels):
-        train_y, test_y = np.asarray(train.class_names)[train_y], np.asarray(test.class_names)[test_y]
-    try:
-        with Encoder(checkpoint_path(arguments.model), threads=arguments.threads) as encoder:
-            yield encoder, (train, train_y, test, test_y)
-    finally:
-        train.close()
-        test.close()
+    encoder, judged = loaded(arguments.model, lambda path: Encoder(checkpoint_path(path), threads=arguments.threads))
+    with encoder:
+        train, train_y, test, test_y = labelled_pair(
+            arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, channels, judged
+        )
+        if train.class_names and test.class_names and not (arguments.train_labels or arguments.test_labels):
+            train_y, test_y = np.asarray(train.class_names)[train_y], np.asarray(test.class_names)[test_y]
+        with train, test:
+            yield encoder, (train, train_y, test, test_y), judged
 
 
-def show(arguments: argparse.Namespace, result: Any) -> int:
+def show(arguments: argparse.Namespace, result: Any, judged: Judged) -> int:
     if not getattr(result, "from_scratch", False):  # whose figures are not the model's
-        keep_result(arguments.model, result)
+        judged.keep(result)
     if arguments.json:
         print(result.to_json())
         return 0

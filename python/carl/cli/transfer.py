@@ -31,6 +31,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.from_scratch and not arguments.finetune:
         raise InvalidArgumentError("--from-scratch: is of --finetune")
     options = options_of(arguments, *(["from_scratch"] if arguments.finetune else []))
-    with opened(arguments) as (encoder, data):
+    with opened(arguments) as (encoder, data, judged):
         result = evaluate.transfer(encoder, *data, mode="finetuned" if arguments.finetune else "frozen", **options)
-    return show(arguments, result)
+    return show(arguments, result, judged)
