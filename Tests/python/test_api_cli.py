@@ -70,7 +70,7 @@ def test_config_file(data, tmp_path):
     [
         (["train", "DATA", "prototipes=3"], "prototypes"), (["train", "/no/such/data"], "/no/such/data"),
         (["train", "DATA", "epochs"], "key=value"), (["train", "DATA", "run_dir=3"], "run_dir"),
-        (["train", "DATA", "encoder=vgg"], "encoder"), (["embed", "/no/model", "DATA", "--out", "x"], "/no/model"),
+        (["train", "DATA", "encoder=vgg"], "encoder"), (["embed", "/no/model", "DATA", "--out", "x.npy"], "/no/model"),
         (["info", "DATA"], "data.npz"), (["demo", "--data", "/nowhere"], "dataset-fashion-mnist"),
     ],
 )

@@ -18,9 +18,14 @@ from .sources.order import evenly_spaced
 from .view_specs import expand_views, least_side
 
 
+def open_source(path: str, channels: int | None) -> ImageSource:
+    """The source of a path, whose image files are read with as many channels as a model has."""
+    return path_source(os.path.expanduser(path), channels if channels in (1, 3) else None)
+
+
 def open_labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray | None]:
     """The source of a path and its labels: from a file, an .npy or IDX one, or the source's own, or None."""
-    source = path_source(os.path.expanduser(path), channels if channels in (1, 3) else None)
+    source = open_source(path, channels)
     if labels is None:
         return source, None if source.labels is None else label_array(source.labels, path, len(source))
     if not os.path.exists(labels):

@@ -3,21 +3,27 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .._features import FORMATS
 from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, print_json
 
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "embed", "write the features of images to an .npy file",
-        "Embeds images with a trained model: one row an image, in the order of the files' names, float32.",
+        subparsers, "embed", "write the features of images to a file",
+        "Embeds images with a trained model: one row an image, in the order of the files' names, float32. The ending of --out chooses the "
+        "format. The file appears when it is complete, in the place of an old one; it is none of those that are read.",
         """
         carl embed runs/photos photos/ --out features.npy
-        carl embed model.carl new/ --out prototypes.npy --output probabilities
+        carl embed runs/photos photos/ --out features.csv       # with the images' names, and labels where there are some
+        carl embed model.carl new/ --out prototypes.npz --output probabilities
         """,
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
-    parser.add_argument("--out", required=True, metavar="FILE", help="the .npy file to write, float32 (N, width)")
+    parser.add_argument(
+        "--out", required=True, metavar="FILE",
+        help="the file to write. " + "; ".join(f"{ending}: {what}" for ending, what in FORMATS.items()),
+    )
     parser.add_argument(
         "--output", default="features", choices=["features", "projection", "probabilities", "logits"],
         help="what to write: the encoder's features, the head's projection, or the assignment's probabilities or logits "
@@ -33,17 +39,24 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    import numpy as np
-
-    from .._writing import replacing
+    from .._features import format_of, write_features
     from ..estimator import load
+    from ..inspection import open_source
+    from ._outputs import check_output
 
+    format_of(arguments.out)
+    check_output(arguments.out, model=arguments.model, data=(arguments.data,))
     model = load(arguments.model, threads=arguments.threads)
-    result = model.transform(arguments.data, arguments.output, on_error=arguments.on_error)
-    with replacing(arguments.out) as file:
-        np.save(file, result)
+    with open_source(arguments.data, model.in_channels_) as source:
+        result = model.transform(source, arguments.output, on_error=arguments.on_error)
+        names = [source.identity(place) for place in range(len(source))]
+        labels = source.labels if source.labels is not None and len(source.labels) == len(source) else None
+        write_features(arguments.out, result, names, labels, source.class_names, arguments.output)
     if arguments.json:
-        print_json({"file": arguments.out, "output": arguments.output, "images": result.shape[0], "width": result.shape[1]})
+        print_json({
+            "file": arguments.out, "output": arguments.output, "images": result.shape[0], "width": result.shape[1],
+            "labels": labels is not None,
+        })
     else:
         print(f"{arguments.out}: {result.shape[0]} x {result.shape[1]}")
     return 0

@@ -33,7 +33,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..export import export_encoder
     from ..runs import checkpoint_path
     from ..trainer import Trainer
+    from ._outputs import check_output
 
+    check_output(arguments.out, model=arguments.model)
     with Trainer.resume(checkpoint_path(arguments.model)) as trainer:
         file = export_encoder(trainer, arguments.out, arguments.part, arguments.teacher)
     names = [name for name in read_header(file) if name != "__metadata__"]

@@ -33,7 +33,11 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
+    from ._outputs import check_output
 
+    if arguments.save is not None:
+        data = (arguments.train, arguments.test, arguments.train_labels, arguments.test_labels)
+        check_output(arguments.save, model=arguments.model, data=data, option="--save")
     with opened(arguments) as (encoder, data, judged):
         result = evaluate.finetune(
             encoder, *data, **arguments.labels, balanced=not arguments.unbalanced,

@@ -48,8 +48,15 @@ def run(arguments: argparse.Namespace) -> int:
     from .. import plots
     from .._judged import facts_or_none, note_picture
     from ..runs import is_run_folder
+    from ._outputs import check_not_read
 
     place, source = _out(arguments), Path(arguments.source).expanduser()
+    if arguments.out:
+        trained = is_run_folder(source) or source.suffix == ".carl"
+        check_not_read(
+            arguments.out, model=arguments.source if trained else None,
+            data=(None if trained else arguments.source, getattr(arguments, "data", None), getattr(arguments, "labels", None)),
+        )
     # Before the picture is drawn: a run that goes on may replace its checkpoint meanwhile.
     checkpoint = facts_or_none(source) if is_run_folder(source) else None
     file = plots.save(arguments.draw(arguments), place)

@@ -27,7 +27,10 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import report
+    from ._outputs import check_not_read
 
+    if arguments.out:
+        check_not_read(arguments.out, model=arguments.run_folder, data=(arguments.data, arguments.labels))
     page = report.write(
         arguments.run_folder, arguments.out, data=arguments.data, labels=arguments.labels, images=arguments.images,
         method=arguments.method, threads=arguments.threads,

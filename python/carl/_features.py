@@ -1,0 +1,86 @@
+"""Files of features: a row an image, in the format that the file's ending says."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from typing import IO, Any
+
+import numpy as np
+
+from ._writing import replacing
+from .errors import InvalidArgumentError, missing_package
+
+#: Endings, and what each file holds, for messages and help.
+FORMATS = {
+    ".csv": "a line an image: name, label where there is one, values",
+    ".npz": "arrays of the values, of `names`, and of `labels` and `class_names` where there are some",
+    ".npy": "the values alone, float32 (N, width)",
+    ".parquet": "columns as of .csv; needs pyarrow",
+}
+#: Beginnings of the columns' names, of each output.
+_COLUMNS = {"features": "carl", "projection": "projection", "probabilities": "probability", "logits": "logit"}
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The ending of a file of features that can be written: an unknown one is an InvalidArgumentError, one that needs a package that is
+    not there a MissingPackageError."""
+    ending = os.path.splitext(os.fspath(path))[1].lower()
+    if ending not in FORMATS:
+        got = f"the ending {ending}" if ending else "no ending"
+        raise InvalidArgumentError(f"--out: got {os.fspath(path)}, with {got}, want one of {', '.join(FORMATS)}")
+    if ending == ".parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise missing_package("a .parquet file", "pyarrow") from None
+    return ending
+
+
+def write_features(
+    path: str | os.PathLike[str], values: np.ndarray, names: Sequence[str], labels: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None, output: str = "features",
+) -> None:
+    """Writes float32 (N, width) and what the rows are of, in one step; see ``FORMATS``. names: of the images. labels: (N,), numbers of
+    `class_names` where there are such. output: what the values are, as of ``CARL.transform``."""
+    ending = format_of(path)
+    with replacing(path) as file:
+        if ending == ".npy":
+            np.save(file, values)
+        elif ending == ".npz":
+            more = {} if labels is None else {"labels": labels}
+            if labels is not None and class_names:
+                more["class_names"] = np.array(list(class_names), str)
+            np.savez(file, **{output: values, "names": np.array(list(names), str), **more})
+        else:
+            columns: dict[str, Any] = {"name": [_text(name) for name in names]}
+            if labels is not None:
+                columns["label"] = [_text(class_names[label]) for label in labels] if class_names else np.asarray(labels).tolist()
+            (_write_csv if ending == ".csv" else _write_parquet)(file, columns, values, _COLUMNS[output])
+
+
+def _write_csv(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, kind: str) -> None:
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+    try:
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow([*columns, *(f"{kind}{place}" for place in range(values.shape[1]))])
+        for place, row in enumerate(values):
+            # The text of a float32 is the shortest that reads back as the same number.
+            rows.writerow([*(column[place] for column in columns.values()), *map(str, row)])
+    finally:
+        text.detach()  # the file is not this function's to close
+
+
+def _write_parquet(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, kind: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    numbers = {f"{kind}{place}": np.ascontiguousarray(values[:, place]) for place in range(values.shape[1])}
+    pyarrow.parquet.write_table(pyarrow.table({**columns, **numbers}), file)
+
+
+def _text(name: str) -> str:
+    """A name as UTF-8 can hold it: bytes of a file's name that are none become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

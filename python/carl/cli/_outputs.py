@@ -1,0 +1,81 @@
+"""Looking at --out before the work begins: that it can be written, and that it is none of what is read."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator
+
+from ..errors import FileError, InvalidArgumentError
+from ..runs import checkpoint_path
+from ..sources.files import is_image_name
+
+#: Besides images, what a folder of data may consist of.
+_PARTS = (".tar", ".bin")
+
+
+def check_output(out: str, *, model: str | None = None, data: tuple[str | None, ...] = (), option: str = "--out") -> None:
+    """Raises FileError where `out` cannot be written, and InvalidArgumentError where it is, or links to, a file that the command reads: the
+    checkpoint of `model`, or one of the images and labels at the paths `data`."""
+    target = os.path.realpath(os.path.expanduser(out))
+    folder = os.path.dirname(target)
+    if os.path.isdir(target):
+        raise FileError(f"{option}: cannot write {out}: it is a folder")
+    if not os.path.isdir(folder):
+        raise FileError(f"{option}: cannot write {out}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FileError(f"{option}: cannot write {out}: the folder {folder} cannot be written to")
+    check_not_read(out, model=model, data=data, option=option)
+
+
+def check_not_read(out: str, *, model: str | None = None, data: tuple[str | None, ...] = (), option: str = "--out") -> None:
+    """Raises InvalidArgumentError where `out` is, or links to, a file that the command reads; see ``check_output``."""
+    own = _identity(os.path.expanduser(out))
+    if own is None:
+        return  # a new file
+    for path in _files(model, data):
+        if _identity(path) == own:
+            raise InvalidArgumentError(f"{option}: {out} is {path}, which this command reads and would overwrite: choose another name")
+
+
+def _files(model: str | None, data: tuple[str | None, ...]) -> Iterator[str]:
+    if model is not None:
+        try:
+            yield str(checkpoint_path(model))
+        except FileError:
+            pass  # told when it is opened
+    for place in data:
+        if place is None:
+            continue
+        place = os.path.expanduser(place)
+        for path in [place] if os.path.exists(place) or not glob.has_magic(place) else glob.glob(place):
+            yield path
+            if os.path.isdir(path):
+                yield from _below(path, set())
+
+
+def _below(folder: str, seen: set[tuple[int, int] | None]) -> Iterator[str]:
+    """The files of a folder that are read as images. Links are followed; no folder is entered twice."""
+    identity = _identity(folder)
+    if identity in seen:
+        return
+    seen.add(identity)
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if is_image_name(entry.name) or entry.name.lower().endswith(_PARTS):
+                    yield entry.path
+                elif entry.is_dir():
+                    yield from _below(entry.path, seen)
+    except OSError:
+        pass  # told when it is opened
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return facts.st_dev, facts.st_ino
