@@ -37,6 +37,7 @@ from .errors import (
     NotFittedError,
     OutOfMemoryError,
     StopTraining,
+    Terminated,
     UnsupportedProcessorError,
 )
 from .estimator import CARL, load
@@ -81,7 +82,7 @@ __all__ = [
     "CARL", "AssignmentLoss", "BrokenImagesError", "BusyError", "CARLError", "Callback", "CancelledError", "Classifier", "ClassifierMetrics",
     "ConfigurationError", "Encoder", "FileError",
     "InvalidArgumentError", "InvalidHandleError", "InvalidStateError", "LibraryError", "Metrics", "MissingPackageError",
-    "NotFiniteError", "NotFittedError", "OutOfMemoryError", "StopTraining", "Trainer", "TrainerConfig", "UnsupportedProcessorError",
+    "NotFiniteError", "NotFittedError", "OutOfMemoryError", "StopTraining", "Terminated", "Trainer", "TrainerConfig", "UnsupportedProcessorError",
     "as_source", "assignment_loss", "build_info", "default_threads", "evaluate", "expand_views", "live_objects", "load", "make_views",
     "set_log_callback", "view_sizes",
 ]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._interrupt import shielded
 from .callbacks import Callback
-from .errors import FileError, InvalidArgumentError, StopTraining
+from ._signals import Stopping, say_on_stderr
+from .errors import FileError, InvalidArgumentError, StopTraining, Terminated
 from .metrics import Metrics
 from .evaluate.online import OnlineEvaluation, Schedule
 from .progress import Progress, describe, describe_evaluation
@@ -121,7 +122,16 @@ class TrainingLoop:
         self._warned = 0
 
     def run(self) -> None:
-        """Ends early on StopTraining. Ctrl-C and errors leave a usable model, and a checkpoint where there is a run folder."""
+        """Ends early on StopTraining. Ctrl-C, SIGTERM and errors leave a usable model, the first two a checkpoint where there is a run
+        folder."""
+        with Stopping(self._say_stopping) as stopping:
+            self._run_until(stopping)
+
+    def _say_stopping(self, cause: str) -> None:
+        if self._progress.shown:
+            say_on_stderr(f"carl: {cause}stopping" + ("; a checkpoint is written first" if self._run is not None else ""))
+
+    def _run_until(self, stopping: Stopping) -> None:
         try:
             self._start()
             with self._reader:
@@ -133,10 +143,11 @@ class TrainingLoop:
         except StopTraining as reason:
             self._sync()
             self._save(f"stopped by a callback {reason}".rstrip())
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated) as reason:
+            stopping.stopping = True
             self._sync()
             self._keep_last_step()
-            self._save("interrupted")
+            self._save("terminated by SIGTERM" if isinstance(reason, Terminated) else "interrupted")
             raise
         except Exception as error:
             self._sync()

@@ -69,6 +69,14 @@ class StopTraining(Exception):
     """Raised by a callback to end ``fit`` early, after the present step, without an error."""
 
 
+class Terminated(SystemExit):
+    """``fit`` was ended by SIGTERM; the model is usable, and the checkpoint of a run folder written. Where nobody catches it the program
+    ends with status 143, as one does that SIGTERM has ended."""
+
+    def __init__(self) -> None:
+        super().__init__(143)
+
+
 def not_fitted(name: str, method: str) -> NotFittedError:
     """The error for a call of `method` before ``fit``; scikit-learn's own exception too when scikit-learn is loaded."""
     message = f"this {name} is not fitted yet: call fit() before {method}()"

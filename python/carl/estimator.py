@@ -73,7 +73,8 @@ class CARL:
     reasons).
 
     Images go through in an order that depends on (seed, epoch) alone; a last incomplete batch is dropped. Ctrl-C during
-    ``fit`` leaves a usable model, and a checkpoint if there is a run_dir, and is raised again.
+    ``fit`` leaves a usable model, and a checkpoint if there is a run_dir, and is raised again. So does SIGTERM, as carl.Terminated (a
+    SystemExit of status 143), where ``fit`` runs in the main thread and the program does not handle that signal itself.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ class Progress:
     the epoch's time spent waiting for images."""
 
     def __init__(self, shown: bool, total: int | None, done: int) -> None:
+        self.shown = shown
         self._bar: Any = None
         if shown:
             from tqdm.auto import tqdm

@@ -132,7 +132,7 @@ def _labels(seen: Inspection) -> Any:
 
 def _subtitle(folder: Path, config: Mapping[str, Any]) -> str:
     log = _log(folder)
-    ends = [line for line in log if any(word in line for word in ("finished at", "interrupted at", "stopped by", "failed: "))]
+    ends = [line for line in log if any(word in line for word in ("finished at", "interrupted at", "terminated by", "stopped by", "failed: "))]
     starts = [line for line in log if "  training on " in line]
     state = ends[-1].split("; checkpoint")[0] if ends and log.index(ends[-1]) >= log.index(starts[-1] if starts else ends[-1]) \
         else "no end in train.log: it is still running, or was killed"

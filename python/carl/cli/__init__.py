@@ -1,6 +1,6 @@
 """The command line: ``carl COMMAND``. One module a command, each with ``add(subparsers)`` and ``run(arguments)``.
 
-Exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import CARLError
+from ..errors import CARLError, Terminated
 from . import bench, cluster, demo, embed, export, finetune, info, knn, linear, plot, report, retrieval, train, transfer
 
 COMMANDS = (train, embed, knn, linear, finetune, transfer, cluster, retrieval, plot, report, export, bench, info, demo)
@@ -21,7 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="carl",
         description="Learn representations and prototypes from images without labels, on the CPU.",
         epilog="`carl COMMAND --help` explains a command and shows examples. To begin: carl demo --quick. "
-        "Exit codes: 0 done, 1 an error (one line says which), 2 wrong usage, 130 interrupted.",
+        "Exit codes: 0 done, 1 an error (one line says which), 2 wrong usage, 130 interrupted, 143 terminated.",
     )
     parser.add_argument("--version", action="version", version=f"carl {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -44,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("carl: interrupted", file=sys.stderr)
         return 130
+    except Terminated as reason:
+        print("carl: terminated", file=sys.stderr)
+        return int(reason.code)  # type: ignore[arg-type]
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has gone
         return 1

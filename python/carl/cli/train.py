@@ -20,7 +20,7 @@ def add(subparsers: Any) -> None:
     parser = add_command(
         subparsers, "train", "train on images without labels, or go on with a run",
         "Trains and writes a run folder: config.json, metrics.jsonl, usage.jsonl, eval.jsonl, train.log, checkpoints/last.carl, "
-        "exported/encoder.safetensors. Ctrl-C writes a checkpoint; a run that goes on ends bit by bit where it would have "
+        "exported/encoder.safetensors. Ctrl-C and SIGTERM write a checkpoint; a run that goes on ends bit by bit where it would have "
         "ended without the pause. Every key is in docs/configuration.md; a key that does not exist is an error that names "
         "the nearest.",
         """
@@ -64,7 +64,7 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..errors import ConfigurationError, InvalidArgumentError
+    from ..errors import ConfigurationError, InvalidArgumentError, Terminated
     from ..estimator import CARL
     from ..loggers import make
     from ..runs import RunFolder, refuse_if_in_use
@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     model.set_params(run_dir=out, progress=not arguments.quiet, callbacks=[make(name) for name in arguments.loggers])
     try:
         model.fit(data, eval_set=eval_set, resume=resume)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         if checkpoint.exists():
             print(f"to go on: carl train {out} --resume", file=sys.stderr)
         raise

@@ -1,0 +1,85 @@
+"""What ends a training from outside: Ctrl-C (SIGINT), and SIGTERM, which `docker stop`, batch systems and `kill` send."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any
+
+from .errors import Terminated
+
+#: What stands in the present process for handlers that ``Stopping`` has put in their place.
+_before: dict[int, Any] = {}
+
+
+class Stopping:
+    """For the time of a ``with`` block, SIGTERM raises Terminated, and both signals say at once that the training stops: what they end may
+    take a while to come back.
+
+    It does nothing outside the main thread, which alone may set handlers, nor to a signal that the program handles itself or ignores. The
+    handlers of before are there again behind the block, and in children that are forked inside it.
+
+    say: called with a line for the user when the first signal arrives, anywhere in the program.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._said, self._installed = say, False, False
+        #: From when on a further SIGTERM changes nothing: the checkpoint is being written.
+        self.stopping = False
+
+    def __enter__(self) -> Stopping:
+        if threading.current_thread() is threading.main_thread() and not _before:
+            self._installed = True  # a fit inside of a callback of another leaves the outer one's handlers
+            with suppress(ValueError):  # of an interpreter inside the interpreter
+                if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+                    _before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._terminate)
+                if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                    _before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stopping = True
+        if self._installed:
+            try:
+                _restore()
+            except BaseException:  # a Ctrl-C that came in between
+                _restore()
+                raise
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self._tell("SIGTERM: ")
+        if not self.stopping:
+            raise Terminated()
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self._tell("")
+        raise KeyboardInterrupt
+
+    def _tell(self, cause: str) -> None:
+        if not self._said:
+            self._said = True
+            with suppress(Exception):  # standard error may be closed, or in the middle of a line of its own
+                self._say(cause)
+
+
+def _restore() -> None:
+    while _before:
+        number, handler = next(iter(_before.items()))
+        signal.signal(number, handler)
+        del _before[number]
+
+
+# A child is ended by its parent, as multiprocessing does, like any other process.
+os.register_at_fork(after_in_child=_restore)
+
+
+def say_on_stderr(text: str) -> None:
+    """A line of its own, also where a progress bar is."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"\n{text}\n" if sys.stderr.isatty() else f"{text}\n")
+        sys.stderr.flush()
