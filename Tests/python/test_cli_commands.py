@@ -134,3 +134,65 @@ def test_ctrl_c_exits_130_and_the_run_goes_on(run, tmp_path):
     assert steps == carl.runs.read_metrics(out)[-1]["step"]
     assert main(["train", str(out), "--resume", f"epochs={steps // 6 + 1}", "--quiet"]) == 0
     assert carl.load(out).trainer_.step_count == (steps // 6 + 1) * 6
+
+
+# ---- Parameters as options
+
+
+def test_the_help_of_train_lists_every_parameter(capsys):
+    import inspect
+
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    words = capsys.readouterr().out.split()
+    for key in inspect.signature(carl.CARL.__init__).parameters:
+        assert key == "self" or key in words, key
+    assert "SUPPRESS" not in words
+
+
+@pytest.mark.parametrize("arguments", [
+    ["DATA", "--epochs", "1", "--batch-size=12"], ["--epochs", "1", "--batch_size", "12", "DATA"], ["DATA", "--batch_size", "12", "epochs=1"],
+    ["DATA", "epochs=1", "--batch-size", "12"], ["--batch-size", "12", "DATA", "epochs=1"], ["DATA", "epochs=5", "--epochs", "1", "--batch-size", "12"],
+])
+def test_parameters_as_options(run, tmp_path, arguments):
+    arguments = [str(run.parent / "data.npz") if item == "DATA" else item for item in arguments]
+    small = ["--width", "0.125", "--projector", "[16,8]", "--prototypes", "6", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(["train", *arguments, *small]) == 0
+    model = carl.load(tmp_path / "run")
+    assert (model.epochs, model.batch_size, model.projector, model.trainer_.step_count) == (1, 12, [16, 8], 4)
+
+
+def test_the_documentation_lists_every_parameter():
+    import re
+
+    page = Path(__file__).parents[2] / "docs" / "configuration.md"
+    if not page.is_file():
+        pytest.skip("the documentation is not here")
+    from carl.cli import _keys
+
+    listed = {key for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `") for key in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert set(_keys.names()) <= listed, set(_keys.names()) - listed
+
+
+def test_every_parameter_is_an_option():
+    from carl.cli import _keys
+
+    for key in _keys.names():
+        for option in (f"--{key}", f"--{key.replace('_', '-')}"):
+            parsed = build_parser().parse_args(["train", "photos/", option, "3"])
+            assert parsed.options == [f"{key}=3"] and parsed.data == "photos/" and parsed.overrides == []
+    parser = build_parser()
+    parser.parse_args(["train", "photos/", "--epochs", "3"])
+    assert parser.parse_args(["train", "photos/"]).options == []
+
+
+def test_options_that_are_none(run, tmp_path, capsys):
+    data, out = str(run.parent / "data.npz"), str(tmp_path / "run")
+    assert main(["train", data, "--run-dir", out]) == 1
+    assert "see --out" in capsys.readouterr().err
+    assert main(["train", data, "--epochs", "many", "--out", out]) == 1
+    assert "epochs: got 'many'" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["train", data, "--learning-rat3", "3"])
+    assert caught.value.code == 2 and "did you mean 'learning_rate'?" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

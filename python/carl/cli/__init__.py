@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ..config import nearest
 from ..errors import CARLError, Terminated
-from . import bench, cluster, demo, embed, export, finetune, info, knn, linear, plot, report, retrieval, train, transfer
+from . import _keys, bench, cluster, demo, embed, export, finetune, info, knn, linear, plot, report, retrieval, train, transfer
 
 COMMANDS = (train, embed, knn, linear, finetune, transfer, cluster, retrieval, plot, report, export, bench, info, demo)
 
@@ -37,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     overrides = getattr(arguments, "overrides", None)
     for item in rest:
         if overrides is None or item.startswith("-") or "=" not in item:
-            parser.error(f"unrecognized argument: {item}")
+            known = _keys.names() if overrides is not None else []
+            word = item.partition("=")[0].lstrip("-").replace("-", "_")
+            parser.error(f"unrecognized argument: {item}{nearest(word, known) if item.startswith('--') else ''}")
         overrides.append(item)
     try:
         return int(arguments.run(arguments) or 0)

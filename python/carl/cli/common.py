@@ -23,10 +23,10 @@ DATA_HELP = (
 MODEL_HELP = "a checkpoint, such as model.carl, or a run folder"
 
 
-def add_command(subparsers: Any, name: str, summary: str, description: str, examples: str) -> Any:
-    """A parser whose help ends with examples."""
+def add_command(subparsers: Any, name: str, summary: str, description: str, examples: str, more: str = "") -> Any:
+    """A parser whose help ends with `more` and examples."""
     parser = subparsers.add_parser(
-        name, help=summary, description=description, epilog=f"examples:\n{indented(examples)}",
+        name, help=summary, description=description, epilog=(f"{more}\n\n" if more else "") + f"examples:\n{indented(examples)}",
         formatter_class=_Help,
     )
     return parser
@@ -36,7 +36,7 @@ class _Help(argparse.RawDescriptionHelpFormatter):
     """Lines of examples stay lines; descriptions are filled as usual."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        if text.startswith("examples:"):
+        if "examples:\n" in text:
             return super()._fill_text(text, width, indent)
         return argparse.HelpFormatter._fill_text(self, text, width, indent)
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import _keys
 from .common import DATA_HELP, add_command, add_json, parse_overrides, print_json
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ def add(subparsers: Any) -> None:
         subparsers, "train", "train on images without labels, or go on with a run",
         "Trains and writes a run folder: config.json, metrics.jsonl, usage.jsonl, eval.jsonl, train.log, checkpoints/last.carl, "
         "exported/encoder.safetensors. Ctrl-C and SIGTERM write a checkpoint; a run that goes on ends bit by bit where it would have "
-        "ended without the pause. Every key is in docs/configuration.md; a key that does not exist is an error that names "
-        "the nearest.",
+        "ended without the pause. A key that does not exist is an error that names the nearest.",
         """
         carl train photos/ prototypes=300 epochs=50 --out runs/photos
+        carl train photos/ --prototypes 300 --epochs 50                 # the same
         carl train photos/ --config photos.json learning_rate=0.03      # the file first, key=value on top
         carl train photos/ views='[{"size": 64, "count": 2}]' prior_weight='{"start": 4, "end": 1, "steps": 1000}'
         carl train runs/photos --resume                                 # goes on where it stopped
@@ -35,9 +36,10 @@ def add(subparsers: Any) -> None:
         carl train photos/ --eval labelled/ eval_every="500 steps"      # judged meanwhile, by k-NN and a linear probe
         carl train photos/ --logger tensorboard --logger mlflow
         """,
+        _keys.text(),
     )
     parser.add_argument("data", metavar="DATA", nargs="?", help=f"{DATA_HELP}; or, with --resume, a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters of carl.CARL, values as in JSON")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters of carl.CARL, listed below, values as in JSON")
     parser.add_argument(
         "--out", "--run", dest="out", metavar="FOLDER",
         help=f"the run folder (default: {_DEFAULT_RUN}); without DATA, the run to go on with",
@@ -60,6 +62,7 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_json(parser)
+    _keys.add_options(parser)
     parser.set_defaults(run=run, parser=parser)
 
 
@@ -73,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     params: dict[str, Any] = {}
     if arguments.config:
         params.update(_config_file(arguments.config))
-    params.update(parse_overrides(arguments.overrides))
+    params.update(parse_overrides([*arguments.overrides, *arguments.options]))
     for key, see in (("run_dir", "--out"), ("progress", "--quiet"), ("callbacks", "--logger")):
         if key in params:
             raise ConfigurationError(f"{key} is not a parameter of the command line: see {see}")
