@@ -394,3 +394,12 @@ def test_empty_streams_and_errors_in_them(images):
 
     with pytest.warns(UserWarning), pytest.raises(ZeroDivisionError):
         small_model().fit(broken())
+
+
+@pytest.mark.parametrize(("given", "meant"), [("prototype", "prototypes"), ("learning_rat", "learning_rate"), ("batchsize", "batch_size")])
+def test_a_misspelt_parameter_of_the_constructor_names_the_nearest(given, meant):
+    with pytest.raises(TypeError, match=f"{given!r}; did you mean {meant!r}"):
+        carl.CARL(**{given: 20})
+    assert str(inspect.signature(carl.CARL)).startswith("(encoder: 'str' = 'resnet18', stem:")
+    with pytest.raises(TypeError, match="positional"):
+        carl.CARL("resnet18", None, 1.0, 20)

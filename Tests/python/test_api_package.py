@@ -185,3 +185,9 @@ def test_threads_from_the_environment():
     done = run_python("import carl; print(carl.default_threads())", CARL_NUM_THREADS="1")
     assert done.stdout.strip() == "1", done.stderr
     assert sys.modules["carl"].default_threads() >= 1
+
+
+def test_completion_shows_what_there_is_to_use():
+    shown = [name for name in dir(carl) if not name.startswith("__")]
+    assert set(shown) == {*carl.__all__, "loggers", "plots", "report", "runs"}
+    assert all(getattr(carl, name) is not None for name in shown)

@@ -13,7 +13,7 @@ import pytest
 import carl
 from carl import _features
 from carl.cli import main
-from conftest import small_model
+from conftest import run_python, small_model
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +191,18 @@ def test_an_old_result_stays_when_the_new_one_fails(place, tmp_path, monkeypatch
     monkeypatch.setattr(np, "savez", full)
     assert embed(place, tmp_path / "f.npz") == 1
     assert (tmp_path / "f.npz").read_bytes() == b"old" and [path.name for path in tmp_path.iterdir()] == ["f.npz"]
+
+
+def test_a_warning_is_one_line_without_code(place, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for image in (place / "photos" / "cat").iterdir():
+        (tmp_path / "photos" / image.name).write_bytes(image.read_bytes())
+    (tmp_path / "photos" / "z.png").write_bytes(b"broken")
+    code = f"import sys; from carl.cli import main; sys.exit(main({['embed', str(place / 'model.carl'), str(tmp_path / 'photos'), '--out', str(tmp_path / 'f.npy'), '--on-error', 'nan']!r}))"
+    done = run_python(code)
+    assert done.returncode == 0 and np.isnan(np.load(tmp_path / "f.npy")[-1]).all()
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("carl: warning: a row of NaN") and "z.png" in line
 
 
 def test_json(place, tmp_path, capsys):

@@ -84,3 +84,22 @@ def test_the_c_function_refuses_what_is_wrong():
         assert LIB.carl_views_expand(text, size, channels, None, 0, None) != 0
         assert LIB.carl_last_error()
     assert LIB.carl_views_expand(b'"simclr"', 32, 3, None, 0, None) != 0  # nothing asked for
+
+
+@pytest.mark.parametrize("kind", ["views", "counts"])
+def test_a_broken_image_that_is_not_shown_is_told(images, tmp_path, capsys, caplog, kind):
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "photos").mkdir()
+    for number, pixels in enumerate(images[:7]):
+        image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    for number in range(7):
+        (tmp_path / "photos" / f"broken{number}.png").write_bytes(b"none")
+    photos, out = str(tmp_path / "photos"), str(tmp_path / "p.png")
+    if kind == "views":
+        arguments = ["views", photos, "--images", "14", "--view-size", "8"]
+    else:
+        small_model(epochs=1).fit(images).save(tmp_path / "model.carl")
+        arguments = ["counts", str(tmp_path / "model.carl"), "--data", photos]
+    assert cli.main(["plot", *arguments, "--out", out]) == 0
+    told = [record.getMessage() for record in caplog.records if record.name == "carl"]
+    assert len(told) == 6 and "broken0.png" in told[0] and told[-1] == "left out 2 further images that cannot be read"

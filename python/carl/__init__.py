@@ -70,6 +70,11 @@ def live_objects() -> int:
 _LATE = ("loggers", "plots", "report", "runs")
 
 
+def __dir__() -> list[str]:
+    """What there is to use: no helpers, no modules that this one imports for itself."""
+    return sorted([*__all__, *_LATE, *(name for name in globals() if name.startswith("__"))])
+
+
 def __getattr__(name: str) -> Any:
     if name in _LATE:
         import importlib

@@ -76,7 +76,7 @@ def run(
 ) -> dict[str, Any]:
     """Trains, evaluates, prints a table, and writes pictures and results.json below `out`. Returns the results.
 
-    quick: two minutes in place of fifteen. overrides: parameters of ``carl.CARL`` to change.
+    quick: about one minute in place of six. overrides: parameters of ``carl.CARL`` to change.
     """
     started = time.perf_counter()
     train_x, train_y, test_x, test_y = load_fashion_mnist(data)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, ParamSpec, Union
 
 import numpy as np
 
@@ -30,11 +31,27 @@ from .view_specs import expand_views, least_side
 if TYPE_CHECKING:
     from pathlib import Path
 
+Parameters = ParamSpec("Parameters")
+
 #: Images read at a time by transform and its relatives: so many, or fewer where so many bytes are reached.
 _READ, _READ_BYTES = 512, 256_000_000
 
 #: Parameters of the estimator that are not configuration keys of the trainer.
 _OWN = ("on_error", "max_broken", "cache", "cache_size", "run_dir", "checkpoint_every", "eval_every", "progress", "callbacks")
+
+
+def _naming_nearest(initialise: Callable[Parameters, None]) -> Callable[Parameters, None]:
+    """A constructor whose error for a misspelt parameter names the nearest, as set_params does."""
+    known = list(inspect.signature(initialise).parameters)[1:]
+
+    @functools.wraps(initialise)
+    def checked(*arguments: Parameters.args, **params: Parameters.kwargs) -> None:
+        for key in params:
+            if key not in known:
+                raise TypeError(f"{type(arguments[0]).__name__}() got an unexpected parameter {key!r}{nearest(key, known)}")
+        initialise(*arguments, **params)
+
+    return checked
 
 
 class CARL:
@@ -77,6 +94,7 @@ class CARL:
     SystemExit of status 143), where ``fit`` runs in the main thread and the program does not handle that signal itself.
     """
 
+    @_naming_nearest
     def __init__(
         self,
         encoder: str = "resnet18",

@@ -17,6 +17,9 @@ from .sources.formats import read_npy
 from .sources.order import evenly_spaced
 from .view_specs import expand_views, least_side
 
+#: Broken images that are named.
+_TOLD = 5
+
 
 def open_source(path: str, channels: int | None) -> ImageSource:
     """The source of a path, whose image files are read with as many channels as a model has."""
@@ -68,7 +71,18 @@ def _readable(source: ImageSource, count: int, least: int | None = None) -> tupl
         return places, images
     if not good:
         raise images[0]
+    _tell_broken([image for image in images if isinstance(image, BaseException)])
     return places[good], [images[slot] for slot in good]
+
+
+def _tell_broken(errors: list[BaseException]) -> None:
+    """Warns of images that are not shown, on standard error unless the program has other plans for the package's log."""
+    from logging import getLogger
+
+    for error in errors[:_TOLD]:
+        getLogger("carl").warning("left out an image: %s", error)
+    if len(errors) > _TOLD:
+        getLogger("carl").warning("left out %d further images that cannot be read", len(errors) - _TOLD)
 
 
 class Inspection:

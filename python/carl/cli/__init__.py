@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from .. import __version__
 from ..config import nearest
@@ -42,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             word = item.partition("=")[0].lstrip("-").replace("-", "_")
             parser.error(f"unrecognized argument: {item}{nearest(word, known) if item.startswith('--') else ''}")
         overrides.append(item)
+    form = warnings.formatwarning
+    warnings.formatwarning = _warning
     try:
         return int(arguments.run(arguments) or 0)
     except KeyboardInterrupt:
@@ -56,3 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CARLError, OSError, ValueError) as error:
         print(f"carl: {error}", file=sys.stderr)
         return 1
+    finally:
+        warnings.formatwarning = form
+
+
+def _warning(message: Warning | str, *where: Any) -> str:
+    """A warning on one line, without the line of code that gave it."""
+    return f"carl: warning: {message}\n"

@@ -10,7 +10,7 @@ def add(subparsers: Any) -> None:
     parser = add_command(
         subparsers, "demo", "train and judge on Fashion-MNIST",
         "Trains a small encoder on Fashion-MNIST without labels and compares it, by k-NN, with raw pixels and "
-        "with the untrained encoder. At most 15 minutes on two processors.",
+        "with the untrained encoder. About six minutes on two processors.",
         """
         carl demo --quick
         carl demo epochs=10 --out runs/longer
@@ -18,7 +18,7 @@ def add(subparsers: Any) -> None:
         """,
     )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters to change, such as epochs=10")
-    parser.add_argument("--quick", action="store_true", help="two minutes instead")
+    parser.add_argument("--quick", action="store_true", help="a smaller part of the images: about one minute")
     parser.add_argument("--out", default="runs/demo", metavar="FOLDER", help="where to write (default: %(default)s)")
     parser.add_argument("--data", metavar="FOLDER", help="folder of the four IDX files")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

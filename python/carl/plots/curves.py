@@ -83,5 +83,5 @@ def _judged(figure: Figure, grid: Any, evaluations: Sequence[Mapping[str, Any]])
     for (name, label), colour in zip({"knn": "k-NN", "linear": "linear probe"}.items(), COLOURS):
         values = series(evaluations, name)
         axes.plot(places, values, "o-", color=colour, markersize=3, linewidth=1.5, label=f"{label}: {values[-1]:.3f}")
-    dress(axes, "Accuracy on labelled images that training does not see", y="accuracy")
+    dress(axes, "Accuracy on labelled images", y="accuracy")
     legend(axes, loc="lower right")
