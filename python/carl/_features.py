@@ -50,10 +50,11 @@ def write_features(
         if ending == ".npy":
             np.save(file, values)
         elif ending == ".npz":
-            more = {} if labels is None else {"labels": labels}
+            more: dict[str, Any] = {} if labels is None else {"labels": labels}
             if labels is not None and class_names:
                 more["class_names"] = np.array(list(class_names), str)
-            np.savez(file, **{output: values, "names": np.array(list(names), str), **more})
+            more.update({output: values, "names": np.array(list(names), str)})
+            np.savez(file, **more)
         else:
             columns: dict[str, Any] = {"name": [_text(name) for name in names]}
             if labels is not None:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"unrecognized argument: {item}{nearest(word, known) if item.startswith('--') else ''}")
         overrides.append(item)
     form = warnings.formatwarning
-    warnings.formatwarning = _warning
+    warnings.formatwarning = _warning  # type: ignore[assignment]
     try:
         return int(arguments.run(arguments) or 0)
     except KeyboardInterrupt:
