@@ -91,6 +91,16 @@ def same_state(a: carl.Trainer, b: carl.Trainer) -> bool:
     return first.keys() == second.keys() and all(first[key].tobytes() == second[key].tobytes() for key in first)
 
 
+def judged_figures(path: Any) -> dict[str, Any]:
+    """The figures of an evaluation file, which beside them names the checkpoint and the data they are of."""
+    import json
+
+    with open(path, encoding="utf-8") as file:
+        kept = json.load(file)
+    assert set(kept.pop("checkpoint")) == {"step", "sha256"} and kept.pop("data")
+    return kept
+
+
 def run_python(code: str, *, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs code in a new interpreter that finds the same package."""
     package_root = os.path.dirname(os.path.dirname(carl.__file__))
