@@ -102,7 +102,7 @@ def plan(line: dict[str, Any], seed: int, data: Data, arguments: argparse.Namesp
     """Everything that decides a run, as its line in the results begins."""
     config = {"width": arguments.width, "batch_size": 128, **line["config"], "seed": seed}
     channels = 1 if data.train.ndim == 3 else data.train.shape[3]
-    views = len(carl.expand_views(config.get("views", "auto"), channels, int(data.train.shape[1])))
+    views = sum(spec["count"] for spec in carl.expand_views(config.get("views", "auto"), channels, int(data.train.shape[1])))
     if "epochs" not in config:
         wanted = arguments.presentations / (views * len(data.train)) if arguments.presentations else arguments.epochs
         config["epochs"] = max(1, round(wanted))

@@ -207,6 +207,7 @@ private func report(_ metrics: Metrics, to out: UnsafeMutablePointer<carl_metric
         max_probability: metrics.result.maxProbability,
         embedding_std: metrics.result.embeddingStd, agreement: metrics.result.agreement, gradient_norm: metrics.gradientNorm,
         views_per_second: metrics.viewsPerSecond, seconds: metrics.seconds, view_seconds: metrics.viewSeconds,
-        memory_bytes: Int64(metrics.memoryBytes), collapsed: metrics.collapse.rawValue, updated: metrics.updated ? 1 : 0)
+        memory_bytes: Int64(metrics.memoryBytes), collapsed: metrics.collapse.rawValue, updated: metrics.updated ? 1 : 0,
+        contrast: metrics.result.contrast, assigned_prototypes: metrics.assignedPrototypes)
     try write(values, to: out, size: size, "metrics")
 }

@@ -108,6 +108,8 @@ class carl_metrics(Structure):
         ("memory_bytes", c_int64),
         ("collapsed", c_int32),
         ("updated", c_int32),
+        ("contrast", c_double),
+        ("assigned_prototypes", c_double),
     ]
 
 

@@ -42,12 +42,15 @@ class TrainerConfig:
         partition_size: prototypes in a block of the random partition of each step; 0 for one softmax over all.
         teacher_momentum: of the teacher's moving average, going to 1 along a cosine over total_steps; 0 for no teacher.
         prior_weight: lambda, a number or {"start": a, "end": b, "steps": n}.
+        contrast_weight: of the contrast between the images of a step beside the prototypes, a number or {"start", "end", "steps"}; 0 for none.
+        contrast_temperature: divides the similarities of that contrast.
         freeze_prototypes: steps at the beginning in which the prototypes do not change.
         used_window: steps of the sliding window in which used prototypes are counted.
     Optimization
         optimizer: "sgd", "lars" or "adamw".
         learning_rate: the value used, without hidden scaling.
         momentum, weight_decay, clip_norm.
+        trust_coefficient: of LARS, whose step has this share of a tensor's own length.
         schedule: "cosine" or "constant", after warmup_steps, until total_steps, down to min_learning_rate.
         accumulate: steps whose gradients are summed before the parameters change.
     Data
@@ -77,12 +80,15 @@ class TrainerConfig:
     partition_size: int | None = None
     teacher_momentum: float | None = None
     prior_weight: Union[float, dict[str, float], None] = None
+    contrast_weight: Union[float, dict[str, float], None] = None
+    contrast_temperature: float | None = None
     freeze_prototypes: int | None = None
     used_window: int | None = None
     optimizer: str | None = None
     learning_rate: float | None = None
     momentum: float | None = None
     weight_decay: float | None = None
+    trust_coefficient: float | None = None
     schedule: str | None = None
     warmup_steps: int | None = None
     total_steps: int | None = None

@@ -12,7 +12,8 @@ from ._c_api import carl_metrics
 
 #: Names of the values of ``Metrics.collapsed``.
 COLLAPSE_NAMES = {
-    0: "none", 1: "all views on few prototypes", 2: "uniform assignments", 3: "constant embedding",
+    0: "none", 1: "all views on few prototypes", 2: "uniform assignments", 3: "constant embedding", 4: "one assignment for all images",
+    5: "crowded embedding",
 }
 
 
@@ -21,7 +22,7 @@ class Metrics(Mapping[str, Any]):
     """One step's figures, as attributes and as a mapping: ``metrics.loss`` and ``metrics["loss"]``.
 
     step: steps taken, this one included.
-    loss: consistency + prior_weight * prior.
+    loss: consistency + prior_weight * prior + contrast_weight * contrast.
     consistency: mean of -log sum_k p1 p2 over images and ordered pairs of views, in nats.
     prior: KL(mean assignment || uniform), in nats.
     prior_weight, temperature, learning_rate, teacher_momentum: the values this step used.
@@ -38,7 +39,10 @@ class Metrics(Mapping[str, Any]):
     data_wait: share, 0 .. 1, of the time from one step to the next that ``CARL.fit`` stood still because no batch was ready:
         wait / (wait + seconds). Not a number of seconds. 0 for a direct call of ``Trainer.step``.
     memory_bytes: activations, gradients and scratch held by the trainer.
-    collapsed: 0, or 1 all views on few prototypes, 2 uniform assignments, 3 constant embedding.
+    collapsed: 0, or 1 all views on few prototypes, 2 uniform assignments, 3 constant embedding, 4 one assignment for all images (a spike over an
+        even rest, which effective_prototypes does not show), 5 the embedding crowded into a part of the sphere; seen for 30 steps.
+    contrast: the contrast between images, in nats; 0 where contrast_weight is 0.
+    assigned_prototypes: exp of the entropy of the argmax prototypes' shares in this step: prototypes that its images are spread over.
     updated: whether the parameters changed; False while gradients accumulate.
     """
 
@@ -64,6 +68,8 @@ class Metrics(Mapping[str, Any]):
     memory_bytes: int
     collapsed: int
     updated: bool
+    contrast: float = 0.0
+    assigned_prototypes: float = 0.0
     data_wait: float = 0.0
 
     @classmethod

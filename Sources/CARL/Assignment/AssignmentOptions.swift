@@ -26,6 +26,8 @@ public struct AssignmentOptions: Equatable, Sendable {
 public struct AssignmentResult: Equatable, Sendable {
     public var loss = 0.0
     public var consistency = 0.0
+    /// The term of `InstanceContrast`, 0 without it.
+    public var contrast = 0.0
     public var prior = 0.0
     /// exp(H(pbar)): how many prototypes the mean assignment is spread over, 1 ... K. With partitions H is the mean over blocks, and the
     /// value is 1 ... block.

@@ -84,6 +84,12 @@ enum AssignmentRows {
         forEach8(n) { store8(fma8(load8(g + $0), factor, constant), out + $0) }
     }
 
+    /// row *= factor.
+    static func scale(_ row: FloatPointer, _ n: Int, by factor: Float) {
+        let factor = Float8(repeating: factor)
+        forEach8(n) { store8(load8(row + $0) * factor, row + $0) }
+    }
+
     /// out *= e.
     static func multiply(_ out: FloatPointer, by e: UnsafePointer<Float>, _ n: Int) {
         forEach8(n) { store8(load8(out + $0) * load8(e + $0), out + $0) }

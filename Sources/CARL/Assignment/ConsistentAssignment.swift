@@ -29,6 +29,8 @@ public struct ConsistentAssignment {
         public var partition: RandomPartition?
         /// K flags: 1 is written for the most probable prototype of every student row (in every block).
         public var used: UnsafeMutablePointer<UInt8>?
+        /// K counters: added to for the most probable prototype of every student row (in every block).
+        public var votes: UnsafeMutablePointer<UInt32>?
 
         public init(
             embeddings: [UnsafePointer<Float>], batch: Int, dimension: Int, prototypes: UnsafePointer<Float>, prototypeCount: Int

@@ -60,6 +60,9 @@ struct PartitionedAssignment {
         if let used = problem.inputs.used {
             for row in 0..<problem.studentRows { used[indices[Int(statistics.peak[row])]] = 1 }
         }
+        if let votes = problem.inputs.votes {
+            for row in 0..<problem.studentRows { votes[indices[Int(statistics.peak[row])]] &+= 1 }
+        }
         guard problem.wantsGradient else { return totals }
         if problem.priorHasGradient { tile.priorDots(statistics, addingTo: nil, compute) }
         tile.differentiate(statistics, priorDots: tile.priorDots, compute)

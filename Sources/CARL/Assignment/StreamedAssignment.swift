@@ -49,6 +49,9 @@ struct StreamedAssignment {
         if let used = problem.inputs.used {
             for row in 0..<problem.studentRows { used[Int(known.peak[row])] = 1 }
         }
+        if let votes = problem.inputs.votes {
+            for row in 0..<problem.studentRows { votes[Int(known.peak[row])] &+= 1 }
+        }
 
         let logMeans = try workspace.take(AssignmentRows.stride(count))
         defer { workspace.give(logMeans) }

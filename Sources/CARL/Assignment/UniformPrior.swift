@@ -14,4 +14,26 @@ enum UniformPrior {
         }
         return entropy
     }
+
+    /// The least weight at which no assignment that all images share is better than the uniform one.
+    ///
+    /// Where every image has the same assignment, one prototype with probability a and the rest alike, consistency is
+    /// H2 = -log(a^2 + (1 - a)^2 / (K - 1)) and the prior is log K - H1, H1 the entropy. Descent with detached targets goes down
+    /// H2 / 2 + weight (log K - H1), without (`detached` false) down H2 + weight (log K - H1): the uniform assignment is the lowest of these states when
+    /// weight >= max over a of (log K - H2) / (log K - H1), halved where detached.
+    static func sufficientWeight(_ count: Int, detached: Bool = true) -> Double {
+        guard count > 1 else { return 0 }
+        let k = Double(count)
+        let logK = logarithm(k)
+        var largest = 0.0
+        // From just above the uniform share to one, evenly in log odds against it.
+        for i in 1...400 {
+            let a = 1 / (1 + (k - 1) * exponential(-0.05 * Double(i)))
+            let rest = max((1 - a) / (k - 1), Double.leastNormalMagnitude)
+            let collision = -logarithm(a * a + (k - 1) * rest * rest)
+            let entropy = -a * logarithm(a) - (1 - a) * logarithm(rest)
+            if logK - entropy > 1e-9 { largest = max(largest, (logK - collision) / (logK - entropy)) }
+        }
+        return detached ? largest / 2 : largest
+    }
 }

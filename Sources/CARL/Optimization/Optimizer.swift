@@ -2,7 +2,7 @@
 enum OptimizerKind: String, CaseIterable, Sendable {
     /// torch.optim.SGD: g += decay w; m = momentum m + g; w -= lr m.
     case sgd
-    /// SGD whose g, after decay, is scaled per tensor by 0.001 |w| / |g|; scales, shifts and biases are neither decayed nor scaled
+    /// SGD whose g, after decay, is scaled per tensor by eta |w| / |g|; scales, shifts and biases are neither decayed nor scaled
     /// (You, Gitman, Ginsburg, arXiv 1708.03888).
     case lars
     /// torch.optim.AdamW with betas (momentum, 0.999) and eps 1e-8 (Loshchilov and Hutter, arXiv 1711.05101).
@@ -13,7 +13,6 @@ enum OptimizerKind: String, CaseIterable, Sendable {
 
 /// Applies one step to all parameters, and moves the teacher towards them, in one pass over memory.
 struct Optimizer {
-    static let trustCoefficient = 0.001
     static let secondMomentDecay = 0.999
     static let adamEpsilon = 1e-8
     /// Values a thread takes at a time.
@@ -22,6 +21,8 @@ struct Optimizer {
     let kind: OptimizerKind
     let momentum: Double
     let weightDecay: Double
+    /// eta of LARS.
+    var trustCoefficient = 0.001
 
     /// Where the step works. `second` only for AdamW; `teacher` when there is one.
     struct Memory {
@@ -94,7 +95,7 @@ struct Optimizer {
         }
     }
 
-    /// 0.001 |w| / |g + decay w| for each tensor, 1 where either norm is 0.
+    /// eta |w| / |g + decay w| for each tensor, 1 where either norm is 0.
     private func trustRatios(
         _ layout: ParameterLayout, _ pieces: [(slot: Int, range: Range<Int>)], _ memory: Memory, _ gradientScale: Double,
         _ compute: Compute
@@ -116,7 +117,7 @@ struct Optimizer {
             sums[piece.slot].0 += norms[item].0
             sums[piece.slot].1 += norms[item].1
         }
-        return sums.map { $0 > 0 && $1 > 0 ? Float(Self.trustCoefficient * $0.squareRoot() / $1.squareRoot()) : 1 }
+        return sums.map { $0 > 0 && $1 > 0 ? Float(trustCoefficient * $0.squareRoot() / $1.squareRoot()) : 1 }
     }
 
     /// l2 norm of all values; not finite when any value is not.

@@ -16,6 +16,9 @@ public struct Configuration: Equatable, Sendable {
     var assignment = AssignmentOptions()
     var temperature = Ramp(0.1)
     var priorWeight = Ramp(2)
+    /// Weight and temperature of the contrast between images (see `InstanceContrast`).
+    var contrastWeight = Ramp(0)
+    var contrastTemperature = 0.2
     var teacherMomentum = 0.0
     /// Steps at the beginning in which the prototypes stay as they are.
     var freezePrototypes = 0
@@ -25,6 +28,8 @@ public struct Configuration: Equatable, Sendable {
     var learningRate = 0.06
     var momentum = 0.9
     var weightDecay = 5e-4
+    /// LARS: factor on |w| / |g|.
+    var trustCoefficient = 0.001
     var schedule: Schedule? = nil
     var warmupSteps = 0
     var totalSteps: Int? = nil
@@ -55,9 +60,9 @@ public struct Configuration: Equatable, Sendable {
 
     public static let keys = [
         "encoder", "stem", "width", "in_channels", "zero_init_residual", "projector", "projector_activation", "prototypes",
-        "objective", "partition_size", "temperature", "normalize_embedding", "normalize_prototypes", "stop_gradient", "symmetric",
+        "objective", "partition_size", "contrast_weight", "contrast_temperature", "temperature", "normalize_embedding", "normalize_prototypes", "stop_gradient", "symmetric",
         "prior_over_targets", "teacher_momentum", "prior_weight", "freeze_prototypes", "used_window", "optimizer", "learning_rate", "momentum",
-        "weight_decay", "schedule", "warmup_steps", "total_steps", "min_learning_rate", "clip_norm", "accumulate", "view_size",
+        "trust_coefficient", "weight_decay", "schedule", "warmup_steps", "total_steps", "min_learning_rate", "clip_norm", "accumulate", "view_size",
         "views", "recompute", "batch_size", "epochs", "seed", "threads",
     ]
 
@@ -105,6 +110,8 @@ public struct Configuration: Equatable, Sendable {
             throw reader.error("prior_over_targets", "false unless \"teacher_momentum\" is above 0: without a teacher the targets are the views themselves")
         }
         priorWeight = try reader.ramp("prior_weight") ?? priorWeight
+        contrastWeight = try reader.ramp("contrast_weight") ?? contrastWeight
+        contrastTemperature = try reader.number("contrast_temperature", 0...1e6, positive: true) ?? contrastTemperature
         freezePrototypes = try reader.integer("freeze_prototypes", 0...Int(Int32.max)) ?? freezePrototypes
         usedWindow = try reader.integer("used_window", 1...1_000_000) ?? usedWindow
     }
@@ -114,6 +121,7 @@ public struct Configuration: Equatable, Sendable {
         learningRate = try reader.number("learning_rate", 0...1e6) ?? standardLearningRate
         momentum = try reader.number("momentum", 0...0.999_999) ?? momentum
         weightDecay = try reader.number("weight_decay", 0...1e3) ?? weightDecay
+        trustCoefficient = try reader.number("trust_coefficient", 0...1e6, positive: true) ?? trustCoefficient
         schedule = try reader.choice("schedule")
         warmupSteps = try reader.integer("warmup_steps", 0...Int(Int32.max)) ?? warmupSteps
         totalSteps = try reader.integer("total_steps", 1...Int(Int32.max))
@@ -176,9 +184,10 @@ public struct Configuration: Equatable, Sendable {
             ("normalize_prototypes", .bool(assignment.normalizePrototypes)),
             ("stop_gradient", .bool(assignment.stopGradient)), ("symmetric", .bool(assignment.symmetric)),
             ("prior_over_targets", .bool(assignment.priorOverTargets)), ("teacher_momentum", .number(teacherMomentum)),
+            ("contrast_weight", contrastWeight.json), ("contrast_temperature", .number(contrastTemperature)),
             ("prior_weight", priorWeight.json), ("freeze_prototypes", .number(Double(freezePrototypes))), ("used_window", .number(Double(usedWindow))),
             ("optimizer", .string(optimizer.rawValue)), ("learning_rate", .number(learningRate)),
-            ("momentum", .number(momentum)), ("weight_decay", .number(weightDecay)),
+            ("momentum", .number(momentum)), ("trust_coefficient", .number(trustCoefficient)), ("weight_decay", .number(weightDecay)),
             ("schedule", schedule.map { .string($0.rawValue) } ?? .null), ("warmup_steps", .number(Double(warmupSteps))),
             ("total_steps", totalSteps.map { .number(Double($0)) } ?? .null),
             ("min_learning_rate", .number(minimumLearningRate)), ("clip_norm", clipNorm.map { .number($0) } ?? .null),

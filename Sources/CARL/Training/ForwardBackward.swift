@@ -51,13 +51,20 @@ extension Trainer {
         inputs.targetPrototypes = teacherParameters.map { UnsafePointer($0.base + model.prototypes) }
         inputs.embeddingGradients = perView(embeddingGradients, views.views.count)
         inputs.prototypeGradient = gradients.base + model.prototypes
-        inputs.used = usage.flags
+        inputs.votes = usage.votes
         if options.partitionSize > 0 {
             inputs.partition = try RandomPartition(
                 count: model.prototypeCount, blockSize: options.partitionSize, seed: configuration.seed, step: counters.step)
         }
+        let contrastWeight = configuration.contrastWeight.value(step: counters.step)
         let result = try compute.measured("assignment", .lossAndGradients) {
-            try ConsistentAssignment(options, compute).evaluate(inputs)
+            var result = try ConsistentAssignment(options, compute).evaluate(inputs)
+            if contrastWeight > 0 {
+                result.contrast = try InstanceContrast(temperature: configuration.contrastTemperature, compute: compute).evaluate(
+                    inputs.embeddings, batch: views.batch, dimension: d, weight: contrastWeight, gradients: inputs.embeddingGradients)
+                result.loss += contrastWeight * result.contrast
+            }
+            return result
         }
 
         if configuration.recompute {

@@ -12,6 +12,8 @@ public struct Metrics: Equatable, Sendable {
     public var usedPrototypes = 0
     /// Prototypes that were nobody's most probable one within them; 0 until so many steps have been taken.
     public var deadPrototypes = 0
+    /// exp of the entropy of the most probable prototypes' shares: over how many prototypes the images of the step are spread.
+    public var assignedPrototypes = 0.0
     /// l2 norm of the gradient over all parameters, before clipping and weight decay.
     public var gradientNorm = 0.0
     public var seconds = 0.0
@@ -36,18 +38,32 @@ public enum Collapse: Int32, Sendable {
     case uniform = 2
     /// The embedding is the same for all images.
     case constantEmbedding = 3
+    /// All images have the same assignment: one prototype, or a few, take a share of every image, and the rest is spread evenly. The loss
+    /// allows it where the prior weight is small for the number of prototypes; the mean assignment does not show it, since what is spread
+    /// evenly keeps its entropy high.
+    case sharedPrototypes = 4
+    /// The embedding fills a part of the sphere only: images differ less than they could.
+    case shrunkenEmbedding = 5
 
-    /// What a step's numbers say. `dimension` is D, `count` the prototypes of one softmax.
-    static func judge(_ result: AssignmentResult, count: Int, dimension: Int) -> Collapse {
-        if result.embeddingStd < 0.05 / Double(dimension).squareRoot() { return .constantEmbedding }
-        guard count > 2 else { return .none }
-        if result.effectivePrototypes < 1.1 { return .fewPrototypes }
-        if result.maxProbability < 1.05 / Double(count) { return .uniform }
-        return .none
+    /// Images of a step from which on the last two can be told from chance.
+    private static let fewest = 16
+
+    /// What a step's numbers say. `dimension` is D, `count` the prototypes of one softmax, `images` those of the step.
+    static func judge(_ result: AssignmentResult, assigned: Double, count: Int, dimension: Int, images: Int) -> Collapse {
+        let filled = 1 / Double(dimension).squareRoot()
+        if result.embeddingStd < 0.05 * filled { return .constantEmbedding }
+        if count > 2 {
+            if result.effectivePrototypes < 1.1 { return .fewPrototypes }
+            if result.maxProbability < 1.05 / Double(count) { return .uniform }
+        }
+        guard images >= fewest else { return .none }
+        if count > 2, assigned < 1 + 0.05 * Double(min(count, images)) { return .sharedPrototypes }
+        return result.embeddingStd < 0.6 * filled ? .shrunkenEmbedding : .none
     }
 
     /// What was seen and what to try; nil for none.
-    func advice(_ result: AssignmentResult, count: Int, steps: Int, priorWeight: Double) -> String? {
+    func advice(_ metrics: Metrics, count: Int, dimension: Int, steps: Int) -> String? {
+        let (result, priorWeight) = (metrics.result, metrics.priorWeight)
         func brief(_ x: Double) -> String { "\((x * 1000).rounded() / 1000)" }
         let logK = brief(logarithm(Double(count)))
         switch self {
@@ -61,6 +77,12 @@ public enum Collapse: Int32, Sendable {
         case .constantEmbedding:
             return
                 "for \(steps) steps the embedding has been the same for all images (standard deviation \(brief(result.embeddingStd))). Try a smaller \"learning_rate\", a \"projector\" with a hidden layer, or views that change the images less"
+        case .sharedPrototypes:
+            return
+                "for \(steps) steps all images have had much the same assignment (their most probable prototypes are spread over \(brief(metrics.assignedPrototypes)) of \(count), agreement of views \(brief(result.agreement)); the rest of each assignment is even, so effective prototypes \(brief(result.effectivePrototypes)) do not show it). Try a larger \"prior_weight\" (now \(brief(priorWeight)); \(count) prototypes want \(brief(UniformPrior.sufficientWeight(count))) or more), fewer \"prototypes\", a smaller \"learning_rate\" with \"warmup_steps\", or a \"contrast_weight\""
+        case .shrunkenEmbedding:
+            return
+                "for \(steps) steps the embedding has been crowded into a part of the sphere (standard deviation \(brief(result.embeddingStd)), about \(brief(1 / Double(dimension).squareRoot())) fills it). Try a larger \"temperature\" (now \(brief(metrics.temperature))), a larger \"prior_weight\" (now \(brief(priorWeight))), a smaller \"learning_rate\" or a \"contrast_weight\""
         }
     }
 }

@@ -2,18 +2,18 @@
 final class PrototypeUsage {
     /// The step, from 1, at which each prototype was last used; 0 for never.
     let lastUsed: HeapArray<Int64>
-    /// 1 for the prototypes used in the present step.
-    var flags: UnsafeMutablePointer<UInt8> { used.base }
-    private let used: HeapArray<UInt8>
+    /// How many rows of the present step each prototype is the most probable one of.
+    var votes: UnsafeMutablePointer<UInt32> { counts.base }
+    private let counts: HeapArray<UInt32>
 
     /// - Throws: `CARLError.outOfMemory`.
     init(_ count: Int) throws {
         lastUsed = try HeapArray(count, repeating: 0, for: "the last steps of \(count) prototypes")
-        used = try HeapArray(count, repeating: 0, for: "flags of \(count) prototypes")
+        counts = try HeapArray(count, repeating: 0, for: "votes for \(count) prototypes")
     }
 
     /// Before a step.
-    func clear() { flags.update(repeating: 0, count: lastUsed.count) }
+    func clear() { votes.update(repeating: 0, count: lastUsed.count) }
 
     /// After step `step`, counted from 1: how many prototypes were used within the last `window` steps, and how many were not
     /// (0 until so many steps have been taken: before that it is too early to call one dead).
@@ -21,9 +21,22 @@ final class PrototypeUsage {
         let oldest = Int64(max(step - window, 0))
         var count = 0
         for i in 0..<lastUsed.count {
-            if flags[i] != 0 { lastUsed[i] = Int64(step) }
+            if votes[i] != 0 { lastUsed[i] = Int64(step) }
             if lastUsed[i] > oldest { count += 1 }
         }
         return (count, step < window ? 0 : lastUsed.count - count)
+    }
+
+    /// exp of the entropy of the present step's votes: over how many prototypes the images are spread when each goes to its most probable one,
+    /// 1 ... K. With `blocks` of a partition, in each of which every row votes, 1 ... block.
+    func spread(blocks: Int) -> Double {
+        var total = 0.0
+        for i in 0..<lastUsed.count { total += Double(votes[i]) }
+        var entropy = 0.0
+        for i in 0..<lastUsed.count where votes[i] > 0 {
+            let share = Double(votes[i]) / total
+            entropy -= share * logarithm(share)
+        }
+        return exponential(entropy) / Double(max(blocks, 1))
     }
 }

@@ -37,7 +37,7 @@ public final class Trainer {
     }
 
     /// Steps in a row that must look collapsed before the trainer says so.
-    static let collapsePatience = 50
+    static let collapsePatience = 30
 
     public convenience init(_ configuration: Configuration) throws {
         try self.init(uninitialized: configuration)
@@ -200,10 +200,11 @@ public final class Trainer {
 
         // From here on the step is taken, whole.
         try Cancellation.shielded {
+            metrics.assignedPrototypes = usage.spread(blocks: configuration.assignment.partitionSize > 0 ? model.prototypeCount / configuration.softmaxSize : 1)
             (metrics.usedPrototypes, metrics.deadPrototypes) = usage.record(step: step + 1, window: configuration.usedWindow)
             counters.step += 1
             metrics.updated = try update(metrics: &metrics)
-            watchForCollapse(&metrics)
+            watchForCollapse(&metrics, images: views.batch)
         }
         metrics.memoryBytes = compute.bytes
         metrics.seconds = monotonicSeconds() - start
@@ -230,7 +231,8 @@ public final class Trainer {
         } ?? 1
         metrics.teacherMomentum = teacherParameters == nil ? 0 : configuration.teacherMomentum(step: counters.step - 1)
         let optimizer = Optimizer(
-            kind: configuration.optimizer, momentum: configuration.momentum, weightDecay: configuration.weightDecay)
+            kind: configuration.optimizer, momentum: configuration.momentum, weightDecay: configuration.weightDecay,
+            trustCoefficient: configuration.trustCoefficient)
         try compute.measured("optimizer", .update, values: 5 * parameters.count) {
             try optimizer.step(
                 model.layout,
@@ -246,15 +248,17 @@ public final class Trainer {
     }
 
     /// Names a collapse that has lasted, and warns once when it begins.
-    private func watchForCollapse(_ metrics: inout Metrics) {
-        let seen = Collapse.judge(metrics.result, count: configuration.softmaxSize, dimension: model.head.outputs)
-        counters.collapseSteps = seen == counters.collapse ? counters.collapseSteps + 1 : 1
+    private func watchForCollapse(_ metrics: inout Metrics, images: Int) {
+        let (count, dimension) = (configuration.softmaxSize, model.head.outputs)
+        let seen = Collapse.judge(
+            metrics.result, assigned: metrics.assignedPrototypes, count: count, dimension: dimension, images: images)
+        // One kind may follow on another; a step or two without any do not end a collapse.
+        counters.collapseSteps = seen == .none ? max(0, counters.collapseSteps - 3) : counters.collapseSteps + 1
         counters.collapse = seen
         guard seen != .none, counters.collapseSteps >= Self.collapsePatience else { return }
         metrics.collapse = seen
         if counters.collapseSteps == Self.collapsePatience,
-            let advice = seen.advice(
-                metrics.result, count: configuration.softmaxSize, steps: counters.collapseSteps, priorWeight: metrics.priorWeight)
+            let advice = seen.advice(metrics, count: count, dimension: dimension, steps: counters.collapseSteps)
         {
             warn?("collapse: " + advice)
         }

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import optim
 from .assignment import assignment_loss
+from .contrast import contrast_loss
 from .partition import permutation
 from .projector import Projector
 from .resnet import ResNet
@@ -28,6 +29,8 @@ class Settings:
     symmetric: bool = True
     prior_over_targets: bool = False
     prior_weight: object = 2.0
+    contrast_weight: object = 0.0
+    contrast_temperature: float = 0.2
     partition_size: object = None
     freeze_prototypes: int = 0
     recompute: bool = False
@@ -116,9 +119,15 @@ class Trainer:
             prior_over_targets=s.prior_over_targets, target_views=targets_count,
         )
 
+        loss, grad_views, weight = result.loss, result.grad_views, optim.ramp(step, s.contrast_weight)
+        if weight > 0:
+            contrast, grad_contrast = contrast_loss(embeddings, s.contrast_temperature)
+            loss = loss + self.dtype(weight) * contrast
+            grad_views = [a + self.dtype(weight) * b for a, b in zip(grad_views, grad_contrast)]
+
         def backward(kink):
             total = {"prototypes.weight": result.grad_prototypes}
-            for dz, (encoder_tape, head_tape) in zip(result.grad_views, tapes):
+            for dz, (encoder_tape, head_tape) in zip(grad_views, tapes):
                 dfeatures, gradients = head.backward(dz, head_tape, kink)
                 gradients.update(encoder.backward(dfeatures, encoder_tape, kink))
                 for key, value in gradients.items():
@@ -131,7 +140,7 @@ class Trainer:
             self.kinks = {key: float(np.linalg.norm(above[key] - below[key])) for key in above}
         rate = optim.learning_rate(step, s.learning_rate, s.min_learning_rate, s.warmup_steps, s.total_steps)
         norm = optim.gradient_norm(self.gradients)
-        return Step(float(result.loss), float(result.consistency), float(result.prior), rate, norm)
+        return Step(float(loss), float(result.consistency), float(result.prior), rate, norm)
 
     def update(self, gradients):
         """Ends the step: accumulation, clipping, optimizer and teacher, from gradients of any origin."""
