@@ -16,7 +16,7 @@ WHOLE = 1e-7
 APART = 0.1
 
 BASE = dict(
-    encoder="resnet18", stem="small", projector=[32, 16], temperature=0.2, prior_weight=2.0, learning_rate=0.002, momentum=0.9,
+    objective="carl", encoder="resnet18", stem="small", projector=[32, 16], temperature=0.2, prior_weight=2.0, learning_rate=0.002, momentum=0.9,
     weight_decay=0.1,
 )
 
@@ -32,6 +32,7 @@ VARIANTS = {
     "three layers, gelu": (dict(projector=[24, 40, 12], projector_activation="gelu"), dict(steps=2)),
     "three views": (dict(), dict(views=3)),
     "undetached": (dict(stop_gradient=False), dict(steps=2)),
+    "contrast": (dict(contrast_weight=1.0), dict()),
     "partitions": (dict(partition_size=4), dict()),
     "carp": (
         dict(partition_size=5, teacher_momentum=0.9, prior_over_targets=True, normalize_embedding=False, temperature=1.0,

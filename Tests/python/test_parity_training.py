@@ -24,7 +24,7 @@ LATER = 2e-2
 WHOLE = 1e-6
 
 BASE = dict(
-    encoder="resnet18", stem="small", projector=[32, 16], temperature=0.2, prior_weight=2.0, learning_rate=0.002, momentum=0.9,
+    objective="carl", encoder="resnet18", stem="small", projector=[32, 16], temperature=0.2, prior_weight=2.0, learning_rate=0.002, momentum=0.9,
     weight_decay=0.1,
 )
 RAMP = {"start": 3.0, "end": 1.0, "steps": 2}
@@ -37,6 +37,12 @@ VARIANTS = {
     "resnet50": (dict(encoder="resnet50"), dict(steps=2, width=0.125)),
     # Norms and biases take the whole rate: 1, as of a run with large batches, would send them anywhere.
     "lars": (dict(optimizer="lars", learning_rate=0.1), dict()),
+    "lars, trust": (dict(optimizer="lars", learning_rate=0.01, trust_coefficient=0.02), dict()),
+    "contrast": (dict(contrast_weight=1.0), dict()),
+    "contrast that falls, three views, temperature": (
+        dict(contrast_weight={"start": 2.0, "end": 0.0, "steps": 2}, contrast_temperature=0.5), dict(views=3)),
+    "contrast, teacher, smaller views": (dict(contrast_weight=0.5, teacher_momentum=0.9), dict(sizes=[14, 14, 9])),
+    "contrast, not normalised": (dict(contrast_weight=1.0, normalize_embedding=False, temperature=1.0), dict()),
     "adamw": (dict(optimizer="adamw", learning_rate=1e-4, weight_decay=2.0), dict()),
     "teacher": (dict(teacher_momentum=0.9), dict()),
     "teacher, prior over targets, towards 1": (

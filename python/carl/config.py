@@ -34,7 +34,7 @@ class TrainerConfig:
         prototypes: their number, K.
         temperature: divides the logits; a number or {"start": a, "end": b, "steps": n}. Evaluation uses the last value.
         normalize_embedding, normalize_prototypes: divide by the l2 norm.
-        objective: a name for defaults: "carl", or "carp" for the published setting of CARP (partitions, teacher, head, optimizer,
+        objective: a name for defaults: "carl-contrast" (the default), "carl" for the published form without contrast, or "carp" for the published setting of CARP (partitions, teacher, head, optimizer,
             views, ResNet-50). Keys that are given stand.
         stop_gradient: the target of a pair of views gets no gradient from it.
         symmetric: every ordered pair of views counts, else only those whose target comes later.
@@ -48,7 +48,7 @@ class TrainerConfig:
         used_window: steps of the sliding window in which used prototypes are counted.
     Optimization
         optimizer: "sgd", "lars" or "adamw".
-        learning_rate: the value used, without hidden scaling.
+        learning_rate: the value used; the default follows the batch size, 0.2 * batch_size / 128 for SGD.
         momentum, weight_decay, clip_norm.
         trust_coefficient: of LARS, whose step has this share of a tensor's own length.
         schedule: "cosine" or "constant", after warmup_steps, until total_steps, down to min_learning_rate.

@@ -103,7 +103,7 @@ class CARL:
         *,
         prototypes: int | None = None,
         epochs: int = 100,
-        batch_size: int = 256,
+        batch_size: int = 128,
         seed: int = 0,
         in_channels: int | None = None,
         zero_init_residual: bool | None = None,

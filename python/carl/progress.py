@@ -72,8 +72,9 @@ class CacheProgress:
 
 def describe(metrics: Metrics, data_wait: float | None = None) -> str:
     """The figures that tell how a run is doing, on one line. data_wait: share of the time of several steps; None for the step's own."""
+    contrast = f"contrast {metrics.contrast:.3f}, " if metrics.contrast else ""
     return (
-        f"loss {metrics.loss:.3f}, consistency {metrics.consistency:.3f}, prior {metrics.prior:.3f}, "
+        f"loss {metrics.loss:.3f}, consistency {metrics.consistency:.3f}, prior {metrics.prior:.3f}, {contrast}"
         f"effective prototypes {metrics.effective_prototypes:.1f}, {metrics.views_per_second:.0f} views/s, "
         f"{metrics.data_wait if data_wait is None else data_wait:.1%} waiting for images"
     )

@@ -10,12 +10,12 @@ public struct Configuration: Equatable, Sendable {
     var projector = [512, 128]
     var projectorActivation = ActivationFunction.relu
     // Assignment
-    var objective = Objective.carl
+    var objective = Objective.contrast
     var prototypes = 300
     /// Without temperature and prior weight, which change from step to step; evaluation uses the temperature's last value.
     var assignment = AssignmentOptions()
     var temperature = Ramp(0.1)
-    var priorWeight = Ramp(2)
+    var priorWeight = Ramp(1)
     /// Weight and temperature of the contrast between images (see `InstanceContrast`).
     var contrastWeight = Ramp(0)
     var contrastTemperature = 0.2
@@ -25,7 +25,7 @@ public struct Configuration: Equatable, Sendable {
     var usedWindow = 100
     // Optimization
     var optimizer = OptimizerKind.sgd
-    var learningRate = 0.06
+    var learningRate = 0.2
     var momentum = 0.9
     var weightDecay = 5e-4
     /// LARS: factor on |w| / |g|.
@@ -43,13 +43,13 @@ public struct Configuration: Equatable, Sendable {
     var viewPreset: String? = "auto"
     /// Compute activations again for the gradient instead of keeping those of all views.
     var recompute = false
-    var batchSize = 256
+    var batchSize = 128
     var epochs = 100
     var seed: UInt64 = 0
     var threads = 0
     // Defaults of an objective that depend on other keys
     var standardViewSize = 32
-    var larsLearningRate = 0.06
+    var larsLearningRate = 0.03
 
     enum Schedule: String, CaseIterable, Sendable { case cosine, constant }
 
@@ -71,7 +71,8 @@ public struct Configuration: Equatable, Sendable {
 
     public init(_ value: JSONValue) throws {
         let reader = try ConfigurationReader(value, known: Self.keys)
-        preset(try reader.choice("objective") ?? .carl, batch: try reader.integer("batch_size", Self.batchSizes))
+        batchSize = try reader.integer("batch_size", Self.batchSizes) ?? batchSize
+        preset(try reader.choice("objective") ?? objective)
         try readEncoder(reader)
         try readAssignment(reader)
         try readOptimization(reader)
@@ -109,7 +110,7 @@ public struct Configuration: Equatable, Sendable {
         if assignment.priorOverTargets && teacherMomentum == 0 {
             throw reader.error("prior_over_targets", "false unless \"teacher_momentum\" is above 0: without a teacher the targets are the views themselves")
         }
-        priorWeight = try reader.ramp("prior_weight") ?? priorWeight
+        priorWeight = try reader.ramp("prior_weight") ?? (objective == .carp ? priorWeight : Ramp(standardPriorWeight))
         contrastWeight = try reader.ramp("contrast_weight") ?? contrastWeight
         contrastTemperature = try reader.number("contrast_temperature", 0...1e6, positive: true) ?? contrastTemperature
         freezePrototypes = try reader.integer("freeze_prototypes", 0...Int(Int32.max)) ?? freezePrototypes
@@ -123,8 +124,8 @@ public struct Configuration: Equatable, Sendable {
         weightDecay = try reader.number("weight_decay", 0...1e3) ?? weightDecay
         trustCoefficient = try reader.number("trust_coefficient", 0...1e6, positive: true) ?? trustCoefficient
         schedule = try reader.choice("schedule")
-        warmupSteps = try reader.integer("warmup_steps", 0...Int(Int32.max)) ?? warmupSteps
         totalSteps = try reader.integer("total_steps", 1...Int(Int32.max))
+        warmupSteps = try reader.integer("warmup_steps", 0...Int(Int32.max)) ?? (totalSteps ?? 0) / Self.warmupShare
         if schedule == .cosine && totalSteps == nil {
             throw CARLError.configuration("\"schedule\": \"cosine\" needs \"total_steps\", the number of steps until the learning rate is at its minimum")
         }
@@ -133,13 +134,24 @@ public struct Configuration: Equatable, Sendable {
         accumulate = try reader.integer("accumulate", 1...1_000_000) ?? accumulate
     }
 
+    /// The learning rate follows the batch size: in proportion for SGD (Goyal et al., arXiv 1706.02677) and CARP's LARS, by the square root for
+    /// AdamW (Malladi et al., arXiv 2205.10287). 128 images are what the rates were measured with.
     private var standardLearningRate: Double {
-        switch optimizer {
-        case .sgd: learningRate
-        case .lars: larsLearningRate
-        case .adamw: 1e-3
+        let batches = Double(batchSize) / 128
+        return switch optimizer {
+        case .sgd: min(learningRate * batches, 4 * learningRate)
+        case .lars: larsLearningRate * batches
+        case .adamw: 2e-3 * min(batches, 16).squareRoot()
         }
     }
+
+    /// A tenth above the weight from which on no assignment that all images share is better than the uniform one, rounded up to tenths.
+    private var standardPriorWeight: Double {
+        (11 * UniformPrior.sufficientWeight(softmaxSize, detached: assignment.stopGradient || teacherMomentum > 0)).rounded(.up) / 10
+    }
+
+    /// Of the steps, one in so many is of the warm-up.
+    private static let warmupShare = 20
 
     private static let batchSizes = 2...1_000_000
 
@@ -165,7 +177,6 @@ public struct Configuration: Equatable, Sendable {
             throw reader.error("views", "a preset or a list that makes 2 to 64 views of an image (it makes \(count))")
         }
         recompute = try reader.bool("recompute", recompute)
-        batchSize = try reader.integer("batch_size", Self.batchSizes) ?? batchSize
         epochs = try reader.integer("epochs", 1...1_000_000) ?? epochs
         seed = UInt64(try reader.integer("seed", 0...(1 << 53)) ?? 0)
         threads = try reader.integer("threads", 0...1024) ?? threads

@@ -9,7 +9,7 @@ import Testing
         let base = try Configuration(
             json: """
                 {"width": 0.125, "in_channels": 1, "projector": [16, 8], "prototypes": 10, "threads": \(threads), "seed": 4,
-                 "learning_rate": 0.01, "views": [{"size": 12, "jitter": [0.4, 0.4, 0, 0], "blur_p": 0.5, "count": 2}]}
+                 "learning_rate": 0.01, "objective": "carl", "prior_weight": 2, "views": [{"size": 12, "jitter": [0.4, 0.4, 0, 0], "blur_p": 0.5, "count": 2}]}
                 """)
         return try Trainer(base.overriding(JSONValue.parse("{\(more)}")))
     }
@@ -53,6 +53,8 @@ import Testing
         #""partition_size": 4, "freeze_prototypes": 4, "temperature": {"start": 1, "end": 0.1, "steps": 5}"#,
         #""recompute": true, "partition_size": 3, "teacher_momentum": 0.9, "used_window": 2"#,
         #""projector_activation": "gelu", "prior_weight": {"start": 4, "end": 1, "steps": 4}"#,
+        #""contrast_weight": {"start": 2, "end": 0, "steps": 5}, "contrast_temperature": 0.5"#,
+        #""optimizer": "lars", "trust_coefficient": 0.02"#,
     ]
 
     @Test(arguments: variants) func resumeIsExact(_ more: String) throws {
@@ -160,6 +162,10 @@ import Testing
         Degenerate(
             configuration: #""prior_weight": 0, "learning_rate": 0.1, "temperature": 0.05, "partition_size": 5"#,
             collapse: .fewPrototypes, advice: ["about one prototype", "prior_weight"]),
+        // A spike over an even rest: the mean assignment is over many prototypes all the same.
+        Degenerate(
+            configuration: #""prototypes": 100, "prior_weight": 1, "learning_rate": 0.2, "temperature": 0.1"#, collapse: .sharedPrototypes,
+            advice: ["much the same assignment", "100 prototypes want 2.069 or more", "contrast_weight"]),
         Degenerate(
             configuration: #""learning_rate": 0"#, collapse: .constantEmbedding,
             advice: ["the same for all images", "learning_rate"], zero: "projector.3.weight"),
@@ -178,6 +184,54 @@ import Testing
         _ = try Self.step(trainer, seed: 0)
         #expect(warnings.count == 1)
         for words in run.advice { #expect(warnings.first?.contains(words) == true, "\(warnings)") }
+    }
+
+    @Test func collapseIsJudgedByWhatTheStepShows() {
+        var healthy = AssignmentResult()
+        (healthy.embeddingStd, healthy.effectivePrototypes, healthy.maxProbability) = (0.085, 290, 0.1)
+        func judge(_ change: (inout AssignmentResult) -> Void = { _ in }, assigned: Double = 120, images: Int = 128) -> Collapse {
+            var result = healthy
+            change(&result)
+            return Collapse.judge(result, assigned: assigned, count: 300, dimension: 128, images: images)
+        }
+        #expect(judge() == .none)
+        #expect(judge(assigned: 1) == .sharedPrototypes)
+        #expect(judge(assigned: 7) == .sharedPrototypes)
+        #expect(judge(assigned: 8) == .none)
+        #expect(judge({ $0.embeddingStd = 0.045 }) == .shrunkenEmbedding)
+        #expect(judge({ $0.embeddingStd = 0.003 }, assigned: 1) == .constantEmbedding)
+        #expect(judge({ $0.effectivePrototypes = 1.05 }, assigned: 1) == .fewPrototypes)
+        #expect(judge({ $0.maxProbability = 0.0034 }) == .uniform)
+        // Of a few images it cannot be told.
+        #expect(judge({ $0.embeddingStd = 0.045 }, assigned: 1, images: 15) == .none)
+    }
+
+    @Test func spreadIsTheEntropyOfTheVotes() throws {
+        let usage = try PrototypeUsage(8)
+        usage.clear()
+        for i in 0..<4 { usage.votes[i] = 5 }
+        #expect(abs(usage.spread(blocks: 1) - 4) < 1e-9)
+        // Two blocks, each with all its votes on one prototype.
+        usage.clear()
+        (usage.votes[0], usage.votes[5]) = (6, 6)
+        #expect(abs(usage.spread(blocks: 2) - 1) < 1e-9)
+    }
+
+    @Test func defaultsFollowBatchSizeStepsAndPrototypes() throws {
+        func configuration(_ text: String) throws -> Configuration { try Configuration(json: text) }
+        let plain = try configuration("{}")
+        #expect(plain.objective == .contrast && plain.contrastWeight == Ramp(1) && plain.prototypes == 128)
+        #expect(plain.batchSize == 128 && plain.learningRate == 0.2 && plain.warmupSteps == 0)
+        #expect(try configuration(#"{"batch_size": 64}"#).learningRate == 0.1)
+        #expect(try configuration(#"{"batch_size": 4096}"#).learningRate == 0.8)
+        #expect(abs(try configuration(#"{"batch_size": 512, "optimizer": "adamw"}"#).learningRate - 0.004) < 1e-12)
+        #expect(try configuration(#"{"total_steps": 200}"#).warmupSteps == 10)
+        #expect(try configuration(#"{"total_steps": 200, "warmup_steps": 0}"#).warmupSteps == 0)
+        let carl = try configuration(#"{"objective": "carl"}"#)
+        #expect(carl.contrastWeight == Ramp(0) && carl.prototypes == 300 && carl.priorWeight == Ramp(3.2))
+        #expect(try configuration(#"{"prototypes": 10}"#).priorWeight == Ramp(1.4))
+        #expect(try configuration(#"{"prototypes": 10, "stop_gradient": false}"#).priorWeight == Ramp(2.7))
+        #expect(try configuration(#"{"prototypes": 1}"#).priorWeight == Ramp(0))
     }
 
     @Test func recomputingGivesTheSameStepInLessMemory() throws {

@@ -11,6 +11,7 @@ class Diagnostics:
     max_probability: float  # mean over views and images of the largest probability
     agreement: float  # share of (image, pair) whose most probable prototypes are the same
     embedding_std: float  # mean over dimensions of the standard deviation of the unit-length embeddings of all views
+    assigned: float  # exp of the entropy of the most probable prototypes' shares among views and images
     used: set  # prototypes that are the most probable one of some view of some image
 
 
@@ -35,6 +36,7 @@ def diagnose_blocks(views, prototypes, blocks, *, target_prototypes=None, **opti
     return Diagnostics(
         effective_prototypes=float(np.exp(np.mean([np.log(part.effective_prototypes) for part in parts]))),
         max_probability=mean("max_probability"), agreement=mean("agreement"), embedding_std=parts[0].embedding_std,
+        assigned=float(np.exp(np.mean([np.log(part.assigned) for part in parts]))),
         used={block[winner] for block, part in zip(blocks, parts) for winner in part.used},
     )
 
@@ -63,5 +65,11 @@ def diagnose(
         max_probability=float(np.mean([p.max(1) for p in own])),
         agreement=float(np.mean(matches)),
         embedding_std=float(unit.std(0).mean()),
+        assigned=_perplexity(np.concatenate(winners)),
         used=set(np.concatenate(winners).tolist()),
     )
+
+
+def _perplexity(winners):
+    shares = np.unique(winners, return_counts=True)[1] / len(winners)
+    return float(np.exp(-(shares * np.log(shares)).sum()))

@@ -66,16 +66,16 @@ class SGD:
 
 
 class LARS(SGD):
-    """SGD whose direction has the length 0.001 |w| (arXiv 1708.03888); batch norms and biases are left as in SGD without decay."""
+    """SGD whose direction has the length eta |w| (arXiv 1708.03888); batch norms and biases are left as in SGD without decay."""
 
-    TRUST = 0.001
+    trust_coefficient = 0.001
 
     def direction(self, key, weight, gradient):
         if weight.ndim == 1:
             return gradient
         step = gradient + weight.dtype.type(self.weight_decay) * weight
         length, size = np.sqrt((step * step).sum()), np.sqrt((weight * weight).sum())
-        return step if length == 0 or size == 0 else step * weight.dtype.type(self.TRUST * size / length)
+        return step if length == 0 or size == 0 else step * weight.dtype.type(self.trust_coefficient * size / length)
 
 
 class AdamW:

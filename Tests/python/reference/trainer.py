@@ -18,6 +18,7 @@ STATISTICS = (".running_mean", ".running_var")
 class Settings:
     """What a step depends on, by the names of the library's configuration keys."""
 
+    objective: str = "carl"
     encoder: str = "resnet18"
     stem: str = "small"
     projector: list = field(default_factory=lambda: [512, 128])
@@ -40,6 +41,7 @@ class Settings:
     learning_rate: float = 0.06
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    trust_coefficient: float = 0.001
     warmup_steps: int = 0
     total_steps: object = None
     min_learning_rate: float = 0.0
@@ -69,6 +71,8 @@ class Trainer:
         self.dtype = dtype
         self.load(state)
         self.optimizer = optim.OPTIMIZERS[settings.optimizer](settings.momentum, settings.weight_decay)
+        if settings.optimizer == "lars":
+            self.optimizer.trust_coefficient = settings.trust_coefficient
         self.steps = 0
         self.gradients, self.kinks, self.accumulated = {}, {}, {}
 

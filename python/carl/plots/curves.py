@@ -35,17 +35,24 @@ def curves(
     def panel(place: tuple[int, int], title: str, names: Mapping[str, str], unit: str | None = None) -> Any:
         axes = grid[place]
         for (name, label), colour in zip(names.items(), COLOURS):
-            line(axes, steps, series(history, name), colour, label)
+            values = series(history, name)
+            if np.isfinite(values).any():  # runs of earlier versions lack some
+                line(axes, steps, values, colour, label)
         dress(axes, title, y=unit)
         return axes
 
-    terms = panel((0, 0), "Loss and its terms", {"loss": "loss", "consistency": "consistency", "prior": "prior"}, "nats")
+    names = {"loss": "loss", "consistency": "consistency", "prior": "prior"}
+    if np.nan_to_num(series(history, "contrast")).any():
+        names["contrast"] = "contrast between images"
+    terms = panel((0, 0), "Loss and its terms", names, "nats")
     collapse = series(history, "log_prototypes")[-1]
     if np.isfinite(collapse):
         terms.axhline(collapse, color=GRAY, linestyle=":", linewidth=1.2, label="log K: collapsed")
     legend(terms)
 
-    used = panel((0, 1), "Prototypes in use", {"effective_prototypes": "effective, this batch", "used_prototypes": "used lately"})
+    used = panel((0, 1), "Prototypes in use", {
+        "effective_prototypes": "effective, this batch", "used_prototypes": "used lately", "assigned_prototypes": "most probable ones, spread",
+    })
     if config.get("prototypes"):
         used.axhline(config["prototypes"], color=GRAY, linestyle=":", linewidth=1.2, label=f"K = {config['prototypes']}")
     used.set_ylim(bottom=0)
