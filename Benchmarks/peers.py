@@ -1,21 +1,25 @@
-"""Trains other methods on the images, views and encoder of study.py, judges them alike, and writes lines that `study.py --table` reads.
+"""Trains other methods on the images, views and encoder of study.py, judges them alike, and writes lines that
+`study.py --table` reads.
 
-    python Benchmarks/peers.py --out search.jsonl --data cifar10.npz                                   # every method at four rates
+    python Benchmarks/peers.py --out search.jsonl --data cifar10.npz                  # every method at four rates
     python Benchmarks/peers.py --out final.jsonl --data cifar10.npz --final --best search.jsonl --seeds 0 1 2
     python Benchmarks/peers.py --out timed.jsonl --data cifar10.npz --final --best search.jsonl --seconds 300
     python Benchmarks/study.py --table final.jsonl
 
-SimCLR, SwAV, BYOL, DINO, Barlow Twins and VICReg with lightly's heads and losses on PyTorch. support/peer_methods.py states each one's setting
-and where it was published. Of each only the learning rate is searched: without --rates at a half, once, twice and four times the published one.
---option sets others, such as simclr.temperature=0.2.
+SimCLR, SwAV, BYOL, DINO, Barlow Twins and VICReg with lightly's heads and losses on PyTorch. support/peer_methods.py
+states each one's setting and where it was published. Of each only the learning rate is searched: without --rates at a
+half, once, twice and four times the published one (0.03, 0.06, 0.12 and 0.24 for those with SGD). --option sets others,
+such as simclr.temperature=0.2.
 
-The same for all, and as study.py has it: the training images and their order, the views (carl.make_views, the same numbers for the same seed), ResNet
-with 3x3 stem and width factor, the batch of 128, what judges. The weights start as PyTorch's layers do. The budget is --epochs, or --seconds of
-training: the speed is measured first, then the number of steps is fixed, so that the cosine ends at about that time. Views shown are those that
-train; the forward passes of a teacher are in the seconds only.
+The same for all, and as study.py has it: the training images and their order, the views (carl.make_views, the same
+numbers for the same seed), ResNet with 3x3 stem and width factor, the batch of 128, what judges. The weights start as
+PyTorch's layers do. The budget is --epochs, or --seconds of training: the speed is measured first, then the number of
+steps is fixed, so that the cosine ends at about that time. Views shown are those that train; the forward passes of a
+teacher are in the seconds only.
 
-On the CPU in channels_last with as many threads as the library takes, views made by a thread ahead of the step, bfloat16 autocast where the
-processor has instructions for it. Seconds hold all of that, and not evaluation; peak memory is that of the whole process while it trains.
+On the CPU in channels_last with as many threads as the library takes, views made by a thread ahead of the step,
+bfloat16 autocast where the processor has instructions for it. Seconds hold all of that, and not evaluation; peak memory
+is that of the whole process while it trains.
 """
 
 from __future__ import annotations
@@ -46,7 +50,9 @@ ENDS = 10
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help=f"of {', '.join(METHODS)} (default: all)")
+    parser.add_argument(
+        "--peers", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help=f"of {', '.join(METHODS)} (default: all)"
+    )
     parser.add_argument("--data", help="Fashion-MNIST's folder, or an .npz as study.py takes")
     parser.add_argument("--epochs", type=int, default=3, help="passes over the images (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help="of training instead")
@@ -56,10 +62,13 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=BATCH, help="images a step (default: %(default)s)")
     parser.add_argument("--views", default="auto", help="a preset of the library (default: %(default)s)")
     rates = parser.add_mutually_exclusive_group()
-    rates.add_argument("--rates", type=float, nargs="+", help=f"learning rates (default: the published one times {', '.join(map(str, SEARCHED))})")
-    rates.add_argument("--best", metavar="FILE", help="each method at the rate that did best in this --out file of a search")
+    factors = ", ".join(map(str, SEARCHED))
+    rates.add_argument("--rates", type=float, nargs="+", help=f"learning rates (default: the published one times {factors})")
+    rates.add_argument("--best", metavar="FILE", help="each method at the rate that did best in this file of a search")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--option", action="append", default=[], metavar="NAME.KEY=VALUE", help="of a method, such as simclr.temperature=0.2")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME.KEY=VALUE", help="of a method, such as simclr.temperature=0.2"
+    )
     add_judging(parser)
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     parser.add_argument("--compile", action="store_true", help="the encoder by torch.compile, its time included")
@@ -79,7 +88,7 @@ def main() -> None:
                 print(f"{run['name']}, seed {seed}: ", end="", flush=True)
                 try:
                     row = {**run, **train_and_judge(run, data, judge, arguments)}
-                except NotFinite as error:
+                except (NotFinite, carl.CARLError) as error:  # the latter: features that are not finite
                     row = {**run, "error": str(error)}
                 add_line(arguments.out, row)
                 print(short(row), flush=True)
@@ -91,11 +100,13 @@ def parse_options(given: list[str], parser: argparse.ArgumentParser) -> dict[str
     for text in given:
         place, _, value = text.partition("=")
         name, _, key = place.partition(".")
-        if name not in METHODS or key not in METHODS[name].defaults():
-            known = f"want a key of {', '.join(METHODS[name].defaults())}" if name in METHODS else f"want NAME of {', '.join(METHODS)}"
-            parser.error(f"--option: got {text!r}, {known}")
+        if name not in METHODS:
+            parser.error(f"--option: got {text!r}, want NAME of {', '.join(METHODS)}")
+        defaults = METHODS[name].defaults()
+        if key not in defaults:
+            parser.error(f"--option: got {text!r}, want a key of {', '.join(defaults)}")
         try:
-            found[name][key] = type(METHODS[name].defaults()[key])(value)
+            found[name][key] = type(defaults[key])(value)
         except ValueError:
             parser.error(f"--option: got {text!r}, want a number")
     return found
@@ -110,7 +121,7 @@ def rates_of(name: str, options: dict[str, Any], data: Data, arguments: argparse
 
 
 def best_rate(name: str, options: dict[str, Any], data: Data, arguments: argparse.Namespace) -> float:
-    """The rate with the best mean k-NN (k = 20) on held-out images; of a search with the same budget if there is one."""
+    """The rate with the best mean k-NN (k = 20) on held-out images, of a search with the same budget if there is one."""
     wanted = plan(name, 0.0, 0, options, data, arguments)["config"]
 
     def alike(row: dict[str, Any], left_out: tuple[str, ...]) -> bool:
@@ -121,12 +132,14 @@ def best_rate(name: str, options: dict[str, Any], data: Data, arguments: argpars
     rows = [row for row in tried if alike(row, LEFT_OUT)] or [row for row in tried if alike(row, (*LEFT_OUT, *BUDGET))]
     figures: dict[float, list[float]] = {}
     for row in rows:
-        figures.setdefault(row["config"]["learning_rate"], []).append(row.get("knn20", 0.0))  # a run that failed counts as nothing
+        # A run that failed counts as nothing.
+        figures.setdefault(row["config"]["learning_rate"], []).append(row.get("knn20", 0.0))
     if not figures:
         raise SystemExit(f"--best: {arguments.best} has no search of {name} on {data.name} with this width, batch and options")
     best = max(figures, key=lambda rate: float(np.mean(figures[rate])))
     if len(figures) > 1 and best in (min(figures), max(figures)):
-        print(f"{name}: the best rate, {best:g}, is at an end of those tried, {', '.join(f'{rate:g}' for rate in sorted(figures))}: search on")
+        tried_rates = ", ".join(f"{rate:g}" for rate in sorted(figures))
+        print(f"{name}: the best rate, {best:g}, is at an end of those tried, {tried_rates}: search on")
     return best
 
 
@@ -135,14 +148,15 @@ def plan(name: str, rate: float, seed: int, options: dict[str, Any], data: Data,
     method = METHODS[name]
     budget = {"budget_seconds": arguments.seconds} if arguments.seconds else {"epochs": arguments.epochs}
     config = {
-        "peer": name, "encoder": arguments.encoder, "width": arguments.width, "batch_size": arguments.batch_size, "views": arguments.views,
-        "learning_rate": rate, **method.defaults(), **options, **budget, "seed": seed,
+        "peer": name, "encoder": arguments.encoder, "width": arguments.width, "batch_size": arguments.batch_size,
+        "views": arguments.views, "learning_rate": rate, **method.defaults(), **options, **budget, "seed": seed,
     }
     if arguments.compile:
         config["compile"] = True
     changed = "".join(f", {key} {value}" for key, value in options.items())
     return {
-        "name": f"{method.title} (lightly), rate {rate:g}{changed}", "config": config, "data": data.name, "split": data.split, "images": len(data.train),
+        "name": f"{method.title} (lightly), rate {rate:g}{changed}", "config": config, "data": data.name,
+        "split": data.split, "images": len(data.train),
     }
 
 
@@ -154,6 +168,8 @@ def train_and_judge(run: dict[str, Any], data: Data, judge: Judge, arguments: ar
     steps = config.get("epochs", 0) * views.steps_per_epoch
     if arguments.seconds:
         steps = max(1, round(arguments.seconds / seconds_per_step(build(config, data), views, rate, precision)))
+    # As study.py counts: whole epochs, though the images behind the last full batch of each are left out.
+    shown = 2 * (steps * config["batch_size"] if arguments.seconds else config["epochs"] * len(data.train))
     meter = Meter()
     method = build(config, data)
 
@@ -171,7 +187,7 @@ def train_and_judge(run: dict[str, Any], data: Data, judge: Judge, arguments: ar
             meter.go_on()
     meter.pause()
     row: dict[str, Any] = {
-        "seconds": meter.seconds, "steps": steps, "peak_memory": meter.peak, "presentations": 2 * steps * config["batch_size"],
+        "seconds": meter.seconds, "steps": steps, "peak_memory": meter.peak, "presentations": shown,
         "loss": [float(np.mean(losses[:ENDS])), float(np.mean(losses[-ENDS:]))],
         **judge(embed, config["seed"], assigned(method, views, data)), "warnings": [],
         "settings": {"precision": precision.name, "threads": torch.get_num_threads(), "torch": torch.__version__, "views": specs},

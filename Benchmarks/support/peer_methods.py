@@ -6,12 +6,13 @@
 | SwAV | Adam, 0.001, 1e-6, cosine | F-512-128, 512 prototypes, temperature 0.1, Sinkhorn 3 x 0.05 | 1 |
 | BYOL | SGD 0.9, 0.06, 5e-4, cosine | F-1024-256, prediction 256-1024-256, teacher 0.99 | 1 |
 | DINO | SGD 0.9, 0.06, 5e-4, cosine | F-2048-256, 2048 prototypes, teacher 0.99, temperatures 0.1 and 0.04 | 1 |
-| Barlow Twins | SGD 0.9, 0.06, 5e-4, cosine | F-2048-2048, lambda 0.005 | 1 |
-| VICReg | LARS 0.9, 0.15, 1e-4 but for biases and norms, trust 0.02, a tenth warm-up, cosine | F-2048-2048-2048, 25, 25, 1 | 2 |
+| Barlow Twins | LARS 0.9, 0.15, 1e-4 but for biases and norms, trust 0.02, a tenth warm-up, cosine | F-2048-2048-2048, lambda 0.005, loss x 0.1 | 2 |
+| VICReg | as Barlow Twins | F-2048-2048-2048, 25, 25, 1 | 2 |
 
 1: lightly, docs/source/getting_started/benchmarks/cifar10_benchmark.py, ResNet-18 at a batch of 128, whose features are judged as here: the trained
-encoder's, not the teacher's (`judged` = "teacher" judges that). 2: solo-learn, scripts/pretrain/cifar/vicreg.yaml (0.3 at a batch of 256; without its limit
-of LARS's local rate), the warm-up of lightly's imagenette_benchmark.py (20 of 200 epochs), which has the same heads.
+encoder's, not the teacher's (`judged` = "teacher" judges that). 2: solo-learn, scripts/pretrain/cifar/barlow.yaml and vicreg.yaml (0.3 at a batch of
+256; lightly's LARS has not its limit of the local rate); the warm-up is that of lightly's imagenette_benchmark.py, 20 of 200 epochs. Barlow Twins
+with the SGD of 1 is not finite after its first step here: the loss is a sum over 2048 x 2048 correlations.
 No head is narrower than published, also at a small width of the encoder. All take two views of one size; SwAV and DINO have no small crops, as in 1.
 Rates grow in proportion to the batch size.
 """
@@ -178,29 +179,27 @@ class DINO(WithTeacher):
         return self.loss(self.targets(views), [self.head(self.encoder(view)).float() for view in views])
 
 
+#: The optimizer of the two methods that decorrelate.
+LARS_SETTING = {"optimizer": "lars", "weight_decay": 1e-4, "trust": 0.02, "warmup": 0.1}
+
+
 class BarlowTwins(Method):
     title = "Barlow Twins"
-    options = {"hidden": 2048, "dim": 2048, "lambda": 0.005}
+    rate = 0.15
+    options = {**LARS_SETTING, "hidden": 2048, "dim": 2048, "lambda": 0.005, "scale": 0.1}
 
     def build(self, features, options):
-        # Two layers, as published for CIFAR-10.
-        self.head = heads.ProjectionHead([
-            (features, options["hidden"], nn.BatchNorm1d(options["hidden"]), nn.ReLU(inplace=True)),
-            (options["hidden"], options["dim"], None, None),
-        ])
+        self.head = heads.BarlowTwinsProjectionHead(features, options["hidden"], options["dim"])
         self.loss = losses.BarlowTwinsLoss(lambda_param=options["lambda"])
 
     def forward(self, views):
-        return self.loss(*(self.head(self.encoder(view)).float() for view in views))
+        return self.chosen["scale"] * self.loss(*(self.head(self.encoder(view)).float() for view in views))
 
 
 class VICReg(Method):
     title = "VICReg"
     rate = 0.15
-    options = {
-        "optimizer": "lars", "weight_decay": 1e-4, "trust": 0.02, "warmup": 0.1, "hidden": 2048, "dim": 2048, "invariance": 25.0,
-        "variance": 25.0, "covariance": 1.0,
-    }
+    options = {**LARS_SETTING, "hidden": 2048, "dim": 2048, "invariance": 25.0, "variance": 25.0, "covariance": 1.0}
 
     def build(self, features, options):
         self.head = heads.VICRegProjectionHead(features, options["hidden"], options["dim"])
