@@ -114,7 +114,7 @@ class Watch(carl.Callback):
         steps = run["config"]["epochs"] * (images // run["config"]["batch_size"])
         self.steps = {steps * part // CURVE for part in range(1, CURVE)}
 
-    def on_step_end(self, model: carl.CARL, metrics: carl.Metrics) -> None:
+    def on_step(self, model: carl.CARL, metrics: carl.Metrics) -> None:
         if metrics.step not in self.steps:
             return
         self.meter.pause()
