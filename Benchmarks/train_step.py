@@ -33,7 +33,7 @@ try:
     from torch import nn
 except ImportError:
     raise SystemExit("this comparison needs PyTorch: pip install torch") from None
-from support.torch_resnet import has_bfloat16, resnet
+from support.torch_resnet import Block, has_bfloat16, resnet
 
 
 def torch_model(name, stem, prototypes):
