@@ -33,41 +33,13 @@ try:
     from torch import nn
 except ImportError:
     raise SystemExit("this comparison needs PyTorch: pip install torch") from None
-
-
-class Block(nn.Module):
-    def __init__(self, inputs, channels, stride, bottleneck):
-        super().__init__()
-        outputs = channels * 4 if bottleneck else channels
-        widths = [(inputs, channels, 1, 1), (channels, channels, 3, stride), (channels, outputs, 1, 1)] if bottleneck else [
-            (inputs, channels, 3, stride), (channels, channels, 3, 1)]
-        layers = []
-        for i, (a, b, kernel, step) in enumerate(widths):
-            layers += [nn.Conv2d(a, b, kernel, step, kernel // 2, bias=False), nn.BatchNorm2d(b)]
-            if i < len(widths) - 1:
-                layers.append(nn.ReLU(inplace=True))
-        self.path = nn.Sequential(*layers)
-        self.skip = (
-            nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-            if stride != 1 or inputs != outputs else nn.Identity())
-
-    def forward(self, x):
-        return F.relu(self.path(x) + self.skip(x), inplace=True)
+from support.torch_resnet import Block, has_bfloat16, resnet
 
 
 def torch_model(name, stem, prototypes):
-    bottleneck, blocks = (True, [3, 4, 6, 3]) if name == "resnet50" else (False, [2, 2, 2, 2])
-    layers = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
-    if stem == "small":
-        layers = [nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True)]
-    channels = 64
-    for stage, count in enumerate(blocks):
-        for i in range(count):
-            width = 64 << stage
-            layers.append(Block(channels, width, 2 if stage and not i else 1, bottleneck))
-            channels = width * 4 if bottleneck else width
-    encoder = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    head = nn.Sequential(nn.Linear(channels, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Linear(512, 128))
+    encoder = resnet(name, stem)
+    head = nn.Sequential(
+        nn.Linear(encoder.features, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Linear(512, 128))
     model = nn.ModuleDict({"encoder": encoder, "head": head, "prototypes": nn.Linear(128, prototypes, bias=False)})
     return model.to(memory_format=torch.channels_last)
 
@@ -94,15 +66,6 @@ def measure(runs, rounds):
     for run in runs.values():
         run()
     return medians(runs, rounds)
-
-
-def has_bfloat16():
-    """Whether the processor multiplies bfloat16 itself; without, PyTorch emulates it some thirty times slower, which compares nothing."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return any(name in lines.read() for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    except OSError:
-        return False
 
 
 def random_views(size, images):
