@@ -98,7 +98,10 @@ def train_and_judge(run: dict[str, Any], data: Data, judge: Judge, curve: bool) 
     row.update(judge(model.transform, run["config"]["seed"], model.predict(data.queries)))
     row["diagnostics"] = {
         key: getattr(last, key)
-        for key in ("consistency", "prior", "contrast", "effective_prototypes", "max_probability", "agreement", "embedding_std", "assigned_prototypes", "collapsed")
+        for key in (
+            "consistency", "prior", "contrast", "effective_prototypes", "assigned_prototypes", "max_probability", "agreement", "embedding_std",
+            "collapsed",
+        )
     }
     row["warnings"] = warned
     if curve:

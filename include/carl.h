@@ -123,7 +123,7 @@ typedef struct carl_trainer carl_trainer;
 typedef struct carl_metrics {
     uint64_t struct_size;
     int64_t step;                 /* steps taken, this one included */
-    double loss;                  /* consistency + prior_weight * prior + "contrast_weight" * contrast */
+    double loss;                  /* consistency + prior_weight * prior + contrast_weight * contrast */
     double consistency;           /* mean of -log sum_k p1 p2 over images and ordered pairs of views, in nats */
     double prior;                 /* KL(mean assignment || uniform), in nats */
     double prior_weight;
@@ -145,7 +145,8 @@ typedef struct carl_metrics {
     int32_t collapsed;            /* 0; 1 all views on few prototypes; 2 uniform assignments; 3 constant embedding; 4 all images have much the
                                      same assignment, a spike over an even rest; 5 the embedding is crowded into a part of the sphere */
     int32_t updated;              /* 1 when the optimizer changed the parameters, 0 while gradients accumulate */
-    double contrast;              /* the contrast between images, in nats; 0 where "contrast_weight" is 0 */
+    double contrast;              /* the contrast between images, in nats; 0 where contrast_weight is 0 */
+    double contrast_weight;
     double assigned_prototypes;   /* exp of the entropy of the argmaxes' shares: prototypes that the images of the step are spread over */
 } carl_metrics;
 

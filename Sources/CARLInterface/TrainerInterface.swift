@@ -208,6 +208,6 @@ private func report(_ metrics: Metrics, to out: UnsafeMutablePointer<carl_metric
         embedding_std: metrics.result.embeddingStd, agreement: metrics.result.agreement, gradient_norm: metrics.gradientNorm,
         views_per_second: metrics.viewsPerSecond, seconds: metrics.seconds, view_seconds: metrics.viewSeconds,
         memory_bytes: Int64(metrics.memoryBytes), collapsed: metrics.collapse.rawValue, updated: metrics.updated ? 1 : 0,
-        contrast: metrics.result.contrast, assigned_prototypes: metrics.assignedPrototypes)
+        contrast: metrics.result.contrast, contrast_weight: metrics.contrastWeight, assigned_prototypes: metrics.assignedPrototypes)
     try write(values, to: out, size: size, "metrics")
 }

@@ -21,7 +21,9 @@ from conftest import SMALL, run_python, same_state
 def test_step_reports(trainer, images):
     metrics = trainer.step(images)
     assert metrics.step == trainer.step_count == 1
-    assert metrics.loss == pytest.approx(metrics.consistency + metrics.prior_weight * metrics.prior, rel=1e-6)
+    terms = metrics.consistency + metrics.prior_weight * metrics.prior + metrics.contrast_weight * metrics.contrast
+    assert metrics.loss == pytest.approx(terms, rel=1e-6) and metrics.contrast > 0
+    assert 1 <= metrics.assigned_prototypes <= 6
     assert metrics["loss"] == metrics.loss and dict(metrics)["prior"] == metrics.prior
     assert 1 <= metrics.effective_prototypes <= 6 and 1 <= metrics.used_prototypes <= 6
     assert 1 / 6 <= metrics.max_probability <= 1 and 0 <= metrics.agreement <= 1

@@ -13,7 +13,7 @@ from reference.trainer import Settings
 
 #: The smallest network there is: what is compared here does not depend on its size.
 SMALL = dict(
-    encoder="resnet18", stem="small", projector=[12, 8], temperature=0.2, prior_weight=2.0, learning_rate=0.01, momentum=0.9,
+    objective="carl", encoder="resnet18", stem="small", projector=[12, 8], temperature=0.2, prior_weight=2.0, learning_rate=0.01, momentum=0.9,
     weight_decay=0.0,
 )
 WIDTH, BATCH, SIZE, PROTOTYPES = 1 / 16, 16, 8, 13
@@ -64,6 +64,7 @@ def test_diagnostics(name):
     assert metrics.effective_prototypes == pytest.approx(want.effective_prototypes, rel=1e-3)
     assert metrics.max_probability == pytest.approx(want.max_probability, rel=1e-3)
     assert metrics.embedding_std == pytest.approx(want.embedding_std, rel=1e-3)
+    assert metrics.assigned_prototypes == pytest.approx(want.assigned, rel=1e-6)
     # These two count; the seeds leave no image between two prototypes.
     assert metrics.agreement == pytest.approx(want.agreement, abs=1e-9)
     assert metrics.used_prototypes == len(want.used)
@@ -99,6 +100,8 @@ SCHEDULED = {
     "prior that rises": dict(prior_weight={"start": 0.0, "end": 3.0, "steps": 1}),
     "prior at its end": dict(prior_weight={"start": 9.0, "end": 2.5, "steps": 0}),
     "temperature that falls": dict(temperature={"start": 1.0, "end": 0.1, "steps": 6}),
+    "contrast that falls": dict(contrast_weight={"start": 2.0, "end": 0.0, "steps": 6}),
+    "contrast": dict(contrast_weight=0.5),
     "teacher": dict(teacher_momentum=0.9),
     "teacher towards 1": dict(teacher_momentum=0.6, total_steps=7),
 }
@@ -120,7 +123,10 @@ def test_schedules(name):
         assert metrics.learning_rate == pytest.approx(rate, rel=1e-9, abs=1e-15), step
         assert metrics.prior_weight == pytest.approx(weight, rel=1e-9), step
         assert metrics.teacher_momentum == pytest.approx(momentum, rel=1e-9), step
-        assert metrics.loss == pytest.approx(metrics.consistency + weight * metrics.prior, rel=1e-9), step
+        contrast = optim.ramp(step, settings.contrast_weight)
+        assert metrics.contrast_weight == pytest.approx(contrast, rel=1e-9), step
+        terms = metrics.consistency + weight * metrics.prior + contrast * metrics.contrast
+        assert metrics.loss == pytest.approx(terms, rel=1e-9), step
         assert metrics.step == step + 1
 
 

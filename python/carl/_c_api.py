@@ -109,6 +109,7 @@ class carl_metrics(Structure):
         ("collapsed", c_int32),
         ("updated", c_int32),
         ("contrast", c_double),
+        ("contrast_weight", c_double),
         ("assigned_prototypes", c_double),
     ]
 

@@ -41,7 +41,7 @@ class Metrics(Mapping[str, Any]):
     memory_bytes: activations, gradients and scratch held by the trainer.
     collapsed: 0, or 1 all views on few prototypes, 2 uniform assignments, 3 constant embedding, 4 one assignment for all images (a spike over an
         even rest, which effective_prototypes does not show), 5 the embedding crowded into a part of the sphere; seen for 30 steps.
-    contrast: the contrast between images, in nats; 0 where contrast_weight is 0.
+    contrast: the contrast between images, in nats; 0 where contrast_weight, the value this step used, is 0.
     assigned_prototypes: exp of the entropy of the argmax prototypes' shares in this step: prototypes that its images are spread over.
     updated: whether the parameters changed; False while gradients accumulate.
     """
@@ -69,6 +69,7 @@ class Metrics(Mapping[str, Any]):
     collapsed: int
     updated: bool
     contrast: float = 0.0
+    contrast_weight: float = 0.0
     assigned_prototypes: float = 0.0
     data_wait: float = 0.0
 

@@ -3,7 +3,7 @@ extension Trainer {
     ///
     /// The objective needs the embeddings of all views before any gradient is known. Activations of all runs of views are kept until
     /// then; or, with `recompute`, let go and computed again view by view, so that no more than one view's exist at a time.
-    func passForwardAndBack(_ views: ViewRuns, _ options: AssignmentOptions) throws -> AssignmentResult {
+    func passForwardAndBack(_ views: ViewRuns, _ options: AssignmentOptions, contrastWeight: Double) throws -> AssignmentResult {
         let workspace = compute.workspace
         let student = ModelMemory(parameters: parameters.base, statistics: statistics.base, gradients: gradients.base)
         let d = model.head.outputs
@@ -56,7 +56,6 @@ extension Trainer {
             inputs.partition = try RandomPartition(
                 count: model.prototypeCount, blockSize: options.partitionSize, seed: configuration.seed, step: counters.step)
         }
-        let contrastWeight = configuration.contrastWeight.value(step: counters.step)
         let result = try compute.measured("assignment", .lossAndGradients) {
             var result = try ConsistentAssignment(options, compute).evaluate(inputs)
             if contrastWeight > 0 {

@@ -3,6 +3,7 @@ public struct Metrics: Equatable, Sendable {
     public var step = 0
     public var result = AssignmentResult()
     public var priorWeight = 0.0
+    public var contrastWeight = 0.0
     public var temperature = 0.0
     public var learningRate = 0.0
     public var teacherMomentum = 0.0

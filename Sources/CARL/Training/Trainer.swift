@@ -162,6 +162,7 @@ public final class Trainer {
         var metrics = Metrics()
         metrics.step = step + 1
         metrics.priorWeight = options.priorWeight
+        metrics.contrastWeight = configuration.contrastWeight.value(step: step)
         metrics.temperature = options.temperature
         metrics.learningRate = configuration.learningRate(step: step)
         metrics.logPrototypes = logarithm(Double(configuration.softmaxSize))
@@ -184,7 +185,7 @@ public final class Trainer {
             if let teacherBefore { teacherStatistics?.copy(from: teacherBefore) }
         }
         do {
-            metrics.result = try passForwardAndBack(views, options)
+            metrics.result = try passForwardAndBack(views, options, contrastWeight: metrics.contrastWeight)
             metrics.gradientNorm = try Optimizer.norm(gradients.base, gradients.count, compute)
             try Cancellation.check()
         } catch {
