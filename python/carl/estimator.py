@@ -213,6 +213,8 @@ class CARL:
         self.callbacks = callbacks
 
     _position: Position
+    #: Seconds, by which a budget is measured.
+    _clock = staticmethod(time.perf_counter)
     #: Of a fit with a budget.
     _pace: Pace | None = None
     #: What its checkpoint says of it, where the fit is over.
@@ -246,7 +248,7 @@ class CARL:
         trains into is a BusyError. A file that cannot be written (full disk, removed folder) is a FileError: the model stays usable
         and the last checkpoint whole.
         """
-        started = time.perf_counter()
+        started = self._clock()
         epochs = _arrays.integer(_EPOCHS if self.epochs is None else self.epochs, "epochs", 1, 1_000_000)
         if self.budget is not None:
             parse_duration(self.budget)
@@ -346,10 +348,10 @@ class CARL:
             self.view_size, self.width, None if self.batch_size is None else self._checked_batch_size(), self.recompute,
             own_views=config.view_size is None)
         standard = Setting(config.view_size, self.width or 1.0, given.batch_size or _BATCH_SIZE, bool(self.recompute))
-        plan = make_plan(source, config, given, self._typical_side(source), self.budget, self.memory, started, standard)
+        plan = make_plan(source, config, given, self._typical_side(source), self.budget, self.memory, started, standard, clock=self._clock)
         if self.budget is not None:
             self._pace = Pace(
-                parse_duration(self.budget), started, step_seconds=plan.step_seconds, chosen=plan.changes)
+                parse_duration(self.budget), started, step_seconds=plan.step_seconds, chosen=plan.changes, clock=self._clock)
         return self._begin(source, epochs, plan), plan.lines
 
     def _resume_pace(self, trainer: Trainer, notes: dict[str, Any], checkpoint: str, started: float) -> dict[str, Any]:
@@ -360,7 +362,7 @@ class CARL:
         config = trainer.config
         self._pace = Pace(
             parse_duration(self.budget), started, spent=kept["spent"], step_seconds=kept["step_seconds"], total_steps=config.total_steps,
-            decay_steps=config.decay_steps, chosen=kept["chosen"])
+            decay_steps=config.decay_steps, chosen=kept["chosen"], clock=self._clock)
         return {"threads": self.threads}
 
     def _resume(self, checkpoint: str, source: ImageSource | BatchStream, epochs: int, started: float) -> Position:
