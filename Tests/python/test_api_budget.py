@@ -1,4 +1,4 @@
-"""CARL.fit with a budget or a limit of memory, by a clock of its own: each look at it is so many seconds later."""
+"""CARL.fit with a budget or a limit of memory, by a clock that goes on with each training step."""
 
 from __future__ import annotations
 
@@ -10,31 +10,41 @@ import pytest
 
 import carl
 from carl import _calibration
-from carl.budget import NO_TRAINING, WIDTHS
+from carl import budget as budget_rule
+from carl.budget import NO_TRAINING
 from conftest import same_state, small_model
 
+REAL_STEP = carl.Trainer.step
+#: Narrow enough for tests.
+WIDTHS = (0.1875, 0.125)
 
-class Ticking:
-    """A clock that goes on when it is looked at."""
 
-    def __init__(self, tick: float) -> None:
-        self.now, self.tick = 50.0, tick
+class Clock:
+    now = 50.0
 
     def __call__(self) -> float:
-        self.now += self.tick
         return self.now
 
 
-def budgeted(monkeypatch, tick: float = 0.01, budget="1s", **changes) -> carl.CARL:
-    """An unfitted model of the small network with a budget, whose steps take about `tick` seconds."""
-    monkeypatch.setattr(carl.CARL, "_clock", Ticking(tick))
-    model = small_model(**{"epochs": None, "batch_size": None, "width": None, "view_size": 12, "budget": budget, **changes})
-    return model
+def budgeted(monkeypatch, step: float = 0.02, budget="1s", **changes) -> carl.CARL:
+    """An unfitted model of the small network with a budget, by a clock on which a step takes `step` seconds, those of calibration as much as
+    they have images, and all else takes none."""
+    clock, an_image = Clock(), step / changes.get("batch_size", 40)
+
+    def stepped(trainer, batch, *arguments):
+        clock.now += an_image * len(batch)
+        return REAL_STEP(trainer, batch, *arguments)
+
+    monkeypatch.setattr(carl.Trainer, "step", stepped)
+    monkeypatch.setattr(budget_rule, "WIDTHS", WIDTHS)
+    monkeypatch.setattr(carl.CARL, "_clock", clock)
+    return small_model(**{"epochs": None, "batch_size": None, "width": None, "view_size": 12, "budget": budget, **changes})
 
 
 def test_it_trains_as_long_as_the_budget_and_the_result_can_be_had_without(images, monkeypatch, tmp_path):
     model = budgeted(monkeypatch, run_dir=tmp_path).fit(images)
     config = model.config_
+    assert model._kept_budget["spent"] == pytest.approx(1, abs=0.03)
     assert model.trainer_.step_count == config.total_steps == len(model.history_) > NO_TRAINING
     assert config.schedule == "trapezoid" and len(config.decay_steps) > 1 and sum(config.decay_steps) < config.total_steps
     assert config.epochs == config.total_steps  # 40 images are one batch
@@ -51,7 +61,7 @@ def test_it_trains_as_long_as_the_budget_and_the_result_can_be_had_without(image
 
 
 def test_a_budget_ends_within_an_epoch(images, monkeypatch):
-    model = budgeted(monkeypatch, tick=0.009, batch_size=8).fit(images)
+    model = budgeted(monkeypatch, step=0.0198, batch_size=8).fit(images)
     config = model.config_
     assert config.total_steps % 5 and config.epochs == config.total_steps // 5 + 1 == model.epoch_ + 1
     assert same_state(carl.CARL(**vars(config), progress=False).fit(images).trainer_, model.trainer_)
@@ -99,7 +109,7 @@ def test_other_sources(images, monkeypatch, tmp_path, kind):
     assert same_state(carl.CARL(**vars(model.config_), progress=False).fit(data).trainer_, model.trainer_)
 
 
-@pytest.mark.parametrize("stop_at", [10, 68, 75])
+@pytest.mark.parametrize("stop_at", [5, 32, 38])
 def test_an_interrupted_run_goes_on_with_what_is_left(images, monkeypatch, tmp_path, stop_at):
     def stop(model, metrics):
         if metrics.step == stop_at:
@@ -115,7 +125,7 @@ def test_an_interrupted_run_goes_on_with_what_is_left(images, monkeypatch, tmp_p
     config = resumed.config_
     assert resumed.trainer_.step_count == config.total_steps > stop_at
     # No further calibration, and no second budget.
-    assert len(resumed.history_) <= (1 - spent) / 0.01 + 6
+    assert len(resumed.history_) == pytest.approx((1 - spent) / 0.02, abs=1.5)
     assert same_state(carl.CARL(**vars(config), progress=False).fit(images).trainer_, resumed.trainer_)
     assert [row["step"] for row in carl.runs.read_metrics(tmp_path)] == list(range(1, config.total_steps + 1))
     over = budgeted(monkeypatch, batch_size=8, run_dir=tmp_path).fit(images, resume=True)
@@ -133,7 +143,7 @@ def test_the_budget_is_kept_in_files_that_are_read_again(images, monkeypatch, tm
     model.save(tmp_path / "a.carl")
     carl.load(tmp_path / "a.carl").save(tmp_path / "b.carl")
     notes = [carl.load(tmp_path / name).trainer_.notes["carl"]["budget"] for name in ("a.carl", "b.carl")]
-    assert notes[0] == notes[1] and 0.9 < notes[0]["spent"] < 1.1 and notes[0]["chosen"]["view_size"] == 12
+    assert notes[0] == notes[1] and notes[0]["spent"] == pytest.approx(1, abs=0.03) and notes[0]["chosen"]["view_size"] == 12
     model.set_params(budget=None, epochs=1).fit(images)
     assert "budget" not in model._notes()["carl"]
 
@@ -223,3 +233,28 @@ def test_timing_is_not_left_to_chance(images):
         return
     assert model._kept_budget["spent"] <= time.perf_counter() - start
     assert model.trainer_.step_count == model.config_.total_steps
+
+
+# ---- The command line
+
+
+def test_command_line(images, monkeypatch, tmp_path, capsys):
+    from carl.cli import main
+
+    np.save(tmp_path / "images.npy", images)
+    data, run = str(tmp_path / "images.npy"), str(tmp_path / "run")
+    budgeted(monkeypatch)  # for its clock
+    small = ["width=0.125", "projector=[16,8]", "prototypes=6", "learning_rate=0.01", "stem=small"]
+    assert main(["train", data, *small, "--budget", "1s", "--memory", "64G", "--out", run, "--quiet"]) == 0
+    model = carl.load(run)
+    assert (model.budget, model.memory, model.epochs) == ("1s", "64G", None)
+    assert model.trainer_.step_count == model.config_.total_steps > NO_TRAINING and model.config_.width == 0.125
+    capsys.readouterr()
+    assert main(["train", run, "--resume", "budget=2s", "--quiet"]) == 0
+    assert "nothing to do: the run is over" in capsys.readouterr().out
+    again = str(tmp_path / "again")
+    assert main(["train", data, "--config", f"{run}/config.json", "--out", again, "--quiet"]) == 0
+    assert same_state(carl.load(again).trainer_, model.trainer_)
+    for arguments, word in ((["--budget", "1w"], "budget: got '1w'"), (["budget=1m", "epochs=3"], "epochs: got 3"), (["--memory", "4X"], "memory: got '4X'")):
+        assert main(["train", data, *small, *arguments, "--out", str(tmp_path / "none"), "--quiet"]) == 1
+        assert word in capsys.readouterr().err
