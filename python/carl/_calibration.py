@@ -60,7 +60,9 @@ class Calibration:
     base: the configuration that a setting is put into. seconds: how long to time a setting.
     """
 
-    def __init__(self, source: ImageSource | BatchStream, base: TrainerConfig, seconds: float, clock: Callable[[], float] = time.perf_counter):
+    def __init__(
+        self, source: ImageSource | BatchStream, base: TrainerConfig, seconds: float, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._source, self._base, self._seconds, self._clock = source, base, seconds, clock
         self._known: dict[tuple[int | None, float, bool], Measured] = {}
 
@@ -199,7 +201,7 @@ def make_plan(
         f"budget of {duration_text(seconds)}: {chosen.describe()}",
         f"measured: {1 / each:.0f} images/s, so about {_round(images)} images"
         + (f", {epochs} epochs of {count}" if epochs else "") + f"; {memory_text(calibration.need(chosen))} of memory",
-        _reason(pairs, chosen, images, count),
+        "why: the first that fits into the memory" if reduced else _reason(pairs, chosen, images, count),
     ]
     return Plan(chosen, changes_of(chosen), lines, epochs or 1_000_000, each * size)
 
@@ -219,7 +221,8 @@ def _by_time(calibration: Calibration, pairs: list[Any], given: Given, seconds: 
             break
         calibration.measure(chosen)
     # Of two that were measured, the later may have turned out too slow.
-    return setting(best_rung([pair for pair in pairs if calibration.is_measured(setting(pair))], calibration.seconds_an_image, seconds, count))
+    measured = [pair for pair in pairs if calibration.is_measured(setting(pair))]
+    return setting(best_rung(measured, calibration.seconds_an_image, seconds, count))
 
 
 def _reason(pairs: list[Any], chosen: Setting, images: float, count: int | None) -> str:
@@ -243,7 +246,8 @@ def refuse_conflicts(params: dict[str, Any], source: ImageSource | BatchStream) 
     for key in ("epochs", "total_steps", "decay_steps"):
         if params[key] is not None:
             raise InvalidArgumentError(
-                f"{key}: got {params[key]!r} and budget={params['budget']!r}: a budget chooses the length of the run itself; leave one away")
+                f"{key}: got {params[key]!r} and budget={params['budget']!r}: a budget chooses the length of the run itself; leave one "
+                "away")
     if params["schedule"] not in (None, "trapezoid"):
         raise InvalidArgumentError(
             f'schedule: got {params["schedule"]!r} and budget={params["budget"]!r}: a run with a budget learns its length late, which '

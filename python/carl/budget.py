@@ -90,7 +90,7 @@ PASSES, PRESENTATIONS = 20, 300_000
 #: many in an epoch, before it grows.
 BATCHES, LEAST_STEPS, STEPS_AN_EPOCH = (256, 128, 64), 1_000, 4
 #: Fewer steps than that are no training: the budget is refused.
-NO_TRAINING = 20
+NO_TRAINING = 10
 
 
 @dataclass(frozen=True)

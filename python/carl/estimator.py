@@ -358,7 +358,8 @@ class CARL:
         """Goes on with the time that is left of a budget. Returns the changes of the configuration."""
         kept = notes.get("budget")
         if kept is None:
-            raise InvalidArgumentError(f"budget: got {self.budget!r}, but {checkpoint} was made without one, and its schedule stays: leave it away")
+            raise InvalidArgumentError(
+                f"budget: got {self.budget!r}, but {checkpoint} was made without one, and its schedule stays: leave it away")
         config = trainer.config
         self._pace = Pace(
             parse_duration(self.budget), started, spent=kept["spent"], step_seconds=kept["step_seconds"], total_steps=config.total_steps,

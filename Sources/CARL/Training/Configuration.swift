@@ -132,7 +132,8 @@ public struct Configuration: Equatable, Sendable {
         guard let value = reader.value("decay_steps") else { return }
         let longest = Double(Int32.max)
         let stages =
-            value.array == nil ? [try reader.number("decay_steps", 1...longest) ?? 1] : try reader.numbers("decay_steps", count: 1...64, 1...longest) ?? []
+            value.array == nil
+            ? [try reader.number("decay_steps", 1...longest) ?? 1] : try reader.numbers("decay_steps", count: 1...64, 1...longest) ?? []
         guard stages.allSatisfy({ $0 == $0.rounded() }) else { throw reader.error("decay_steps", "a whole number, or a list of whole numbers") }
         guard schedule == .trapezoid, let totalSteps else {
             throw reader.error("decay_steps", "left out unless \"schedule\" is \"trapezoid\" and \"total_steps\" is given")
