@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ._memory import available_memory
 from .errors import FileError, OutOfMemoryError
 
 #: From so many bytes on, a file that is read in no order is announced to the system as such, and what comes next is asked for ahead.
@@ -269,25 +270,13 @@ class DataFile:
 def allocate(size: int, path: str) -> np.ndarray:
     """uint8 (size,), not filled; OutOfMemoryError where there is not so much memory. `path`: the file it is for."""
     try:
-        if size > _LARGE and size > (free := _available_memory()):
+        if size > _LARGE and size > (free := available_memory()):
             raise OutOfMemoryError(f"{path}: its values take {size} bytes of memory, {free} are free")
         return np.empty(size, np.uint8)
     except (MemoryError, ValueError) as error:
         if isinstance(error, OutOfMemoryError):
             raise
         raise OutOfMemoryError(f"{path}: its values take {size} bytes of memory, which are not free") from None
-
-
-def _available_memory() -> int:
-    """Bytes that can be had without swapping, as far as is known."""
-    try:
-        with open("/proc/meminfo", "rb") as lines:
-            for line in lines:
-                if line.startswith(b"MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return 2**63
 
 
 def _product(shape: tuple[int, ...]) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import warnings
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._interrupt import shielded
+from ._pace import Pace
 from .callbacks import Callback
 from ._signals import Stopping, say_on_stderr
 from .errors import FileError, InvalidArgumentError, StopTraining, Terminated
@@ -81,7 +82,8 @@ _WARNINGS = 5
 
 
 class TrainingLoop:
-    """Trains `model.trainer_` on `source` until `epochs` epochs are done, starting from `position`, which it keeps current."""
+    """Trains `model.trainer_` on `source` until `epochs` epochs or `last_step` steps are done, starting from `position`, which it keeps
+    current. With a `pace`, until that has decided, by the time, what the last step is."""
 
     def __init__(
         self,
@@ -98,6 +100,8 @@ class TrainingLoop:
         least_side: int | None,
         evaluation: OnlineEvaluation | None = None,
         schedule: Schedule | None = None,
+        last_step: int | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._model, self._source, self._position, self._epochs, self._seed = model, source, position, epochs, seed
         self._run, self._callbacks, self._checkpoint_every = run, callbacks, checkpoint_every
@@ -107,7 +111,12 @@ class TrainingLoop:
         self._batch_size = position.batch_size
         per_epoch = steps_per_epoch(source, self._batch_size)
         self._per_epoch = per_epoch
+        self._pace, self._last_step = pace, last_step
         total = None if per_epoch is None else per_epoch * epochs
+        if last_step is not None:
+            total = last_step if total is None else min(total, last_step)
+        if pace is not None:
+            total = pace.estimate(self._trainer.step_count)
         done = 0 if per_epoch is None else position.epoch * per_epoch + position.batch
         self._progress = Progress(progress, total, done)
         self._epoch_start = self._trainer.step_count - position.batch
@@ -135,7 +144,7 @@ class TrainingLoop:
         try:
             self._start()
             with self._reader:
-                while self._position.epoch < self._epochs:
+                while self._position.epoch < self._epochs and not self._is_finished():
                     self._run_epoch()
             self._record_usage(always=True)
             self._evaluate()
@@ -161,7 +170,8 @@ class TrainingLoop:
                 callback.on_end(self._model)
 
     def _start(self) -> None:
-        self._log(f"training on {self._source.describe()}, from step {self._trainer.step_count}, to epoch {self._epochs}")
+        end = f"to epoch {self._epochs}" if self._pace is None else "as long as the budget lasts"
+        self._log(f"training on {self._source.describe()}, from step {self._trainer.step_count}, {end}")
         if self._run is not None:
             self._usage = make_recorder(self._source, self._batch_size, self._total, self._run, self._broken)
         if self._trainer.step_count == 0:
@@ -174,12 +184,19 @@ class TrainingLoop:
             # Of a run that goes on, what Ctrl-C may have come before.
             if self._trainer.step_count == 0 or self._due():
                 self._evaluate()
+        if self._pace is not None:
+            self._pace.begin(self._trainer.step_count, self._upcoming)
+
+    def _is_finished(self) -> bool:
+        return self._last_step is not None and self._trainer.step_count >= self._last_step
 
     def _run_epoch(self) -> None:
         position = self._position
         self._epoch_start = self._trainer.step_count - position.batch
         steps, clock = 0, WaitClock()
         for batch in self._reader.epoch():
+            if self._is_finished():
+                return  # within an epoch, which does not count as done
             self._step(batch, clock)
             steps += 1
         if steps == 0 and position.batch == 0:
@@ -191,7 +208,7 @@ class TrainingLoop:
             )
         if self._last is not None:
             self._log(
-                f"epoch {position.epoch + 1}/{self._epochs}, step {self._trainer.step_count}: {describe(self._last, clock.share)}")
+                f"epoch {position.epoch + 1}/{self._planned_epochs()}, step {self._trainer.step_count}: {describe(self._last, clock.share)}")
         finished = position.epoch
         self._epoch_start = self._trainer.step_count
         position.epoch, position.batch = finished + 1, 0
@@ -214,13 +231,50 @@ class TrainingLoop:
         self._sync()
         shielded(self._keep, metrics)
         self._record_usage()
-        self._progress.step(metrics, position.epoch, self._epochs, clock.share)
+        self._progress.step(metrics, position.epoch, self._planned_epochs(), clock.share)
         for callback in self._callbacks:
             callback.on_step(self._model, metrics)
         if self._schedule.after_step(self._trainer.step_count):
             self._evaluate()
         if self._checkpoint_every and self._trainer.step_count % self._checkpoint_every == 0:
             self._save(None)
+        if self._pace is not None and (changes := self._pace.after_step(self._trainer.step_count)):
+            self._decide(self._pace, changes)
+
+    def _decide(self, pace: Pace, changes: dict[str, Any]) -> None:
+        """Fixes how many steps there are, in the configuration too, from which the run can be repeated."""
+        self._last_step = changes["total_steps"]
+        if self._per_epoch:
+            changes["epochs"] = -(-self._last_step // self._per_epoch)
+        with pace.aside("decision"):
+            self._trainer.reconfigure(**changes)
+            self._model.config_ = self._trainer.config
+            if self._run is not None:
+                self._run.write_config(vars(self._model.config_))
+        self._progress.plan(self._last_step)
+        self._log(
+            f"step {self._trainer.step_count}, {pace.spent():.0f} s of {pace.seconds:.0f} s: total_steps {self._last_step}, "
+            f"decay_steps {changes['decay_steps']}")
+
+    def _planned_epochs(self) -> int:
+        return self._epochs if self._pace is None else int(self._model.config_.epochs or self._epochs)
+
+    def _upcoming(self, first: int, last: int) -> dict[str, int]:
+        """How often there is a checkpoint and an evaluation after steps first < s <= last."""
+
+        def multiples(every: int | None) -> int:
+            return last // every - first // every if every else 0
+
+        schedule, evaluated = self._schedule, self._evaluation is not None
+        per_epoch = self._per_epoch
+        epochs = per_epoch * schedule.epochs if per_epoch and schedule.epochs else None
+        return {
+            "save": (multiples(per_epoch) + multiples(self._checkpoint_every)) if self._run is not None else 0,
+            "evaluation": (multiples(schedule.steps) + multiples(epochs)) if evaluated else 0,
+        }
+
+    def _aside(self, kind: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._pace is None else self._pace.aside(kind)
 
     def _keep(self, metrics: Metrics) -> None:
         self._last = metrics
@@ -236,7 +290,8 @@ class TrainingLoop:
 
     def _record_usage(self, always: bool = False) -> None:
         if self._usage is not None and self._run is not None and (always or self._usage.due(self._trainer.step_count)):
-            self._usage.record(self._trainer, self._run)
+            with self._aside("usage"):
+                self._usage.record(self._trainer, self._run)
 
     def _due(self) -> bool:
         at_epoch_end = self._position.batch == 0 and self._schedule.after_epoch(self._position.epoch)
@@ -249,7 +304,8 @@ class TrainingLoop:
             return
         self._evaluated = step
         done = self._position.epoch + (self._position.batch == self._per_epoch)
-        figures = {"step": step, "epoch": done, **self._evaluation.judge(self._trainer)}
+        with self._aside("evaluation"):
+            figures = {"step": step, "epoch": done, **self._evaluation.judge(self._trainer)}
         self._model.evaluations_.append(figures)
         if self._run is not None:
             self._run.write_evaluation(figures)
@@ -265,7 +321,8 @@ class TrainingLoop:
 
     def _save(self, reason: str | None) -> None:
         if self._run is not None:
-            self._run.save(self._trainer, self._model._notes())
+            with self._aside("save"):
+                self._run.save(self._trainer, self._model._notes())
             self._model._stamp = self._run.stamp()
             if reason:
                 self._log(

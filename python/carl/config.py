@@ -40,7 +40,8 @@ class TrainerConfig:
         symmetric: every ordered pair of views counts, else only those whose target comes later.
         prior_over_targets: the mean assignment of the prior includes the targets' probabilities.
         partition_size: prototypes in a block of the random partition of each step; 0 for one softmax over all.
-        teacher_momentum: of the teacher's moving average, going to 1 along a cosine over total_steps; 0 for no teacher.
+        teacher_momentum: of the teacher's moving average, going to 1 along a cosine over total_steps (of a trapezoid: linearly with the
+            learning rate's decay); 0 for no teacher.
         prior_weight: lambda, a number or {"start": a, "end": b, "steps": n}.
         contrast_weight: of the contrast between the images of a step beside the prototypes, a number or {"start", "end", "steps"}; 0 for none.
         contrast_temperature: divides the similarities of that contrast.
@@ -51,7 +52,9 @@ class TrainerConfig:
         learning_rate: the value used; the default follows the batch size, 0.2 * batch_size / 128 for SGD.
         momentum, weight_decay, clip_norm.
         trust_coefficient: of LARS, whose step has this share of a tensor's own length.
-        schedule: "cosine" or "constant", after warmup_steps, until total_steps, down to min_learning_rate.
+        schedule: "cosine", "trapezoid" or "constant", after warmup_steps, until total_steps, down to min_learning_rate.
+        decay_steps: of a trapezoid, the last steps, in which the learning rate falls linearly; a fifth of total_steps by default. A list of
+            numbers: stages one behind the other, each of which takes an equal share of the learning rate away.
         accumulate: steps whose gradients are summed before the parameters change.
     Data
         view_size: pixels of the preset's views; not with a list of specifications.
@@ -92,6 +95,7 @@ class TrainerConfig:
     schedule: str | None = None
     warmup_steps: int | None = None
     total_steps: int | None = None
+    decay_steps: Union[int, list[int], None] = None
     min_learning_rate: float | None = None
     clip_norm: float | None = None
     accumulate: int | None = None

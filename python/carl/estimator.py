@@ -6,6 +6,7 @@ import functools
 import inspect
 import itertools
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
@@ -14,7 +15,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Union
 import numpy as np
 
 from . import _arrays
+from ._calibration import Plan, make_plan, refuse_conflicts
+from ._pace import Pace
+from ._signals import say_on_stderr
 from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, warn_constant_rate
+from .budget import Given, Setting, parse_duration, parse_memory
 from .callbacks import CallbackLike, as_callbacks
 from .config import TrainerConfig, ViewSpec, nearest
 from .errors import BusyError, FileError, InvalidArgumentError, InvalidStateError, not_fitted
@@ -36,8 +41,10 @@ Parameters = ParamSpec("Parameters")
 #: Images read at a time by transform and its relatives: so many, or fewer where so many bytes are reached.
 _READ, _READ_BYTES = 512, 256_000_000
 
+#: Used where they are not given, and neither is a budget.
+_EPOCHS, _BATCH_SIZE = 100, 128
 #: Parameters of the estimator that are not configuration keys of the trainer.
-_OWN = ("on_error", "max_broken", "cache", "cache_size", "run_dir", "checkpoint_every", "eval_every", "progress", "callbacks")
+_OWN = ("budget", "memory", "on_error", "max_broken", "cache", "cache_size", "run_dir", "checkpoint_every", "eval_every", "progress", "callbacks")
 
 
 def _naming_nearest(initialise: Callable[Parameters, None]) -> Callable[Parameters, None]:
@@ -68,6 +75,13 @@ class CARL:
 
     in_channels, stem, view_size: None takes them from the images: their channels, their shorter side (at most 224), and
         stem "small" for views below 64 pixels, else "imagenet".
+    epochs, batch_size: 100 and 128. ``fit`` ends with the last epoch, or with step total_steps where that is given and comes first.
+    budget: how long ``fit`` may take, all told: text such as "90s", "20m" or "1h30m", or a number of seconds. It measures its speed on the
+        images, chooses view_size, width, batch_size and recompute as far as they are not given, and ends within 5% of that time.
+        epochs, total_steps and decay_steps are its own choice then, and the schedule is "trapezoid". What it chose is in ``config_``,
+        from which the run can be repeated without a budget.
+    memory: what the process may hold, text such as "4G" or "512M", or bytes: smaller batches, recompute and smaller views are chosen, in this
+        order, as far as they are not given. None is no limit, but with a budget the machine's free memory.
     on_error: what becomes of an image that cannot be read while training: "skip" (the next one in the set that can be read
         takes its place; it is counted and listed) or "raise" (an error with its path).
     max_broken: largest share of the images, 0 .. 1, that "skip" puts up with; beyond it fit raises carl.BrokenImagesError.
@@ -99,11 +113,11 @@ class CARL:
         self,
         encoder: str = "resnet18",
         stem: str | None = None,
-        width: float = 1.0,
+        width: float | None = None,
         *,
         prototypes: int | None = None,
-        epochs: int = 100,
-        batch_size: int = 128,
+        epochs: int | None = None,
+        batch_size: int | None = None,
         seed: int = 0,
         in_channels: int | None = None,
         zero_init_residual: bool | None = None,
@@ -131,6 +145,7 @@ class CARL:
         schedule: str | None = None,
         warmup_steps: int | None = None,
         total_steps: int | None = None,
+        decay_steps: Union[int, list[int], None] = None,
         min_learning_rate: float | None = None,
         clip_norm: float | None = None,
         accumulate: int | None = None,
@@ -138,6 +153,8 @@ class CARL:
         views: Union[str, list[ViewSpec], None] = None,
         recompute: bool | None = None,
         threads: int | None = None,
+        budget: Union[float, str, None] = None,
+        memory: Union[int, str, None] = None,
         on_error: str = "skip",
         max_broken: float = MAX_BROKEN,
         cache: str | os.PathLike[str] | None = None,
@@ -181,6 +198,7 @@ class CARL:
         self.schedule = schedule
         self.warmup_steps = warmup_steps
         self.total_steps = total_steps
+        self.decay_steps = decay_steps
         self.min_learning_rate = min_learning_rate
         self.clip_norm = clip_norm
         self.accumulate = accumulate
@@ -188,6 +206,8 @@ class CARL:
         self.views = views
         self.recompute = recompute
         self.threads = threads
+        self.budget = budget
+        self.memory = memory
         self.on_error = on_error
         self.max_broken = max_broken
         self.cache = cache
@@ -199,6 +219,12 @@ class CARL:
         self.callbacks = callbacks
 
     _position: Position
+    #: Seconds, by which a budget is measured.
+    _clock = staticmethod(time.perf_counter)
+    #: Of a fit with a budget.
+    _pace: Pace | None = None
+    #: What its checkpoint says of it, where the fit is over.
+    _kept_budget: dict[str, Any] | None = None
     #: The path of the images of the last fit, None if they had none.
     _data: str | None = None
     #: The paths that the eval_set of the last fit was made of, None if it was not, or there was none.
@@ -222,13 +248,18 @@ class CARL:
 
         resume: True goes on from the last checkpoint in run_dir, if there is one; a path goes on from that checkpoint or
             run folder. The checkpoint's configuration stands, except threads, epochs and total_steps. The result is bitwise
-            that of a run without the interruption.
+            that of a run without the interruption. Of a budget, what is left of it counts: the time until the checkpoint was spent.
 
         A run_dir that holds a run, which this fit does not resume, is an InvalidArgumentError; one that another process or model
         trains into is a BusyError. A file that cannot be written (full disk, removed folder) is a FileError: the model stays usable
         and the last checkpoint whole.
         """
-        epochs = _arrays.integer(self.epochs, "epochs", 1, 1_000_000)
+        started = self._clock()
+        epochs = _arrays.integer(_EPOCHS if self.epochs is None else self.epochs, "epochs", 1, 1_000_000)
+        if self.budget is not None:
+            parse_duration(self.budget)
+        if self.memory is not None:
+            parse_memory(self.memory)
         schedule = Schedule(self.eval_every)
         if eval_set is None and self.eval_every is not None:
             raise InvalidArgumentError("eval_every: wants labelled images to judge by: give fit() an eval_set")
@@ -241,17 +272,24 @@ class CARL:
             if eval_set is not None:
                 evaluation = stack.enter_context(closing(OnlineEvaluation(eval_set, self.in_channels or _channels(source))))
             checkpoint = self._checkpoint_to_resume(resume)
-            if checkpoint is None:
+            self._pace, self._kept_budget, says = None, None, None
+            if self.budget is not None:
+                refuse_conflicts(self.get_params(), source)
+            if checkpoint is not None:
+                position = self._resume(checkpoint, source, epochs, started)
+            elif self.budget is None and self.memory is None:
                 position = self._begin(source, epochs)
             else:
-                position = self._resume(checkpoint, source, epochs)
-            self._train(source, position, epochs, run, evaluation, schedule)
+                position, says = self._begin_planned(source, epochs, started)
+            self._train(source, position, epochs, run, evaluation, schedule, says, self.config_.total_steps)
+        if self._pace is not None:
+            self._kept_budget, self._pace = self._pace.to_notes(), None
         return self
 
     def partial_fit(self, images: Any, y: Any = None) -> CARL:
         """One pass over images, on top of what was learnt before. The first call makes the model.
 
-        The learning rate stays constant unless total_steps is given.
+        The learning rate stays constant unless total_steps is given. budget and memory are of ``fit``.
         """
         with ExitStack() as stack:
             run = self._claim(stack, lambda run: self._stamp is not None and run.stamp() == self._stamp)
@@ -290,10 +328,15 @@ class CARL:
             return resume is True
         return os.path.realpath(checkpoint_path(resume)) == os.path.realpath(run.checkpoint)
 
-    def _begin(self, source: ImageSource | BatchStream, epochs: int | None) -> Position:
-        size = batch_size_for(source, self._checked_batch_size())
+    def _begin(self, source: ImageSource | BatchStream, epochs: int | None, plan: Plan | None = None) -> Position:
         config = self._trainer_config(source)
+        if plan is not None:
+            config = config.replace(**plan.changes)
+        size = batch_size_for(source, self._checked_batch_size() if plan is None else plan.setting.batch_size)
         config.batch_size = size
+        if plan is not None and plan.epochs is not None:
+            config.schedule, config.epochs = "trapezoid", plan.epochs
+            epochs = None  # the number of steps is decided later
         per_epoch = steps_per_epoch(source, size)
         if config.total_steps is None and epochs is not None:
             if per_epoch is not None:
@@ -304,7 +347,32 @@ class CARL:
         self._attach(Trainer(config), position, [])
         return position
 
-    def _resume(self, checkpoint: str, source: ImageSource | BatchStream, epochs: int) -> Position:
+    def _begin_planned(self, source: ImageSource | BatchStream, epochs: int, started: float) -> tuple[Position, list[str]]:
+        """Chooses what the budget and the memory allow; what to tell of it."""
+        config = self._trainer_config(source)
+        given = Given(
+            self.view_size, self.width, None if self.batch_size is None else self._checked_batch_size(), self.recompute,
+            own_views=config.view_size is None)
+        standard = Setting(config.view_size, self.width or 1.0, given.batch_size or _BATCH_SIZE, bool(self.recompute))
+        plan = make_plan(source, config, given, self._typical_side(source), self.budget, self.memory, started, standard, clock=self._clock)
+        if self.budget is not None:
+            self._pace = Pace(
+                parse_duration(self.budget), started, step_seconds=plan.step_seconds, chosen=plan.changes, clock=self._clock)
+        return self._begin(source, epochs, plan), plan.lines
+
+    def _resume_pace(self, trainer: Trainer, notes: dict[str, Any], checkpoint: str, started: float) -> dict[str, Any]:
+        """Goes on with the time that is left of a budget. Returns the changes of the configuration."""
+        kept = notes.get("budget")
+        if kept is None:
+            raise InvalidArgumentError(
+                f"budget: got {self.budget!r}, but {checkpoint} was made without one, and its schedule stays: leave it away")
+        config = trainer.config
+        self._pace = Pace(
+            parse_duration(self.budget), started, spent=kept["spent"], step_seconds=kept["step_seconds"], total_steps=config.total_steps,
+            decay_steps=config.decay_steps, chosen=kept["chosen"], clock=self._clock)
+        return {"threads": self.threads}
+
+    def _resume(self, checkpoint: str, source: ImageSource | BatchStream, epochs: int, started: float) -> Position:
         # Read once to learn where it stood, and again with the changes if there are any.
         trainer = Trainer.resume(checkpoint)
         notes = saved_notes(trainer, checkpoint)
@@ -318,7 +386,9 @@ class CARL:
         per_epoch = steps_per_epoch(source, position.batch_size)
         old = trainer.config
         changes: dict[str, Any] = {"epochs": epochs, "threads": self.threads}
-        if old.total_steps is not None:
+        if self.budget is not None:
+            changes = self._resume_pace(trainer, notes, checkpoint, started)
+        elif old.total_steps is not None:
             changes["total_steps"] = self.total_steps or (per_epoch * epochs if per_epoch else None)
         changes = {key: value for key, value in changes.items() if value is not None and value != getattr(old, key)}
         if changes:
@@ -338,7 +408,8 @@ class CARL:
 
     def _train(
         self, source: ImageSource | BatchStream, position: Position, epochs: int, run: RunFolder | None,
-        evaluation: OnlineEvaluation | None = None, schedule: Schedule | None = None,
+        evaluation: OnlineEvaluation | None = None, schedule: Schedule | None = None, says: list[str] | None = None,
+        last_step: int | None = None,
     ) -> None:
         every = self.checkpoint_every
         every = None if every is None else _arrays.integer(every, "checkpoint_every", 1, 2**31 - 1)
@@ -349,13 +420,18 @@ class CARL:
         if run is not None:
             run.open(self.trainer_.step_count)
             run.write_config(vars(self.config_))
+        for line in says or []:
+            if run is not None:
+                run.log(line)
+            if self.progress:
+                say_on_stderr(f"carl: {line}")
         specs = expand_views(self.config_.views, self.in_channels_, self.config_.view_size)
         if self.cache is not None:
             source = self._cached(source, specs, run)
         seed = int(self.config_.seed or 0)
         TrainingLoop(
-            self, source, position, epochs, seed, run, callbacks, bool(self.progress), every, broken, least_side(specs), evaluation,
-            schedule,
+            self, source, position, epochs if self._pace is None else 1_000_000, seed, run, callbacks, bool(self.progress), every, broken,
+            least_side(specs), evaluation, schedule, last_step, self._pace,
         ).run()
 
     def _cached(self, source: ImageSource | BatchStream, specs: list[ViewSpec], run: RunFolder | None) -> ImageSource:
@@ -371,22 +447,27 @@ class CARL:
             return CachedSource(source, self.cache, size, bar.update, None if run is None else run.log)  # type: ignore[arg-type]
 
     def _checked_batch_size(self) -> int:
-        return _arrays.integer(self.batch_size, "batch_size", 2, 1_000_000)
+        return _arrays.integer(_BATCH_SIZE if self.batch_size is None else self.batch_size, "batch_size", 2, 1_000_000)
+
+    @staticmethod
+    def _typical_side(source: ImageSource | BatchStream) -> int:
+        if isinstance(source, BatchStream):
+            records = _arrays.pack_images(source.probe(), "images").records
+            return int(np.median(np.minimum(records["height"], records["width"])))
+        return source.side
 
     def _trainer_config(self, source: ImageSource | BatchStream) -> TrainerConfig:
         config = TrainerConfig.from_dict({key: value for key, value in self.get_params().items() if key not in _OWN})
         if isinstance(source, BatchStream):
-            packed = _arrays.pack_images(source.probe(), "images")
-            channels = packed.channels
-            side = int(np.median(np.minimum(packed.records["height"], packed.records["width"])))
+            channels = _arrays.pack_images(source.probe(), "images").channels
         else:
-            channels, side = source.channels, source.side
+            channels = source.channels
         if config.in_channels is None:
             config.in_channels = channels
         elif config.in_channels != channels:
             raise InvalidArgumentError(f"images: got {channels} channel(s), in_channels is {config.in_channels}")
         if config.view_size is None and (config.views is None or isinstance(config.views, str)):
-            config.view_size = min(side, 224)
+            config.view_size = min(self._typical_side(source), 224)
         return config
 
     def _checkpoint_to_resume(self, resume: bool | str | os.PathLike[str]) -> str | None:
@@ -483,6 +564,8 @@ class CARL:
         params = {key: value for key, value in self.get_params().items() if key not in ("callbacks", "run_dir")}
         params["cache"] = _noted(params["cache"])
         notes = {"format": 1, "params": params, "position": self._position.to_notes(), "data": _noted(self._data)}
+        if self._pace is not None or self._kept_budget is not None:
+            notes["budget"] = self._kept_budget if self._pace is None else self._pace.to_notes()
         if self._eval_paths is not None:
             notes["eval"] = self._eval_paths
         return {"carl": notes}
@@ -515,7 +598,7 @@ class CARL:
         model = cls(**{key: value for key, value in saved.items() if key in names and (value is not None or key not in _CONCRETE)})
         position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
         model._data = _path_from_note(notes.get("data"))
-        model._eval_paths = notes.get("eval")
+        model._eval_paths, model._kept_budget = notes.get("eval"), notes.get("budget")
         model._attach(trainer, position, [])
         return model
 
@@ -642,12 +725,23 @@ def saved_notes(trainer: Trainer, file: str | os.PathLike[str]) -> dict[str, Any
         wrong = "params"
     if not _is_path_note(notes.get("data")):
         wrong = "data"
+    if not _is_budget_note(notes.get("budget")):
+        wrong = "budget"
     paths = notes.get("eval")
     if not (paths is None or isinstance(paths, list) and all(path is None or isinstance(path, str) for path in paths)):
         wrong = "eval"
     if wrong is not None:
         raise FileError(f"{os.fspath(file)}: its notes are damaged: {wrong} is {str(notes[wrong])[:40]!r}")
     return notes
+
+
+def _is_budget_note(note: Any) -> bool:
+    """Whether ``Pace.to_notes`` can have written it."""
+    if not isinstance(note, dict):
+        return note is None
+    numbers = [note.get("seconds"), note.get("spent"), 0.0 if note.get("step_seconds") is None else note["step_seconds"]]
+    return isinstance(note.get("chosen"), dict) and all(
+        isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < 1e12 for number in numbers)
 
 
 def _is_path_note(note: Any) -> bool:

@@ -38,6 +38,11 @@ class Progress:
             self._bar.set_postfix_str(describe(metrics, data_wait) + self._note, refresh=False)
         self._bar.update(1)
 
+    def plan(self, total: int | None) -> None:
+        """How many steps there will be, where that has changed."""
+        if self._bar is not None:
+            self._bar.total = total
+
     def note(self, text: str) -> None:
         """Text behind the figures from now on."""
         self._note = f", {text}"

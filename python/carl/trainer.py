@@ -180,6 +180,20 @@ class Trainer(StateHandle):
                 raise FileError(f"cannot write {path}: {error}") from error
             return cls.resume(path, **overrides)
 
+    def reconfigure(self, **changes: Any) -> None:
+        """Changes keys of the configuration in place: what ``resume`` of a saved file makes with the same overrides. The next step is what it
+        would have been, but for the changes. A profile ends.
+
+        For a moment there are two sets of parameters and moments in memory.
+        """
+        with _temporary_folder() as folder:
+            path = os.path.join(folder, "trainer.carl")
+            self.save(path, self.notes)
+            text = _arrays.c_text(dump_json(changes), "changes")
+            new = made(TrainerHandle(), LIB.carl_trainer_free, LIB.carl_trainer_resume, _arrays.c_file(path), text)
+        old, self._pointer, self._config, self._infos = self._pointer, new, None, None
+        check_call(LIB.carl_trainer_free(old))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (_unpickle, (type(self), self.to_bytes()))
 

@@ -12,13 +12,15 @@ public struct ClassifierConfiguration: Equatable, Sendable {
     var headLearningRate = 0.1
     var momentum = 0.9
     var weightDecay = 5e-4
-    var schedule: Configuration.Schedule? = nil
+    var schedule: Schedule? = nil
     var warmupSteps = 0
     var totalSteps: Int? = nil
     /// How an image becomes an input of the network in a step.
     var view = ViewSpec()
     var seed: UInt64 = 0
     var threads = 0
+
+    enum Schedule: String, CaseIterable, Sendable { case cosine, constant }
 
     static let keys = [
         "classes", "freeze_encoder", "from_scratch", "label_smoothing", "learning_rate", "head_learning_rate", "momentum", "weight_decay",

@@ -33,6 +33,8 @@ public struct Configuration: Equatable, Sendable {
     var schedule: Schedule? = nil
     var warmupSteps = 0
     var totalSteps: Int? = nil
+    /// Of a trapezoid: the lengths of the stages of its decay; empty for `standardDecay`.
+    var decaySteps: [Int] = []
     var minimumLearningRate = 0.0
     var clipNorm: Double? = nil
     var accumulate = 1
@@ -51,7 +53,7 @@ public struct Configuration: Equatable, Sendable {
     var standardViewSize = 32
     var larsLearningRate = 0.03
 
-    enum Schedule: String, CaseIterable, Sendable { case cosine, constant }
+    enum Schedule: String, CaseIterable, Sendable { case cosine, constant, trapezoid }
 
     /// Keys that fix the tensors of a model: they cannot change when a checkpoint is read.
     static let structuralKeys = [
@@ -60,9 +62,11 @@ public struct Configuration: Equatable, Sendable {
 
     public static let keys = [
         "encoder", "stem", "width", "in_channels", "zero_init_residual", "projector", "projector_activation", "prototypes",
-        "objective", "partition_size", "contrast_weight", "contrast_temperature", "temperature", "normalize_embedding", "normalize_prototypes", "stop_gradient", "symmetric",
+        "objective", "partition_size", "contrast_weight", "contrast_temperature", "temperature", "normalize_embedding",
+        "normalize_prototypes", "stop_gradient", "symmetric",
         "prior_over_targets", "teacher_momentum", "prior_weight", "freeze_prototypes", "used_window", "optimizer", "learning_rate", "momentum",
-        "trust_coefficient", "weight_decay", "schedule", "warmup_steps", "total_steps", "min_learning_rate", "clip_norm", "accumulate", "view_size",
+        "trust_coefficient", "weight_decay", "schedule", "warmup_steps", "total_steps", "decay_steps", "min_learning_rate", "clip_norm",
+        "accumulate", "view_size",
         "views", "recompute", "batch_size", "epochs", "seed", "threads",
     ]
 
@@ -129,10 +133,35 @@ public struct Configuration: Equatable, Sendable {
         if schedule == .cosine && totalSteps == nil {
             throw CARLError.configuration("\"schedule\": \"cosine\" needs \"total_steps\", the number of steps until the learning rate is at its minimum")
         }
+        try readDecay(reader)
         minimumLearningRate = try reader.number("min_learning_rate", 0...1e6) ?? minimumLearningRate
         clipNorm = try reader.number("clip_norm", 0...1e12, positive: true)
         accumulate = try reader.integer("accumulate", 1...1_000_000) ?? accumulate
     }
+
+    private mutating func readDecay(_ reader: ConfigurationReader) throws {
+        guard let value = reader.value("decay_steps") else { return }
+        let longest = Double(Int32.max)
+        let stages =
+            value.array == nil
+            ? [try reader.number("decay_steps", 1...longest) ?? 1] : try reader.numbers("decay_steps", count: 1...64, 1...longest) ?? []
+        guard stages.allSatisfy({ $0 == $0.rounded() }) else { throw reader.error("decay_steps", "a whole number, or a list of whole numbers") }
+        guard schedule == .trapezoid, let totalSteps else {
+            throw reader.error("decay_steps", "left out unless \"schedule\" is \"trapezoid\" and \"total_steps\" is given")
+        }
+        decaySteps = stages.map { Int($0) }
+        guard decaySteps.reduce(0, +) <= totalSteps else {
+            throw reader.error("decay_steps", "at most \"total_steps\", \(totalSteps), in all")
+        }
+    }
+
+    /// A fifth of the steps, as far as warm-up leaves so many: with so short a decay a trapezoid comes close to a cosine (arXiv 2405.18392).
+    private var standardDecay: [Int] {
+        guard let totalSteps, totalSteps > warmupSteps else { return [] }
+        return [min(max(1, totalSteps / 5), totalSteps - warmupSteps)]
+    }
+
+    private var decay: [Int] { decaySteps.isEmpty ? standardDecay : decaySteps }
 
     /// The learning rate follows the batch size: in proportion for SGD (Goyal et al., arXiv 1706.02677) and CARP's LARS, by the square root for
     /// AdamW (Malladi et al., arXiv 2205.10287). 128 images are what the rates were measured with.
@@ -200,7 +229,7 @@ public struct Configuration: Equatable, Sendable {
             ("optimizer", .string(optimizer.rawValue)), ("learning_rate", .number(learningRate)),
             ("momentum", .number(momentum)), ("trust_coefficient", .number(trustCoefficient)), ("weight_decay", .number(weightDecay)),
             ("schedule", schedule.map { .string($0.rawValue) } ?? .null), ("warmup_steps", .number(Double(warmupSteps))),
-            ("total_steps", totalSteps.map { .number(Double($0)) } ?? .null),
+            ("total_steps", totalSteps.map { .number(Double($0)) } ?? .null), ("decay_steps", decayJSON),
             ("min_learning_rate", .number(minimumLearningRate)), ("clip_norm", clipNorm.map { .number($0) } ?? .null),
             ("accumulate", .number(Double(accumulate))),
         ]
@@ -214,6 +243,11 @@ public struct Configuration: Equatable, Sendable {
             ("threads", .number(Double(threads))),
         ]
         return .object(JSONObject(members))
+    }
+
+    private var decayJSON: JSONValue {
+        guard decaySteps.count != 1 else { return .number(Double(decaySteps[0])) }
+        return decaySteps.isEmpty ? .null : .array(decaySteps.map { .number(Double($0)) })
     }
 
     /// This configuration with some keys changed; null takes a key's default.
@@ -256,7 +290,11 @@ public struct Configuration: Equatable, Sendable {
 
     /// The learning rate of a step, counted from 0.
     func learningRate(step: Int) -> Double {
-        Schedules.learningRate(
+        if schedule == .trapezoid {
+            return Schedules.trapezoid(
+                step: step, base: learningRate, minimum: minimumLearningRate, warmup: warmupSteps, decay: decay, total: totalSteps)
+        }
+        return Schedules.learningRate(
             step: step, base: learningRate, minimum: minimumLearningRate, warmup: warmupSteps,
             total: schedule == .constant ? nil : totalSteps)
     }
@@ -264,7 +302,9 @@ public struct Configuration: Equatable, Sendable {
     /// Prototypes of one softmax: of a block, or all.
     var softmaxSize: Int { assignment.partitionSize > 0 ? assignment.partitionSize : prototypes }
 
+    /// Goes to 1 as the learning rate goes down: over all steps, or, of a trapezoid, over its decay.
     func teacherMomentum(step: Int) -> Double {
-        Schedules.teacherMomentum(step: step, base: teacherMomentum, total: totalSteps)
+        if schedule == .trapezoid { return 1 - (1 - teacherMomentum) * Schedules.remainder(step: step, decay: decay, total: totalSteps) }
+        return Schedules.teacherMomentum(step: step, base: teacherMomentum, total: totalSteps)
     }
 }

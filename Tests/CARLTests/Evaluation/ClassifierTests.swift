@@ -223,7 +223,8 @@ import Testing
             (#"{"classes": 3, "label_smoothing": 1.1}"#, "label_smoothing"), (#"{"classes": 3, "learning_rate": -1}"#, "learning_rate"),
             (#"{"classes": 3, "freeze_encoder": true, "learning_rate": 0.1}"#, "head_learning_rate"), (#"{"classes": 3, "view": "weak"}"#, "view"),
             (#"{"classes": 3, "view": {"count": 2}}"#, "count"), (#"{"classes": 3, "view": {"scael": [1, 1]}}"#, "scale"),
-            (#"{"classes": 3, "schedule": "cosine"}"#, "total_steps"), ("3", "object"), (#"{"classes": 2e9}"#, "classes"),
+            (#"{"classes": 3, "schedule": "cosine"}"#, "total_steps"),
+            (#"{"classes": 3, "schedule": "trapezoid"}"#, "schedule"), ("3", "object"), (#"{"classes": 2e9}"#, "classes"),
         ] {
             #expect(message { _ = try Classifier(JSONValue.parse(json), encoder: Self.evaluator()) }.contains(words), "\(json)")
         }

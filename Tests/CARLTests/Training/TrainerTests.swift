@@ -50,6 +50,7 @@ import Testing
         "", #""optimizer": "lars""#, #""optimizer": "adamw", "learning_rate": 0.001"#,
         #""teacher_momentum": 0.9, "total_steps": 20, "prior_over_targets": true"#, #""accumulate": 2, "clip_norm": 0.5"#,
         #""projector": [8], "schedule": "cosine", "total_steps": 9, "warmup_steps": 3"#,
+        #""schedule": "trapezoid", "total_steps": 7, "decay_steps": [2, 1], "warmup_steps": 1, "teacher_momentum": 0.9"#,
         #""partition_size": 4, "freeze_prototypes": 4, "temperature": {"start": 1, "end": 0.1, "steps": 5}"#,
         #""recompute": true, "partition_size": 3, "teacher_momentum": 0.9, "used_window": 2"#,
         #""projector_activation": "gelu", "prior_weight": {"start": 4, "end": 1, "steps": 4}"#,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..estimator import CARL
 
 #: Parameters that may change when a run goes on.
-_FREE = {"epochs", "total_steps", "threads", "checkpoint_every", "eval_every", "on_error", "max_broken"}
+_FREE = {"epochs", "budget", "total_steps", "threads", "checkpoint_every", "eval_every", "on_error", "max_broken"}
 _DEFAULT_RUN = "runs/train"
 
 
@@ -26,6 +26,7 @@ def add(subparsers: Any) -> None:
         """
         carl train photos/ prototypes=300 epochs=50 --out runs/photos
         carl train photos/ --prototypes 300 --epochs 50                 # the same
+        carl train photos/ --budget 20m --memory 4G                     # chooses sizes and epochs for this machine
         carl train photos/ --config photos.json learning_rate=0.03      # the file first, key=value on top
         carl train photos/ views='[{"size": 64, "count": 2}]' prior_weight='{"start": 4, "end": 1, "steps": 1000}'
         carl train runs/photos --resume                                 # goes on where it stopped
@@ -185,7 +186,10 @@ def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str)
         print_json({**facts, "metrics": None if last is None else last.to_dict(), "evaluation": evaluation})
         return
     if last is None:
-        print(f"nothing to do: {model.epoch_} of {model.epochs} epochs are done; epochs={model.epoch_ * 2} would go further")
+        if model.budget is not None:
+            print(f"nothing to do: the run is over after {model.trainer_.step_count} steps, and its learning rate has come down")
+        else:
+            print(f"nothing to do: {model.epoch_} of {model.config_.epochs} epochs are done; epochs={model.epoch_ * 2} would go further")
     else:
         print(describe(last, model.data_wait_))
     if model.evaluations_:

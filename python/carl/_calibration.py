@@ -1,0 +1,256 @@
+"""What a time budget or a memory limit comes to on this machine with these images: steps are taken on throwaway trainers and timed."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from ._encoder_cost import image_cost
+from ._memory import available_memory, resident_memory
+from ._training import steps_per_epoch
+from .budget import (
+    PASSES, PRESENTATIONS, Given, Setting, best_batch, best_rung, by_memory, check_steps, duration_text, enough, fitting, memory_text,
+    parse_duration, parse_memory, rungs,
+)
+from .config import TrainerConfig
+from .errors import InvalidArgumentError
+from .sources import BatchStream, ImageSource
+from .sources.broken import BrokenImages
+from .sources.loader import AHEAD, BatchReader
+from .trainer import Trainer
+from .view_specs import expand_views, least_side
+
+#: Share of the budget that timing one setting takes; three at most are timed.
+_SHARE = 0.012
+#: Images of a timed step: fewer where a step of so many would take too long.
+_IMAGES, _LEAST_IMAGES = 64, 8
+#: Steps that are timed, at least and at most.
+_FEWEST, _MOST = 3, 20
+#: The machine's free memory is not taken to the last byte: others need some too, and what is planned is an estimate.
+_OF_FREE, _MARGIN = 0.8, 1.1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """seconds: an image, waiting for its reading included. fixed, each: bytes of a trainer, and of each image of its steps."""
+
+    seconds: float
+    fixed: float
+    each: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was chosen. changes: keys of the configuration. lines: what to tell the user. epochs: about so many; None without a budget."""
+
+    setting: Setting
+    changes: dict[str, Any]
+    lines: list[str]
+    epochs: int | None = None
+    step_seconds: float | None = None
+
+
+class Calibration:
+    """Times and weighs settings on the images of a source.
+
+    base: the configuration that a setting is put into. seconds: how long to time a setting.
+    """
+
+    def __init__(
+        self, source: ImageSource | BatchStream, base: TrainerConfig, seconds: float, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._source, self._base, self._seconds, self._clock = source, base, seconds, clock
+        self._known: dict[tuple[int | None, float, bool], Measured] = {}
+
+    def config(self, setting: Setting) -> TrainerConfig:
+        return self._base.replace(**changes_of(setting))
+
+    def work(self, rung: tuple[int | None, float]) -> float:
+        """What the time of an image at a setting is about proportional to."""
+        config = self.config(Setting(*rung, batch_size=2))
+        encoder = config.encoder or "resnet18"
+        channels = config.in_channels or 3
+        return image_cost(encoder, config.stem, rung[1], channels, self._specs(config)).work
+
+    def seconds_an_image(self, rung: tuple[int | None, float]) -> float:
+        """As measured, or else by the measured setting that is nearest in work."""
+        work = self.work(rung)
+        known = {key[:2]: value.seconds for key, value in self._known.items() if not key[2]} or {
+            key[:2]: value.seconds for key, value in self._known.items()}
+        if rung in known:
+            return known[rung]
+        nearest = min(known, key=lambda other: abs(math.log(self.work(other) / work)))
+        return known[nearest] * work / self.work(nearest)
+
+    def is_measured(self, setting: Setting) -> bool:
+        return (*setting.rung, setting.recompute) in self._known
+
+    def measure(self, setting: Setting) -> Measured:
+        """Takes steps at a setting; what is known is not measured again."""
+        key = (*setting.rung, setting.recompute)
+        if key not in self._known:
+            expected = self.seconds_an_image(setting.rung) if self._known else 0.0
+            images = int(self._seconds / (2 * _FEWEST * expected)) if expected else _IMAGES // 2
+            images = max(_LEAST_IMAGES, min(_IMAGES, images))
+            if not isinstance(self._source, BatchStream):
+                images = min(images, len(self._source))
+            self._known[key] = self._measured(setting, max(2, min(images, setting.batch_size)))
+        return self._known[key]
+
+    def _measured(self, setting: Setting, count: int) -> Measured:
+        config = self.config(setting)
+        config.batch_size = count
+        with Trainer(config) as trainer:
+            batches = self._batches(count, least_side(self._specs(config)), int(config.seed or 0))
+            images = next(batches)
+            few = max(2, count // 2)
+            small = trainer.step(images[:few])
+            large = trainer.step(images)
+            times: list[float] = []
+            before = start = self._clock()
+            while len(times) < _MOST and (len(times) < _FEWEST or before - start < self._seconds):
+                trainer.step(next(batches))
+                now = self._clock()
+                times.append((now - before) / count)
+                before = now
+            batches.close()
+            each = max(0.0, (large.memory_bytes - small.memory_bytes) / (len(images) - few)) if len(images) > few else 0.0
+            # Parameters, their gradients and moments, and the copy that is made when the number of steps is decided.
+            parameters = sum(info.count for info in trainer._tensors().values()) * 4
+            return Measured(median(times), max(0.0, large.memory_bytes - each * len(images)) + 6 * parameters, each)
+
+    def _batches(self, count: int, side: int, seed: int) -> Iterator[Any]:
+        source = self._source
+        if isinstance(source, BatchStream):
+            images = list(source.probe())
+            images = (images * -(-count // len(images)))[:count]
+            while True:
+                yield images
+        broken = BrokenImages(len(source), max_broken=1)
+        with BatchReader(source, count, seed, epochs=2**20, broken=broken, least_side=side) as reader:
+            while True:
+                for batch in reader.epoch():
+                    yield batch.images
+
+    def need(self, setting: Setting) -> float:
+        """Bytes that training at a setting takes."""
+        measured = self.measure(setting)
+        return _MARGIN * (measured.fixed + setting.batch_size * (measured.each + self._read_ahead()))
+
+    def _read_ahead(self) -> float:
+        if isinstance(self._source, BatchStream):
+            return 0.0
+        # Images are a third longer than wide, as those of cameras.
+        return (AHEAD + 1) * self._source.side**2 * 4 / 3 * self._source.channels
+
+    def _specs(self, config: TrainerConfig) -> list[dict[str, Any]]:
+        return expand_views(config.views or "auto", config.in_channels or 3, config.view_size)
+
+
+def changes_of(setting: Setting) -> dict[str, Any]:
+    changes: dict[str, Any] = {"width": setting.width, "batch_size": setting.batch_size, "recompute": setting.recompute}
+    if setting.view_size is not None:
+        changes["view_size"] = setting.view_size
+    return changes
+
+
+def make_plan(
+    source: ImageSource | BatchStream, base: TrainerConfig, given: Given, side: int, budget: Any, memory: Any, started: float,
+    standard: Setting, calibration: Calibration | None = None, clock: Callable[[], float] = time.perf_counter,
+) -> Plan:
+    """Chooses a setting.
+
+    base: the configuration so far. given: what stands. side: of the images. started: when the budget began, on `clock`.
+    standard: what is used where there is no budget, only a limit of memory.
+    """
+    seconds = None if budget is None else parse_duration(budget)
+    limit = None if memory is None else parse_memory(memory)
+    count = None if isinstance(source, BatchStream) else len(source)
+    calibration = calibration or Calibration(source, base, _SHARE * (seconds or 10.0), clock)
+    pairs = rungs(side, given)
+    if seconds is None:
+        pairs = [standard.rung, *(pair for pair in pairs if pair[1] == standard.width and (pair[0] or 0) < (standard.view_size or 0))]
+        chosen = standard
+    else:
+        chosen = _by_time(calibration, pairs, given, seconds - (clock() - started), count)
+    held = resident_memory()
+    free = available_memory() * _OF_FREE
+    room = free if limit is None else min(free, limit - held)
+    wanted = chosen
+    chosen = fitting(by_memory(chosen, pairs, given), calibration.need, room, limit, held)
+    lines = []
+    reduced = chosen != wanted
+    if reduced:
+        lines.append(f"memory: {wanted.describe()} takes {memory_text(calibration.need(wanted))}, {memory_text(max(0, room))} are there")
+    if seconds is None:
+        if reduced:
+            lines.append(f"chosen: {chosen.describe()}, {memory_text(calibration.need(chosen))}")
+        return Plan(chosen, changes_of(chosen), lines)
+    size = chosen.batch_size if count is None else min(chosen.batch_size, count)
+    each = calibration.measure(chosen).seconds
+    left = seconds - (clock() - started)
+    check_steps(seconds, left, each * size)
+    images = left / each
+    per_epoch = steps_per_epoch(source, size)
+    epochs = max(1, math.ceil(left / (each * size) / per_epoch)) if per_epoch else None
+    lines += [
+        f"budget of {duration_text(seconds)}: {chosen.describe()}",
+        f"measured: {1 / each:.0f} images/s, so about {_round(images)} images"
+        + (f", {epochs} epochs of {count}" if epochs else "") + f"; {memory_text(calibration.need(chosen))} of memory",
+        "why: the first that fits into the memory" if reduced else _reason(pairs, chosen, images, count),
+    ]
+    return Plan(chosen, changes_of(chosen), lines, epochs or 1_000_000, each * size)
+
+
+def _by_time(calibration: Calibration, pairs: list[Any], given: Given, seconds: float, count: int | None) -> Setting:
+    """The setting for so many seconds. What is chosen by estimate is measured, and the choice corrected, once."""
+
+    def setting(pair: tuple[int | None, float]) -> Setting:
+        batch = best_batch(given, seconds / calibration.seconds_an_image(pair), count)
+        return Setting(*pair, batch, bool(given.recompute))
+
+    first = min(pairs, key=calibration.work)
+    calibration.measure(Setting(*first, given.batch_size or _IMAGES, bool(given.recompute)))
+    for _ in range(2):
+        chosen = setting(best_rung(pairs, calibration.seconds_an_image, seconds, count))
+        if calibration.is_measured(chosen):
+            break
+        calibration.measure(chosen)
+    # Of two that were measured, the later may have turned out too slow.
+    measured = [pair for pair in pairs if calibration.is_measured(setting(pair))]
+    return setting(best_rung(measured, calibration.seconds_an_image, seconds, count))
+
+
+def _reason(pairs: list[Any], chosen: Setting, images: float, count: int | None) -> str:
+    if len(pairs) == 1:
+        return "why: width and views are given"
+    need = enough(count)
+    rule = f"{_round(need)} images" + (f" ({PASSES} passes)" if need < PRESENTATIONS else "")
+    if images >= need:
+        best = "the best of all" if chosen.rung == pairs[0] else "the largest views and network"
+        return f"why: {best} that go through at least {rule} in the time"
+    return f"why: no setting goes through {rule} in the time; this is the fastest"
+
+
+def _round(number: float) -> str:
+    digits = max(0, len(str(int(number))) - 2)
+    return f"{round(number / 10**digits) * 10**digits:,}"
+
+
+def refuse_conflicts(params: dict[str, Any], source: ImageSource | BatchStream) -> None:
+    """InvalidArgumentError for parameters that a budget leaves no room for."""
+    for key in ("epochs", "total_steps", "decay_steps"):
+        if params[key] is not None:
+            raise InvalidArgumentError(
+                f"{key}: got {params[key]!r} and budget={params['budget']!r}: a budget chooses the length of the run itself; leave one "
+                "away")
+    if params["schedule"] not in (None, "trapezoid"):
+        raise InvalidArgumentError(
+            f'schedule: got {params["schedule"]!r} and budget={params["budget"]!r}: a run with a budget learns its length late, which '
+            '"trapezoid" alone allows')
+    if isinstance(source, BatchStream) and source.once:
+        raise InvalidArgumentError("budget: wants images that can be gone through again; the iterator ends with its first pass")

@@ -1,0 +1,133 @@
+"""How long a run with a time budget is: decided late, in steps, by the speed that it has had until then.
+
+The speed of a machine that others use too is not known beforehand. So the learning rate stays constant for the first part of the time,
+which no later decision changes (the schedule "trapezoid"). Then it falls, in stages, of which each takes an equal share of it away: where
+one begins, the number of steps of it and of the following ones is decided anew by the time that is left. What is in error at the end is
+the speed of the last stage alone. The result is a list of numbers of steps, `decay_steps`, and their end, `total_steps`: with these in the
+configuration the run can be repeated without a clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+#: Share of the budget after which the learning rate begins to fall.
+DECAY_AT = 0.65
+#: Stages of its fall: each lasts 6% of the budget, so a machine that becomes half as fast in the last one misses the end by so much.
+STAGES = 6
+#: The speed is that of the last so large a share of the budget.
+_WINDOW = 0.12
+
+
+class Pace:
+    """The clock of one run.
+
+    seconds: the budget. started: when it began, on `clock`. spent: seconds of it that were used before, by what is resumed.
+    step_seconds: what a step takes, as far as known. total_steps, decay_steps: what was decided before, by what is resumed.
+    """
+
+    def __init__(
+        self, seconds: float, started: float, *, spent: float = 0.0, step_seconds: float | None = None, total_steps: int | None = None,
+        decay_steps: int | list[int] | None = None, chosen: Mapping[str, Any] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.seconds, self._clock = seconds, clock
+        self._started = started - spent
+        self._deadline = self._started + seconds
+        self.step_seconds = step_seconds
+        self.total_steps = total_steps
+        self.decay = [decay_steps] if isinstance(decay_steps, int) else list(decay_steps or [])
+        self._chosen = dict(chosen or {})
+        self._aside = 0.0
+        self._means: dict[str, tuple[float, int]] = {}
+        self._recent: deque[tuple[float, int]] = deque()
+        self._upcoming: Callable[[int, int], Mapping[str, int]] = lambda first, last: {}
+
+    def begin(self, step: int, upcoming: Callable[[int, int], Mapping[str, int]]) -> None:
+        """Before the first step. upcoming: what besides steps happens after steps first < s <= last, by kind."""
+        self._upcoming = upcoming
+        self._recent = deque([(self._clock() - self._aside, step)])
+
+    @contextmanager
+    def aside(self, kind: str) -> Iterator[None]:
+        """Around what is no step: a checkpoint ("save"), an evaluation."""
+        start = self._clock()
+        try:
+            yield
+        finally:
+            took = self._clock() - start
+            self._aside += took
+            seconds, count = self._means.get(kind, (0.0, 0))
+            self._means[kind] = seconds + took, count + 1
+
+    def after_step(self, step: int) -> dict[str, Any] | None:
+        """The configuration's changes, where it is time to decide."""
+        now = self._clock()
+        self._recent.append((now - self._aside, step))
+        while len(self._recent) > 8 and self._recent[-1][0] - self._recent[1][0] > _WINDOW * self.seconds:
+            self._recent.popleft()
+        (first, before), (last, after) = self._recent[0], self._recent[-1]
+        if after > before:
+            self.step_seconds = (last - first) / (after - before)
+        return self._decide(step, now) if self._is_due(step, now) else None
+
+    def estimate(self, step: int) -> int | None:
+        """Steps there will be, as far as can be said."""
+        if self.total_steps is not None:
+            return self.total_steps
+        return None if self.step_seconds is None else step + self._steps_within(self._left(self._clock()), step)
+
+    def spent(self) -> float:
+        return self._clock() - self._started
+
+    def to_notes(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "spent": self.spent(), "step_seconds": self.step_seconds, "chosen": self._chosen}
+
+    def _is_due(self, step: int, now: float) -> bool:
+        if self.total_steps is None:
+            return now - self._started >= DECAY_AT * self.seconds
+        return step in self._ends()[:-1]
+
+    def _ends(self) -> list[int]:
+        """The last step of each stage."""
+        end = (self.total_steps or 0) - sum(self.decay)
+        return [end := end + steps for steps in self.decay]
+
+    def _decide(self, step: int, now: float) -> dict[str, Any]:
+        walked = 0 if self.total_steps is None else self._ends().index(step) + 1
+        stages = len(self.decay) or STAGES
+        seconds = self._left(now) - (stages - walked) * self._mean("decision")
+        steps = self._steps_within(seconds, step)
+        if self.total_steps is None:
+            stages = min(stages, max(1, steps))
+        left = stages - walked
+        steps = max(steps, left)
+        parts = [steps * (part + 1) // left - steps * part // left for part in range(left)]
+        self.decay = self.decay[:walked] + parts
+        self.total_steps = step + steps
+        return {"total_steps": self.total_steps, "decay_steps": self.decay if len(self.decay) > 1 else self.decay[0]}
+
+    def _left(self, now: float) -> float:
+        """Seconds for steps: until the end, less what follows the last one."""
+        save = self._mean("save") or self._mean("decision")
+        return self._deadline - now - self._mean("evaluation") - self._mean("usage") - 2 * save
+
+    def _mean(self, kind: str) -> float:
+        seconds, count = self._means.get(kind, (0.0, 0))
+        return seconds / count if count else 0.0
+
+    def _steps_within(self, seconds: float, step: int) -> int:
+        """The most steps, with what comes between them, that take no longer."""
+        each = self.step_seconds or 0.0
+        if seconds <= 0 or each <= 0:
+            return 0
+        low, high = 0, int(min(seconds / each, 2**31 - 1 - step))
+        while low < high:
+            middle = (low + high + 1) // 2
+            between = sum(count * self._mean(kind) for kind, count in self._upcoming(step, step + middle).items())
+            low, high = (middle, high) if middle * each + between <= seconds else (low, middle - 1)
+        return low
