@@ -52,7 +52,9 @@ def test_it_trains_as_long_as_the_budget_and_the_result_can_be_had_without(image
     assert json.loads((tmp_path / "config.json").read_text()) == json.loads(json.dumps(vars(config)))
     rates = [metrics.learning_rate for metrics in model.history_]
     start = config.total_steps - sum(config.decay_steps)
-    assert set(rates[: start + 1]) == {0.01} and rates[start:] == sorted(rates[start:], reverse=True) and 0 < rates[-1] < 0.002
+    warm = config.warmup_steps
+    assert 0 < warm <= config.total_steps / 10 and rates[:warm] == sorted(rates[:warm])
+    assert set(rates[warm : start + 1]) == {0.01} and rates[start:] == sorted(rates[start:], reverse=True) and 0 < rates[-1] < 0.002
 
     again = carl.CARL(**json.loads((tmp_path / "config.json").read_text()), progress=False).fit(images)
     assert again.budget is None and same_state(model.trainer_, again.trainer_)
@@ -198,11 +200,11 @@ def test_memory_is_kept_by_smaller_batches_then_recompute(images, monkeypatch):
     source = np.concatenate([images] * 8)
     monkeypatch.setattr(_calibration, "resident_memory", lambda: 0)
     needs = {}
-    for limit in ("64G", "60M"):
+    for limit in ("64G", "30M"):
         model = small_model(epochs=1, batch_size=None, memory=limit).fit(source)
         needs[limit] = model.config_.batch_size, model.config_.recompute, model.trainer_.last_metrics.memory_bytes
-    assert needs["64G"][:2] == (256, False)
-    assert needs["60M"][:2] < (256, False) and needs["60M"][2] < 60 << 20
+    assert needs["64G"][:2] == (128, False)
+    assert needs["30M"][:2] < (128, False) and needs["30M"][2] < 30 << 20
     given = small_model(epochs=1, batch_size=256, memory="60M", view_size=12).fit(source)
     assert given.config_.recompute and given.trainer_.last_metrics.memory_bytes < 60 << 20
     with pytest.raises(carl.InvalidArgumentError, match=r"memory: got 3 MiB, and the smallest setting .* want at least"):

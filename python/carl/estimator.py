@@ -43,6 +43,8 @@ _READ, _READ_BYTES = 512, 256_000_000
 
 #: Used where they are not given, and neither is a budget.
 _EPOCHS, _BATCH_SIZE = 100, 128
+#: With a budget, about one step in so many is of the warm-up, as without one.
+_WARMUP_SHARE = 20
 #: Parameters of the estimator that are not configuration keys of the trainer.
 _OWN = ("budget", "memory", "on_error", "max_broken", "cache", "cache_size", "run_dir", "checkpoint_every", "eval_every", "progress", "callbacks")
 
@@ -337,6 +339,8 @@ class CARL:
         if plan is not None and plan.epochs is not None:
             config.schedule, config.epochs = "trapezoid", plan.epochs
             epochs = None  # the number of steps is decided later
+            if config.warmup_steps is None and plan.step_seconds:
+                config.warmup_steps = int(parse_duration(self.budget) / plan.step_seconds) // _WARMUP_SHARE
         per_epoch = steps_per_epoch(source, size)
         if config.total_steps is None and epochs is not None:
             if per_epoch is not None:
