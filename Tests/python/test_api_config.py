@@ -18,7 +18,7 @@ def test_complete_configuration_has_no_unknown_key(trainer):
     config = trainer.config
     for key, value in SMALL.items():
         assert getattr(config, key) == value
-    assert config.batch_size and config.temperature and config.optimizer == "sgd"
+    assert config.batch_size and config.temperature and config.optimizer == "lars"
     assert config.views is not None
 
 

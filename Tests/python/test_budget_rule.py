@@ -99,7 +99,7 @@ def test_the_largest_that_sees_enough():
 
 
 def test_batches_grow_with_the_number_of_steps():
-    assert budget.best_batch(Given(), 256_000, 5000) == 256
+    assert budget.best_batch(Given(), 256_000, 5000) == 128
     assert budget.best_batch(Given(), 255_000, 5000) == 128
     assert budget.best_batch(Given(), 256_000, 600) == 128
     assert budget.best_batch(Given(), 10, 10) == 64

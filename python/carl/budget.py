@@ -88,7 +88,7 @@ WIDTHS = (1.0, 0.5, 0.25)
 PASSES, PRESENTATIONS = 20, 300_000
 #: Sizes of a step. A large one has better statistics (of the prior, and of BatchNorm), but so many steps should be taken in all, and so
 #: many in an epoch, before it grows.
-BATCHES, LEAST_STEPS, STEPS_AN_EPOCH = (256, 128, 64), 1_000, 4
+BATCHES, LEAST_STEPS, STEPS_AN_EPOCH = (128, 64), 1_000, 4
 #: Fewer steps than that are no training: the budget is refused.
 NO_TRAINING = 10
 

@@ -107,7 +107,7 @@ enum Checkpoint {
             throw CARLError.file(
                 "\(file.path) has checkpoint format \(text("format_version") ?? "none"); this library reads up to \(version)")
         }
-        return try Configuration(json: json)
+        return try Configuration(saved: json)
     }
 
     private static func counters(_ file: SafetensorsFile) throws -> Trainer.Counters {

@@ -18,7 +18,7 @@ public struct Configuration: Equatable, Sendable {
     var priorWeight = Ramp(1)
     /// Weight and temperature of the contrast between images (see `InstanceContrast`).
     var contrastWeight = Ramp(0)
-    var contrastTemperature = 0.2
+    var contrastTemperature = 0.1
     var teacherMomentum = 0.0
     /// Steps at the beginning in which the prototypes stay as they are.
     var freezePrototypes = 0
@@ -29,7 +29,7 @@ public struct Configuration: Equatable, Sendable {
     var momentum = 0.9
     var weightDecay = 5e-4
     /// LARS: factor on |w| / |g|.
-    var trustCoefficient = 0.001
+    var trustCoefficient = 0.02
     var schedule: Schedule? = nil
     var warmupSteps = 0
     var totalSteps: Int? = nil
@@ -51,7 +51,8 @@ public struct Configuration: Equatable, Sendable {
     var threads = 0
     // Defaults of an objective that depend on other keys
     var standardViewSize = 32
-    var larsLearningRate = 0.03
+    var larsLearningRate = 0.2
+    var larsWeightDecay = 1e-5
 
     enum Schedule: String, CaseIterable, Sendable { case cosine, constant, trapezoid }
 
@@ -72,6 +73,20 @@ public struct Configuration: Equatable, Sendable {
 
     /// - Throws: `CARLError.configuration` that names the key, what it got and what it wanted.
     public init(json: String) throws { try self.init(JSONValue.parse(json)) }
+
+    /// A configuration as `json` gives it, of this or an earlier version: keys that were not there yet have the value that stood for them.
+    init(saved json: String) throws {
+        guard let saved = try JSONValue.parse(json).object else {
+            throw CARLError.configuration("the saved configuration is not a JSON object")
+        }
+        let missing = Self.valuesBefore.filter { saved[$0.0] == nil }
+        try self.init(.object(JSONObject(saved.members.map { ($0.key, $0.value) } + missing)))
+    }
+
+    /// What acted before there was a key for it.
+    private static let valuesBefore: [(String, JSONValue)] = [
+        ("objective", .string("carl")), ("trust_coefficient", .number(0.001)), ("contrast_weight", .number(0)),
+    ]
 
     public init(_ value: JSONValue) throws {
         let reader = try ConfigurationReader(value, known: Self.keys)
@@ -125,7 +140,7 @@ public struct Configuration: Equatable, Sendable {
         optimizer = try reader.choice("optimizer") ?? optimizer
         learningRate = try reader.number("learning_rate", 0...1e6) ?? standardLearningRate
         momentum = try reader.number("momentum", 0...0.999_999) ?? momentum
-        weightDecay = try reader.number("weight_decay", 0...1e3) ?? weightDecay
+        weightDecay = try reader.number("weight_decay", 0...1e3) ?? standardWeightDecay
         trustCoefficient = try reader.number("trust_coefficient", 0...1e6, positive: true) ?? trustCoefficient
         schedule = try reader.choice("schedule")
         totalSteps = try reader.integer("total_steps", 1...Int(Int32.max))
@@ -171,6 +186,14 @@ public struct Configuration: Equatable, Sendable {
         case .sgd: min(learningRate * batches, 4 * learningRate)
         case .lars: larsLearningRate * batches
         case .adamw: 2e-3 * min(batches, 16).squareRoot()
+        }
+    }
+
+    private var standardWeightDecay: Double {
+        switch optimizer {
+        case .sgd: weightDecay
+        case .lars: larsWeightDecay
+        case .adamw: 0.01
         }
     }
 

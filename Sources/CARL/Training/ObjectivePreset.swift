@@ -16,7 +16,9 @@ extension Configuration {
         self.objective = objective
         if objective == .contrast {
             prototypes = 128
-            contrastWeight = Ramp(1)
+            contrastWeight = Ramp(4)
+            optimizer = .lars
+            learningRate = 0.06
         }
         guard objective == .carp else { return }
         encoder = .resnet50
@@ -30,7 +32,8 @@ extension Configuration {
         priorWeight = Ramp(1)
         teacherMomentum = 0.99
         optimizer = .lars
-        weightDecay = 1e-6
+        trustCoefficient = 0.001
+        larsWeightDecay = 1e-6
         larsLearningRate = 0.45 / 2
         viewPreset = "multicrop"
         standardViewSize = 224

@@ -221,11 +221,18 @@ import Testing
     @Test func defaultsFollowBatchSizeStepsAndPrototypes() throws {
         func configuration(_ text: String) throws -> Configuration { try Configuration(json: text) }
         let plain = try configuration("{}")
-        #expect(plain.objective == .contrast && plain.contrastWeight == Ramp(1) && plain.prototypes == 128)
+        #expect(plain.objective == .contrast && plain.contrastWeight == Ramp(4) && plain.prototypes == 128)
+        #expect(plain.optimizer == .lars && plain.trustCoefficient == 0.02 && plain.weightDecay == 1e-5)
         #expect(plain.batchSize == 128 && plain.learningRate == 0.2 && plain.warmupSteps == 0)
         #expect(try configuration(#"{"batch_size": 64}"#).learningRate == 0.1)
-        #expect(try configuration(#"{"batch_size": 4096}"#).learningRate == 0.8)
+        #expect(try configuration(#"{"batch_size": 64, "optimizer": "sgd"}"#).learningRate == 0.03)
+        #expect(try configuration(#"{"batch_size": 4096, "optimizer": "sgd"}"#).learningRate == 0.24)
+        #expect(try configuration(#"{"optimizer": "sgd"}"#).weightDecay == 5e-4)
         #expect(abs(try configuration(#"{"batch_size": 512, "optimizer": "adamw"}"#).learningRate - 0.004) < 1e-12)
+        // What files of earlier versions do not say.
+        let earlier = try Configuration(saved: #"{"optimizer": "lars"}"#)
+        #expect(earlier.objective == .carl && earlier.trustCoefficient == 0.001 && earlier.contrastWeight == Ramp(0))
+        #expect(try Configuration(saved: plain.json.serialized()) == plain)
         #expect(try configuration(#"{"total_steps": 200}"#).warmupSteps == 10)
         #expect(try configuration(#"{"total_steps": 200, "warmup_steps": 0}"#).warmupSteps == 0)
         let carl = try configuration(#"{"objective": "carl"}"#)
