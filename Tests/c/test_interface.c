@@ -62,7 +62,7 @@ static void test_life(void) {
     carl_metrics metrics = {.struct_size = sizeof metrics};
     for (int i = 0; i < 3; i++) CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, &metrics) == CARL_OK);
     CHECK(metrics.step == 3 && isfinite(metrics.loss) && metrics.consistency >= 0 && metrics.prior > -1e-6);
-    CHECK(fabs(metrics.loss - metrics.consistency - metrics.prior_weight * metrics.prior) < 1e-9);
+    CHECK(fabs(metrics.loss - metrics.consistency - metrics.prior_weight * metrics.prior - metrics.contrast_weight * metrics.contrast) < 1e-9);
     int64_t width = 0;
     CHECK(carl_trainer_output_width(trainer, CARL_PROBABILITIES, &width) == CARL_OK && width == 6);
     float p[COUNT * 6];

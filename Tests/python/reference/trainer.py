@@ -31,7 +31,7 @@ class Settings:
     prior_over_targets: bool = False
     prior_weight: object = 2.0
     contrast_weight: object = 0.0
-    contrast_temperature: float = 0.2
+    contrast_temperature: float = 0.1
     partition_size: object = None
     freeze_prototypes: int = 0
     recompute: bool = False
