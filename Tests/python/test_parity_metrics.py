@@ -13,8 +13,8 @@ from reference.trainer import Settings
 
 #: The smallest network there is: what is compared here does not depend on its size.
 SMALL = dict(
-    objective="carl", encoder="resnet18", stem="small", projector=[12, 8], temperature=0.2, prior_weight=2.0, learning_rate=0.01, momentum=0.9,
-    weight_decay=0.0,
+    objective="carl", optimizer="sgd", encoder="resnet18", stem="small", projector=[12, 8], temperature=0.2, prior_weight=2.0,
+    learning_rate=0.01, momentum=0.9, weight_decay=0.0,
 )
 WIDTH, BATCH, SIZE, PROTOTYPES = 1 / 16, 16, 8, 13
 

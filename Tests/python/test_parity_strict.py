@@ -16,7 +16,7 @@ WHOLE = 1e-7
 APART = 0.1
 
 BASE = dict(
-    objective="carl", encoder="resnet18", stem="small", projector=[32, 16], temperature=0.2, prior_weight=2.0, learning_rate=0.002, momentum=0.9,
+    objective="carl", optimizer="sgd", encoder="resnet18", stem="small", projector=[32, 16], temperature=0.2, prior_weight=2.0, learning_rate=0.002, momentum=0.9,
     weight_decay=0.1,
 )
 

@@ -24,7 +24,7 @@ LATER = 2e-2
 WHOLE = 1e-6
 
 BASE = dict(
-    objective="carl", encoder="resnet18", stem="small", projector=[32, 16], temperature=0.2, prior_weight=2.0, learning_rate=0.002, momentum=0.9,
+    objective="carl", optimizer="sgd", encoder="resnet18", stem="small", projector=[32, 16], temperature=0.2, prior_weight=2.0, learning_rate=0.002, momentum=0.9,
     weight_decay=0.1, trust_coefficient=0.001,
 )
 RAMP = {"start": 3.0, "end": 1.0, "steps": 2}

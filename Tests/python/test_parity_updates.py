@@ -11,7 +11,7 @@ from reference.problems import images_of
 
 BASE = dict(
     encoder="resnet18", stem="small", width=1 / 16, projector=[12, 8], prototypes=7, temperature=0.2, prior_weight=2.0,
-    learning_rate=0.05, momentum=0.9, weight_decay=0.01, seed=3,
+    optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.01, trust_coefficient=0.001, seed=3,
 )
 
 #: Configurations on top of BASE.

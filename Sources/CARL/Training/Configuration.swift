@@ -24,7 +24,7 @@ public struct Configuration: Equatable, Sendable {
     var freezePrototypes = 0
     var usedWindow = 100
     // Optimization
-    var optimizer = OptimizerKind.sgd
+    var optimizer = OptimizerKind.lars
     var learningRate = 0.2
     var momentum = 0.9
     var weightDecay = 5e-4
@@ -144,7 +144,7 @@ public struct Configuration: Equatable, Sendable {
         trustCoefficient = try reader.number("trust_coefficient", 0...1e6, positive: true) ?? trustCoefficient
         schedule = try reader.choice("schedule")
         totalSteps = try reader.integer("total_steps", 1...Int(Int32.max))
-        warmupSteps = try reader.integer("warmup_steps", 0...Int(Int32.max)) ?? (totalSteps ?? 0) / Self.warmupShare
+        warmupSteps = try reader.integer("warmup_steps", 0...Int(Int32.max)) ?? standardWarmup
         if schedule == .cosine && totalSteps == nil {
             throw CARLError.configuration("\"schedule\": \"cosine\" needs \"total_steps\", the number of steps until the learning rate is at its minimum")
         }
@@ -188,6 +188,9 @@ public struct Configuration: Equatable, Sendable {
         case .adamw: 2e-3 * min(batches, 16).squareRoot()
         }
     }
+
+    /// The beginning of a trapezoid does not depend on its length.
+    private var standardWarmup: Int { schedule == .trapezoid ? 0 : (totalSteps ?? 0) / Self.warmupShare }
 
     private var standardWeightDecay: Double {
         switch optimizer {

@@ -17,7 +17,6 @@ extension Configuration {
         if objective == .contrast {
             prototypes = 128
             contrastWeight = Ramp(4)
-            optimizer = .lars
             learningRate = 0.06
         }
         guard objective == .carp else { return }

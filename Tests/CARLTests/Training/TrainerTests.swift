@@ -9,7 +9,7 @@ import Testing
         let base = try Configuration(
             json: """
                 {"width": 0.125, "in_channels": 1, "projector": [16, 8], "prototypes": 10, "threads": \(threads), "seed": 4,
-                 "learning_rate": 0.01, "objective": "carl", "prior_weight": 2, "views": [{"size": 12, "jitter": [0.4, 0.4, 0, 0], "blur_p": 0.5, "count": 2}]}
+                 "learning_rate": 0.01, "optimizer": "sgd", "objective": "carl", "prior_weight": 2, "views": [{"size": 12, "jitter": [0.4, 0.4, 0, 0], "blur_p": 0.5, "count": 2}]}
                 """)
         return try Trainer(base.overriding(JSONValue.parse("{\(more)}")))
     }
@@ -236,7 +236,8 @@ import Testing
         #expect(try configuration(#"{"total_steps": 200}"#).warmupSteps == 10)
         #expect(try configuration(#"{"total_steps": 200, "warmup_steps": 0}"#).warmupSteps == 0)
         let carl = try configuration(#"{"objective": "carl"}"#)
-        #expect(carl.contrastWeight == Ramp(0) && carl.prototypes == 300 && carl.priorWeight == Ramp(3.2))
+        #expect(try configuration(#"{"total_steps": 200, "schedule": "trapezoid"}"#).warmupSteps == 0)
+        #expect(carl.optimizer == .lars && carl.learningRate == 0.2 && carl.contrastWeight == Ramp(0) && carl.prototypes == 300 && carl.priorWeight == Ramp(3.2))
         #expect(try configuration(#"{"prototypes": 10}"#).priorWeight == Ramp(1.4))
         #expect(try configuration(#"{"prototypes": 10, "stop_gradient": false}"#).priorWeight == Ramp(2.7))
         #expect(try configuration(#"{"prototypes": 1}"#).priorWeight == Ramp(0))

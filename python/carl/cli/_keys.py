@@ -39,7 +39,7 @@ KEYS: dict[str, dict[str, str]] = {
         "memory": "what the process may hold, such as 4G",
         "epochs": "times through the images (100)",
         "batch_size": "images of a step (128)",
-        "optimizer": "lars, sgd or adamw (lars; sgd with objective=carl)",
+        "optimizer": "lars, sgd or adamw (lars)",
         "learning_rate": "the value used; the default follows the batch size (0.2 for 128 images)",
         "min_learning_rate": "at the end of the schedule",
         "momentum": "of sgd and lars; of adamw the first beta (0.9)",
