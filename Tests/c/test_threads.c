@@ -366,7 +366,7 @@ static void *log_work(void *argument) { return *(int *)argument == 0 ? set_and_u
 static void test_log(void) {
     snprintf(collapsed, sizeof collapsed, "/tmp/carl-collapsed-%d", (int)getpid());
     carl_trainer *trainer = make(ONE_THREAD);
-    for (int i = 0; i < 49; i++) CHECK(carl_trainer_step_views(trainer, same, 2, NULL) == CARL_OK);
+    for (int i = 0; i < 29; i++) CHECK(carl_trainer_step_views(trainer, same, 2, NULL) == CARL_OK);
     CHECK(carl_trainer_save(trainer, collapsed, NULL) == CARL_OK);
     struct listener first = {0};
     CHECK(carl_set_log_callback(listen, &first) == CARL_OK);

@@ -43,7 +43,7 @@ def test_a_degenerate_run_is_named_with_advice(make_trainer, images, caplog):
     """At this temperature all assignments are uniform; the warning says so once."""
     trainer = make_trainer(temperature=1e4, partition_size=3, learning_rate=0)
     with caplog.at_level("WARNING", logger="carl"):
-        collapsed = [trainer.step(images[:8]).collapsed for _ in range(55)]
+        collapsed = [trainer.step(images[:8]).collapsed for _ in range(35)]
     assert collapsed[0] == 0 and collapsed[-1] == 2
     warnings = [record.getMessage() for record in caplog.records if "collapse" in record.getMessage()]
     assert len(warnings) == 1
