@@ -29,7 +29,7 @@ MODEL: dict[str, Any] = {"encoder": "resnet18", "stem": "small", "width": 0.25, 
 #: How long: images, epochs, the step to end at if that comes first, and sizes of the labelled reference set of the evaluation.
 BUDGETS: dict[str, dict[str, Any]] = {
     "full": {"images": 60_000, "epochs": 3, "total_steps": 1170, "references": (10_000, 60_000)},
-    "quick": {"images": 10_000, "epochs": 2, "total_steps": None, "references": (10_000,)},
+    "quick": {"images": 10_000, "epochs": 2, "references": (10_000,)},
 }
 #: Of the k-NN evaluation.
 NEIGHBOURS = 20
@@ -75,7 +75,7 @@ def run(
     (folder / "checkpoints" / "last.carl").unlink(missing_ok=True)
     (folder / "metrics.jsonl").unlink(missing_ok=True)
     overrides = overrides or {}
-    length = {"epochs": budget["epochs"]} if "epochs" in overrides else {"epochs": budget["epochs"], "total_steps": budget["total_steps"]}
+    length = {"epochs": budget["epochs"]} if "epochs" in overrides else {"epochs": budget["epochs"], "total_steps": budget.get("total_steps")}
     params = {**MODEL, **length, "run_dir": folder, "progress": progress, **overrides}
     model = CARL(**params)
     images = train_x[: budget["images"]]
