@@ -27,8 +27,6 @@ public struct ConsistentAssignment {
         public var prototypeGradient: FloatPointer?
         /// Blocks of prototypes, of `options.partitionSize`; nil for one softmax over all.
         public var partition: RandomPartition?
-        /// K flags: 1 is written for the most probable prototype of every student row (in every block).
-        public var used: UnsafeMutablePointer<UInt8>?
         /// K counters: added to for the most probable prototype of every student row (in every block).
         public var votes: UnsafeMutablePointer<UInt32>?
 

@@ -57,9 +57,6 @@ struct PartitionedAssignment {
         var totals = statistics.totals(problem)
         totals.entropy = tile.prior(statistics, compute)
         totals.prior = logarithm(Double(indices.count)) - totals.entropy
-        if let used = problem.inputs.used {
-            for row in 0..<problem.studentRows { used[indices[Int(statistics.peak[row])]] = 1 }
-        }
         if let votes = problem.inputs.votes {
             for row in 0..<problem.studentRows { votes[indices[Int(statistics.peak[row])]] &+= 1 }
         }

@@ -46,9 +46,6 @@ struct StreamedAssignment {
         let known = AssignmentStatistics(slices, problem)
         running[0].write(to: known)
         var totals = known.totals(problem)
-        if let used = problem.inputs.used {
-            for row in 0..<problem.studentRows { used[Int(known.peak[row])] = 1 }
-        }
         if let votes = problem.inputs.votes {
             for row in 0..<problem.studentRows { votes[Int(known.peak[row])] &+= 1 }
         }

@@ -12,15 +12,15 @@ struct DivergedAssignmentTests {
                 var z = [[Float]](repeating: [Float](repeating: 0.5, count: batch * d), count: 2)
                 var c = [Float](repeating: 0.25, count: prototypes * d)
                 if bad == 0 { z[1][2] = value } else { c[prototypes / 2 * d] = value }
-                let guardBytes = 64
-                var flags = [UInt8](repeating: 0xee, count: prototypes + 2 * guardBytes)
+                let guards = 64
+                var counters = [UInt32](repeating: 0xee, count: prototypes + 2 * guards)
                 var options = AssignmentOptions()
                 options.partitionSize = block
                 options.normalizeEmbedding = false
                 options.normalizePrototypes = false
-                try flags.withUnsafeMutableBufferPointer { flags in
-                    let used = flags.baseAddress! + guardBytes
-                    used.update(repeating: 0, count: prototypes)
+                try counters.withUnsafeMutableBufferPointer { counters in
+                    let votes = counters.baseAddress! + guards
+                    votes.update(repeating: 0, count: prototypes)
                     try z[0].withUnsafeBufferPointer { a in
                         try z[1].withUnsafeBufferPointer { b in
                             try c.withUnsafeBufferPointer { c in
@@ -28,7 +28,7 @@ struct DivergedAssignmentTests {
                                     var inputs = ConsistentAssignment.Inputs(
                                         embeddings: [a.baseAddress!, b.baseAddress!], batch: batch, dimension: d,
                                         prototypes: c.baseAddress!, prototypeCount: prototypes)
-                                    inputs.used = used
+                                    inputs.votes = votes
                                     if block > 0 { inputs.partition = try RandomPartition(count: prototypes, blockSize: block, seed: 1) }
                                     _ = try ConsistentAssignment(options, Compute(threads: 2)).evaluate(inputs, wholeLimit: limit)
                                 }
@@ -36,8 +36,10 @@ struct DivergedAssignmentTests {
                         }
                     }
                 }
-                #expect(flags.prefix(guardBytes).allSatisfy { $0 == 0xee } && flags.suffix(guardBytes).allSatisfy { $0 == 0xee })
-                #expect(flags.dropFirst(guardBytes).prefix(prototypes).contains(1))
+                #expect(counters.prefix(guards).allSatisfy { $0 == 0xee } && counters.suffix(guards).allSatisfy { $0 == 0xee })
+                // Both rows of each image vote in every block, and twice: once for each limit.
+                let blocks = block > 0 ? prototypes / block : 1
+                #expect(counters.dropFirst(guards).prefix(prototypes).reduce(0, +) == UInt32(2 * 2 * batch * blocks))
             }
         }
     }

@@ -9,7 +9,7 @@ import Testing
         var result = AssignmentResult()
         var gradients: [[Float]] = []
         var prototypeGradient: [Float] = []
-        var used: [UInt8] = []
+        var votes: [UInt32] = []
         var bytes = 0
     }
 
@@ -50,9 +50,9 @@ import Testing
             inputs.partition = try RandomPartition(count: p.prototypes, blockSize: p.partitionSize, seed: 3)
         }
         let compute = try Compute(threads: p.threads)
-        var outcome = Outcome(used: Array(repeating: 0, count: p.prototypes))
-        outcome.result = try outcome.used.withUnsafeMutableBufferPointer { used in
-            inputs.used = used.baseAddress
+        var outcome = Outcome(votes: Array(repeating: 0, count: p.prototypes))
+        outcome.result = try outcome.votes.withUnsafeMutableBufferPointer { votes in
+            inputs.votes = votes.baseAddress
             return try ConsistentAssignment(options, compute).evaluate(inputs, wholeLimit: wholeLimit)
         }
         withExtendedLifetime((z, targets, prototypes, targetPrototypes)) {}
@@ -72,7 +72,7 @@ import Testing
         #expect(abs(a.result.prior - b.result.prior) < 1e-5)
         #expect(abs(a.result.effectivePrototypes - b.result.effectivePrototypes) < 1e-4 * b.result.effectivePrototypes)
         #expect(abs(a.result.maxProbability - b.result.maxProbability) < 1e-5)
-        #expect(a.result.agreement == b.result.agreement && a.used == b.used)
+        #expect(a.result.agreement == b.result.agreement && a.votes == b.votes)
         for (x, y) in zip(a.gradients, b.gradients) { #expect(distance(x, y) < 2e-5) }
         #expect(distance(a.prototypeGradient, b.prototypeGradient) < 2e-5)
     }
@@ -109,7 +109,7 @@ import Testing
         let first = try Self.run(problem, wholeLimit: 0)
         let again = try Self.run(problem, wholeLimit: 0)
         #expect(first.result == again.result && first.gradients == again.gradients)
-        #expect(first.prototypeGradient == again.prototypeGradient && first.used == again.used)
+        #expect(first.prototypeGradient == again.prototypeGradient && first.votes == again.votes)
         for threads in [1, 3, 17, 40] {
             problem.threads = threads
             Self.expectSame(try Self.run(problem, wholeLimit: 0), first)
