@@ -47,7 +47,7 @@ class Method(nn.Module):
     title = ""
     rate = 0.06
     options: dict[str, Any] = {}
-    common: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "warmup": 0.0}
+    common: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "trust": 0.02, "warmup": 0.0}
 
     def __init__(self, encoder: nn.Module, options: dict[str, Any]) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class DINO(WithTeacher):
 
 
 #: The optimizer of the two methods that decorrelate.
-LARS_SETTING = {"optimizer": "lars", "weight_decay": 1e-4, "trust": 0.02, "warmup": 0.1}
+LARS_SETTING = {"optimizer": "lars", "weight_decay": 1e-4, "warmup": 0.1}
 
 
 class BarlowTwins(Method):
@@ -227,7 +227,7 @@ def optimizer_of(method: Method, rate: float) -> torch.optim.Optimizer:
             {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
             {"params": [parameter for parameter in parameters if parameter.ndim == 1], "weight_decay": 0.0},
         ]
-        return LARS(groups, lr=rate, momentum=options["momentum"], weight_decay=decay, trust_coefficient=options.get("trust", 0.001))
+        return LARS(groups, lr=rate, momentum=options["momentum"], weight_decay=decay, trust_coefficient=options["trust"])
     if kind == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=options["momentum"], weight_decay=decay)
     raise SystemExit(f"optimizer: got {kind!r}, want sgd, adam, adamw or lars")
