@@ -5,18 +5,19 @@ import PackageDescription
 // carl_check_cpu() reports an older processor as an error before any such instruction runs.
 // CARL_X86_64_LEVEL=4 builds for AVX-512 instead; that library serves the processors that have it beside the other one.
 #if arch(x86_64)
-let wide = Context.environment["CARL_X86_64_LEVEL"] == "4"
-let kernelFlags: [SwiftSetting] =
-    wide
-    ? [.unsafeFlags(["-Xcc", "-march=x86-64-v4", "-Xcc", "-mprefer-vector-width=512"]), .define("CARL_AVX512")]
-    : [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
-let headerFlags: [CSetting] = wide ? [.define("CARL_AVX512")] : []
+    let wide = Context.environment["CARL_X86_64_LEVEL"] == "4"
+    let kernelFlags: [SwiftSetting] =
+        wide
+        ? [.unsafeFlags(["-Xcc", "-march=x86-64-v4", "-Xcc", "-mprefer-vector-width=512"]), .define("CARL_AVX512")]
+        : [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
+    let headerFlags: [CSetting] = wide ? [.define("CARL_AVX512")] : []
 #else
-let kernelFlags: [SwiftSetting] = []
-let headerFlags: [CSetting] = []
+    let kernelFlags: [SwiftSetting] = []
+    let headerFlags: [CSetting] = []
 #endif
 
-// What is shipped holds neither unused code nor symbols; a sanitizer's report needs the names (make sanitize sets CARL_SANITIZE=1).
+// What is shipped holds neither unused code nor symbols; a sanitizer's report needs the names (make sanitize sets
+// CARL_SANITIZE=1).
 let sizeFlags = Context.environment["CARL_SANITIZE"] == nil ? ["-Xlinker", "--gc-sections", "-Xlinker", "-s"] : []
 
 let package = Package(
@@ -36,17 +37,20 @@ let package = Package(
             name: "CARLInterface", dependencies: ["CARL", "CARLHeader"], exclude: ["exports.map"],
             swiftSettings: kernelFlags,
             linkerSettings: [
-                .unsafeFlags([
-                    "-static-stdlib",
-                    "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CARLInterface/exports.map",
-                    "-Xlinker", "-soname=libcarl.so.0",
-                    // The threads of the pool run the library's code for as long as the process lives.
-                    "-Xlinker", "-z", "-Xlinker", "nodelete",
-                ] + sizeFlags)
+                .unsafeFlags(
+                    [
+                        "-static-stdlib",
+                        "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/CARLInterface/exports.map",
+                        "-Xlinker", "-soname=libcarl.so.0",
+                        // The threads of the pool run the library's code for as long as the process lives.
+                        "-Xlinker", "-z", "-Xlinker", "nodelete",
+                    ] + sizeFlags)
             ]),
         .testTarget(
-            name: "CARLTests", dependencies: ["CARL", "COpenBLAS"], exclude: ["Views/goldens.json"], swiftSettings: kernelFlags),
+            name: "CARLTests", dependencies: ["CARL", "COpenBLAS"], exclude: ["Views/goldens.json"],
+            swiftSettings: kernelFlags),
     ],
-    // Kernels share raw memory among the threads of concurrentPerform, disjoint by construction: mode 6 has no way to say so.
+    // Kernels share raw memory among the threads of concurrentPerform, disjoint by construction: mode 6 has no way to
+    // say so.
     swiftLanguageModes: [.v5]
 )

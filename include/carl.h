@@ -16,28 +16,29 @@
  *   9. Views and evaluation        augmentation and nearest neighbours by themselves
  *  10. Logging, threads and cancelling
  *
- * Ownership and NULL. The caller owns every buffer it passes; the library neither keeps nor frees it, and writes only to
- * parameters that are not const. Handles are made by a create, resume or load call and ended by the free call of
+ * Ownership and NULL. The caller owns every buffer it passes; the library neither keeps nor frees it, and writes only
+ * to parameters that are not const. Handles are made by a create, resume or load call and ended by the free call of
  * their type; free of NULL does nothing. A pointer may be NULL only where its comment says so; elsewhere NULL is
  * CARL_INVALID_ARGUMENT. A handle that was freed, or is of another type, is CARL_INVALID_HANDLE. No input makes
  * the library crash, exit, raise a signal or print. Texts (JSON, names, paths) have at most 1 MiB.
  *
- * Memory. A call that needs more than the system gives returns CARL_OUT_OF_MEMORY. Where the system overcommits, memory that was
- * given may not be there when it is written to, and the system then ends the process. So large requests, and the whole of what a model
- * plans, are first compared with what is available (MemAvailable, the control group's limit). What cannot be promised: that no other
- * process takes it meanwhile, that a limit the process cannot read is kept, and memory of less than 32 MiB at a time.
+ * Memory. A call that needs more than the system gives returns CARL_OUT_OF_MEMORY. Where the system overcommits, memory
+ * that was given may not be there when it is written to, and the system then ends the process. So large requests, and
+ * the whole of what a model plans, are first compared with what is available (MemAvailable, the control group's limit).
+ * What cannot be promised: that no other process takes it meanwhile, that a limit the process cannot read is kept, and
+ * memory of less than 32 MiB at a time.
  *
- * Structs that begin with struct_size may grow at their end in later versions. The caller says how long its own is; the library reads and
- * writes no more, and what a caller does not have keeps its default.
+ * Structs that begin with struct_size may grow at their end in later versions. The caller says how long its own is; the
+ * library reads and writes no more, and what a caller does not have keeps its default.
  *
  * Threads. Different handles may be used in different threads at once. A handle serves one call at a time: a second
  * one, made meanwhile, returns CARL_BUSY and changes nothing.
  *
- * After fork() a child may go on with the library and with its parent's handles, but for those in use at that moment. Calls of the thread that was forked
- * are carried out by a new thread, which is where a log function is then called.
+ * After fork() a child may go on with the library and with its parent's handles, but for those in use at that moment.
+ * Calls of the thread that was forked are carried out by a new thread, which is where a log function is then called.
  *
- * Arrays are dense and row-major. float is IEEE 754 binary32. Shapes: B images, V views, H x W pixels, C channels, F encoder
- * features, D dimensions of the projection, K prototypes. Float images are NHWC: (B, H, W, C).
+ * Arrays are dense and row-major. float is IEEE 754 binary32. Shapes: B images, V views, H x W pixels, C channels, F
+ * encoder features, D dimensions of the projection, K prototypes. Float images are NHWC: (B, H, W, C).
  */
 #ifndef CARL_H
 #define CARL_H
@@ -92,10 +93,11 @@ carl_status carl_check_cpu(void);
 /* A JSON object: version, abi, compiler, target, blas, threads and so on. Never NULL, valid for ever. */
 const char *carl_build_info(void);
 
-/* Every configuration key, as JSON: {"trainer": [...], "view": [...], "classifier": [...]}, each an array of objects with "name", "group",
- * "kind" ("integer", "number", "boolean", "choice", "ramp", "integers", ...), "default" (null where it depends on other keys, which
- * "default_text" then says in words), "structural" (fixes the tensors of a model), "doc", and for numbers "minimum", "maximum" and
- * "above_minimum", for lists "least" and "most" elements, for choices "choices". Copied like carl_trainer_config. */
+/* Every configuration key, as JSON: {"trainer": [...], "view": [...], "classifier": [...]}, each an array of objects
+ * with "name", "group", "kind" ("integer", "number", "boolean", "choice", "ramp", "integers", ...), "default" (null
+ * where it depends on other keys, which "default_text" then says in words), "structural" (fixes the tensors of a
+ * model), "doc", and for numbers "minimum", "maximum" and "above_minimum", for lists "least" and "most" elements, for
+ * choices "choices". Copied like carl_trainer_config. */
 carl_status carl_config_schema(char *buffer, size_t capacity, size_t *needed);
 
 /* ---- 3. Images ------------------------------------------------------------------------------------------------- */
@@ -138,26 +140,28 @@ typedef struct carl_metrics {
     double teacher_momentum;      /* 0 without a teacher */
     double log_prototypes;        /* log K (of a block, with partitions): what a collapsed run's loss terms come to */
     double effective_prototypes;  /* exp of the entropy of the mean assignment, 1 .. K (1 .. block, with partitions) */
-    double used_prototypes;       /* prototypes that were somebody's argmax within the sliding window of "used_window" steps */
+    double used_prototypes;       /* prototypes that were somebody's argmax within the last "used_window" steps */
     double dead_prototypes;       /* K less those; 0 until so many steps have been taken */
     double max_probability;       /* mean over images and views of the largest assignment probability */
-    double embedding_std;         /* mean over dimensions of the std of the unit-length embedding; about 1/sqrt(D) is healthy */
+    double embedding_std;         /* mean over dimensions of the unit-length embedding's std; healthy: about 1/sqrt(D) */
     double agreement;             /* share of image and view pairs whose argmax prototypes agree */
     double gradient_norm;         /* l2 norm over all parameters, before clipping and weight decay */
     double views_per_second;
     double seconds;               /* of this step */
     double view_seconds;          /* of these, spent making views */
     int64_t memory_bytes;         /* activations, gradients and scratch held by the trainer */
-    int32_t collapsed;            /* 0; 1 all views on few prototypes; 2 uniform assignments; 3 constant embedding; 4 all images have much the
-                                     same assignment, a spike over an even rest; 5 the embedding is crowded into a part of the sphere */
+    int32_t collapsed;            /* 0; 1 all views on few prototypes; 2 uniform assignments; 3 constant embedding; 4 all
+                                     images have much the same assignment, a spike over an even rest; 5 the embedding is
+                                     crowded into a part of the sphere */
     int32_t updated;              /* 1 when the optimizer changed the parameters, 0 while gradients accumulate */
     double contrast;              /* the contrast between images, in nats; 0 where contrast_weight is 0 */
     double contrast_weight;
-    double assigned_prototypes;   /* exp of the entropy of the argmaxes' shares: prototypes that the images of the step are spread over */
+    double assigned_prototypes;   /* exp of the entropy of the argmaxes' shares: over how many prototypes the images
+                                     of the step are spread */
 } carl_metrics;
 
-/* Makes a trainer from a JSON object; see docs/configuration.md for its keys. "{}" takes every default. An unknown key is
- * CARL_INVALID_CONFIG and the message names the nearest known one. */
+/* Makes a trainer from a JSON object; see docs/configuration.md for its keys. "{}" takes every default. An unknown key
+ * is CARL_INVALID_CONFIG and the message names the nearest known one. */
 carl_status carl_trainer_create(const char *config_json, carl_trainer **out);
 
 /* Ends a trainer and frees its memory. NULL does nothing. */
@@ -189,44 +193,50 @@ carl_status carl_trainer_output_width(carl_trainer *trainer, carl_output output,
 carl_status carl_trainer_embed(carl_trainer *trainer, const carl_batch *images, carl_output output,
                                float *out, size_t out_count);
 
-/* The same for images of bytes of any size: resized (shorter side, antialiased) and centre-cropped to `size` pixels, scaled and normalised
- * as the configuration's first view. size 0 means the first view's size. */
+/* The same for images of bytes of any size: resized (shorter side, antialiased) and centre-cropped to `size` pixels,
+ * scaled and normalised as the configuration's first view. size 0 means the first view's size. */
 carl_status carl_trainer_embed_images(carl_trainer *trainer, const carl_image *images, size_t count, int32_t size,
                                       carl_output output, float *out, size_t out_count);
 
-/* Writes everything needed to go on exactly: parameters, running statistics, momenta, teacher, counters, configuration. The file is a safetensors
- * file. It appears under its name only when complete. `notes_json`: the caller's own JSON object, kept in the file; NULL for none. */
+/* Writes everything needed to go on exactly: parameters, running statistics, momenta, teacher, counters, configuration.
+ * The file is a safetensors file. It appears under its name only when complete. `notes_json`: the caller's own JSON
+ * object, kept in the file; NULL for none. */
 carl_status carl_trainer_save(carl_trainer *trainer, const char *path, const char *notes_json);
 
-/* Makes a trainer from a saved file. The next step is what it would have been. `overrides_json`: configuration keys to change, for example
- * {"threads": 1}; NULL for none. Keys that fix the shape of the model cannot be changed. */
+/* Makes a trainer from a saved file. The next step is what it would have been. `overrides_json`: configuration keys to
+ * change, for example {"threads": 1}; NULL for none. Keys that fix the shape of the model cannot be changed. */
 carl_status carl_trainer_resume(const char *path, const char *overrides_json, carl_trainer **out);
 
 /* The notes saved with the file this trainer was resumed from, "{}" if none. Copied like carl_trainer_config. */
 carl_status carl_trainer_notes(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
-/* The complete configuration with every default filled in, as JSON. Copies at most `capacity` bytes with a final 0; `needed` (may be
- * NULL) gets the size with the final 0. buffer may be NULL when capacity is 0. Too small a buffer is CARL_INVALID_ARGUMENT and `needed` is set. */
+/* The complete configuration with every default filled in, as JSON. Copies at most `capacity` bytes with a final 0;
+ * `needed` (may be NULL) gets the size with the final 0. buffer may be NULL when capacity is 0. Too small a buffer is
+ * CARL_INVALID_ARGUMENT and `needed` is set. */
 carl_status carl_trainer_config(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
-/* The numbers of the last step by name, as a JSON object: the objective's terms, their weights, diagnostics. It holds those that carl_metrics
- * has members for, and whatever else the objective reports. "{}" before the first step. Copied like carl_trainer_config. */
+/* The numbers of the last step by name, as a JSON object: the objective's terms, their weights, diagnostics. It holds
+ * those that carl_metrics has members for, and whatever else the objective reports. "{}" before the first step. Copied
+ * like carl_trainer_config. */
 carl_status carl_trainer_terms(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
-/* Where the time of steps goes. enabled 1: begins a new profile, which every following step adds to; 0: ends and forgets it. Measuring costs
- * some microseconds a layer and changes no result. */
+/* Where the time of steps goes. enabled 1: begins a new profile, which every following step adds to; 0: ends and
+ * forgets it. Measuring costs some microseconds a layer and changes no result. */
 carl_status carl_trainer_set_profiling(carl_trainer *trainer, int32_t enabled);
 
 /* The profile as JSON, copied like carl_trainer_config: an array, in the order of first use, of
- * {"layer", "work", "method", "calls", "seconds", "operations", "bytes"}; work is "forward", "weight gradient", "data gradient", "normalise", ...;
- * operations counts those of the direct method, bytes the operands and results of a call once. CARL_INVALID_STATE without a profile. */
+ * {"layer", "work", "method", "calls", "seconds", "operations", "bytes"}; work is "forward", "weight gradient", "data
+ * gradient", "normalise", ...; operations counts those of the direct method, bytes the operands and results of a call
+ * once. CARL_INVALID_STATE without a profile. */
 carl_status carl_trainer_profile(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
 /* ---- 5. Trainer, exact control --------------------------------------------------------------------------------- */
 
-/* One training step on views made by the caller: `count` batches (at least 2), each of the same images in the same order.
- * Sizes may differ from view to view. BatchNorm takes its statistics from each view by itself. metrics may be NULL. */
-carl_status carl_trainer_step_views(carl_trainer *trainer, const carl_batch *views, size_t count, carl_metrics *metrics);
+/* One training step on views made by the caller: `count` batches (at least 2), each of the same images in the same
+ * order. Sizes may differ from view to view. BatchNorm takes its statistics from each view by itself. metrics may be
+ * NULL. */
+carl_status carl_trainer_step_views(carl_trainer *trainer, const carl_batch *views, size_t count,
+                                    carl_metrics *metrics);
 
 /* What an entry of the state is. */
 typedef struct carl_tensor_info {
@@ -237,7 +247,8 @@ typedef struct carl_tensor_info {
     int64_t count;        /* number of values */
 } carl_tensor_info;
 
-/* The state is a list of named tensors, in torch's layouts: convolution weights (out, in, kh, kw), linear weights (out, in). */
+/* The state is a list of named tensors, in torch's layouts: convolution weights (out, in, kh, kw), linear weights (out,
+ * in). */
 carl_status carl_trainer_state_size(carl_trainer *trainer, int64_t *count);
 carl_status carl_trainer_state_info(carl_trainer *trainer, int64_t index, carl_tensor_info *out);
 carl_status carl_trainer_state_get(carl_trainer *trainer, const char *name, float *out, size_t count);
@@ -258,14 +269,15 @@ carl_status carl_encoder_load(const char *path, int32_t threads, carl_encoder **
 carl_status carl_encoder_from_trainer(carl_trainer *trainer, int32_t teacher, carl_encoder **out);
 carl_status carl_encoder_free(carl_encoder *encoder);
 carl_status carl_encoder_output_width(carl_encoder *encoder, carl_output output, int64_t *width);
-carl_status carl_encoder_embed(carl_encoder *encoder, const carl_batch *images, carl_output output, float *out, size_t out_count);
+carl_status carl_encoder_embed(carl_encoder *encoder, const carl_batch *images, carl_output output, float *out,
+                               size_t out_count);
 carl_status carl_encoder_embed_images(carl_encoder *encoder, const carl_image *images, size_t count, int32_t size,
                                       carl_output output, float *out, size_t out_count);
 
 /* ---- 7. Classifier --------------------------------------------------------------------------------------------- */
 
-/* An encoder and a linear layer from its F features to classes, trained with labels by softmax cross-entropy and SGD: a linear probe when the
- * encoder is frozen, fine-tuning otherwise. */
+/* An encoder and a linear layer from its F features to classes, trained with labels by softmax cross-entropy and SGD: a
+ * linear probe when the encoder is frozen, fine-tuning otherwise. */
 typedef struct carl_classifier carl_classifier;
 
 /* What a step reports. Set struct_size to sizeof(carl_classifier_metrics) before the call. */
@@ -282,13 +294,15 @@ typedef struct carl_classifier_metrics {
 } carl_classifier_metrics;
 
 /* Makes a classifier around a copy of the encoder. config_json: an object with "classes" and, if wanted,
- *   freeze_encoder      true: the encoder stays bit by bit as it is, in evaluation mode (running statistics of BatchNorm); false
+ *   freeze_encoder      true: the encoder stays bit by bit as it is, in evaluation mode (running statistics of
+ * BatchNorm); false
  *   from_scratch        true: only the encoder's architecture is taken, its weights are drawn from the seed; false
  *   label_smoothing     0 .. 1; 0. The label's target is 1 - s + s / classes, every other class's s / classes
  *   learning_rate, head_learning_rate    of the encoder and of the linear layer; 0.01 and 0.1
  *   momentum, weight_decay               of both; 0.9 and 5e-4. g += decay w; m = momentum m + g; w -= rate m
  *   schedule, warmup_steps, total_steps  as a trainer's: "cosine" to 0 when total_steps is given, else "constant"
- *   view                one specification as in a trainer's "views"; what it leaves out is a random crop and a flip, of the size and
+ *   view                one specification as in a trainer's "views"; what it leaves out is a random crop and a flip, of
+ * the size and
  *                       normalisation of the encoder's first view
  *   seed, threads       0, 0 (all) */
 carl_status carl_classifier_create(carl_encoder *encoder, const char *config_json, carl_classifier **out);
@@ -296,26 +310,31 @@ carl_status carl_classifier_free(carl_classifier *classifier);
 
 /* One step on `count` images (at least 2; 1 with a frozen encoder). labels: for each image a class, 0 .. classes - 1.
  * indices and epoch as in carl_trainer_step; metrics may be NULL. */
-carl_status carl_classifier_step(carl_classifier *classifier, const carl_image *images, const int32_t *labels, size_t count,
+carl_status carl_classifier_step(carl_classifier *classifier, const carl_image *images, const int32_t *labels,
+                                 size_t count,
                                  const uint64_t *indices, uint64_t epoch, carl_classifier_metrics *metrics);
 
 /* The same on normalised float images made by the caller; `label_count` labels, as many as images->batch. */
-carl_status carl_classifier_step_batch(carl_classifier *classifier, const carl_batch *images, const int32_t *labels, size_t label_count,
+carl_status carl_classifier_step_batch(carl_classifier *classifier, const carl_batch *images, const int32_t *labels,
+                                       size_t label_count,
                                        carl_classifier_metrics *metrics);
 
-/* Features are standardised before the linear layer by a fixed mean and deviation for each, 0 and 1 at first: this call sets them to those of the
- * features of `count` images (at least 2) in evaluation mode, so that head_learning_rate means the same for every encoder. */
+/* Features are standardised before the linear layer by a fixed mean and deviation for each, 0 and 1 at first: this call
+ * sets them to those of the features of `count` images (at least 2) in evaluation mode, so that head_learning_rate
+ * means the same for every encoder. */
 carl_status carl_classifier_standardize(carl_classifier *classifier, const carl_image *images, size_t count);
 
-/* Evaluation mode, as with an encoder: CARL_FEATURES gives F values an image, CARL_LOGITS and CARL_PROBABILITIES one for each class;
- * CARL_PROJECTION is CARL_INVALID_ARGUMENT. size 0 means that of "view". */
+/* Evaluation mode, as with an encoder: CARL_FEATURES gives F values an image, CARL_LOGITS and CARL_PROBABILITIES one
+ * for each class; CARL_PROJECTION is CARL_INVALID_ARGUMENT. size 0 means that of "view". */
 carl_status carl_classifier_output_width(carl_classifier *classifier, carl_output output, int64_t *width);
-carl_status carl_classifier_embed(carl_classifier *classifier, const carl_batch *images, carl_output output, float *out, size_t out_count);
-carl_status carl_classifier_embed_images(carl_classifier *classifier, const carl_image *images, size_t count, int32_t size,
+carl_status carl_classifier_embed(carl_classifier *classifier, const carl_batch *images, carl_output output,
+                                  float *out, size_t out_count);
+carl_status carl_classifier_embed_images(carl_classifier *classifier, const carl_image *images, size_t count,
+                                         int32_t size,
                                          carl_output output, float *out, size_t out_count);
 
-/* Writes everything needed to predict and to train on exactly, and reads it. notes_json, overrides_json as with a trainer; "classes" and
- * "freeze_encoder" cannot be changed. */
+/* Writes everything needed to predict and to train on exactly, and reads it. notes_json, overrides_json as with a
+ * trainer; "classes" and "freeze_encoder" cannot be changed. */
 carl_status carl_classifier_save(carl_classifier *classifier, const char *path, const char *notes_json);
 carl_status carl_classifier_load(const char *path, const char *overrides_json, carl_classifier **out);
 
@@ -323,9 +342,9 @@ carl_status carl_classifier_load(const char *path, const char *overrides_json, c
 carl_status carl_classifier_notes(carl_classifier *classifier, char *buffer, size_t capacity, size_t *needed);
 carl_status carl_classifier_config(carl_classifier *classifier, char *buffer, size_t capacity, size_t *needed);
 
-/* The state as with a trainer: the encoder's tensors, then "classifier.weight" (classes, F), "classifier.bias" (classes), and
- * what features are standardised with, "classifier.feature_mean" and "classifier.feature_deviation" (F), which are not trained. A frozen encoder's
- * tensors are not trained and have no gradient. */
+/* The state as with a trainer: the encoder's tensors, then "classifier.weight" (classes, F), "classifier.bias"
+ * (classes), and what features are standardised with, "classifier.feature_mean" and "classifier.feature_deviation" (F),
+ * which are not trained. A frozen encoder's tensors are not trained and have no gradient. */
 carl_status carl_classifier_state_size(carl_classifier *classifier, int64_t *count);
 carl_status carl_classifier_state_info(carl_classifier *classifier, int64_t index, carl_tensor_info *out);
 carl_status carl_classifier_state_get(carl_classifier *classifier, const char *name, float *out, size_t count);
@@ -343,8 +362,9 @@ typedef struct carl_assignment_options {
     int32_t normalize_prototypes;  /* divide each prototype by its l2 norm; 1 */
     int32_t stop_gradient;         /* the target of a pair gets no gradient from it; 1 */
     int32_t symmetric;             /* every ordered pair of views; 0: only pairs (a, b) with a < b, b the target; 1 */
-    int64_t partition_size;        /* 0: one softmax over all K; 1 .. K: softmax, consistency and prior inside each of K / partition_size
-                                      (rounded down) random blocks, loss the mean over blocks; prototypes left over have no gradient; 0 */
+    int64_t partition_size;        /* 0: one softmax over all K; 1 .. K: softmax, consistency and prior inside each of
+                                      K / partition_size (rounded down) random blocks, loss the mean over blocks;
+                                      prototypes left over have no gradient; 0 */
     uint64_t seed;                 /* of the random partition, which depends on seed and K alone; 0 */
     int32_t prior_over_targets;    /* 1: the mean assignment of the prior includes the targets' probabilities; 0 */
     int32_t threads;               /* 0: all */
@@ -361,7 +381,8 @@ typedef struct carl_assignment_result {
 /* Consistency and prior of `views` embeddings and K prototypes, with gradients.
  *   embeddings     `views` pointers (at least 2 without targets), each to (batch, dimension)
  *   prototypes     (prototype_count, dimension), before normalisation
- *   targets        NULL, or `target_count` pointers to a teacher's embeddings (batch, dimension): pairs are then (view a, target b)
+ *   targets        NULL, or `target_count` pointers to a teacher's embeddings (batch, dimension): pairs are then (view
+ * a, target b)
  *                  with a != b, and targets get no gradient. target_prototypes: the teacher's, NULL for the same.
  *   grad_views     NULL, or `views` pointers to (batch, dimension)
  *   grad_prototypes  NULL, or (prototype_count, dimension) */
@@ -374,44 +395,58 @@ carl_status carl_assignment_loss(const carl_assignment_options *options,
 /* ---- 9. Views and evaluation ----------------------------------------------------------------------------------- */
 
 /* Makes augmented views as training does. spec_json: one view's specification or a list of them, or a preset name in
- * quotes (the configuration key "views"). View v of image i goes to out[v] + i * size * size * channels, where size is that view's.
- * A view depends on (seed, epoch, index, its place in the list) alone. seed: any; epoch: 0 .. 2^24 - 1.
+ * quotes (the configuration key "views"). View v of image i goes to out[v] + i * size * size * channels, where size is
+ * that view's. A view depends on (seed, epoch, index, its place in the list) alone. seed: any; epoch: 0 .. 2^24 - 1.
  * `indices` as in carl_trainer_step; NULL numbers the images 0, 1, ... threads: 0 (all processors) to 1024.
- * out: `out_views` pointers, as many as the specification makes (with each spec's "count"). out_counts: floats at each pointer, checked. */
-carl_status carl_make_views(const carl_image *images, size_t count, const char *spec_json, uint64_t seed, uint64_t epoch,
-                            const uint64_t *indices, int32_t threads, float *const *out, const size_t *out_counts, size_t out_views);
+ * out: `out_views` pointers, as many as the specification makes (with each spec's "count"). out_counts: floats at each
+ * pointer, checked. */
+carl_status carl_make_views(const carl_image *images, size_t count, const char *spec_json, uint64_t seed,
+                            uint64_t epoch,
+                            const uint64_t *indices, int32_t threads, float *const *out, const size_t *out_counts,
+                            size_t out_views);
 
-/* Number of views a specification makes, and the size in pixels of each (sizes may be NULL; room for capacity numbers). */
-carl_status carl_views_describe(const char *spec_json, int32_t channels, int32_t *sizes, size_t capacity, size_t *views);
+/* Number of views a specification makes, and the size in pixels of each (sizes may be NULL; room for capacity numbers).
+ * */
+carl_status carl_views_describe(const char *spec_json, int32_t channels, int32_t *sizes, size_t capacity,
+                                size_t *views);
 
-/* The specifications that a preset or a list comes to, every default filled in, as a JSON array; view_size is that of a preset's
- * views in pixels. Copied like carl_trainer_config. */
-carl_status carl_views_expand(const char *spec_json, int32_t view_size, int32_t channels, char *buffer, size_t capacity, size_t *needed);
+/* The specifications that a preset or a list comes to, every default filled in, as a JSON array; view_size is that of a
+ * preset's views in pixels. Copied like carl_trainer_config. */
+carl_status carl_views_expand(const char *spec_json, int32_t view_size, int32_t channels, char *buffer,
+                              size_t capacity, size_t *needed);
 
-/* Exact k nearest neighbours by cosine similarity: for each query row the k reference rows of largest similarity, in falling order; equal
- * similarities in order of index. references (n, dimension), queries (m, dimension); neighbours and similarities (m, k), either may be NULL.
- * A row of zeros has similarity 0 to every row. */
-carl_status carl_nearest_neighbours(const float *references, int64_t n, const float *queries, int64_t m, int64_t dimension,
+/* Exact k nearest neighbours by cosine similarity: for each query row the k reference rows of largest similarity, in
+ * falling order; equal similarities in order of index. references (n, dimension), queries (m, dimension); neighbours
+ * and similarities (m, k), either may be NULL. A row of zeros has similarity 0 to every row. */
+carl_status carl_nearest_neighbours(const float *references, int64_t n, const float *queries, int64_t m,
+                                    int64_t dimension,
                                     int64_t k, int32_t threads, int64_t *neighbours, float *similarities);
 
 /* k-NN classification: each query takes the label with the largest vote among its k nearest references, a vote weighing
- * exp(similarity / temperature) (Wu et al., CVPR 2018), or 1 when temperature is 0. labels: n numbers in 0 .. classes-1. predicted: m numbers. */
-carl_status carl_knn_classify(const float *references, const int64_t *labels, int64_t n, const float *queries, int64_t m, int64_t dimension,
+ * exp(similarity / temperature) (Wu et al., CVPR 2018), or 1 when temperature is 0. labels: n numbers in 0 ..
+ * classes-1. predicted: m numbers. */
+carl_status carl_knn_classify(const float *references, const int64_t *labels, int64_t n, const float *queries,
+                              int64_t m, int64_t dimension,
                               int64_t classes, int64_t k, double temperature, int32_t threads, int64_t *predicted);
 
 /* The same for several numbers of neighbours, `k_count` of them, in one search. predicted: (k_count, m). */
-carl_status carl_knn_classify_several(const float *references, const int64_t *labels, int64_t n, const float *queries, int64_t m, int64_t dimension,
-                                      int64_t classes, const int64_t *k, size_t k_count, double temperature, int32_t threads, int64_t *predicted);
+carl_status carl_knn_classify_several(const float *references, const int64_t *labels, int64_t n, const float *queries,
+                                      int64_t m, int64_t dimension,
+                                      int64_t classes, const int64_t *k, size_t k_count, double temperature,
+                                      int32_t threads, int64_t *predicted);
 
-/* Retrieval: all references are ranked for each query by cosine similarity, equal ones in order of index; those of the query's label are the
- * relevant ones. Average precision is the mean, over the relevant references, of the precision at each one's rank; with a cutoff c, over
- * those within the first c, divided by min(relevant, c). 0 where no reference is relevant.
+/* Retrieval: all references are ranked for each query by cosine similarity, equal ones in order of index; those of the
+ * query's label are the relevant ones. Average precision is the mean, over the relevant references, of the precision at
+ * each one's rank; with a cutoff c, over those within the first c, divided by min(relevant, c). 0 where no reference is
+ * relevant.
  *   cutoffs        `cutoff_count` numbers 1 .. n; none are needed
  *   leave_one_out  1: reference i is left out for query i, for queries that are the references themselves (m = n)
  *   precision      (m, 1 + cutoff_count): average precision over the whole ranking, then with each cutoff
  *   relevant       (m, 1 + cutoff_count): relevant references in the whole ranking, then within the first c */
-carl_status carl_retrieval(const float *references, const int64_t *labels, int64_t n, const float *queries, const int64_t *query_labels, int64_t m,
-                           int64_t dimension, const int64_t *cutoffs, size_t cutoff_count, int32_t leave_one_out, int32_t threads,
+carl_status carl_retrieval(const float *references, const int64_t *labels, int64_t n, const float *queries,
+                           const int64_t *query_labels, int64_t m,
+                           int64_t dimension, const int64_t *cutoffs, size_t cutoff_count, int32_t leave_one_out,
+                           int32_t threads,
                            double *precision, int64_t *relevant);
 
 /* ---- 10. Logging, threads and cancelling ----------------------------------------------------------------------- */
@@ -420,25 +455,27 @@ carl_status carl_retrieval(const float *references, const int64_t *labels, int64
 typedef int32_t carl_log_level;
 enum { CARL_LOG_INFO = 0, CARL_LOG_WARNING = 1 };
 
-/* Receives messages such as the warning that a run collapses. Called in the thread of the call that caused it, by one thread at a time. NULL (the
- * default): none. When carl_set_log_callback returns, the function that was set before is not running and is not called again; made from
- * within that function, the call returns at once. */
+/* Receives messages such as the warning that a run collapses. Called in the thread of the call that caused it, by one
+ * thread at a time. NULL (the default): none. When carl_set_log_callback returns, the function that was set before is
+ * not running and is not called again; made from within that function, the call returns at once. */
 typedef void (*carl_log_callback)(carl_log_level level, const char *message, void *context);
 carl_status carl_set_log_callback(carl_log_callback callback, void *context);
 
 /* Threads used where nothing else is said: CARL_NUM_THREADS, else the processors this process may use. */
 int32_t carl_default_threads(void);
 
-/* Float32 operations a second that this machine reaches at best with `threads` threads (0: the default), from fused multiply-adds in registers
- * alone: what speeds are measured against. Takes about a tenth of a second. */
+/* Float32 operations a second that this machine reaches at best with `threads` threads (0: the default), from fused
+ * multiply-adds in registers alone: what speeds are measured against. Takes about a tenth of a second. */
 carl_status carl_peak_rate(int32_t threads, double *operations_per_second);
 
-/* Cancelling. Calls that this thread makes from now on look at *flag often, at least several times a second; once it is not 0 they return
- * CARL_CANCELLED and leave their object as it was (a training step that has begun to update is finished). The flag stays the caller's,
- * must outlive the calls, and may be set by any thread or a signal handler. Output buffers may then hold anything. NULL: no flag. */
+/* Cancelling. Calls that this thread makes from now on look at *flag often, at least several times a second; once it is
+ * not 0 they return CARL_CANCELLED and leave their object as it was (a training step that has begun to update is
+ * finished). The flag stays the caller's, must outlive the calls, and may be set by any thread or a signal handler.
+ * Output buffers may then hold anything. NULL: no flag. */
 carl_status carl_set_cancel_flag(const volatile int32_t *flag);
 
-/* Asks all calls that are running in the process, whichever thread made them, to end with CARL_CANCELLED. May be called from a signal handler. */
+/* Asks all calls that are running in the process, whichever thread made them, to end with CARL_CANCELLED. May be called
+ * from a signal handler. */
 void carl_cancel(void);
 
 /* Handles alive: 0 after every handle was freed. For leak tests. */

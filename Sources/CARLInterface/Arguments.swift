@@ -5,7 +5,9 @@ import CARLHeader
 
 func outputKind(_ output: carl_output) throws -> ModelOutput {
     guard let kind = ModelOutput(rawValue: output) else {
-        throw InterfaceError(CARL_INVALID_ARGUMENT, "output: got \(output), want CARL_FEATURES (0), CARL_PROJECTION, CARL_PROBABILITIES or CARL_LOGITS (3)")
+        throw InterfaceError(
+            CARL_INVALID_ARGUMENT,
+            "output: got \(output), want CARL_FEATURES (0), CARL_PROJECTION, CARL_PROBABILITIES or CARL_LOGITS (3)")
     }
     return kind
 }
@@ -29,7 +31,8 @@ func checkImages(_ images: UnsafePointer<carl_image>?, _ count: Int) throws {
         let channels = try size(image.channels, "images[\(i)].channels", 1...1024)
         guard channels == Int(images[0].channels) else {
             throw InterfaceError(
-                CARL_INVALID_ARGUMENT, "images[\(i)].channels: got \(channels), images[0] has \(images[0].channels); all must have the same")
+                CARL_INVALID_ARGUMENT,
+                "images[\(i)].channels: got \(channels), images[0] has \(images[0].channels); all must have the same")
         }
         guard image.reserved == 0 else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "images[\(i)].reserved: got \(image.reserved), want 0")
@@ -38,7 +41,11 @@ func checkImages(_ images: UnsafePointer<carl_image>?, _ count: Int) throws {
         guard stride.magnitude >= UInt(width * channels), stride.magnitude <= 1 << 40 else {
             throw InterfaceError(
                 CARL_INVALID_ARGUMENT,
-                "images[\(i)].row_stride: got \(stride), want at least width * channels = \(width * channels) bytes (or its negative)")
+                """
+                images[\(i)].row_stride: got \(stride), want at least width * channels = \(width * channels) bytes \
+                (or its negative)
+                """
+            )
         }
         _ = try required(image.pixels, "images[\(i)].pixels")
     }
@@ -48,7 +55,8 @@ func checkImages(_ images: UnsafePointer<carl_image>?, _ count: Int) throws {
 func sourceImage(_ images: UnsafePointer<carl_image>?, _ number: Int) throws -> SourceImage {
     let image = try required(images, "images")[number]
     return SourceImage(
-        pixels: try required(image.pixels, "images[\(number)].pixels"), height: Int(image.height), width: Int(image.width),
+        pixels: try required(image.pixels, "images[\(number)].pixels"), height: Int(image.height),
+        width: Int(image.width),
         channels: Int(image.channels), rowStride: Int(image.row_stride))
 }
 
@@ -62,18 +70,22 @@ private func checkOutput(_ outCount: Int, _ count: Int, _ width: Int) throws {
 }
 
 func embed(
-    _ model: some ImageEmbedding, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
+    _ model: some ImageEmbedding, _ images: UnsafePointer<carl_batch>?, _ output: carl_output,
+    _ out: UnsafeMutablePointer<Float>?,
     _ outCount: Int
 ) throws {
     let batch = try floatImages(try required(images, "images").pointee, "images.values")
     let kind = try outputKind(output)
-    guard batch.batch >= 1 else { throw InterfaceError(CARL_INVALID_ARGUMENT, "images.batch: got \(batch.batch), want at least 1") }
+    guard batch.batch >= 1 else {
+        throw InterfaceError(CARL_INVALID_ARGUMENT, "images.batch: got \(batch.batch), want at least 1")
+    }
     try checkOutput(outCount, batch.batch, model.width(kind))
     try model.embed(batch, kind, into: try required(out, "out"))
 }
 
 func embed(
-    _ model: some ImageEmbedding, _ images: UnsafePointer<carl_image>?, _ count: Int, _ imageSize: Int32, _ output: carl_output,
+    _ model: some ImageEmbedding, _ images: UnsafePointer<carl_image>?, _ count: Int, _ imageSize: Int32,
+    _ output: carl_output,
     _ out: UnsafeMutablePointer<Float>?, _ outCount: Int
 ) throws {
     try checkImages(images, count)
@@ -85,7 +97,9 @@ func embed(
 }
 
 /// Copies a string with its final 0, as carl_trainer_config describes.
-func copy(_ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?) throws {
+func copy(_ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?)
+    throws
+{
     let bytes = Array(text.utf8CString)
     needed?.pointee = bytes.count
     if capacity == 0 && buffer == nil && needed != nil { return }

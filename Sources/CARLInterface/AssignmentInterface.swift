@@ -2,7 +2,9 @@ import CARL
 import CARLHeader
 
 @c @implementation
-public func carl_assignment_options_init(_ options: UnsafeMutablePointer<carl_assignment_options>?, _ size: Int) -> carl_status {
+public func carl_assignment_options_init(_ options: UnsafeMutablePointer<carl_assignment_options>?, _ size: Int)
+    -> carl_status
+{
     guarded {
         let options = try required(options, "options")
         let size = UInt64(bitPattern: Int64(size))
@@ -20,10 +22,12 @@ private var standardOptions: carl_assignment_options {
 
 private func assignmentOptions(_ options: carl_assignment_options, prototypes: Int) throws -> AssignmentOptions {
     guard options.temperature > 0, options.temperature.isFinite else {
-        throw InterfaceError(CARL_INVALID_ARGUMENT, "temperature: got \(options.temperature), want a finite number above 0")
+        throw InterfaceError(
+            CARL_INVALID_ARGUMENT, "temperature: got \(options.temperature), want a finite number above 0")
     }
     guard options.prior_weight >= 0, options.prior_weight.isFinite else {
-        throw InterfaceError(CARL_INVALID_ARGUMENT, "prior_weight: got \(options.prior_weight), want a finite number, 0 or above")
+        throw InterfaceError(
+            CARL_INVALID_ARGUMENT, "prior_weight: got \(options.prior_weight), want a finite number, 0 or above")
     }
     var result = AssignmentOptions()
     result.temperature = options.temperature
@@ -39,7 +43,8 @@ private func assignmentOptions(_ options: carl_assignment_options, prototypes: I
 
 @c @implementation
 public func carl_assignment_loss(
-    _ options: UnsafePointer<carl_assignment_options>?, _ embeddings: UnsafePointer<UnsafePointer<Float>?>?, _ views: Int,
+    _ options: UnsafePointer<carl_assignment_options>?, _ embeddings: UnsafePointer<UnsafePointer<Float>?>?,
+    _ views: Int,
     _ batch: Int64, _ dimension: Int64, _ prototypes: UnsafePointer<Float>?, _ prototype_count: Int64,
     _ targets: UnsafePointer<UnsafePointer<Float>?>?, _ target_count: Int, _ target_prototypes: UnsafePointer<Float>?,
     _ result: UnsafeMutablePointer<carl_assignment_result>?, _ grad_views: UnsafePointer<UnsafeMutablePointer<Float>?>?,
@@ -56,7 +61,8 @@ public func carl_assignment_loss(
         let views = try size(views, "views", (targetCount > 0 ? 1 : 2)...256)
         guard batch <= Int(Int32.max) / (views + targetCount) else {
             throw InterfaceError(
-                CARL_INVALID_ARGUMENT, "batch: got \(batch) images in \(views + targetCount) views and targets, more than 2^31 - 1 rows")
+                CARL_INVALID_ARGUMENT,
+                "batch: got \(batch) images in \(views + targetCount) views and targets, more than 2^31 - 1 rows")
         }
         guard batch <= (1 << 40) / (dimension * views), count <= (1 << 40) / dimension else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "the embeddings or prototypes have more than 2^40 values")
@@ -64,7 +70,11 @@ public func carl_assignment_loss(
         guard options.partitionSize <= (1 << 40) / (batch * (views + targetCount)) else {
             throw InterfaceError(
                 CARL_INVALID_ARGUMENT,
-                "partition_size: got \(options.partitionSize); with \(batch) images in \(views + targetCount) views and targets a block has more than 2^40 logits")
+                """
+                partition_size: got \(options.partitionSize); with \(batch) images in \(views + targetCount) views \
+                and targets a block has more than 2^40 logits
+                """
+            )
         }
         let embeddings = try required(embeddings, "embeddings")
         var inputs = ConsistentAssignment.Inputs(
@@ -76,12 +86,15 @@ public func carl_assignment_loss(
         }
         guard ConsistentAssignment.hasPairs(views: views, targets: targetCount, options: options) else {
             throw InterfaceError(
-                CARL_INVALID_ARGUMENT, "targets: \(views) view(s) and \(targetCount) target(s) make no pair of different views")
+                CARL_INVALID_ARGUMENT,
+                "targets: \(views) view(s) and \(targetCount) target(s) make no pair of different views")
         }
         if options.partitionSize > 0 {
             inputs.partition = try RandomPartition(count: count, blockSize: options.partitionSize, seed: raw.seed)
         }
-        if let grad_views { inputs.embeddingGradients = try (0..<views).map { try required(grad_views[$0], "grad_views[\($0)]") } }
+        if let grad_views {
+            inputs.embeddingGradients = try (0..<views).map { try required(grad_views[$0], "grad_views[\($0)]") }
+        }
         if let grad_prototypes {
             grad_prototypes.update(repeating: 0, count: count * dimension)
             inputs.prototypeGradient = grad_prototypes

@@ -1,7 +1,9 @@
 import CARL
 import CARLHeader
 
-private func withClassifier(_ handle: OpaquePointer?, _ body: (TrainableObject<Classifier>) throws -> Void) -> carl_status {
+private func withClassifier(_ handle: OpaquePointer?, _ body: (TrainableObject<Classifier>) throws -> Void)
+    -> carl_status
+{
     guarded { try Handles.use(handle, as: TrainableObject<Classifier>.self, "classifier", body) }
 }
 
@@ -35,7 +37,9 @@ public func carl_classifier_step(
         try checkImages(images, count)
         try object.value.checkBatch(count)
         let labels = try required(labels, "labels")
-        let result = try SourceImage.collect(count) { try sourceImage(images, $0) } _: {
+        let result = try SourceImage.collect(count) {
+            try sourceImage(images, $0)
+        } _: {
             try object.value.step($0, labels: labels, indices: indices, epoch: epoch)
         }
         try report(result, to: metrics)
@@ -44,21 +48,25 @@ public func carl_classifier_step(
 
 @c @implementation
 public func carl_classifier_step_batch(
-    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ labels: UnsafePointer<Int32>?, _ label_count: Int,
+    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ labels: UnsafePointer<Int32>?,
+    _ label_count: Int,
     _ metrics: UnsafeMutablePointer<carl_classifier_metrics>?
 ) -> carl_status {
     withClassifier(classifier) { object in
         try checkSize(metrics)
         let batch = try floatImages(try required(images, "images").pointee, "images.values")
         guard label_count == batch.batch else {
-            throw InterfaceError(CARL_INVALID_ARGUMENT, "label_count: got \(label_count), want images.batch = \(batch.batch)")
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT, "label_count: got \(label_count), want images.batch = \(batch.batch)")
         }
         try report(try object.value.step(batch, labels: try required(labels, "labels")), to: metrics)
     }
 }
 
 @c @implementation
-public func carl_classifier_standardize(_ classifier: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ count: Int) -> carl_status {
+public func carl_classifier_standardize(
+    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ count: Int
+) -> carl_status {
     withClassifier(classifier) {
         try checkImages(images, count)
         try $0.value.standardize(count) { try sourceImage(images, $0) }
@@ -69,12 +77,15 @@ public func carl_classifier_standardize(_ classifier: OpaquePointer?, _ images: 
 public func carl_classifier_output_width(
     _ classifier: OpaquePointer?, _ output: carl_output, _ width: UnsafeMutablePointer<Int64>?
 ) -> carl_status {
-    withClassifier(classifier) { try required(width, "width").pointee = Int64(try $0.value.width(try outputKind(output))) }
+    withClassifier(classifier) {
+        try required(width, "width").pointee = Int64(try $0.value.width(try outputKind(output)))
+    }
 }
 
 @c @implementation
 public func carl_classifier_embed(
-    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
+    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ output: carl_output,
+    _ out: UnsafeMutablePointer<Float>?,
     _ out_count: Int
 ) -> carl_status {
     withClassifier(classifier) { try embed($0.value, images, output, out, out_count) }
@@ -82,7 +93,8 @@ public func carl_classifier_embed(
 
 @c @implementation
 public func carl_classifier_embed_images(
-    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ count: Int, _ size: Int32, _ output: carl_output,
+    _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ count: Int, _ size: Int32,
+    _ output: carl_output,
     _ out: UnsafeMutablePointer<Float>?, _ out_count: Int
 ) -> carl_status {
     withClassifier(classifier) { try embed($0.value, images, count, size, output, out, out_count) }
@@ -110,20 +122,24 @@ public func carl_classifier_load(
 
 @c @implementation
 public func carl_classifier_notes(
-    _ classifier: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+    _ classifier: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int,
+    _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
     withClassifier(classifier) { try copy($0.value.notes.serialized(), buffer, capacity, needed) }
 }
 
 @c @implementation
 public func carl_classifier_config(
-    _ classifier: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+    _ classifier: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int,
+    _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
     withClassifier(classifier) { try copy($0.value.configuration.json.serialized(), buffer, capacity, needed) }
 }
 
 @c @implementation
-public func carl_classifier_state_size(_ classifier: OpaquePointer?, _ count: UnsafeMutablePointer<Int64>?) -> carl_status {
+public func carl_classifier_state_size(_ classifier: OpaquePointer?, _ count: UnsafeMutablePointer<Int64>?)
+    -> carl_status
+{
     withClassifier(classifier) { try required(count, "count").pointee = Int64($0.tensors.count) }
 }
 
@@ -158,7 +174,9 @@ public func carl_classifier_gradient_get(
 // MARK: Metrics
 
 private func checkSize(_ metrics: UnsafeMutablePointer<carl_classifier_metrics>?) throws {
-    if let metrics { _ = try structSize(structSizeMember(metrics), "metrics", whole: MemoryLayout<carl_classifier_metrics>.size) }
+    if let metrics {
+        _ = try structSize(structSizeMember(metrics), "metrics", whole: MemoryLayout<carl_classifier_metrics>.size)
+    }
 }
 
 private func report(_ metrics: Classifier.Metrics, to out: UnsafeMutablePointer<carl_classifier_metrics>?) throws {
@@ -166,7 +184,8 @@ private func report(_ metrics: Classifier.Metrics, to out: UnsafeMutablePointer<
     let size = structSizeMember(out)
     let values = carl_classifier_metrics(
         struct_size: size, step: Int64(metrics.step), loss: metrics.loss, accuracy: metrics.accuracy,
-        learning_rate: metrics.learningRate, head_learning_rate: metrics.headLearningRate, gradient_norm: metrics.gradientNorm,
+        learning_rate: metrics.learningRate, head_learning_rate: metrics.headLearningRate,
+        gradient_norm: metrics.gradientNorm,
         seconds: metrics.seconds, memory_bytes: Int64(metrics.memoryBytes))
     try write(values, to: out, size: size, "metrics")
 }

@@ -12,7 +12,9 @@ private func withEncoder(_ handle: OpaquePointer?, _ body: (Evaluator) throws ->
 }
 
 @c @implementation
-public func carl_encoder_load(_ path: UnsafePointer<CChar>?, _ threads: Int32, _ out: UnsafeMutablePointer<OpaquePointer?>?)
+public func carl_encoder_load(
+    _ path: UnsafePointer<CChar>?, _ threads: Int32, _ out: UnsafeMutablePointer<OpaquePointer?>?
+)
     -> carl_status
 {
     guarded {
@@ -24,7 +26,9 @@ public func carl_encoder_load(_ path: UnsafePointer<CChar>?, _ threads: Int32, _
 }
 
 @c @implementation
-public func carl_encoder_from_trainer(_ trainer: OpaquePointer?, _ teacher: Int32, _ out: UnsafeMutablePointer<OpaquePointer?>?)
+public func carl_encoder_from_trainer(
+    _ trainer: OpaquePointer?, _ teacher: Int32, _ out: UnsafeMutablePointer<OpaquePointer?>?
+)
     -> carl_status
 {
     guarded {
@@ -43,7 +47,9 @@ public func carl_encoder_free(_ encoder: OpaquePointer?) -> carl_status {
 }
 
 @c @implementation
-public func carl_encoder_output_width(_ encoder: OpaquePointer?, _ output: carl_output, _ width: UnsafeMutablePointer<Int64>?)
+public func carl_encoder_output_width(
+    _ encoder: OpaquePointer?, _ output: carl_output, _ width: UnsafeMutablePointer<Int64>?
+)
     -> carl_status
 {
     withEncoder(encoder) { try required(width, "width").pointee = Int64(try $0.width(try outputKind(output))) }
@@ -51,7 +57,8 @@ public func carl_encoder_output_width(_ encoder: OpaquePointer?, _ output: carl_
 
 @c @implementation
 public func carl_encoder_embed(
-    _ encoder: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
+    _ encoder: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ output: carl_output,
+    _ out: UnsafeMutablePointer<Float>?,
     _ out_count: Int
 ) -> carl_status {
     withEncoder(encoder) { try embed($0, images, output, out, out_count) }

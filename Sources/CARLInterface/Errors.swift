@@ -1,9 +1,9 @@
 import CARL
 import CARLHeader
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// An error with the status that C gets for it.
@@ -32,7 +32,9 @@ func guarded(_ body: () throws -> Void) -> carl_status {
     } else {
         withoutActuallyEscaping(body) { body in
             let call = ForkedCall(flag, body)
-            shim_run_in_new_thread({ Unmanaged<ForkedCall>.fromOpaque($0!).takeUnretainedValue().run() }, Unmanaged.passUnretained(call).toOpaque())
+            shim_run_in_new_thread(
+                { Unmanaged<ForkedCall>.fromOpaque($0!).takeUnretainedValue().run() },
+                Unmanaged.passUnretained(call).toOpaque())
             failure = call.failure
             call.body = {}
         }
@@ -87,7 +89,8 @@ func required<Pointer>(_ pointer: Pointer?, _ name: @autoclosure () -> String) t
     return pointer
 }
 
-/// The longest text that a caller may pass, in bytes: a configuration takes some thousand. Parsing takes many times a text's size.
+/// The longest text that a caller may pass, in bytes: a configuration takes some thousand. Parsing takes many times a
+/// text's size.
 private let longestText = 1 << 20
 
 /// A C string, checked to be UTF-8 and no longer than `longestText`.
@@ -108,9 +111,12 @@ func optionalJSON(_ pointer: UnsafePointer<CChar>?, _ name: String) throws -> JS
 }
 
 /// A count that a caller passed, checked to fit what follows.
-func size<Number: BinaryInteger>(_ value: Number, _ name: @autoclosure () -> String, _ range: ClosedRange<Int>) throws -> Int {
+func size<Number: BinaryInteger>(_ value: Number, _ name: @autoclosure () -> String, _ range: ClosedRange<Int>) throws
+    -> Int
+{
     guard let result = Int(exactly: value), range.contains(result) else {
-        throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name()): got \(value), want \(range.lowerBound) to \(range.upperBound)")
+        throw InterfaceError(
+            CARL_INVALID_ARGUMENT, "\(name()): got \(value), want \(range.lowerBound) to \(range.upperBound)")
     }
     return result
 }

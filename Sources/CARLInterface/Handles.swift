@@ -1,8 +1,8 @@
 import CARL
 import CARLHeader
 
-/// Every handle given out, by number. A handle is never a pointer to an object but a number in a pointer's clothes that is not used
-/// twice, so that a freed, foreign or made-up handle is found out instead of followed.
+/// Every handle given out, by number. A handle is never a pointer to an object but a number in a pointer's clothes that
+/// is not used twice, so that a freed, foreign or made-up handle is found out instead of followed.
 enum Handles {
     /// An object behind a handle, and whether a call is using it.
     private final class Entry {
@@ -20,7 +20,9 @@ enum Handles {
     /// Used by `withTable` alone. A lock of Swift's would not do, see `shim_thread_was_forked`.
     private nonisolated(unsafe) static var table = Table()
 
-    private static func withTable<Result, Failure: Error>(_ body: (inout Table) throws(Failure) -> Result) throws(Failure) -> Result {
+    private static func withTable<Result, Failure: Error>(_ body: (inout Table) throws(Failure) -> Result)
+        throws(Failure) -> Result
+    {
         shim_lock_table()
         defer { shim_unlock_table() }
         return try body(&table)
@@ -44,12 +46,16 @@ enum Handles {
     ) throws -> Result {
         let entry = try withTable { table throws(InterfaceError) -> Entry in
             let entry = try find(handle, type, name, in: table)
-            if entry.busy { throw InterfaceError(CARL_BUSY, "this \(name) is in use by another thread; use one per thread") }
+            if entry.busy {
+                throw InterfaceError(CARL_BUSY, "this \(name) is in use by another thread; use one per thread")
+            }
             entry.busy = true
             return entry
         }
         defer { withTable { _ in entry.busy = false } }
-        guard let object = entry.object as? Object else { throw InterfaceError(CARL_INTERNAL_ERROR, "a handle changed its type") }
+        guard let object = entry.object as? Object else {
+            throw InterfaceError(CARL_INTERNAL_ERROR, "a handle changed its type")
+        }
         return try body(object)
     }
 
@@ -59,7 +65,9 @@ enum Handles {
         // The object is released outside the lock: freeing gigabytes takes a while.
         let removed = try withTable { table throws(InterfaceError) -> Entry? in
             let entry = try find(handle, type, name, in: table)
-            if entry.busy { throw InterfaceError(CARL_BUSY, "this \(name) is in use by another thread; free it afterwards") }
+            if entry.busy {
+                throw InterfaceError(CARL_BUSY, "this \(name) is in use by another thread; free it afterwards")
+            }
             return table.entries.removeValue(forKey: UInt(bitPattern: handle))
         }
         _ = removed
@@ -70,7 +78,8 @@ enum Handles {
     ) throws(InterfaceError) -> Entry {
         guard let handle else { throw InterfaceError(CARL_INVALID_HANDLE, "the \(name) handle is NULL") }
         guard let entry = table.entries[UInt(bitPattern: handle)] else {
-            throw InterfaceError(CARL_INVALID_HANDLE, "the \(name) handle is not valid: it was freed, or never came from this library")
+            throw InterfaceError(
+                CARL_INVALID_HANDLE, "the \(name) handle is not valid: it was freed, or never came from this library")
         }
         guard entry.object is Object else {
             throw InterfaceError(CARL_INVALID_HANDLE, "the handle is not that of a \(name)")

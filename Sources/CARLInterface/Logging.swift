@@ -1,13 +1,13 @@
 import CARL
 import CARLHeader
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
-/// The caller's log function. It is called under a lock, so that it is never called again once another one, or none, has been set. The lock
-/// may be taken by its own thread again: the function may set another one.
+/// The caller's log function. It is called under a lock, so that it is never called again once another one, or none,
+/// has been set. The lock may be taken by its own thread again: the function may set another one.
 private final class LogSink: @unchecked Sendable {
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private var callback: carl_log_callback?

@@ -11,7 +11,8 @@ private func shape(_ n: Int64, _ m: Int64, _ dimension: Int64) throws -> (n: Int
 @c @implementation
 public func carl_nearest_neighbours(
     _ references: UnsafePointer<Float>?, _ n: Int64, _ queries: UnsafePointer<Float>?, _ m: Int64, _ dimension: Int64,
-    _ k: Int64, _ threads: Int32, _ neighbours: UnsafeMutablePointer<Int64>?, _ similarities: UnsafeMutablePointer<Float>?
+    _ k: Int64, _ threads: Int32, _ neighbours: UnsafeMutablePointer<Int64>?,
+    _ similarities: UnsafeMutablePointer<Float>?
 ) -> carl_status {
     guarded {
         let shape = try shape(n, m, dimension)
@@ -19,8 +20,10 @@ public func carl_nearest_neighbours(
         let compute = try Compute(threads: try size(threads, "threads", 0...1024))
         try compute.call {
             try NearestNeighbours.search(
-                references: try required(references, "references"), n: shape.n, queries: try required(queries, "queries"),
-                m: shape.m, dimension: shape.dimension, k: k, neighbours: neighbours, similarities: similarities, compute: compute)
+                references: try required(references, "references"), n: shape.n,
+                queries: try required(queries, "queries"),
+                m: shape.m, dimension: shape.dimension, k: k, neighbours: neighbours, similarities: similarities,
+                compute: compute)
         }
     }
 }
@@ -39,14 +42,17 @@ public func carl_knn_classify(
         try compute.call {
             try NearestNeighbours.classify(
                 references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
-                queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes, ks: [k],
+                queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes,
+                ks: [k],
                 temperature: temperature, predicted: try required(predicted, "predicted"), compute: compute)
         }
     }
 }
 
 /// `count` numbers, each within `range`, at least one.
-private func numbers(_ values: UnsafePointer<Int64>?, _ count: Int, _ name: String, _ range: ClosedRange<Int>) throws -> [Int] {
+private func numbers(_ values: UnsafePointer<Int64>?, _ count: Int, _ name: String, _ range: ClosedRange<Int>) throws
+    -> [Int]
+{
     let count = try size(count, "\(name)_count", 1...1024)
     let values = try required(values, name)
     return try (0..<count).map { try size(values[$0], "\(name)[\($0)]", range) }
@@ -66,7 +72,8 @@ public func carl_knn_classify_several(
         try compute.call {
             try NearestNeighbours.classify(
                 references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
-                queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes, ks: ks,
+                queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes,
+                ks: ks,
                 temperature: temperature, predicted: try required(predicted, "predicted"), compute: compute)
         }
     }
@@ -75,8 +82,10 @@ public func carl_knn_classify_several(
 @c @implementation
 public func carl_retrieval(
     _ references: UnsafePointer<Float>?, _ labels: UnsafePointer<Int64>?, _ n: Int64, _ queries: UnsafePointer<Float>?,
-    _ query_labels: UnsafePointer<Int64>?, _ m: Int64, _ dimension: Int64, _ cutoffs: UnsafePointer<Int64>?, _ cutoff_count: Int,
-    _ leave_one_out: Int32, _ threads: Int32, _ precision: UnsafeMutablePointer<Double>?, _ relevant: UnsafeMutablePointer<Int64>?
+    _ query_labels: UnsafePointer<Int64>?, _ m: Int64, _ dimension: Int64, _ cutoffs: UnsafePointer<Int64>?,
+    _ cutoff_count: Int,
+    _ leave_one_out: Int32, _ threads: Int32, _ precision: UnsafeMutablePointer<Double>?,
+    _ relevant: UnsafeMutablePointer<Int64>?
 ) -> carl_status {
     guarded {
         let shape = try shape(n, m, dimension)
@@ -86,9 +95,11 @@ public func carl_retrieval(
         try compute.call {
             try Retrieval.averagePrecision(
                 references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
-                queries: try required(queries, "queries"), queryLabels: try required(query_labels, "query_labels"), m: shape.m,
+                queries: try required(queries, "queries"), queryLabels: try required(query_labels, "query_labels"),
+                m: shape.m,
                 dimension: shape.dimension, cutoffs: cutoffs, leaveOneOut: leaveOneOut,
-                precision: try required(precision, "precision"), relevant: try required(relevant, "relevant"), compute: compute)
+                precision: try required(precision, "precision"), relevant: try required(relevant, "relevant"),
+                compute: compute)
         }
     }
 }

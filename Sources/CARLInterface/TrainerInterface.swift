@@ -11,7 +11,9 @@ private func withTrainer(_ handle: OpaquePointer?, _ body: (TrainableObject<Trai
 }
 
 @c @implementation
-public func carl_trainer_create(_ config_json: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<OpaquePointer?>?) -> carl_status {
+public func carl_trainer_create(_ config_json: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<OpaquePointer?>?)
+    -> carl_status
+{
     guarded {
         let out = try required(out, "out")
         out.pointee = nil
@@ -35,7 +37,9 @@ public func carl_trainer_step(
         try checkEpoch(epoch, indices)
         try checkImages(images, count)
         try object.value.checkBatch(count)
-        let result = try SourceImage.collect(count) { try sourceImage(images, $0) } _: {
+        let result = try SourceImage.collect(count) {
+            try sourceImage(images, $0)
+        } _: {
             try object.value.step($0, indices: indices, epoch: epoch)
         }
         try report(result, to: metrics)
@@ -44,7 +48,8 @@ public func carl_trainer_step(
 
 @c @implementation
 public func carl_trainer_step_views(
-    _ trainer: OpaquePointer?, _ views: UnsafePointer<carl_batch>?, _ count: Int, _ metrics: UnsafeMutablePointer<carl_metrics>?
+    _ trainer: OpaquePointer?, _ views: UnsafePointer<carl_batch>?, _ count: Int,
+    _ metrics: UnsafeMutablePointer<carl_metrics>?
 ) -> carl_status {
     withTrainer(trainer) { object in
         try checkSize(metrics)
@@ -55,7 +60,9 @@ public func carl_trainer_step_views(
 }
 
 @c @implementation
-public func carl_trainer_output_width(_ trainer: OpaquePointer?, _ output: carl_output, _ width: UnsafeMutablePointer<Int64>?)
+public func carl_trainer_output_width(
+    _ trainer: OpaquePointer?, _ output: carl_output, _ width: UnsafeMutablePointer<Int64>?
+)
     -> carl_status
 {
     withTrainer(trainer) { object in
@@ -65,7 +72,8 @@ public func carl_trainer_output_width(_ trainer: OpaquePointer?, _ output: carl_
 
 @c @implementation
 public func carl_trainer_embed(
-    _ trainer: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
+    _ trainer: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ output: carl_output,
+    _ out: UnsafeMutablePointer<Float>?,
     _ out_count: Int
 ) -> carl_status {
     withTrainer(trainer) { try embed($0.value.evaluator, images, output, out, out_count) }
@@ -80,7 +88,9 @@ public func carl_trainer_embed_images(
 }
 
 @c @implementation
-public func carl_trainer_save(_ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ notes_json: UnsafePointer<CChar>?)
+public func carl_trainer_save(
+    _ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ notes_json: UnsafePointer<CChar>?
+)
     -> carl_status
 {
     withTrainer(trainer) { try $0.save(path, notes_json) }
@@ -101,21 +111,24 @@ public func carl_trainer_resume(
 
 @c @implementation
 public func carl_trainer_notes(
-    _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+    _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int,
+    _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
     withTrainer(trainer) { try copy($0.value.notes.serialized(), buffer, capacity, needed) }
 }
 
 @c @implementation
 public func carl_trainer_config(
-    _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+    _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int,
+    _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
     withTrainer(trainer) { try copy($0.value.configuration.json.serialized(), buffer, capacity, needed) }
 }
 
 @c @implementation
 public func carl_trainer_terms(
-    _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+    _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int,
+    _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
     withTrainer(trainer) { try copy($0.value.lastTerms.json.serialized(), buffer, capacity, needed) }
 }
@@ -132,7 +145,8 @@ public func carl_trainer_set_profiling(_ trainer: OpaquePointer?, _ enabled: Int
 
 @c @implementation
 public func carl_trainer_profile(
-    _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+    _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int,
+    _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
     withTrainer(trainer) { object in
         guard let profile = object.value.compute.profile else {
@@ -148,7 +162,9 @@ public func carl_trainer_state_size(_ trainer: OpaquePointer?, _ count: UnsafeMu
 }
 
 @c @implementation
-public func carl_trainer_state_info(_ trainer: OpaquePointer?, _ index: Int64, _ out: UnsafeMutablePointer<carl_tensor_info>?)
+public func carl_trainer_state_info(
+    _ trainer: OpaquePointer?, _ index: Int64, _ out: UnsafeMutablePointer<carl_tensor_info>?
+)
     -> carl_status
 {
     withTrainer(trainer) { try $0.describe(index, out) }
@@ -186,11 +202,13 @@ private func report(_ metrics: Metrics, to out: UnsafeMutablePointer<carl_metric
     let size = structSizeMember(out)
     func term(_ name: String) -> Double { metrics[name] ?? 0 }
     let values = carl_metrics(
-        struct_size: size, step: Int64(metrics.step), loss: metrics.loss, consistency: term("consistency"), prior: term("prior"),
+        struct_size: size, step: Int64(metrics.step), loss: metrics.loss, consistency: term("consistency"),
+        prior: term("prior"),
         prior_weight: term("prior_weight"), temperature: term("temperature"), learning_rate: metrics.learningRate,
         teacher_momentum: metrics.teacherMomentum, log_prototypes: term("log_prototypes"),
         effective_prototypes: term("effective_prototypes"), used_prototypes: term("used_prototypes"),
-        dead_prototypes: term("dead_prototypes"), max_probability: term("max_probability"), embedding_std: term("embedding_std"),
+        dead_prototypes: term("dead_prototypes"), max_probability: term("max_probability"),
+        embedding_std: term("embedding_std"),
         agreement: term("agreement"), gradient_norm: metrics.gradientNorm, views_per_second: metrics.viewsPerSecond,
         seconds: metrics.seconds, view_seconds: metrics.viewSeconds, memory_bytes: Int64(metrics.memoryBytes),
         collapsed: metrics.collapse.rawValue, updated: metrics.updated ? 1 : 0, contrast: term("contrast"),

@@ -7,7 +7,8 @@ private func specifications(_ json: UnsafePointer<CChar>?, channels: Int) throws
 
 @c @implementation
 public func carl_make_views(
-    _ images: UnsafePointer<carl_image>?, _ count: Int, _ spec_json: UnsafePointer<CChar>?, _ seed: UInt64, _ epoch: UInt64,
+    _ images: UnsafePointer<carl_image>?, _ count: Int, _ spec_json: UnsafePointer<CChar>?, _ seed: UInt64,
+    _ epoch: UInt64,
     _ indices: UnsafePointer<UInt64>?, _ threads: Int32, _ out: UnsafePointer<UnsafeMutablePointer<Float>?>?,
     _ out_counts: UnsafePointer<Int>?, _ out_views: Int
 ) -> carl_status {
@@ -21,7 +22,8 @@ public func carl_make_views(
         }
         let views = ViewSpec.views(try specifications(spec_json, channels: channels))
         guard out_views == views.count else {
-            throw InterfaceError(CARL_INVALID_ARGUMENT, "out_views: got \(out_views), the specification makes \(views.count)")
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT, "out_views: got \(out_views), the specification makes \(views.count)")
         }
         let out = try required(out, "out")
         let outCounts = try required(out_counts, "out_counts")
@@ -31,7 +33,8 @@ public func carl_make_views(
             let (wanted, overflow) = count.multipliedReportingOverflow(by: spec.size * spec.size * channels)
             guard !overflow, outCounts[i] == wanted else {
                 throw InterfaceError(
-                    CARL_INVALID_ARGUMENT, "out_counts[\(i)]: got \(outCounts[i]), want \(shape)\(overflow ? "" : " = \(wanted)")")
+                    CARL_INVALID_ARGUMENT,
+                    "out_counts[\(i)]: got \(outCounts[i]), want \(shape)\(overflow ? "" : " = \(wanted)")")
             }
             targets.append(try required(out[i], "out[\(i)]"))
         }
@@ -39,7 +42,9 @@ public func carl_make_views(
         let asked = try size(threads, "threads", 0...1024)
         let compute = try Compute(threads: min(asked == 0 ? ThreadCount.available : asked, count * views.count))
         try compute.call {
-            try SourceImage.collect(count) { try sourceImage(images, $0) } _: {
+            try SourceImage.collect(count) {
+                try sourceImage(images, $0)
+            } _: {
                 try ViewMaker.make($0, views: views, seed: seed, epoch: epoch, indices: indices, into: targets, compute)
             }
         }
@@ -57,7 +62,8 @@ public func carl_views_describe(
         try required(views, "views").pointee = all.count
         guard let sizes else { return }
         guard capacity >= all.count else {
-            throw InterfaceError(CARL_INVALID_ARGUMENT, "capacity: got \(capacity), the specification makes \(all.count) views")
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT, "capacity: got \(capacity), the specification makes \(all.count) views")
         }
         sizes.update(from: all, count: all.count)
     }

@@ -18,13 +18,13 @@ static inline void carl_pause(void) {
 #if defined(__AVX512F__)
 typedef float carl_float16 __attribute__((ext_vector_type(16)));
 
-/* Writes a whole cache line past the caches, for memory too large to stay in them. `address` is a multiple of 64. */
-static inline void carl_store_past_caches(float *address, carl_float16 value) {
+/* Non-temporal store of a whole cache line, for memory too large to stay in the caches. `address` is a multiple of 64. */
+static inline void carl_store_non_temporal(float *address, carl_float16 value) {
     __builtin_nontemporal_store(value, (carl_float16 *)address);
 }
 
-/* What this thread has stored past the caches is there for all threads before anything it stores afterwards. */
-static inline void carl_finish_stores(void) { __builtin_ia32_sfence(); }
+/* The non-temporal stores of this thread are seen by all threads before anything that it stores afterwards. */
+static inline void carl_store_fence(void) { __builtin_ia32_sfence(); }
 #endif
 
 #endif

@@ -1,5 +1,5 @@
-/* What the C tests share: checks that count, and small images. Define CHECK_EXITS before including it where a failed check has to end the
- * process, as in tests that run in processes of their own. */
+/* What the C tests share: checks that count, and small images. Define CHECK_EXITS before including it where a failed
+ * check has to end the process, as in tests that run in processes of their own. */
 #ifndef CARL_TESTS_CHECK_H
 #define CARL_TESTS_CHECK_H
 

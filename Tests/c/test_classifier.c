@@ -1,4 +1,5 @@
-/* The classifier as a C program meets it: fine-tuning and linear probe, a file, and everything that a careless caller can pass. */
+/* The classifier as a C program meets it: fine-tuning and linear probe, a file, and everything that a careless caller
+ * can pass. */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <stdint.h>

@@ -258,7 +258,8 @@ static void test_views_and_neighbours(void) {
     FAILS(carl_knn_classify(references, labels, 3, query, 1, 2, 2, 1, 0.1, 1, predicted), CARL_INVALID_ARGUMENT, "label");
 }
 
-/* Two trainers in two threads give what each gives alone; one handle in two threads is refused or served, never broken. */
+/* Two trainers in two threads give what each gives alone; one handle in two threads is refused or served, never broken.
+ * */
 static void *train(void *result) {
     carl_trainer *trainer = NULL;
     carl_metrics metrics = {.struct_size = sizeof metrics};

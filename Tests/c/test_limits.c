@@ -1,5 +1,5 @@
-/* What happens when something runs out or is beyond all bounds: sizes, memory, file descriptors, file size, numbers, patience. Each test runs in a
- * process of its own, so that its limits are its own and a crash is seen. */
+/* What happens when something runs out or is beyond all bounds: sizes, memory, file descriptors, file size, numbers,
+ * patience. Each test runs in a process of its own, so that its limits are its own and a crash is seen. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -294,7 +294,8 @@ static void test_long_texts(void) {
 
 /* ---- Numbers */
 
-/* Views of enormous values and learning rates that make everything infinite: errors, again and again, and no index outside its array. */
+/* Views of enormous values and learning rates that make everything infinite: errors, again and again, and no index
+ * outside its array. */
 static void test_divergence(void) {
     static float view[2 * 8 * 8 * 3];
     for (int i = 0; i < 2 * 8 * 8 * 3; i++) view[i] = i < 8 * 8 * 3 ? -3e38f : 3e38f;
@@ -420,8 +421,8 @@ static void *ask(void *trainer) {
     return trainer;
 }
 
-/* Threads of a forked child, the one that was forked among them, meet at a lock, and at what is made once. (Swift's own locks take the child's first
- * thread for its parent's, and then wait for ever.) */
+/* Threads of a forked child, the one that was forked among them, meet at a lock, and at what is made once. (Swift's own
+ * locks take the child's first thread for its parent's, and then wait for ever.) */
 static void test_locks_of_forked_children(void) {
     CHECK(ask(make(SMALL))); /* the thread that forks has used the locks */
     for (int i = 0; i < 4; i++) {

@@ -1,6 +1,7 @@
-/* The library in several threads at once, as carl.h allows it: handles of their own, one handle shared, functions without a handle,
- * errors, and the log function set and taken away while messages come. Run under ThreadSanitizer too (make sanitize).
- * Nothing here depends on how fast a thread gets on: a check is one that holds in every order of events. */
+/* The library in several threads at once, as carl.h allows it: handles of their own, one handle shared, functions
+ * without a handle, errors, and the log function set and taken away while messages come. Run under ThreadSanitizer too
+ * (make sanitize). Nothing here depends on how fast a thread gets on: a check is one that holds in every order of
+ * events. */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <pthread.h>
@@ -30,7 +31,8 @@ static carl_trainer *make(const char *config) {
     return trainer;
 }
 
-/* Runs `work` with each of `count` arguments of `size` bytes in a thread of its own, all of them let go at the same moment. */
+/* Runs `work` with each of `count` arguments of `size` bytes in a thread of its own, all of them let go at the same
+ * moment. */
 static pthread_barrier_t start;
 static void together(int count, void *(*work)(void *), void *arguments, size_t size) {
     pthread_t threads[MOST];

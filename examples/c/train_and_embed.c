@@ -1,4 +1,5 @@
-/* Trains CARL for some steps on images drawn here, embeds them, saves the model, reads it back as an encoder and embeds again.
+/* Trains CARL for some steps on images drawn here, embeds them, saves the model, reads it back as an encoder and embeds
+ * again.
  *
  *   cc -Iinclude examples/c/train_and_embed.c -L.build/release -lcarl -o train_and_embed
  */

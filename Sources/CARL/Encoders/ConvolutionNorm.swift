@@ -4,7 +4,8 @@ struct ConvolutionNorm {
     let norm: BatchNorm
 
     init(
-        _ layout: inout ParameterLayout, convolution name: String, norm normName: String, _ inChannels: Int, _ outChannels: Int,
+        _ layout: inout ParameterLayout, convolution name: String, norm normName: String, _ inChannels: Int,
+        _ outChannels: Int,
         kernel: Int, stride: Int = 1, padding: Int = 0, initialScale: Float = 1
     ) {
         convolution = Convolution(
@@ -23,26 +24,33 @@ struct ConvolutionNorm {
         }
     }
 
-    /// Training: y = conv(x) with its batch statistics; x and `pending` as in `Convolution.forward`. The caller applies the statistics with
-    /// `norm.apply`, or leaves that to the convolution that follows.
-    func forward(_ x: Activation, pending: BatchNorm.Tape? = nil, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
+    /// Training: y = conv(x) with its batch statistics; x and `pending` as in `Convolution.forward`. The caller applies
+    /// the statistics with `norm.apply`, or leaves that to the convolution that follows.
+    func forward(_ x: Activation, pending: BatchNorm.Tape? = nil, _ memory: ModelMemory, _ compute: Compute) throws
+        -> Tape
+    {
         let shape = convolution.shape(x)
         let moments = try norm.takeMoments(convolution.parts(shape), compute)
         let y = try compute.workspace.takeActivation(
             shape.batch, shape.outHeight, shape.outWidth, shape.outChannels, groups: shape.groups)
-        try convolution.forward(x, pending: pending, into: y, memory, compute) { part, rows in moments.add(y.base, part, rows) }
+        try convolution.forward(x, pending: pending, into: y, memory, compute) { part, rows in
+            moments.add(y.base, part, rows)
+        }
         return Tape(y: y, norm: try norm.finish(moments, memory, compute))
     }
 
     /// Evaluation: z = norm(conv(x)) with running statistics, plus `skip`, then ReLU when asked, in one go.
-    func evaluate(_ x: Activation, skip: Activation? = nil, relu: Bool, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
+    func evaluate(_ x: Activation, skip: Activation? = nil, relu: Bool, _ memory: ModelMemory, _ compute: Compute)
+        throws -> Activation
+    {
         let shape = convolution.shape(x)
         let channels = shape.outChannels
         let factors = try compute.workspace.take(2 * channels)
         defer { compute.workspace.give(factors) }
         norm.evaluationFactors(memory, factors.base, factors.base + channels)
         let z = try compute.workspace.takeActivation(shape.batch, shape.outHeight, shape.outWidth, channels)
-        try convolution.forward(x, into: z, memory, compute, alongside: skip.map { [UnsafePointer($0.base)] } ?? []) { _, rows in
+        try convolution.forward(x, into: z, memory, compute, alongside: skip.map { [UnsafePointer($0.base)] } ?? []) {
+            _, rows in
             let at = rows.lowerBound * channels
             ColumnKernels.affine(
                 z.base + at, rows.count, channels, factors.base, factors.base + channels,
@@ -51,23 +59,27 @@ struct ConvolutionNorm {
         return z
     }
 
-    /// From the gradient of what followed the normalised result: adds the gradients of scale, shift and weights; writes or adds the gradient of
-    /// x to `dx` if given.
+    /// From the gradient of what followed the normalised result: adds the gradients of scale, shift and weights; writes
+    /// or adds the gradient of x to `dx` if given.
     ///
     /// - Parameters:
     ///   - summed: the sums over `dz`, where they have been taken already.
     ///   - below: takes the sums that the layer below needs of `dx` on the way.
     func backward(
-        _ dz: Activation, _ followed: BatchNorm.Followed, summed: BatchNorm.GradientSums? = nil, x: Activation, _ tape: Tape,
-        into dx: Activation?, accumulate: Bool, below: BatchNorm.GradientSums? = nil, _ memory: ModelMemory, _ compute: Compute
+        _ dz: Activation, _ followed: BatchNorm.Followed, summed: BatchNorm.GradientSums? = nil, x: Activation,
+        _ tape: Tape,
+        into dx: Activation?, accumulate: Bool, below: BatchNorm.GradientSums? = nil, _ memory: ModelMemory,
+        _ compute: Compute
     ) throws {
-        let gradient = try summed.map { try norm.pendingGradient($0, memory, compute) }
+        let gradient =
+            try summed.map { try norm.pendingGradient($0, memory, compute) }
             ?? norm.backward(dz, followed, tape.y, tape.norm, memory, compute)
         defer { gradient.release(compute.workspace) }
         try convolution.weightGradient(x, .init(gradient), memory, compute)
         if let dx {
             try convolution.dataGradient(
-                x, .init(gradient), into: dx, accumulate: accumulate, memory, compute, alongside: below?.reads ?? [], rowsDone: below?.add)
+                x, .init(gradient), into: dx, accumulate: accumulate, memory, compute, alongside: below?.reads ?? [],
+                epilogue: below?.add)
         }
     }
 }

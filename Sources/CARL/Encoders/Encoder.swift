@@ -1,32 +1,36 @@
-/// A network from images (B, H, W, C) to features (B, F). Its parameters lie in a `ParameterLayout`, which it extends when it is made; passes run
-/// on any memory of that layout.
+/// A network from images (B, H, W, C) to features (B, F). Its parameters lie in a `ParameterLayout`, which it extends
+/// when it is made; passes run on any memory of that layout.
 protocol Encoder: Sendable {
     /// F.
     var features: Int { get }
 
-    /// Training mode: batch statistics, running statistics updated. x stays the caller's and must live as long as the pass.
+    /// Training mode: batch statistics, running statistics updated. x stays the caller's and must live as long as the
+    /// pass.
     func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> EncoderPass
 
-    /// Training mode without a way back (a teacher): features as of `forward`, but memory is given back as soon as a block is done.
+    /// Training mode without a way back (a teacher): features as of `forward`, but memory is given back as soon as a
+    /// block is done.
     func forwardWithoutTape(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation
 
     /// Evaluation mode: running statistics, nothing kept.
     func evaluate(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation
 }
 
-/// A forward pass in training mode, with what backward needs of it. The caller owns it, so that several batches can run before one goes back.
+/// A forward pass in training mode, with what backward needs of it. The caller owns it, so that several batches can run
+/// before one goes back.
 struct EncoderPass {
     /// (B, F), the caller's from now on.
     let features: Activation
-    /// The feature map that was pooled, (B, h, w, F): for objectives that compare positions. It is the pass's own and gone after `backward`.
+    /// The feature map that was pooled, (B, h, w, F): for objectives that compare positions. It is the pass's own and
+    /// gone after `backward`.
     let map: Activation
-    /// Adds the gradients of all parameters, given those of the features and, where an objective has one, of the map. Consumes both gradients
-    /// and the pass, not x. To be called once.
+    /// Adds the gradients of all parameters, given those of the features and, where an objective has one, of the map.
+    /// Consumes both gradients and the pass, not x. To be called once.
     let backward: (_ features: Activation, _ map: Activation?) throws -> Void
 }
 
-/// How an image enters an encoder: "imagenet" is a 7x7 convolution of stride 2 and a max-pool (a quarter of the size), "small" a 3x3 convolution
-/// of stride 1 without pool, for images below about 64 pixels (as SimCLR does for CIFAR).
+/// How an image enters an encoder: "imagenet" is a 7x7 convolution of stride 2 and a max-pool (a quarter of the size),
+/// "small" a 3x3 convolution of stride 1 without pool, for images below about 64 pixels (as SimCLR does for CIFAR).
 public enum EncoderStem: String, SettingChoice { case small, imagenet }
 
 /// What an encoder is made with.

@@ -1,5 +1,6 @@
-/// A multilayer perceptron from features (B, F) to the embedding z (B, D): linear layers, BatchNorm and an activation between, nothing after
-/// the last. State names count modules as a torch Sequential of Linear, BatchNorm1d, activation, ..., Linear does.
+/// A multilayer perceptron from features (B, F) to the embedding z (B, D): linear layers, BatchNorm and an activation
+/// between, nothing after the last. State names count modules as a torch Sequential of Linear, BatchNorm1d, activation,
+/// ..., Linear does.
 struct ProjectionHead {
     let linears: [Linear]
     let norms: [BatchNorm]
@@ -23,7 +24,8 @@ struct ProjectionHead {
         outputs = width
     }
 
-    /// What a forward pass leaves for backward, per hidden layer: the linear result, the normalised one, and that after the activation.
+    /// What a forward pass leaves for backward, per hidden layer: the linear result, the normalised one, and that after
+    /// the activation.
     struct Tape {
         let x: Activation
         let hidden: [(linear: Activation, norm: BatchNorm.Tape, normalised: Activation?, result: Activation)]
@@ -76,7 +78,8 @@ struct ProjectionHead {
             let factors = try workspace.take(2 * norm.channels)
             norm.evaluationFactors(memory, factors.base, factors.base + norm.channels)
             ColumnKernels.affine(
-                linear.base, linear.rows, norm.channels, factors.base, factors.base + norm.channels, skip: nil, skipScale: nil,
+                linear.base, linear.rows, norm.channels, factors.base, factors.base + norm.channels, skip: nil,
+                skipScale: nil,
                 skipShift: nil, relu: activation == .relu, linear.base)
             workspace.give(factors)
             if activation != .relu { activation.forward(linear, into: linear, compute) }
@@ -88,7 +91,8 @@ struct ProjectionHead {
     }
 
     /// From the gradient of z to that of the features, which is returned. Consumes `gradient` and the tape.
-    func backward(_ gradient: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
+    func backward(_ gradient: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute) throws -> Activation
+    {
         let workspace = compute.workspace
         var flowing = gradient
         for i in (0..<linears.count).reversed() {
@@ -100,7 +104,8 @@ struct ProjectionHead {
                 let layer = tape.hidden[i - 1]
                 if let normalised = layer.normalised { activation.backward(normalised, flowing, compute) }
                 try norms[i - 1].backward(
-                    flowing, layer.normalised == nil ? .relu : .nothing, layer.linear, layer.norm, into: flowing, memory, compute)
+                    flowing, layer.normalised == nil ? .relu : .nothing, layer.linear, layer.norm, into: flowing,
+                    memory, compute)
             }
         }
         tape.release(workspace)

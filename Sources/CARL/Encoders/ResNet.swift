@@ -1,4 +1,5 @@
-/// ResNet-18, -34 and -50 up to global average pooling: (B, H, W, C) -> features (B, F). Names and numerics are torchvision's.
+/// ResNet-18, -34 and -50 up to global average pooling: (B, H, W, C) -> features (B, F). Names and numerics are
+/// torchvision's.
 struct ResNet: Encoder {
     struct Variant {
         /// Residual blocks of each stage.
@@ -113,14 +114,16 @@ struct ResNet: Encoder {
         }
         var sums: BatchNorm.GradientSums?
         for i in blocks.indices.reversed() {
-            (flowing, sums) = try blocks[i].backward(flowing, summed: sums, tape.blocks[i], memory, compute) { parts, gradient in
+            (flowing, sums) = try blocks[i].backward(flowing, summed: sums, tape.blocks[i], memory, compute) {
+                parts, gradient in
                 if i > 0 { return try blocks[i - 1].takeGradientSums(parts, gradient, tape.blocks[i - 1], compute) }
                 if tape.pooled != nil { return nil }
                 return try first.norm.takeGradientSums(parts, gradient, tape.first.y, tape.first.norm, .relu, compute)
             }
         }
         if let pooled = tape.pooled {
-            let below = try compute.measured("maxpool", .backward, values: 2 * (tape.firstResult.count + pooled.count)) {
+            let below = try compute.measured("maxpool", .backward, values: 2 * (tape.firstResult.count + pooled.count))
+            {
                 try MaxPool.backward(tape.firstResult, pooled, flowing, compute)
             }
             workspace.give(flowing)

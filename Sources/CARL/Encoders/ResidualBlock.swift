@@ -1,7 +1,9 @@
-/// One residual block (He et al., arXiv 1512.03385): two 3x3 convolutions ("basic"), or 1x1, 3x3, 1x1 with four times the channels at
-/// the end ("bottleneck", the stride on the 3x3 as in torchvision). Where the shape changes, the skip is a 1x1 convolution with BatchNorm.
+/// One residual block (He et al., arXiv 1512.03385): two 3x3 convolutions ("basic"), or 1x1, 3x3, 1x1 with four times
+/// the channels at the end ("bottleneck", the stride on the 3x3 as in torchvision). Where the shape changes, the skip
+/// is a 1x1 convolution with BatchNorm.
 struct ResidualBlock {
-    /// The convolutions of the main path, in order; ReLU follows each but the last, whose result is added to the skip first.
+    /// The convolutions of the main path, in order; ReLU follows each but the last, whose result is added to the skip
+    /// first.
     let path: [ConvolutionNorm]
     let downsample: ConvolutionNorm?
 
@@ -11,11 +13,14 @@ struct ResidualBlock {
     ) {
         let outChannels = bottleneck ? channels * 4 : channels
         let lastScale: Float = zeroInitResidual ? 0 : 1
-        func unit(_ i: Int, _ from: Int, _ to: Int, kernel: Int, stride: Int, scale: Float, _ layout: inout ParameterLayout)
+        func unit(
+            _ i: Int, _ from: Int, _ to: Int, kernel: Int, stride: Int, scale: Float, _ layout: inout ParameterLayout
+        )
             -> ConvolutionNorm
         {
             ConvolutionNorm(
-                &layout, convolution: "\(name).conv\(i)", norm: "\(name).bn\(i)", from, to, kernel: kernel, stride: stride,
+                &layout, convolution: "\(name).conv\(i)", norm: "\(name).bn\(i)", from, to, kernel: kernel,
+                stride: stride,
                 padding: kernel / 2, initialScale: scale)
         }
         if bottleneck {
@@ -33,12 +38,14 @@ struct ResidualBlock {
         downsample =
             stride != 1 || inChannels != outChannels
             ? ConvolutionNorm(
-                &layout, convolution: "\(name).downsample.0", norm: "\(name).downsample.1", inChannels, outChannels, kernel: 1,
+                &layout, convolution: "\(name).downsample.0", norm: "\(name).downsample.1", inChannels, outChannels,
+                kernel: 1,
                 stride: stride)
             : nil
     }
 
-    /// What a forward pass leaves for backward. The results after ReLU of all convolutions but the last are computed again when they are needed.
+    /// What a forward pass leaves for backward. The results after ReLU of all convolutions but the last are computed
+    /// again when they are needed.
     struct Tape {
         let x: Activation
         let path: [ConvolutionNorm.Tape]
@@ -80,26 +87,32 @@ struct ResidualBlock {
         return input
     }
 
-    /// Memory for the sums over the gradient of a block's result that its last normalisation needs, see `BatchNorm.GradientSums`.
-    func takeGradientSums(_ parts: PartNumbers, _ gradient: Activation, _ tape: Tape, _ compute: Compute) throws -> BatchNorm.GradientSums {
+    /// Memory for the sums over the gradient of a block's result that its last normalisation needs, see
+    /// `BatchNorm.GradientSums`.
+    func takeGradientSums(_ parts: PartNumbers, _ gradient: Activation, _ tape: Tape, _ compute: Compute) throws
+        -> BatchNorm.GradientSums
+    {
         let last = path.count - 1
         return try path[last].norm.takeGradientSums(
             parts, gradient, tape.path[last].y, tape.path[last].norm, .sumAndRelu(tape.result), compute)
     }
 
-    /// From the gradient of the block's result to that of its input, which is returned. Consumes `gradient` and the tape, the result included.
+    /// From the gradient of the block's result to that of its input, which is returned. Consumes `gradient` and the
+    /// tape, the result included.
     ///
     /// - Parameters:
     ///   - summed: the sums over `gradient`, where the block above has taken them.
     ///   - below: memory for sums over the gradient that is returned, which are taken while it is in cache.
     func backward(
-        _ gradient: Activation, summed: BatchNorm.GradientSums?, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute,
+        _ gradient: Activation, summed: BatchNorm.GradientSums?, _ tape: Tape, _ memory: ModelMemory,
+        _ compute: Compute,
         below: (PartNumbers, Activation) throws -> BatchNorm.GradientSums?
     ) throws -> (dx: Activation, sums: BatchNorm.GradientSums?) {
         let workspace = compute.workspace
         let last = path.count - 1
         // The gradient behind the ReLU goes two ways: through the main path, and to the skip.
-        var flowing = try summed.map { try path[last].norm.pendingGradient($0, memory, compute) }
+        var flowing =
+            try summed.map { try path[last].norm.pendingGradient($0, memory, compute) }
             ?? path[last].norm.backward(
                 gradient, .sumAndRelu(tape.result), tape.path[last].y, tape.path[last].norm, memory, compute)
         var own: Activation?
@@ -112,7 +125,8 @@ struct ResidualBlock {
             let sums = try norm.takeGradientSums(
                 convolution.gradientParts(convolution.shape(input)), next, before.y, before.norm, .relu, compute)
             try convolution.dataGradient(
-                input, .init(flowing), into: next, accumulate: false, memory, compute, alongside: sums.reads, rowsDone: sums.add)
+                input, .init(flowing), into: next, accumulate: false, memory, compute, alongside: sums.reads,
+                epilogue: sums.add)
             flowing.release(workspace)
             if let own { workspace.give(own) }
             own = next
@@ -127,12 +141,14 @@ struct ResidualBlock {
             dx = try workspace.takeActivation(like: tape.x)
             sums = try below(downsample.convolution.gradientParts(downsample.convolution.shape(tape.x)), dx)
             try first.dataGradient(tape.x, .init(flowing), into: dx, accumulate: false, memory, compute)
-            try downsample.backward(gradient, .nothing, x: tape.x, skip, into: dx, accumulate: true, below: sums, memory, compute)
+            try downsample.backward(
+                gradient, .nothing, x: tape.x, skip, into: dx, accumulate: true, below: sums, memory, compute)
             workspace.give(gradient)
         } else {
             sums = try below(first.gradientParts(first.shape(tape.x)), dx)
             try first.dataGradient(
-                tape.x, .init(flowing), into: dx, accumulate: true, memory, compute, alongside: sums?.reads ?? [], rowsDone: sums?.add)
+                tape.x, .init(flowing), into: dx, accumulate: true, memory, compute, alongside: sums?.reads ?? [],
+                epilogue: sums?.add)
         }
         flowing.release(workspace)
         if let own { workspace.give(own) }

@@ -1,5 +1,6 @@
-/// The best of many (similarity, index) pairs, kept as 64-bit keys whose order as numbers is the order of the neighbours:
-/// larger similarity first, smaller index first among equals. No two keys are equal, so the result depends on no order of work.
+/// The best of many (similarity, index) pairs, kept as 64-bit keys whose order as numbers is the order of the
+/// neighbours: larger similarity first, smaller index first among equals. No two keys are equal, so the result depends
+/// on no order of work.
 enum CandidateSelection {
     typealias Key = UInt64
 
@@ -23,7 +24,8 @@ enum CandidateSelection {
 
     /// Moves the `k` largest keys to the front, the smallest of them to place `k - 1`; 0 < k <= count.
     ///
-    /// Quickselect with the middle of three as pivot and a partition without branches: the comparisons are unpredictable.
+    /// Quickselect with the middle of three as pivot and a partition without branches: the comparisons are
+    /// unpredictable.
     /// - Complexity: O(count) on average; rounds that do not shrink for long end in a sort, so the worst case is
     ///   O(count log count).
     static func selectLargest(_ keys: UnsafeMutablePointer<Key>, _ count: Int, _ k: Int) {

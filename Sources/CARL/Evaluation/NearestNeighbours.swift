@@ -1,7 +1,8 @@
 /// Exact k nearest neighbours by cosine similarity, and the classification by their vote.
 ///
-/// A row of zeros has similarity 0 to every row. Similarities lie in [-1, 1]; equal ones come in order of index. Results are
-/// the same bit for bit with any number of threads. Beside the result, memory is some megabytes a thread and eight bytes a row.
+/// A row of zeros has similarity 0 to every row. Similarities lie in [-1, 1]; equal ones come in order of index.
+/// Results are the same bit for bit with any number of threads. Beside the result, memory is some megabytes a thread
+/// and eight bytes a row.
 public enum NearestNeighbours {
     /// Finds the `k` references of largest cosine similarity for each query, in falling order.
     ///
@@ -11,7 +12,8 @@ public enum NearestNeighbours {
     ///   - k: 1 ... n.
     ///   - neighbours: (m, k), gets row numbers of `references`; may be nil.
     ///   - similarities: (m, k); may be nil.
-    /// - Throws: `CARLError.invalidArgument` for sizes out of range and rows with NaN or infinity, `CARLError.outOfMemory`.
+    /// - Throws: `CARLError.invalidArgument` for sizes out of range and rows with NaN or infinity,
+    ///   `CARLError.outOfMemory`.
     /// - Complexity: n m dimension multiplications in Float32.
     public static func search(
         references: UnsafePointer<Float>, n: Int, queries: UnsafePointer<Float>, m: Int, dimension: Int, k: Int,
@@ -30,9 +32,9 @@ public enum NearestNeighbours {
         }
     }
 
-    /// Gives each query the label with the largest vote among its `k` nearest references, the smallest such label when votes
-    /// are equal. A vote weighs exp(similarity / temperature) (Wu, Xiong, Yu, Lin: "Unsupervised feature learning via
-    /// non-parametric instance discrimination", CVPR 2018), or 1 when `temperature` is 0.
+    /// Gives each query the label with the largest vote among its `k` nearest references, the smallest such label when
+    /// votes are equal. A vote weighs exp(similarity / temperature) (Wu, Xiong, Yu, Lin: "Unsupervised feature learning
+    /// via non-parametric instance discrimination", CVPR 2018), or 1 when `temperature` is 0.
     ///
     /// - Parameters:
     ///   - labels: n numbers in 0 ..< classes.
@@ -42,7 +44,8 @@ public enum NearestNeighbours {
     ///   - Others as in `search`.
     public static func classify(
         references: UnsafePointer<Float>, labels: UnsafePointer<Int64>, n: Int, queries: UnsafePointer<Float>, m: Int,
-        dimension: Int, classes: Int, ks: [Int], temperature: Double, predicted: UnsafeMutablePointer<Int64>, compute: Compute
+        dimension: Int, classes: Int, ks: [Int], temperature: Double, predicted: UnsafeMutablePointer<Int64>,
+        compute: Compute
     ) throws {
         guard let most = ks.max() else { throw CARLError.invalidArgument("k: no number of neighbours is given") }
         for k in ks { try checkSizes(n: n, m: m, dimension: dimension, k: k) }
@@ -51,7 +54,8 @@ public enum NearestNeighbours {
             throw CARLError.invalidArgument("temperature is \(temperature); a finite number from 0 is wanted")
         }
         for row in 0..<n where labels[row] < 0 || labels[row] >= classes {
-            throw CARLError.invalidArgument("label \(row) is \(labels[row]); with \(classes) classes it must be in 0 ... \(classes - 1)")
+            throw CARLError.invalidArgument(
+                "label \(row) is \(labels[row]); with \(classes) classes it must be in 0 ... \(classes - 1)")
         }
         let rising = ks.indices.sorted { ks[$0] < ks[$1] }
         let ballots = try (0..<compute.workers).map { _ in try Ballot(voters: most) }
@@ -67,7 +71,8 @@ public enum NearestNeighbours {
                 while voted < ks[place] {
                     let key = best[voted]
                     let weight =
-                        temperature == 0 ? 1 : exponential((Double(CandidateSelection.similarity(key)) - nearest) / temperature)
+                        temperature == 0
+                        ? 1 : exponential((Double(CandidateSelection.similarity(key)) - nearest) / temperature)
                     ballot.add(labels[CandidateSelection.index(key)], weight)
                     voted += 1
                 }
@@ -81,8 +86,12 @@ public enum NearestNeighbours {
             throw CARLError.invalidArgument("\(name) is \(size); a positive number is wanted")
         }
         guard k <= n else { throw CARLError.invalidArgument("k is \(k), but there are only \(n) references") }
-        guard n <= UInt32.max else { throw CARLError.invalidArgument("n is \(n); at most \(UInt32.max) references are possible") }
-        guard dimension <= 1 << 30 else { throw CARLError.invalidArgument("dimension is \(dimension); at most \(1 << 30) is possible") }
+        guard n <= UInt32.max else {
+            throw CARLError.invalidArgument("n is \(n); at most \(UInt32.max) references are possible")
+        }
+        guard dimension <= 1 << 30 else {
+            throw CARLError.invalidArgument("dimension is \(dimension); at most \(1 << 30) is possible")
+        }
         for (name, rows, columns) in [("references", n, dimension), ("queries", m, dimension), ("neighbours", m, k)] {
             // an address must be able to reach every value, of eight bytes at most
             let (size, overflow) = rows.multipliedReportingOverflow(by: columns)
@@ -93,7 +102,8 @@ public enum NearestNeighbours {
     }
 }
 
-/// Sums of votes by label, for at most a known number of voters: a hash table whose memory does not grow with the labels.
+/// Sums of votes by label, for at most a known number of voters: a hash table whose memory does not grow with the
+/// labels.
 private final class Ballot {
     private let labels: HeapArray<Int64>
     private let sums: HeapArray<Double>

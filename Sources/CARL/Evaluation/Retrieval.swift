@@ -1,26 +1,28 @@
 /// How well a ranking of all references by cosine similarity puts those of the query's own label first.
 ///
-/// A tile of queries stands packed while all references pass by it, as in `SimilaritySearch`, but every similarity is kept: a row of
-/// n values for each query of the tile, sorted when the last reference has passed. Memory, beside the result, is `tileBytes` or six
-/// rows a thread, whichever is more, and 24 bytes a reference.
+/// A tile of queries stands packed while all references pass by it, as in `SimilaritySearch`, but every similarity is
+/// kept: a row of n values for each query of the tile, sorted when the last reference has passed. Memory, beside the
+/// result, is `tileBytes` or six rows a thread, whichever is more, and 24 bytes a reference.
 public enum Retrieval {
     /// Similarities of a tile of queries, in bytes.
     private static let tileBytes = 16 << 20
 
     /// Average precision of each query.
     ///
-    /// Over the whole ranking: the mean, over all relevant references, of the precision at the rank of each. With a cutoff c: the sum
-    /// of those precisions over the relevant references within the first c, divided by min(relevant, c). A query without a
-    /// relevant reference has 0.
+    /// Over the whole ranking: the mean, over all relevant references, of the precision at the rank of each. With a
+    /// cutoff c: the sum of those precisions over the relevant references within the first c, divided by min(relevant,
+    /// c). A query without a relevant reference has 0.
     ///
     /// - Parameters:
-    ///   - references, queries: (n, dimension) and (m, dimension), row-major, finite. A row of zeros has similarity 0 to every row.
+    ///   - references, queries: (n, dimension) and (m, dimension), row-major, finite. A row of zeros has similarity 0
+    ///     to every row.
     ///   - labels, queryLabels: n and m numbers; a reference is relevant when its label is the query's.
     ///   - cutoffs: each 1 ... n.
     ///   - leaveOneOut: reference i is no part of the ranking of query i; wants m = n.
     ///   - precision: (m, 1 + cutoffs.count), the whole ranking's first.
     ///   - relevant: (m, 1 + cutoffs.count), relevant references in the whole ranking, then within each cutoff.
-    /// - Throws: `CARLError.invalidArgument` for sizes out of range and rows with NaN or infinity, `CARLError.outOfMemory`.
+    /// - Throws: `CARLError.invalidArgument` for sizes out of range and rows with NaN or infinity,
+    ///   `CARLError.outOfMemory`.
     /// - Complexity: n m dimension multiplications in Float32, and m sorts of n numbers in linear time.
     public static func averagePrecision(
         references: UnsafePointer<Float>, labels: UnsafePointer<Int64>, n: Int, queries: UnsafePointer<Float>,
@@ -32,7 +34,8 @@ public enum Retrieval {
             throw CARLError.invalidArgument("cutoff is \(cutoff); with \(n) references it must be in 1 ... \(n)")
         }
         guard !leaveOneOut || m == n else {
-            throw CARLError.invalidArgument("leave_one_out: got \(m) queries and \(n) references; the queries must be the references")
+            throw CARLError.invalidArgument(
+                "leave_one_out: got \(m) queries and \(n) references; the queries must be the references")
         }
         let queryRows = try UnitRows(queries, m, dimension, name: "queries", compute)
         let referenceRows = try UnitRows(references, n, dimension, name: "references", compute)
@@ -41,7 +44,8 @@ public enum Retrieval {
         let packedReferences = roundUp(max(1, (1 << 16) / dimension), SimilarityTile.references)
         let rankings = try (0..<compute.workers).map { _ in try Ranking(n) }
         let scratch = try compute.scratch(
-            CheckedSize.product(tile + packedReferences, dimension, of: "packed rows") + CheckedSize.product(tile, n, of: "similarities"))
+            CheckedSize.product(tile + packedReferences, dimension, of: "packed rows")
+                + CheckedSize.product(tile, n, of: "similarities"))
         let width = 1 + cutoffs.count
 
         compute.parallel((m + tile - 1) / tile) { item, worker in
@@ -54,27 +58,32 @@ public enum Retrieval {
                 if Cancellation.isRequested { return }
                 let rows = min(packedReferences, n - start)
                 let count = (rows + SimilarityTile.references - 1) / SimilarityTile.references
-                referenceRows.pack(start, limit: rows, panels: count, width: SimilarityTile.references, to: packedPanels)
+                referenceRows.pack(
+                    start, limit: rows, panels: count, width: SimilarityTile.references, to: packedPanels)
                 multiply(packed, panels, packedPanels, rows, dimension, into: similarities + start, step: n)
             }
             for query in first..<min(m, first + tile) where !Cancellation.isRequested {
                 rankings[worker].score(
-                    similarities + (query - first) * n, labels, label: queryLabels[query], leftOut: leaveOneOut ? query : -1, cutoffs,
+                    similarities + (query - first) * n, labels, label: queryLabels[query],
+                    leftOut: leaveOneOut ? query : -1, cutoffs,
                     precision + query * width, relevant + query * width)
             }
         }
     }
 
-    /// Panels of queries in a tile: many spread the cost of packing the references, but each query needs a row of n similarities.
+    /// Panels of queries in a tile: many spread the cost of packing the references, but each query needs a row of n
+    /// similarities.
     private static func panelsOfTile(n: Int, m: Int, dimension: Int, threads: Int) -> Int {
         let most = max(SimilarityTile.queries, min(tileBytes / 4 / n, (1 << 20) / dimension, 512))
         let shared = min(most, (m + threads - 1) / threads)  // a part for every thread
-        return max(1, min(most / SimilarityTile.queries, roundUp(shared, SimilarityTile.queries) / SimilarityTile.queries))
+        return max(
+            1, min(most / SimilarityTile.queries, roundUp(shared, SimilarityTile.queries) / SimilarityTile.queries))
     }
 
     /// Products of all packed queries with packed references, `rows` of them, in rows `step` apart.
     private static func multiply(
-        _ queries: FloatPointer, _ panels: Int, _ references: FloatPointer, _ rows: Int, _ dimension: Int, into target: FloatPointer, step: Int
+        _ queries: FloatPointer, _ panels: Int, _ references: FloatPointer, _ rows: Int, _ dimension: Int,
+        into target: FloatPointer, step: Int
     ) {
         let count = SimilarityTile.queries * SimilarityTile.references
         let everything = [Float](repeating: -2, count: SimilarityTile.queries)  // a limit below every similarity
@@ -83,7 +92,8 @@ public enum Retrieval {
             for panel in 0..<panels {
                 for start in stride(from: 0, to: rows, by: SimilarityTile.references) {
                     _ = SimilarityTile.multiply(
-                        queries + panel * SimilarityTile.queries * dimension, references + start * dimension, dimension, limits: everything,
+                        queries + panel * SimilarityTile.queries * dimension, references + start * dimension, dimension,
+                        limits: everything,
                         products)
                     let width = min(SimilarityTile.references, rows - start)
                     for query in 0..<SimilarityTile.queries {
@@ -116,13 +126,15 @@ private final class Ranking {
     ///   - leftOut: a reference that is not ranked, or -1.
     ///   - precision, relevant: 1 + cutoffs.count values, of the whole ranking first.
     func score(
-        _ similarities: UnsafePointer<Float>, _ labels: UnsafePointer<Int64>, label: Int64, leftOut: Int, _ cutoffs: [Int],
+        _ similarities: UnsafePointer<Float>, _ labels: UnsafePointer<Int64>, label: Int64, leftOut: Int,
+        _ cutoffs: [Int],
         _ precision: UnsafeMutablePointer<Double>, _ relevant: UnsafeMutablePointer<Int64>
     ) {
         let unsorted = keys
         var count = 0
         for i in 0..<n where i != leftOut {
-            // Clamped and without -0, as in the search for neighbours, so that both rank alike. The low bit says whether it is relevant.
+            // Clamped and without -0, as in the search for neighbours, so that both rank alike. The low bit says
+            // whether it is relevant.
             let similarity = min(max(similarities[i], -1), 1) + 0
             let key = CandidateSelection.key(similarity, i)
             unsorted[count] = key & 0xffff_ffff_0000_0000 | (labels[i] == label ? 1 : 0)
@@ -154,8 +166,8 @@ private final class Ranking {
         relevant[0] = Int64(all)
     }
 
-    /// The first `count` keys by their upper halves, the largest first, equal ones in their present order: three passes of a radix
-    /// sort over 11 bits each.
+    /// The first `count` keys by their upper halves, the largest first, equal ones in their present order: three passes
+    /// of a radix sort over 11 bits each.
     private func sortFalling(_ count: Int) -> UnsafePointer<UInt64> {
         var (from, to) = (keys, sorted)
         withUnsafeTemporaryAllocation(of: Int.self, capacity: 2048) { starts in
@@ -181,5 +193,7 @@ private final class Ranking {
 
     /// Eleven bits, turned round so that large ones come first.
     @inline(__always)
-    private static func digit(_ key: UInt64, _ shift: UInt64) -> Int { Int(truncatingIfNeeded: ~(key &>> shift) & 2047) }
+    private static func digit(_ key: UInt64, _ shift: UInt64) -> Int {
+        Int(truncatingIfNeeded: ~(key &>> shift) & 2047)
+    }
 }

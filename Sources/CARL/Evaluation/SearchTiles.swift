@@ -1,6 +1,7 @@
 /// How a similarity search is cut in tiles, and where a worker's areas lie in its scratch memory.
 ///
-/// No cut can change a result: products are the same in every tile, and the best of all are the best of the best of the parts.
+/// No cut can change a result: products are the same in every tile, and the best of all are the best of the best of the
+/// parts.
 struct SearchTiles {
     /// Queries in a tile, a multiple of a panel's.
     let queries: Int
@@ -33,7 +34,9 @@ struct SearchTiles {
         let partSize = min(n, (referenceTiles + parts - 1) / parts * references)
         kept = min(k, partSize)
         capacity = min(partSize, kept + max(kept, 256))
-        sizes = [queries * dimension, references * dimension, 2 * queries * capacity, 2 * queries, queries].map { Self.roundUp($0, 16) }
+        sizes = [queries * dimension, references * dimension, 2 * queries * capacity, 2 * queries, queries].map {
+            Self.roundUp($0, 16)
+        }
     }
 
     struct Areas {

@@ -1,6 +1,7 @@
 /// The k best references of every query by cosine similarity, exact, in memory bounded by a tile for each worker.
 ///
-/// A tile of queries stands packed while all references pass by it, packed and scaled to unit length a few panels at a time.
+/// A tile of queries stands packed while all references pass by it, packed and scaled to unit length a few panels at a
+/// time.
 struct SimilaritySearch {
     typealias Key = CandidateSelection.Key
 
@@ -13,7 +14,8 @@ struct SimilaritySearch {
     let compute: Compute
 
     /// Calls `visit(query, worker, best)` once for every query, from several threads, with its k keys in falling order.
-    /// - Throws: `CARLError.invalidArgument` that names the first row with a value that is not finite, `CARLError.outOfMemory`.
+    /// - Throws: `CARLError.invalidArgument` that names the first row with a value that is not finite,
+    ///   `CARLError.outOfMemory`.
     func run(_ visit: (_ query: Int, _ worker: Int, _ best: UnsafePointer<Key>) -> Void) throws {
         let queryRows = try UnitRows(queries, m, dimension, name: "queries", compute)
         let referenceRows = try UnitRows(references, n, dimension, name: "references", compute)
@@ -22,22 +24,28 @@ struct SimilaritySearch {
 
         // With few queries, the references are shared out as well, and the best of each part are merged below.
         let merged =
-            tiles.parts > 1 ? try FloatBuffer(CheckedSize.product(2, m, tiles.parts, tiles.kept, of: "the best of each part")) : nil
-        let mergedKeys = merged.map { UnsafeMutableRawPointer($0.base).bindMemory(to: Key.self, capacity: $0.count / 2) }
+            tiles.parts > 1
+            ? try FloatBuffer(CheckedSize.product(2, m, tiles.parts, tiles.kept, of: "the best of each part")) : nil
+        let mergedKeys = merged.map {
+            UnsafeMutableRawPointer($0.base).bindMemory(to: Key.self, capacity: $0.count / 2)
+        }
 
         compute.parallel(tiles.queryTiles * tiles.parts) { item, worker in
             let part = item % tiles.parts
             let first = item / tiles.parts * tiles.queries
             let count = min(tiles.queries, m - first)
             let areas = tiles.areas(scratch[worker])
-            queryRows.pack(first, limit: tiles.queries, panels: tiles.queryPanels, width: SimilarityTile.queries, to: areas.queries)
+            queryRows.pack(
+                first, limit: tiles.queries, panels: tiles.queryPanels, width: SimilarityTile.queries, to: areas.queries
+            )
             var candidates = Candidates(areas, tiles, count: count)
             for tile in tiles.referenceTiles * part / tiles.parts..<tiles.referenceTiles * (part + 1) / tiles.parts {
                 if Cancellation.isRequested { return }
                 let start = tile * tiles.references
                 let rows = min(tiles.references, n - start)
                 let panels = (rows + SimilarityTile.references - 1) / SimilarityTile.references
-                referenceRows.pack(start, limit: rows, panels: panels, width: SimilarityTile.references, to: areas.references)
+                referenceRows.pack(
+                    start, limit: rows, panels: panels, width: SimilarityTile.references, to: areas.references)
                 candidates.search(dimension, firstReference: start, rows)
             }
             for query in 0..<count {
@@ -79,8 +87,8 @@ private struct Candidates {
         (areas.thresholds + count).update(repeating: 2, count: panels * SimilarityTile.queries - count)
     }
 
-    /// Compares all queries with a tile of references. Tiles must come in order of index: a later reference of equal similarity
-    /// then never displaces an earlier one.
+    /// Compares all queries with a tile of references. Tiles must come in order of index: a later reference of equal
+    /// similarity then never displaces an earlier one.
     mutating func search(_ dimension: Int, firstReference: Int, _ rows: Int) {
         let count = SimilarityTile.queries * SimilarityTile.references
         withUnsafeTemporaryAllocation(byteCount: count * MemoryLayout<Float>.stride, alignment: 64) { memory in
@@ -95,7 +103,9 @@ private struct Candidates {
                     {
                         let width = min(SimilarityTile.references, rows - start)
                         for query in 0..<SimilarityTile.queries {
-                            offer(firstQuery + query, products + query * SimilarityTile.references, width, firstReference + start)
+                            offer(
+                                firstQuery + query, products + query * SimilarityTile.references, width,
+                                firstReference + start)
                         }
                     }
                     start += SimilarityTile.references

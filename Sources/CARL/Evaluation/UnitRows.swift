@@ -2,8 +2,8 @@ import Synchronization
 
 /// The rows of a matrix, checked to be finite, given out scaled to unit length. A row of zeros stays zero.
 ///
-/// A row of extreme norm, whose inverse Float32 could not hold, is first multiplied by the power of two that brings its norm
-/// into [1, 2). Powers of two round nothing: a row and its double have the same unit row, bit for bit.
+/// A row of extreme norm, whose inverse Float32 could not hold, is first multiplied by the power of two that brings its
+/// norm into [1, 2). Powers of two round nothing: a row and its double have the same unit row, bit for bit.
 struct UnitRows {
     let count: Int
     let dimension: Int
@@ -44,8 +44,8 @@ struct UnitRows {
         }
     }
 
-    /// Packs the rows from `first` to `panels` panels of `width` rows, (panels, dimension, width). Places behind the last row, or
-    /// behind `first + limit`, are zero.
+    /// Packs the rows from `first` to `panels` panels of `width` rows, (panels, dimension, width). Places behind the
+    /// last row, or behind `first + limit`, are zero.
     func pack(_ first: Int, limit: Int, panels: Int, width: Int, to target: FloatPointer) {
         let end = min(count, first + limit)
         for place in 0..<panels * width {

@@ -1,7 +1,7 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 import Synchronization
 
@@ -18,9 +18,11 @@ public final class FileOutput {
         self.path = path
     }
 
-    /// Replaces the file at `path` with what `body` writes. On any error the old file stays and the temporary one is removed.
+    /// Replaces the file at `path` with what `body` writes. On any error the old file stays and the temporary one is
+    /// removed.
     ///
-    /// A symbolic link is followed and its target replaced. The new file has the old one's permissions, or those of any new file.
+    /// A symbolic link is followed and its target replaced. The new file has the old one's permissions, or those of any
+    /// new file.
     /// - Throws: `CARLError.file` with the path and the system's reason, or what `body` throws.
     public static func replace(_ path: String, _ body: (FileOutput) throws -> Void) throws {
         try checkPath(path)
@@ -53,7 +55,8 @@ public final class FileOutput {
             unlink(temporary)
             throw error
         }
-        // The new name survives a power failure once the directory is on disk too; where that is not possible, nothing is lost.
+        // The new name survives a power failure once the directory is on disk too; where that is not possible, nothing
+        // is lost.
         let folder = open(directory, O_RDONLY | O_CLOEXEC)
         if folder >= 0 {
             fsync(folder)
@@ -84,9 +87,9 @@ public final class FileOutput {
 
     private static func systemWrite(_ descriptor: Int32, _ base: UnsafeRawPointer, _ count: Int) -> Int {
         #if canImport(Glibc)
-        Glibc.write(descriptor, base, count)
+            Glibc.write(descriptor, base, count)
         #else
-        Darwin.write(descriptor, base, count)
+            Darwin.write(descriptor, base, count)
         #endif
     }
 
@@ -95,8 +98,9 @@ public final class FileOutput {
 
     private static let created = Atomic<Int>(0)
 
-    /// Runs `body` with the signal blocked in this thread that a write beyond the limit of a file's size (`RLIMIT_FSIZE`) raises, whose default is to
-    /// end the process. The write fails as well, which is what is reported.
+    /// Runs `body` with the signal blocked in this thread that a write beyond the limit of a file's size
+    /// (`RLIMIT_FSIZE`) raises, whose default is to end the process. The write fails as well, which is what is
+    /// reported.
     private static func withoutSizeSignal<Result>(_ body: () throws -> Result) rethrows -> Result {
         var blocked = sigset_t()
         var before = sigset_t()
@@ -118,7 +122,9 @@ public final class FileOutput {
     }
 
     /// A new file of a name nobody uses, with the permissions of any new file (the umask applies).
-    private static func createTemporary(in directory: String, for path: String) throws -> (name: String, descriptor: Int32) {
+    private static func createTemporary(in directory: String, for path: String) throws -> (
+        name: String, descriptor: Int32
+    ) {
         for _ in 0..<1000 {
             let number = created.wrappingAdd(1, ordering: .relaxed).oldValue
             let name = "\(directory).carl-\(getpid())-\(number).tmp"

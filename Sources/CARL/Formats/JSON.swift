@@ -57,7 +57,8 @@ public struct JSONObject: Sendable {
     public var keys: [String] { members.map(\.key) }
     public var count: Int { members.count }
 
-    /// The value of a key. Setting replaces it where it is, or adds it at the end; setting nil removes it, in linear time.
+    /// The value of a key. Setting replaces it where it is, or adds it at the end; setting nil removes it, in linear
+    /// time.
     public subscript(key: String) -> JSONValue? {
         get { positions[ByteString(key)].map { members[$0].value } }
         set {
@@ -107,7 +108,8 @@ extension JSONObject: Equatable {
     }
 }
 
-extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral, ExpressibleByFloatLiteral,
+extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, ExpressibleByIntegerLiteral,
+    ExpressibleByFloatLiteral,
     ExpressibleByStringLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
 {
     public init(nilLiteral: ()) { self = .null }
@@ -120,8 +122,8 @@ extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, Expre
 }
 
 extension JSONValue {
-    /// The known word that takes the fewest edits (insert, delete, replace, swap neighbours) to reach from `word`, the first of
-    /// equals; nil only when `known` is empty. Letters' case and "-" for "_" cost nothing.
+    /// The known word that takes the fewest edits (insert, delete, replace, swap neighbours) to reach from `word`, the
+    /// first of equals; nil only when `known` is empty. Letters' case and "-" for "_" cost nothing.
     ///
     /// Only the first 64 characters count, so a huge unknown key costs no more than a long one.
     public static func nearest(_ word: String, in known: [String]) -> String? {

@@ -1,9 +1,10 @@
 extension JSONValue {
     /// Reads a JSON text (RFC 8259) that holds one value. A byte order mark before it is skipped.
     ///
-    /// Refused: anything after the value, an object with the same key twice, nesting deeper than 100, numbers beyond Float64's
-    /// range, NaN and Infinity, half a surrogate pair, comments and trailing commas.
-    /// - Throws: `CARLError.configuration` that names line, column (in characters, both from 1), what was wanted and what was found.
+    /// Refused: anything after the value, an object with the same key twice, nesting deeper than 100, numbers beyond
+    /// Float64's range, NaN and Infinity, half a surrogate pair, comments and trailing commas.
+    /// - Throws: `CARLError.configuration` that names line, column (in characters, both from 1), what was wanted and
+    ///   what was found.
     /// - Complexity: linear in the length of the text.
     public static func parse(_ text: String) throws -> JSONValue {
         var text = text
@@ -114,7 +115,8 @@ private struct JSONParser {
                 unescaped += UnsafeRawBufferPointer(rebasing: bytes[copied..<position])
                 try escape(into: &unescaped)
                 copied = position
-            case 0..<0x20: throw unexpected("a string's closing '\"' (control characters are written as \\n, \\t or \\u0000)")
+            case 0..<0x20:
+                throw unexpected("a string's closing '\"' (control characters are written as \\n, \\t or \\u0000)")
             default: position += 1
             }
         }
@@ -178,7 +180,9 @@ private struct JSONParser {
             try digits("a digit of the exponent")
         }
         let text = String(decoding: UnsafeRawBufferPointer(rebasing: bytes[start..<position]), as: UTF8.self)
-        guard let value = Double(text), value.isFinite else { throw problem(at: start, "the number is too large for Float64") }
+        guard let value = Double(text), value.isFinite else {
+            throw problem(at: start, "the number is too large for Float64")
+        }
         return value
     }
 
@@ -212,7 +216,8 @@ private struct JSONParser {
 
     private func quoted(_ key: String) -> String {
         let start = key.unicodeScalars.prefix(60)
-        return "'\(String(String.UnicodeScalarView(start)))\(start.endIndex < key.unicodeScalars.endIndex ? "..." : "")'"
+        return
+            "'\(String(String.UnicodeScalarView(start)))\(start.endIndex < key.unicodeScalars.endIndex ? "..." : "")'"
     }
 
     private func unexpected(_ wanted: String) -> CARLError {

@@ -1,8 +1,8 @@
 extension JSONValue {
     /// The value as JSON text.
     ///
-    /// Numbers have the fewest digits that read back as the same Float64; whole numbers up to 2^53 have no fraction. JSON has no
-    /// word for infinity and NaN: they become null.
+    /// Numbers have the fewest digits that read back as the same Float64; whole numbers up to 2^53 have no fraction.
+    /// JSON has no word for infinity and NaN: they become null.
     /// - Parameter pretty: a line for every member and element, indented by two spaces.
     public func serialized(pretty: Bool = false) -> String {
         var writer = JSONWriter(pretty: pretty)

@@ -1,11 +1,13 @@
-/// A number that goes linearly from `start` to `end` in `steps` steps, which count from 0. In JSON a number, or an object with "start", "end"
-/// and "steps".
+/// A number that goes linearly from `start` to `end` in `steps` steps, which count from 0. In JSON a number, or an
+/// object with "start", "end" and "steps".
 public struct Ramp: Equatable, Sendable, ExpressibleByFloatLiteral, ExpressibleByIntegerLiteral {
     public var start: Double
     public var end: Double
     public var steps: Int
 
-    public init(_ start: Double, to end: Double, steps: Int) { (self.start, self.end, self.steps) = (start, end, steps) }
+    public init(_ start: Double, to end: Double, steps: Int) {
+        (self.start, self.end, self.steps) = (start, end, steps)
+    }
 
     public init(_ value: Double) { self.init(value, to: value, steps: 0) }
     public init(floatLiteral value: Double) { self.init(value) }

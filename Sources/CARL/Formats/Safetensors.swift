@@ -1,11 +1,12 @@
-/// The safetensors file format: eight bytes with the little-endian length of a JSON header, the header, then the tensors' bytes.
+/// The safetensors file format: eight bytes with the little-endian length of a JSON header, the header, then the
+/// tensors' bytes.
 ///
-/// The header maps a name to `{"dtype", "shape", "data_offsets": [begin, end]}`, offsets counted from the end of the header, and
-/// `__metadata__` to a map of strings. Tensors are row-major, little-endian, without holes between them. Source: the format
-/// description of the safetensors project.
+/// The header maps a name to `{"dtype", "shape", "data_offsets": [begin, end]}`, offsets counted from the end of the
+/// header, and `__metadata__` to a map of strings. Tensors are row-major, little-endian, without holes between them.
+/// Source: the format description of the safetensors project.
 public enum Safetensors {
-    /// Longest header that is read or written, in bytes, and most tensors. Readers of the format accept 100 MB, for which a parser needs a
-    /// gigabyte; a large model's names and shapes take some hundred kilobytes.
+    /// Longest header that is read or written, in bytes, and most tensors. Readers of the format accept 100 MB, for
+    /// which a parser needs a gigabyte; a large model's names and shapes take some hundred kilobytes.
     static let longestHeader = 4 << 20
     static let mostTensors = 1 << 15
     static let metadataKey = "__metadata__"
@@ -46,8 +47,8 @@ public enum Safetensors {
             (self.name, self.shape, self.type, content) = (name, shape, type, .bytes(bytes))
         }
 
-        /// A Float32 tensor that is made when its turn comes, so that a whole model need not be copied before it is written:
-        /// `fill` gets memory for the product of `shape` and must set every value.
+        /// A Float32 tensor that is made when its turn comes, so that a whole model need not be copied before it is
+        /// written: `fill` gets memory for the product of `shape` and must set every value.
         public init(name: String, shape: [Int], fill: @escaping (FloatPointer) throws -> Void) {
             (self.name, self.shape, type, content) = (name, shape, .float32, .floats(fill))
         }
@@ -66,9 +67,10 @@ public enum Safetensors {
 
     /// Writes a file in one step: `path` holds the old content or all of the new (see `FileOutput`).
     ///
-    /// Tensors are stored by falling element size, otherwise in the given order, and the header is padded with spaces to a
-    /// multiple of 8 bytes: every tensor is aligned to its element in a file mapped into memory.
-    /// - Throws: `CARLError.invalidArgument` for names used twice, shapes that do not match their bytes; `CARLError.file`.
+    /// Tensors are stored by falling element size, otherwise in the given order, and the header is padded with spaces
+    /// to a multiple of 8 bytes: every tensor is aligned to its element in a file mapped into memory.
+    /// - Throws: `CARLError.invalidArgument` for names used twice, shapes that do not match their bytes;
+    ///   `CARLError.file`.
     public static func write(path: String, entries: [Entry], metadata: [(String, String)] = []) throws {
         var header = JSONObject()
         if !metadata.isEmpty {
@@ -83,21 +85,29 @@ public enum Safetensors {
         var end = 0
         var largest = 0
         for entry in ordered {
-            guard entry.name != metadataKey else { throw CARLError.invalidArgument("no tensor may be called '\(metadataKey)'") }
+            guard entry.name != metadataKey else {
+                throw CARLError.invalidArgument("no tensor may be called '\(metadataKey)'")
+            }
             guard let count = byteCount(entry.shape, entry.type) else {
                 throw CARLError.invalidArgument("tensor '\(entry.name)' has the impossible shape \(entry.shape)")
             }
             switch entry.content {
             case .bytes(let bytes) where bytes.count != count:
                 throw CARLError.invalidArgument(
-                    "tensor '\(entry.name)' has \(bytes.count) bytes; shape \(entry.shape) of \(entry.type.rawValue) needs \(count)")
+                    """
+                    tensor '\(entry.name)' has \(bytes.count) bytes; shape \(entry.shape) of \(entry.type.rawValue) \
+                    needs \(count)
+                    """
+                )
             case .bytes: break
             case .floats: largest = max(largest, count / 4)
             }
             let begin = end
             let (sum, overflow) = end.addingReportingOverflow(count)
             // offsets are JSON numbers, exact only up to here
-            guard !overflow, sum < 1 << 53 else { throw CARLError.invalidArgument("the tensors are too large for one file") }
+            guard !overflow, sum < 1 << 53 else {
+                throw CARLError.invalidArgument("the tensors are too large for one file")
+            }
             end = sum
             let description: JSONValue = [
                 "dtype": .string(entry.type.rawValue), "shape": .array(entry.shape.map { .number(Double($0)) }),
@@ -110,7 +120,12 @@ public enum Safetensors {
         var bytes = Array(JSONValue.object(header).serialized().utf8)
         bytes += repeatElement(0x20, count: -bytes.count & 7)
         guard bytes.count <= longestHeader else {
-            throw CARLError.invalidArgument("the names and metadata (the configuration, notes) take \(bytes.count) bytes; at most \(longestHeader) are possible")
+            throw CARLError.invalidArgument(
+                """
+                the names and metadata (the configuration, notes) take \(bytes.count) bytes; at most \(longestHeader) \
+                are possible
+                """
+            )
         }
         let scratch = largest > 0 ? try FloatBuffer(largest, zeroed: false) : nil
         try FileOutput.replace(path) { file in

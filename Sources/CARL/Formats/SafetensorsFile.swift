@@ -1,7 +1,7 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// A safetensors file read into memory, every claim of its header checked (format: see `Safetensors`).
@@ -37,16 +37,25 @@ public final class SafetensorsFile {
         defer { close(descriptor) }
         var status = stat()
         if fstat(descriptor, &status) != 0 { throw FileOutput.failure("read", path) }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw CARLError.file("cannot read '\(path)': it is not a regular file") }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw CARLError.file("cannot read '\(path)': it is not a regular file")
+        }
         let fileSize = Int(status.st_size)
 
-        guard fileSize >= 8 else { throw Self.malformed(path, "it has \(fileSize) bytes, less than the 8 of the header's length") }
+        guard fileSize >= 8 else {
+            throw Self.malformed(path, "it has \(fileSize) bytes, less than the 8 of the header's length")
+        }
         var length: UInt64 = 0
         try withUnsafeMutableBytes(of: &length) { try Self.read(descriptor, $0, path) }
         length = UInt64(littleEndian: length)
         guard length <= UInt64(min(Safetensors.longestHeader, fileSize - 8)) else {
             throw Self.malformed(
-                path, "the header would have \(length) bytes, but the file has \(fileSize) and a header at most \(Safetensors.longestHeader)")
+                path,
+                """
+                the header would have \(length) bytes, but the file has \(fileSize) and a header at most \
+                \(Safetensors.longestHeader)
+                """
+            )
         }
         var header = [UInt8](repeating: 0, count: Int(length))
         try header.withUnsafeMutableBytes { try Self.read(descriptor, $0, path) }
@@ -76,15 +85,17 @@ public final class SafetensorsFile {
 
     deinit { block.free() }
 
-    /// A tensor's type, shape and bytes, nil if there is none of this name. The bytes are valid as long as this object, and begin
-    /// at a multiple of the element's size in files that `Safetensors.write` made, but not in every file.
-    public func tensor(_ name: String) -> (type: Safetensors.ElementType, shape: [Int], bytes: UnsafeRawBufferPointer)? {
+    /// A tensor's type, shape and bytes, nil if there is none of this name. The bytes are valid as long as this object,
+    /// and begin at a multiple of the element's size in files that `Safetensors.write` made, but not in every file.
+    public func tensor(_ name: String) -> (type: Safetensors.ElementType, shape: [Int], bytes: UnsafeRawBufferPointer)?
+    {
         guard let tensor = positions[ByteString(name)].map({ tensors[$0] }) else { return nil }
         return (tensor.type, tensor.shape, UnsafeRawBufferPointer(rebasing: data[tensor.range]))
     }
 
     /// Copies a tensor of F32, F64, F16 or BF16 to `count` values of Float32.
-    /// - Throws: `CARLError.file` when there is no such tensor, it has another number of elements or no floating-point type.
+    /// - Throws: `CARLError.file` when there is no such tensor, it has another number of elements or no floating-point
+    ///   type.
     public func copyFloats(_ name: String, to target: FloatPointer, count: Int) throws {
         guard let (type, shape, bytes) = tensor(name) else {
             throw CARLError.file("'\(path)' has no tensor '\(name)'")
@@ -102,9 +113,12 @@ public final class SafetensorsFile {
                 target[i] = Float(bitPattern: UInt32(bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)) << 16)
             }
         case .float16:
-            for i in 0..<count { target[i] = Self.float(half: bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)) }
+            for i in 0..<count {
+                target[i] = Self.float(half: bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))
+            }
         default:
-            throw CARLError.file("tensor '\(name)' of '\(path)' has type \(type.rawValue); F32, F64, F16 or BF16 is wanted")
+            throw CARLError.file(
+                "tensor '\(name)' of '\(path)' has type \(type.rawValue); F32, F64, F16 or BF16 is wanted")
         }
     }
 
@@ -121,7 +135,9 @@ public final class SafetensorsFile {
     // MARK: Checks
 
     /// What a header describes, or an error that says why it cannot be true of a data section of `dataCount` bytes.
-    static func describe(_ header: [UInt8], dataCount: Int) throws -> (metadata: [(key: String, value: String)], tensors: [Tensor]) {
+    static func describe(_ header: [UInt8], dataCount: Int) throws -> (
+        metadata: [(key: String, value: String)], tensors: [Tensor]
+    ) {
         guard header.first == UInt8(ascii: "{"), let members = try JSONValue.parse(header).object?.members else {
             throw CARLError.file("the header is no JSON object that starts with '{'")
         }
@@ -129,7 +145,9 @@ public final class SafetensorsFile {
         var tensors: [Tensor] = []
         for (name, value) in members {
             if name == Safetensors.metadataKey {
-                guard let map = value.object else { throw CARLError.file("\(name) is \(value.kind); an object is wanted") }
+                guard let map = value.object else {
+                    throw CARLError.file("\(name) is \(value.kind); an object is wanted")
+                }
                 for (key, text) in map.members {
                     guard let text = text.string else {
                         throw CARLError.file("\(name) has \(text.kind) at '\(key)'; a string is wanted")
@@ -145,21 +163,31 @@ public final class SafetensorsFile {
         }
         // Empty tensors lie between others: by beginning, then by end, each has to begin where the one before ends.
         var end = 0
-        let inOrder = tensors.sorted { ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound) }
+        let inOrder = tensors.sorted {
+            ($0.range.lowerBound, $0.range.upperBound) < ($1.range.lowerBound, $1.range.upperBound)
+        }
         for tensor in inOrder {
             guard tensor.range.lowerBound == end else {
                 throw CARLError.file(
-                    "tensor '\(tensor.name)' begins at byte \(tensor.range.lowerBound) of the data, the one before ends at \(end)")
+                    """
+                    tensor '\(tensor.name)' begins at byte \(tensor.range.lowerBound) of the data, the one before \
+                    ends at \(end)
+                    """
+                )
             }
             end = tensor.range.upperBound
         }
-        guard end == dataCount else { throw CARLError.file("the tensors take \(end) bytes, the file holds \(dataCount) of data") }
+        guard end == dataCount else {
+            throw CARLError.file("the tensors take \(end) bytes, the file holds \(dataCount) of data")
+        }
         return (metadata, tensors)
     }
 
     private static func describe(_ name: String, _ value: JSONValue, dataCount: Int) throws -> Tensor {
         func wrong(_ what: String) -> CARLError { .file("tensor '\(name)': \(what)") }
-        guard let description = value.object else { throw wrong("it is described by \(value.kind); an object is wanted") }
+        guard let description = value.object else {
+            throw wrong("it is described by \(value.kind); an object is wanted")
+        }
         guard let typeName = description["dtype"]?.string else { throw wrong("there is no text 'dtype'") }
         guard let type = Safetensors.ElementType(rawValue: typeName) else { throw wrong("unknown dtype '\(typeName)'") }
         guard let sizes = description["shape"]?.array else { throw wrong("there is no array 'shape'") }
@@ -174,7 +202,12 @@ public final class SafetensorsFile {
             throw wrong("data_offsets \(offsets) are outside the \(dataCount) bytes of data")
         }
         guard offsets[1] - offsets[0] == bytes else {
-            throw wrong("shape \(shape) of \(typeName) needs \(bytes) bytes, data_offsets \(offsets) give \(offsets[1] - offsets[0])")
+            throw wrong(
+                """
+                shape \(shape) of \(typeName) needs \(bytes) bytes, data_offsets \(offsets) give \
+                \(offsets[1] - offsets[0])
+                """
+            )
         }
         return Tensor(name: name, type: type, shape: shape, range: offsets[0]..<offsets[1])
     }
@@ -190,9 +223,9 @@ public final class SafetensorsFile {
             try Cancellation.check()
             let part = min(target.count - done, FileOutput.part)
             #if canImport(Glibc)
-            let count = Glibc.read(descriptor, base + done, part)
+                let count = Glibc.read(descriptor, base + done, part)
             #else
-            let count = Darwin.read(descriptor, base + done, part)
+                let count = Darwin.read(descriptor, base + done, part)
             #endif
             if count > 0 {
                 done += count

@@ -3,8 +3,8 @@
 ///     @Setting("momentum", .optimization, in: 0...0.999_999, doc: "of SGD and LARS; of AdamW the first beta")
 ///     public var momentum = 0.9
 ///
-/// The declaration is the only place a key has: reading JSON with range checks, writing it, misspelt names, and the schema that the
-/// documentation and the Python package are generated from all go through `Settings`.
+/// The declaration is the only place a key has: reading JSON with range checks, writing it, misspelt names, and the
+/// schema that the documentation and the Python package are generated from all go through `Settings`.
 @propertyWrapper
 public struct Setting<Value: SettingValue>: Equatable, Sendable {
     /// What one declaration of a key came to. Shared by copies of the struct until one of them is written to.
@@ -26,7 +26,8 @@ public struct Setting<Value: SettingValue>: Equatable, Sendable {
     ///   - structural: fixes the tensors of a model, so that it cannot change when a file is read.
     ///   - standard: the default in words, where it depends on other keys.
     public init(
-        wrappedValue: Value, _ name: String, _ group: SettingGroup, in range: ClosedRange<Double>? = nil, above: Bool = false,
+        wrappedValue: Value, _ name: String, _ group: SettingGroup, in range: ClosedRange<Double>? = nil,
+        above: Bool = false,
         length: ClosedRange<Int>? = nil, structural: Bool = false, standard: String? = nil, doc: String
     ) {
         storage = Storage(
@@ -45,7 +46,10 @@ public struct Setting<Value: SettingValue>: Equatable, Sendable {
     }
 
     /// The key itself: `$momentum.isGiven`, `$momentum.setDefault(0.8)`.
-    public var projectedValue: Setting { get { self } set { self = newValue } }
+    public var projectedValue: Setting {
+        get { self }
+        set { self = newValue }
+    }
 
     /// Whether the value was set, not a default.
     public var isGiven: Bool { storage.isGiven }
@@ -79,7 +83,9 @@ public struct SettingKey: Sendable {
 }
 
 /// The part of the configuration that a key belongs to, as the documentation is divided.
-public enum SettingGroup: String, CaseIterable, Sendable { case encoder, head, assignment, optimization, data, view, classifier }
+public enum SettingGroup: String, CaseIterable, Sendable {
+    case encoder, head, assignment, optimization, data, view, classifier
+}
 
 /// What values a key allows, besides their kind.
 public struct SettingLimits: Sendable {
@@ -94,7 +100,8 @@ protocol AnySetting {
     var isGiven: Bool { get }
     var json: JSONValue { get }
     var schema: JSONValue { get }
-    /// Sets the value if the object has the key. The storage is written in place: only for a struct that nobody else has a copy of.
+    /// Sets the value if the object has the key. The storage is written in place: only for a struct that nobody else
+    /// has a copy of.
     func read(_ reader: SettingsReader) throws
 }
 
@@ -112,7 +119,8 @@ extension Setting: AnySetting {
     var schema: JSONValue {
         var members: [(String, JSONValue)] = [
             ("name", .string(key.name)), ("group", .string(key.group.rawValue)), ("kind", .string(Value.kind)),
-            ("default", key.standard == nil ? json : .null), ("default_text", key.standard.map { .string($0) } ?? .null),
+            ("default", key.standard == nil ? json : .null),
+            ("default_text", key.standard.map { .string($0) } ?? .null),
             ("structural", .bool(key.structural)), ("doc", .string(key.doc)),
         ]
         if let range = key.limits.range {
@@ -140,7 +148,9 @@ enum Settings {
     ///   - more: keys that the owner reads by itself.
     /// - Returns: the reader, for those and for checks across keys.
     /// - Throws: `CARLError.configuration` that names the key, what it got and what it wanted.
-    static func read<Owner>(_ value: JSONValue, into owner: Owner, path: String = "", more: [String] = []) throws -> SettingsReader {
+    static func read<Owner>(_ value: JSONValue, into owner: Owner, path: String = "", more: [String] = []) throws
+        -> SettingsReader
+    {
         let settings = all(of: owner)
         let reader = try SettingsReader(value, path: path, known: settings.map(\.key.name) + more)
         for setting in settings { try setting.read(reader) }
@@ -148,10 +158,14 @@ enum Settings {
     }
 
     /// Every key with its value.
-    static func members<Owner>(of owner: Owner) -> [(String, JSONValue)] { all(of: owner).map { ($0.key.name, $0.json) } }
+    static func members<Owner>(of owner: Owner) -> [(String, JSONValue)] {
+        all(of: owner).map { ($0.key.name, $0.json) }
+    }
 
     static func schema<Owner>(of owner: Owner) -> JSONValue { .array(all(of: owner).map(\.schema)) }
 
     /// The names of the keys that fix the tensors of a model.
-    static func structural<Owner>(of owner: Owner) -> [String] { all(of: owner).map(\.key).filter(\.structural).map(\.name) }
+    static func structural<Owner>(of owner: Owner) -> [String] {
+        all(of: owner).map(\.key).filter(\.structural).map(\.name)
+    }
 }

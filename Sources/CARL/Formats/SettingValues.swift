@@ -15,7 +15,9 @@ extension SettingValue {
 
 extension Bool: SettingValue {
     public static var kind: String { "boolean" }
-    public static func read(_ reader: SettingsReader, _ key: String, _ limits: SettingLimits) throws -> Bool? { try reader.bool(key) }
+    public static func read(_ reader: SettingsReader, _ key: String, _ limits: SettingLimits) throws -> Bool? {
+        try reader.bool(key)
+    }
     public var json: JSONValue { .bool(self) }
 }
 
@@ -63,12 +65,15 @@ extension Array: SettingValue where Element: SettingElement {
 /// A number that a list may hold.
 public protocol SettingElement: SettingValue {
     static var listKind: String { get }
-    static func element(_ value: JSONValue, _ reader: SettingsReader, _ key: String, _ limits: SettingLimits) throws -> Self
+    static func element(_ value: JSONValue, _ reader: SettingsReader, _ key: String, _ limits: SettingLimits) throws
+        -> Self
 }
 
 extension Int: SettingElement {
     public static var listKind: String { "integers" }
-    public static func element(_ value: JSONValue, _ reader: SettingsReader, _ key: String, _ limits: SettingLimits) throws -> Int {
+    public static func element(_ value: JSONValue, _ reader: SettingsReader, _ key: String, _ limits: SettingLimits)
+        throws -> Int
+    {
         let number = try reader.number(value, key, limits)
         guard let whole = Int(exactly: number) else { throw reader.error(key, "a list of whole numbers") }
         return whole
@@ -77,7 +82,9 @@ extension Int: SettingElement {
 
 extension Float: SettingElement {
     public static var listKind: String { "numbers" }
-    public static func element(_ value: JSONValue, _ reader: SettingsReader, _ key: String, _ limits: SettingLimits) throws -> Float {
+    public static func element(_ value: JSONValue, _ reader: SettingsReader, _ key: String, _ limits: SettingLimits)
+        throws -> Float
+    {
         Float(try reader.number(value, key, limits))
     }
 }
@@ -116,7 +123,9 @@ public struct IntegerOrIntegers: SettingValue, ExpressibleByArrayLiteral, Expres
     public init(integerLiteral value: Int) { values = [value] }
 
     public static var kind: String { "integer_or_integers" }
-    public static func read(_ reader: SettingsReader, _ key: String, _ limits: SettingLimits) throws -> IntegerOrIntegers? {
+    public static func read(_ reader: SettingsReader, _ key: String, _ limits: SettingLimits) throws
+        -> IntegerOrIntegers?
+    {
         guard let value = reader.value(key) else { return nil }
         let elements = value.array == nil ? [value] : try reader.elements(key, limits) ?? []
         return Self(

@@ -7,7 +7,8 @@ public struct SettingsReader {
     /// - Throws: `CARLError.configuration` for a key that is not in `known`, naming the nearest one.
     init(_ value: JSONValue, path: String = "", known: [String]) throws {
         guard let object = value.object else {
-            throw CARLError.configuration("\(path.isEmpty ? "the configuration" : path) must be a JSON object, got \(value.kind)")
+            throw CARLError.configuration(
+                "\(path.isEmpty ? "the configuration" : path) must be a JSON object, got \(value.kind)")
         }
         for key in object.keys where !known.contains(key) {
             let nearest = JSONValue.nearest(key, in: known).map { "; did you mean \"\($0)\"?" }
@@ -50,7 +51,8 @@ public struct SettingsReader {
     func number(_ value: JSONValue, _ key: String, _ limits: SettingLimits) throws -> Double {
         let range = limits.range ?? -Double.greatestFiniteMagnitude...Double.greatestFiniteMagnitude
         guard let result = value.number, range.contains(result), !limits.above || result > range.lowerBound else {
-            let lower = limits.above ? "above \(brief(range.lowerBound)) and at most" : "from \(brief(range.lowerBound)) to"
+            let lower =
+                limits.above ? "above \(brief(range.lowerBound)) and at most" : "from \(brief(range.lowerBound)) to"
             throw CARLError.configuration(
                 "\"\(path)\(key)\" must be a number \(lower) \(brief(range.upperBound)), got \(value.serialized())")
         }

@@ -18,10 +18,11 @@ struct BatchedInference {
         }
     }
 
-    /// The same with `count` images of bytes that `image` gives by number, resized to `size` (0: the view's), centre-cropped and normalised
-    /// as the view is.
+    /// The same with `count` images of bytes that `image` gives by number, resized to `size` (0: the view's),
+    /// centre-cropped and normalised as the view is.
     func run(
-        _ count: Int, size: Int, image: (_ number: Int) throws -> SourceImage, _ receive: (_ x: Activation, _ first: Int) throws -> Void
+        _ count: Int, size: Int, image: (_ number: Int) throws -> SourceImage,
+        _ receive: (_ x: Activation, _ first: Int) throws -> Void
     ) throws {
         let size = size == 0 ? view.size : size
         try inBatches(count, size, size) { x, first in
@@ -33,7 +34,9 @@ struct BatchedInference {
     }
 
     /// Memory for one batch after another. The cancellation of the call is looked at between two.
-    func inBatches(_ count: Int, _ height: Int, _ width: Int, _ body: (_ x: Activation, _ first: Int) throws -> Void) throws {
+    func inBatches(_ count: Int, _ height: Int, _ width: Int, _ body: (_ x: Activation, _ first: Int) throws -> Void)
+        throws
+    {
         compute.workspace.plan(try CheckedSize.product(min(Self.batch, count), height, width, of: "a batch"))
         for first in stride(from: 0, to: count, by: Self.batch) {
             let x = try compute.workspace.takeActivation(
@@ -51,10 +54,11 @@ public protocol ImageEmbedding {
     func width(_ output: ModelOutput) throws -> Int
     /// Writes `output` of normalised images to `out` (B, width(output)).
     func embed(_ images: FloatImages, _ output: ModelOutput, into out: FloatPointer) throws
-    /// Writes `output` of `count` images of bytes, which `image` gives by number, resized to `size` (0: that of training) and normalised as
-    /// in training.
+    /// Writes `output` of `count` images of bytes, which `image` gives by number, resized to `size` (0: that of
+    /// training) and normalised as in training.
     func embed(
-        _ count: Int, size: Int, _ output: ModelOutput, into out: FloatPointer, image: (_ number: Int) throws -> SourceImage
+        _ count: Int, size: Int, _ output: ModelOutput, into out: FloatPointer,
+        image: (_ number: Int) throws -> SourceImage
     ) throws
 }
 

@@ -15,11 +15,14 @@ public struct Evaluator: ImageEmbedding {
     }
 
     public func embed(
-        _ count: Int, size: Int, _ output: ModelOutput, into out: FloatPointer, image: (_ number: Int) throws -> SourceImage
+        _ count: Int, size: Int, _ output: ModelOutput, into out: FloatPointer,
+        image: (_ number: Int) throws -> SourceImage
     ) throws {
         try compute.call {
             let width = try width(output)
-            try inference.run(count, size: size, image: image) { try evaluate($0, output, into: out + $1 * width, first: $1) }
+            try inference.run(count, size: size, image: image) {
+                try evaluate($0, output, into: out + $1 * width, first: $1)
+            }
         }
     }
 
@@ -35,13 +38,16 @@ public struct Evaluator: ImageEmbedding {
 }
 
 extension Evaluator {
-    /// An evaluator with memory of its own, so that it outlives what the model came from and does not share its scratch.
+    /// An evaluator with memory of its own, so that it outlives what the model came from and does not share its
+    /// scratch.
     init(copying source: TrainedModel, threads: Int) throws {
         try MemoryLimit.require(
-            4 * (source.parameters.count + source.statistics.count), for: "a copy of a model of \(source.parameters.count) parameters")
+            4 * (source.parameters.count + source.statistics.count),
+            for: "a copy of a model of \(source.parameters.count) parameters")
         try self.init(
             trained: TrainedModel(
-                configuration: source.configuration, model: source.model, parameters: FloatBuffer(source.parameters.count),
+                configuration: source.configuration, model: source.model,
+                parameters: FloatBuffer(source.parameters.count),
                 statistics: FloatBuffer(source.statistics.count)),
             compute: .forFixedWeights(threads: threads))
         trained.parameters.copy(from: source.parameters)

@@ -1,4 +1,5 @@
-/// What a model gives for an image is a number or an error: weights that are finite, each by itself, can still lead to infinities.
+/// What a model gives for an image is a number or an error: weights that are finite, each by itself, can still lead to
+/// infinities.
 enum FiniteOutput {
     /// - Parameter first: number of the first row's image.
     /// - Throws: `CARLError.notFinite` that names the first image whose values (rows, width) are not all finite.
@@ -6,7 +7,11 @@ enum FiniteOutput {
         for row in 0..<rows {
             guard FiniteValues.all(values + row * width, width) else {
                 throw CARLError.notFinite(
-                    "the model's output for image \(first + row) is not finite: its weights or running statistics are too large, as after a run that diverged")
+                    """
+                    the model's output for image \(first + row) is not finite: its weights or running statistics are \
+                    too large, as after a run that diverged
+                    """
+                )
             }
         }
     }

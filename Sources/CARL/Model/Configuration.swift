@@ -1,18 +1,27 @@
-/// Everything that decides a training run: one struct here, one dataclass in Python, one JSON object in C and in checkpoints.
+/// Everything that decides a training run: one struct here, one dataclass in Python, one JSON object in C and in
+/// checkpoints.
 ///
-/// A key is declared once, by the property that holds it (see `Setting`). Values that are not given follow from others when the configuration
-/// is `resolved`, as `ConfigurationDefaults.swift` says; a trainer resolves what it is given.
+/// A key is declared once, by the property that holds it (see `Setting`). Values that are not given follow from others
+/// when the configuration is `resolved`, as `ConfigurationDefaults.swift` says; a trainer resolves what it is given.
 public struct Configuration: Equatable, Sendable {
     // MARK: Encoder
 
-    @Setting("encoder", .encoder, structural: true, standard: "`\"resnet18\"` (`\"carp\"`: `\"resnet50\"`)", doc: "the network")
+    @Setting(
+        "encoder", .encoder, structural: true, standard: "`\"resnet18\"` (`\"carp\"`: `\"resnet50\"`)",
+        doc: "the network")
     public var encoder = EncoderKind.resnet18
     @Setting(
         "stem", .encoder, structural: true, standard: "by the size of the views: `\"small\"` below 64 pixels",
-        doc: "`\"small\"`: a 3x3 convolution of stride 1 without pooling; `\"imagenet\"`: a 7x7 convolution of stride 2 and max-pooling")
+        doc:
+            """
+            `\"small\"`: a 3x3 convolution of stride 1 without pooling; `\"imagenet\"`: a 7x7 convolution of stride \
+            2 and max-pooling
+            """
+    )
     public var stem = EncoderStem.small
     @Setting(
-        "width", .encoder, in: 0...16, above: true, structural: true, doc: "factor on the numbers of channels, a multiple of 1/64")
+        "width", .encoder, in: 0...16, above: true, structural: true,
+        doc: "factor on the numbers of channels, a multiple of 1/64")
     public var width = 1.0
     @Setting("in_channels", .encoder, in: 1...1024, structural: true, doc: "channels of the images")
     public var inChannels = 3
@@ -24,8 +33,14 @@ public struct Configuration: Equatable, Sendable {
     // MARK: Projection head
 
     @Setting(
-        "projector", .head, in: 1...0x1p20, length: 1...16, structural: true, standard: "[512, 128] (`\"carp\"`: [2048, 2048, 256])",
-        doc: "widths of the head's linear layers, BatchNorm and activation between them; the last one is the dimension D of the embedding")
+        "projector", .head, in: 1...0x1p20, length: 1...16, structural: true,
+        standard: "[512, 128] (`\"carp\"`: [2048, 2048, 256])",
+        doc:
+            """
+            widths of the head's linear layers, BatchNorm and activation between them; the last one is the dimension \
+            D of the embedding
+            """
+    )
     public var projector = [512, 128]
     @Setting(
         "projector_activation", .head, structural: true, standard: "`\"relu\"` (`\"carp\"`: `\"gelu\"`)",
@@ -34,16 +49,21 @@ public struct Configuration: Equatable, Sendable {
 
     // MARK: Assignment
 
-    @Setting("objective", .assignment, doc: "what is minimised, and the defaults of other keys; keys that are given stand")
+    @Setting(
+        "objective", .assignment, doc: "what is minimised, and the defaults of other keys; keys that are given stand")
     public var objective = ObjectiveKind.contrast
     @Setting(
-        "prototypes", .assignment, in: 1...0x1p24, structural: true, standard: "128 (`\"carl\"`: 300, `\"carp\"`: 65536)",
+        "prototypes", .assignment, in: 1...0x1p24, structural: true,
+        standard: "128 (`\"carl\"`: 300, `\"carp\"`: 65536)",
         doc: "their number, K")
     public var prototypes = 300
     @Setting(
         "partition_size", .assignment, in: 0...0x1p24, standard: "0 (`\"carp\"`: 512)",
-        doc: "prototypes in a block of each step's random partition, at most K: softmax, consistency and prior are taken inside each block and "
-            + "the loss is the mean over blocks; 0: one softmax over all")
+        doc:
+            """
+            prototypes in a block of each step's random partition, at most K: softmax, consistency and prior are \
+            taken inside each block and the loss is the mean over blocks; 0: one softmax over all
+            """)
     public var partitionSize = 0
     @Setting(
         "temperature", .assignment, in: 0...1e6, above: true, standard: "0.1 (`\"carp\"`: 1)",
@@ -65,18 +85,27 @@ public struct Configuration: Equatable, Sendable {
     public var priorWeight: Ramp = 1
     @Setting(
         "contrast_weight", .assignment, in: 0...1e6, standard: "4 (`\"carl\"`, `\"carp\"`: 0)",
-        doc: "weight of the contrast between the images of a step (NT-Xent, arXiv 2002.05709, over all views) beside the prototypes")
+        doc:
+            """
+            weight of the contrast between the images of a step (NT-Xent, arXiv 2002.05709, over all views) beside \
+            the prototypes
+            """
+    )
     public var contrastWeight: Ramp = 0
     @Setting("contrast_temperature", .assignment, in: 0...1e6, above: true, doc: "divides that contrast's similarities")
     public var contrastTemperature = 0.1
     @Setting("stop_gradient", .assignment, doc: "the target of a pair of views gets no gradient from it")
     public var stopGradient = true
-    @Setting("symmetric", .assignment, doc: "every ordered pair of views counts; false: only pairs whose target comes later")
+    @Setting(
+        "symmetric", .assignment, doc: "every ordered pair of views counts; false: only pairs whose target comes later")
     public var symmetric = true
     @Setting(
         "teacher_momentum", .assignment, in: 0...1, standard: "0 (`\"carp\"`: 0.99)",
-        doc: "EMA decay of a teacher (encoder, head, prototypes) that gives the targets, going to 1 along half a cosine over `total_steps`, or "
-            + "linearly with a trapezoid's decay; 0: no teacher")
+        doc:
+            """
+            EMA decay of a teacher (encoder, head, prototypes) that gives the targets, going to 1 along half a \
+            cosine over `total_steps`, or linearly with a trapezoid's decay; 0: no teacher
+            """)
     public var teacherMomentum = 0.0
     @Setting(
         "prior_over_targets", .assignment, standard: "false (`\"carp\"`: true with a teacher)",
@@ -86,15 +115,19 @@ public struct Configuration: Equatable, Sendable {
         "freeze_prototypes", .assignment, in: 0...0x7fff_ffff,
         doc: "updates in the first so many steps leave the prototypes as they are, weight decay included")
     public var freezePrototypes = 0
-    @Setting("used_window", .assignment, in: 1...1_000_000, doc: "steps over which used and dead prototypes are counted")
+    @Setting(
+        "used_window", .assignment, in: 1...1_000_000, doc: "steps over which used and dead prototypes are counted")
     public var usedWindow = 100
 
     // MARK: Optimization
 
     @Setting(
         "optimizer", .optimization, structural: true,
-        doc: "`\"sgd\"` as torch's; `\"lars\"`, which neither scales nor decays normalisation scales, shifts and biases; `\"adamw\"` with betas "
-            + "`momentum` and 0.999")
+        doc:
+            """
+            `\"sgd\"` as torch's; `\"lars\"`, which neither scales nor decays normalisation scales, shifts and \
+            biases; `\"adamw\"` with betas `momentum` and 0.999
+            """)
     public var optimizer = OptimizerKind.lars
     @Setting(
         "learning_rate", .optimization, in: 0...1e6,
@@ -104,7 +137,8 @@ public struct Configuration: Equatable, Sendable {
     @Setting("momentum", .optimization, in: 0...0.999_999, doc: "of SGD and LARS; of AdamW the first beta")
     public var momentum = 0.9
     @Setting(
-        "weight_decay", .optimization, in: 0...1e3, standard: "by `optimizer`: LARS 1e-5 (`\"carp\"`: 1e-6), SGD 5e-4, AdamW 0.01",
+        "weight_decay", .optimization, in: 0...1e3,
+        standard: "by `optimizer`: LARS 1e-5 (`\"carp\"`: 1e-6), SGD 5e-4, AdamW 0.01",
         doc: "added to the gradient times the weights (SGD, LARS), or applied to the weights apart (AdamW)")
     public var weightDecay: Ramp = 5e-4
     @Setting(
@@ -113,20 +147,27 @@ public struct Configuration: Equatable, Sendable {
     public var trustCoefficient = 0.02
     @Setting(
         "schedule", .optimization, standard: "`\"cosine\"` when `total_steps` is given, else `\"constant\"`",
-        doc: "after the warm-up: `\"cosine\"` down to `min_learning_rate` at `total_steps`; `\"trapezoid\"`: constant, then linearly down in the "
-            + "last `decay_steps`; `\"constant\"`")
+        doc:
+            """
+            after the warm-up: `\"cosine\"` down to `min_learning_rate` at `total_steps`; `\"trapezoid\"`: constant, \
+            then linearly down in the last `decay_steps`; `\"constant\"`
+            """)
     public var schedule: Schedule? = nil
     @Setting(
         "warmup_steps", .optimization, in: 0...0x7fff_ffff, standard: "`total_steps` / 20 (trapezoid: 0)",
         doc: "steps in which the learning rate rises linearly")
     public var warmupSteps = 0
     @Setting(
-        "total_steps", .optimization, in: 1...0x7fff_ffff, doc: "steps of the schedule: calls of `step`, accumulating ones included")
+        "total_steps", .optimization, in: 1...0x7fff_ffff,
+        doc: "steps of the schedule: calls of `step`, accumulating ones included")
     public var totalSteps: Int? = nil
     @Setting(
         "decay_steps", .optimization, in: 1...0x7fff_ffff, length: 1...64, standard: "a fifth of `total_steps`",
-        doc: "of a trapezoid alone: the length of its decay; a list makes stages one behind the other, each of which takes an equal share of the "
-            + "learning rate away")
+        doc:
+            """
+            of a trapezoid alone: the length of its decay; a list makes stages one behind the other, each of which \
+            takes an equal share of the learning rate away
+            """)
     public var decaySteps: IntegerOrIntegers = []
     @Setting("min_learning_rate", .optimization, in: 0...1e6, doc: "the learning rate at the end of the schedule")
     public var minimumLearningRate = 0.0
@@ -135,7 +176,8 @@ public struct Configuration: Equatable, Sendable {
         doc: "largest l2 norm of the gradient over all parameters")
     public var clipNorm: Double? = nil
     @Setting(
-        "accumulate", .optimization, in: 1...1_000_000, doc: "steps whose gradients are averaged before the parameters change")
+        "accumulate", .optimization, in: 1...1_000_000,
+        doc: "steps whose gradients are averaged before the parameters change")
     public var accumulate = 1
 
     // MARK: Data
@@ -145,11 +187,17 @@ public struct Configuration: Equatable, Sendable {
         doc: "pixels of a preset's views; not with a list of specifications")
     public var viewSize = 32
     @Setting(
-        "views", .data, standard: "`\"auto\"` (`\"carp\"`: `\"multicrop\"`)", doc: "a preset's name, or a list of view specifications")
+        "views", .data, standard: "`\"auto\"` (`\"carp\"`: `\"multicrop\"`)",
+        doc: "a preset's name, or a list of view specifications")
     public var views = ViewSelection.preset("auto")
     @Setting(
         "recompute", .data,
-        doc: "compute one view's activations at a time again for its gradient instead of keeping those of all views: less memory, more time")
+        doc:
+            """
+            compute one view's activations at a time again for its gradient instead of keeping those of all views: \
+            less memory, more time
+            """
+    )
     public var recompute = false
     @Setting("batch_size", .data, in: 2...1_000_000, doc: "images of a step, for loops over data such as `CARL.fit`")
     public var batchSize = 128

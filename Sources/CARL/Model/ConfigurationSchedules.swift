@@ -4,7 +4,8 @@ extension Configuration {
     func learningRate(step: Int) -> Double {
         if schedule == .trapezoid {
             return Schedules.trapezoid(
-                step: step, base: learningRate, minimum: minimumLearningRate, warmup: warmupSteps, decay: decay, total: totalSteps)
+                step: step, base: learningRate, minimum: minimumLearningRate, warmup: warmupSteps, decay: decay,
+                total: totalSteps)
         }
         return Schedules.learningRate(
             step: step, base: learningRate, minimum: minimumLearningRate, warmup: warmupSteps,
@@ -21,7 +22,8 @@ extension Configuration {
 
     private var decay: [Int] { decaySteps.values.isEmpty ? standardDecay : decaySteps.values }
 
-    /// A fifth of the steps, as far as warm-up leaves so many: with so short a decay a trapezoid comes close to a cosine (arXiv 2405.18392).
+    /// A fifth of the steps, as far as warm-up leaves so many: with so short a decay a trapezoid comes close to a
+    /// cosine (arXiv 2405.18392).
     private var standardDecay: [Int] {
         guard let totalSteps, totalSteps > warmupSteps else { return [] }
         return [min(max(1, totalSteps / 5), totalSteps - warmupSteps)]

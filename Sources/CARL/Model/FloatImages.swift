@@ -16,19 +16,29 @@ public struct FloatImages {
         self.channels = channels
     }
 
-    /// - Throws: `CARLError.invalidArgument` naming `argument` when sizes are out of range, channels are not `channels`, or a value is not finite.
+    /// - Throws: `CARLError.invalidArgument` naming `argument` when sizes are out of range, channels are not
+    ///   `channels`, or a value is not finite.
     func check(_ argument: String, channels wanted: Int, _ compute: Compute) throws {
         guard batch >= 1, (1...65_535).contains(height), (1...65_535).contains(width) else {
             throw CARLError.invalidArgument(
-                "\(argument): got shape (\(batch), \(height), \(width), \(channels)); batch must be at least 1, height and width 1 to 65535")
+                """
+                \(argument): got shape (\(batch), \(height), \(width), \(channels)); batch must be at least 1, height \
+                and width 1 to 65535
+                """
+            )
         }
         guard channels == wanted else {
             throw CARLError.invalidArgument(
-                "\(argument): got \(channels) channels, the model takes \(wanted) (\"in_channels\"); images are (batch, height, width, channels)")
+                """
+                \(argument): got \(channels) channels, the model takes \(wanted) (\"in_channels\"); images are \
+                (batch, height, width, channels)
+                """
+            )
         }
         let pixels = height * width * channels
         guard batch <= (1 << 40) / pixels else {
-            throw CARLError.invalidArgument("\(argument): got \(batch) images of \(pixels) values, more than 2^40 in all")
+            throw CARLError.invalidArgument(
+                "\(argument): got \(batch) images of \(pixels) values, more than 2^40 in all")
         }
         let firstBad = Atomic<Int>(batch)
         compute.parallel(batch) { image, _ in

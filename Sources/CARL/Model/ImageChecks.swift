@@ -15,13 +15,16 @@ extension Configuration {
 
     /// Calls `body` with the images of some numbers, checked likewise.
     func collect(
-        _ numbers: Range<Int>, _ image: (_ number: Int) throws -> SourceImage, _ body: (UnsafeBufferPointer<SourceImage>) throws -> Void
+        _ numbers: Range<Int>, _ image: (_ number: Int) throws -> SourceImage,
+        _ body: (UnsafeBufferPointer<SourceImage>) throws -> Void
     ) throws {
         try SourceImage.collect(numbers.count) { place in
             let number = numbers.lowerBound + place
             let result = try image(number)
             try checkChannels(result, number)
             return result
-        } _: { try body($0) }
+        } _: {
+            try body($0)
+        }
     }
 }

@@ -19,8 +19,10 @@ public struct Model {
         // Parameters, gradients and moments are four such memories.
         guard layout.parameterCount <= 1 << 32 else {
             throw CARLError.configuration(
-                "the model would have \(layout.parameterCount) parameters, more than 2^32: make \"prototypes\", \"projector\" or "
-                    + "\"width\" smaller")
+                """
+                the model would have \(layout.parameterCount) parameters, more than 2^32: make \"prototypes\", \
+                \"projector\" or \"width\" smaller
+                """)
         }
     }
 
@@ -33,7 +35,9 @@ public struct Model {
     }
 
     /// Evaluation of one batch x, written to `out` (B, width(output)).
-    func evaluate(_ x: Activation, _ output: ModelOutput, _ memory: ModelMemory, into out: FloatPointer, _ compute: Compute) throws {
+    func evaluate(
+        _ x: Activation, _ output: ModelOutput, _ memory: ModelMemory, into out: FloatPointer, _ compute: Compute
+    ) throws {
         let workspace = compute.workspace
         let features = try encoder.evaluate(x, memory, compute)
         defer { workspace.give(features) }

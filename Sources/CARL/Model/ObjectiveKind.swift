@@ -1,12 +1,14 @@
-/// The objectives there are, by name. A name stands for a loss and for the defaults of other keys; keys that are given stand.
+/// The objectives there are, by name. A name stands for a loss and for the defaults of other keys; keys that are given
+/// stand.
 public enum ObjectiveKind: String, SettingChoice {
     /// One softmax over all prototypes (arXiv 2112.15421): gradient descent alone, no negatives.
     case carl
-    /// The same with a contrast between the images of a step beside it (`InstanceContrast`), which finds features sooner; fewer prototypes
-    /// than images in a step.
+    /// The same with a contrast between the images of a step beside it (`InstanceContrast`), which finds features
+    /// sooner; fewer prototypes than images in a step.
     case contrast = "carl-contrast"
-    /// The published setting of CARP (Silva and Adin Ramirez Rivera, arXiv 2310.12692, section 4 and appendix): ResNet-50, 65,536 prototypes in
-    /// random blocks of 512, momentum teacher, two views of 224 and six of 96 pixels, LARS.
+    /// The published setting of CARP (Silva and Adin Ramirez Rivera, arXiv 2310.12692, section 4 and appendix):
+    /// ResNet-50, 65,536 prototypes in random blocks of 512, momentum teacher, two views of 224 and six of 96 pixels,
+    /// LARS.
     case carp
 
     /// The objective of a model whose embeddings have `dimension` values.

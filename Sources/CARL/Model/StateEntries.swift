@@ -6,7 +6,8 @@ struct StateEntry {
     let trained: Bool
     /// First value within its memory.
     let values: FloatPointer
-    /// Shape of a convolution weight (out, in, kh, kw), whose memory order is (kh, kw, in, out); nil where memory has torch's order.
+    /// Shape of a convolution weight (out, in, kh, kw), whose memory order is (kh, kw, in, out); nil where memory has
+    /// torch's order.
     let convolution: [Int]?
     /// The least value that makes sense: 0 for a variance.
     var lowest = -Float.infinity
@@ -33,7 +34,8 @@ struct StateEntry {
     func fault(in source: UnsafePointer<Float>) -> String? {
         if FiniteValues.all(source, count), lowest == -.infinity { return nil }
         guard let bad = (0..<count).first(where: { !source[$0].isFinite || source[$0] < lowest }) else { return nil }
-        return "value \(bad) is \(source[bad]), all must be finite\(lowest == -.infinity ? "" : lowest == 0 ? " and not negative" : " and above 0")"
+        let bound = lowest == -.infinity ? "" : lowest == 0 ? " and not negative" : " and above 0"
+        return "value \(bad) is \(source[bad]), all must be finite\(bound)"
     }
 
     var description: StateTensor { StateTensor(name: name, shape: shape, trained: trained) }
@@ -69,7 +71,8 @@ extension [StateEntry] {
             throw CARLError.invalidArgument("name: there is no tensor \"\(name)\"\(hint)")
         }
         guard entry.count == count else {
-            throw CARLError.invalidArgument("count: got \(count), tensor \"\(name)\" has shape \(entry.shape), \(entry.count) values")
+            throw CARLError.invalidArgument(
+                "count: got \(count), tensor \"\(name)\" has shape \(entry.shape), \(entry.count) values")
         }
         return entry
     }
@@ -77,7 +80,9 @@ extension [StateEntry] {
 
 extension ParameterLayout {
     /// Entries of a parameter-shaped memory (parameters, gradients, moments).
-    func entries(parameters values: FloatPointer, prefix: String = "", trained: Bool, lowest: Float = -.infinity) -> [StateEntry] {
+    func entries(parameters values: FloatPointer, prefix: String = "", trained: Bool, lowest: Float = -.infinity)
+        -> [StateEntry]
+    {
         parameters.map { slot in
             StateEntry(
                 name: prefix + slot.name, shape: slot.shape, trained: trained, values: values + slot.offset,
@@ -88,7 +93,9 @@ extension ParameterLayout {
     /// Entries of a memory of running statistics.
     func entries(statistics values: FloatPointer, prefix: String = "") -> [StateEntry] {
         statistics.map { slot in
-            StateEntry(name: prefix + slot.name, shape: [slot.count], trained: false, values: values + slot.offset, convolution: nil, lowest: slot.lowest)
+            StateEntry(
+                name: prefix + slot.name, shape: [slot.count], trained: false, values: values + slot.offset,
+                convolution: nil, lowest: slot.lowest)
         }
     }
 }

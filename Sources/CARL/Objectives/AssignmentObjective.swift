@@ -1,5 +1,5 @@
-/// Consistent assignment to prototypes, with a contrast between images beside it where that has a weight: the objectives "carl",
-/// "carl-contrast" and "carp".
+/// Consistent assignment to prototypes, with a contrast between images beside it where that has a weight: the
+/// objectives "carl", "carl-contrast" and "carp".
 struct AssignmentObjective: Objective {
     /// What the configuration says of it.
     struct Settings: Sendable {
@@ -86,14 +86,16 @@ final class AssignmentTraining: ObjectiveTraining {
         inputs.votes = usage.votes
         if options.partitionSize > 0 {
             inputs.partition = try RandomPartition(
-                count: objective.prototypeCount, blockSize: options.partitionSize, seed: settings.seed, step: batch.step)
+                count: objective.prototypeCount, blockSize: options.partitionSize, seed: settings.seed, step: batch.step
+            )
         }
         let assignment = try ConsistentAssignment(options, compute).evaluate(inputs)
         var result = ObjectiveResult(loss: assignment.loss)
         var contrast = 0.0
         if contrastWeight > 0 {
             contrast = try InstanceContrast(temperature: settings.contrastTemperature, compute: compute).evaluate(
-                batch.embeddings, batch: batch.batch, dimension: batch.dimension, weight: contrastWeight, gradients: batch.gradients)
+                batch.embeddings, batch: batch.batch, dimension: batch.dimension, weight: contrastWeight,
+                gradients: batch.gradients)
             result.loss += contrastWeight * contrast
         }
         result.terms["consistency"] = assignment.consistency
@@ -117,7 +119,8 @@ final class AssignmentTraining: ObjectiveTraining {
         result.terms["used_prototypes"] = Double(used)
         result.terms["dead_prototypes"] = Double(dead)
 
-        collapse = Collapse.judge(result.terms, count: objective.softmaxSize, dimension: objective.dimension, images: images)
+        collapse = Collapse.judge(
+            result.terms, count: objective.softmaxSize, dimension: objective.dimension, images: images)
         // One kind may follow on another; a step or two without any do not end a collapse.
         collapseSteps = collapse == .none ? max(0, collapseSteps - 3) : collapseSteps + 1
         if collapseSteps == 0 { hasWarned = false }
@@ -138,12 +141,16 @@ final class AssignmentTraining: ObjectiveTraining {
         let lastUsed = UnsafeMutableBufferPointer(start: usage.lastUsed.base, count: usage.lastUsed.count)
         return [
             ObjectiveTensor(
-                name: "diagnostics.last_used", shape: [lastUsed.count], type: .int64, bytes: UnsafeMutableRawBufferPointer(lastUsed))
+                name: "diagnostics.last_used", shape: [lastUsed.count], type: .int64,
+                bytes: UnsafeMutableRawBufferPointer(lastUsed))
         ]
     }
 
-    var counters: [(name: String, value: Int)] { 
-        [("collapse", Int(collapse.rawValue)), ("collapse_steps", collapseSteps), ("collapse_warned", hasWarned ? 1 : 0)]
+    var counters: [(name: String, value: Int)] {
+        [
+            ("collapse", Int(collapse.rawValue)), ("collapse_steps", collapseSteps),
+            ("collapse_warned", hasWarned ? 1 : 0),
+        ]
     }
 
     func restore(_ counters: (_ name: String) -> Int?) {

@@ -29,13 +29,14 @@ public struct AssignmentResult: Equatable, Sendable {
     public var loss = 0.0
     public var consistency = 0.0
     public var prior = 0.0
-    /// exp(H(pbar)): how many prototypes the mean assignment is spread over, 1 ... K. With partitions H is the mean over blocks, and the
-    /// value is 1 ... block.
+    /// exp(H(pbar)): how many prototypes the mean assignment is spread over, 1 ... K. With partitions H is the mean
+    /// over blocks, and the value is 1 ... block.
     public var effectivePrototypes = 0.0
     /// Mean over images and views (and blocks) of the largest probability.
     public var maxProbability = 0.0
     /// Share of (image, pair of views, block) whose most probable prototypes are the same.
     public var agreement = 0.0
-    /// Mean over dimensions of the standard deviation of the unit-length embedding; about 1 / sqrt(D) when it fills the sphere.
+    /// Mean over dimensions of the standard deviation of the unit-length embedding; about 1 / sqrt(D) when it fills the
+    /// sphere.
     public var embeddingStd = 0.0
 }

@@ -1,7 +1,7 @@
 /// Which views are compared, and with what weight.
 struct AssignmentPairs {
-    /// Two sets of B rows whose assignments are compared: a student view and another student view or a teacher's target.
-    /// Sets are numbered students first, then targets.
+    /// Two sets of B rows whose assignments are compared: a student view and another student view or a teacher's
+    /// target. Sets are numbered students first, then targets.
     struct Link {
         let a: Int
         let b: Int

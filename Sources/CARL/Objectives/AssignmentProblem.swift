@@ -68,13 +68,13 @@ struct WorkspaceSlices {
 /// What is known of every row's softmax and of every compared pair of rows.
 struct AssignmentStatistics {
     /// The largest logit of each row.
-    let top: FloatPointer
-    /// sum exp(s - top) of each row.
+    let rowMaximum: FloatPointer
+    /// sum exp(s - rowMaximum) of each row.
     let sum: FloatPointer
     /// The place of the largest logit of each row, as a number from the first prototype of the softmax.
-    let peak: UnsafeMutablePointer<Int32>
-    /// sum exp((s_a - top_a) + (s_b - top_b)) of each link and image is exp(dotTop) * dotSum. Rows that overlap have dotTop 0; others have
-    /// the largest exponent there, below the logarithm of `smallestDot`.
+    let argmax: UnsafeMutablePointer<Int32>
+    /// sum exp((s_a - max_a) + (s_b - max_b)) of each link and image is exp(dotTop) * dotSum. Rows that overlap have
+    /// dotTop 0; others have the largest exponent there, below the logarithm of `smallestDot`.
     let dotTop: FloatPointer
     let dotSum: FloatPointer
 
@@ -88,8 +88,8 @@ struct AssignmentStatistics {
 
     /// In the first pieces of `slices`, which `counts` describes.
     init(_ slices: WorkspaceSlices, _ problem: AssignmentProblem) {
-        (top, sum, dotTop, dotSum) = (slices[0], slices[1], slices[3], slices[4])
-        peak = UnsafeMutableRawPointer(slices[2]).bindMemory(to: Int32.self, capacity: problem.rows)
+        (rowMaximum, sum, dotTop, dotSum) = (slices[0], slices[1], slices[3], slices[4])
+        argmax = UnsafeMutableRawPointer(slices[2]).bindMemory(to: Int32.self, capacity: problem.rows)
     }
 
     /// Consistency, largest probabilities and agreement.
@@ -102,8 +102,9 @@ struct AssignmentStatistics {
             for image in 0..<batch {
                 let (a, b) = (link.a * batch + image, link.b * batch + image)
                 let place = index * batch + image
-                sum += logarithm(Double(self.sum[a]) * Double(self.sum[b]) / Double(dotSum[place])) - Double(dotTop[place])
-                if peak[a] == peak[b] { agreeing += 1 }
+                sum +=
+                    logarithm(Double(self.sum[a]) * Double(self.sum[b]) / Double(dotSum[place])) - Double(dotTop[place])
+                if argmax[a] == argmax[b] { agreeing += 1 }
             }
             totals.consistency += Double(link.pairs) * sum
             totals.agreeing += link.pairs * agreeing

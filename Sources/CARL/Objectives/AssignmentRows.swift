@@ -1,5 +1,5 @@
-/// Loops over one row of logits s or of exponentials e = exp(s - max s). Rows have a multiple of eight values: the places behind the last
-/// prototype hold logits of -infinity, hence exponentials of 0.
+/// Loops over one row of logits s or of exponentials e = exp(s - max s). Rows have a multiple of eight values: the
+/// places behind the last prototype hold logits of -infinity, hence exponentials of 0.
 enum AssignmentRows {
     /// The number of values a row of `count` takes.
     static func stride(_ count: Int) -> Int { (count + 7) & ~7 }
@@ -21,8 +21,8 @@ enum AssignmentRows {
         return best.max()
     }
 
-    /// The first place of a value among the first `count` of a row of `n`; 0 when it is not there, as in a row with NaN, whose largest value
-    /// may be the padding's. An index into the prototypes in any case.
+    /// The first place of a value among the first `count` of a row of `n`; 0 when it is not there, as in a row with
+    /// NaN, whose largest value may be the padding's. An index into the prototypes in any case.
     static func place(of value: Float, _ row: UnsafePointer<Float>, _ count: Int, _ n: Int) -> Int {
         let wanted = Float8(repeating: value)
         var found = 0
@@ -97,7 +97,8 @@ enum AssignmentRows {
 
     /// out -= weight * exp((a - topA) + (b - topB) - top): the share of each prototype in the agreement, from logits.
     static func subtractShares(
-        _ a: UnsafePointer<Float>, _ topA: Float, _ b: UnsafePointer<Float>, _ topB: Float, top: Float, weight: Float, _ n: Int,
+        _ a: UnsafePointer<Float>, _ topA: Float, _ b: UnsafePointer<Float>, _ topB: Float, top: Float, weight: Float,
+        _ n: Int,
         from out: FloatPointer
     ) {
         let factor = Float8(repeating: -weight)

@@ -1,8 +1,8 @@
 /// Logits of all rows for some of the prototypes, and what is done with them, in memory that stays in a core's cache.
 ///
-/// With e = exp(s - top) and S = sum e of a row, p = e / S. The products of two rows' exponentials give both the consistency,
-/// log S_a + log S_b - log sum e_a e_b, and the shares q = e_a e_b / sum e_a e_b, so that one exponential per logit is all that
-/// is taken; only where the two rows hardly overlap is the sum computed from the logits again.
+/// With e = exp(s - top) and S = sum e of a row, p = e / S. The products of two rows' exponentials give both the
+/// consistency, log S_a + log S_b - log sum e_a e_b, and the shares q = e_a e_b / sum e_a e_b, so that one exponential
+/// per logit is all that is taken; only where the two rows hardly overlap is the sum computed from the logits again.
 ///
 /// The gradient of a row's logits is, with weights w of the pairs, lambda of the prior and g = log pbar,
 ///     sum_b w (p - q_b) + lambda p (g - p . g) = e (c0 + c1 g - sum_b w / (e . e_b) e_b).
@@ -71,12 +71,16 @@ final class AssignmentTile {
         }
     }
 
-    private func multiply(_ z: UnsafePointer<Float>, _ rows: Int, _ c: FloatPointer, into out: FloatPointer, _ compute: Compute) {
+    private func multiply(
+        _ z: UnsafePointer<Float>, _ rows: Int, _ c: FloatPointer, into out: FloatPointer, _ compute: Compute
+    ) {
         let d = problem.dimension
         compute.multiply(rows, count, d, z, d, c, d, transposeB: true, out, stride, alpha: problem.inverseTemperature)
     }
 
-    private func pack(_ source: UnsafePointer<Float>, _ indices: PrototypeIndices, into packed: FloatPointer, _ compute: Compute) {
+    private func pack(
+        _ source: UnsafePointer<Float>, _ indices: PrototypeIndices, into packed: FloatPointer, _ compute: Compute
+    ) {
         let d = problem.dimension
         indices.forEach { place, index in (packed + place * d).update(from: source + index * d, count: d) }
         if problem.options.normalizePrototypes {
@@ -93,9 +97,10 @@ final class AssignmentTile {
             for row in range {
                 let s = logits + row * stride
                 let top = AssignmentRows.maximum(s, stride)
-                statistics.top[row] = top
-                statistics.peak[row] = Int32(truncatingIfNeeded: AssignmentRows.place(of: top, s, count, stride))
-                statistics.sum[row] = AssignmentRows.exponentials(s, stride, less: top, into: exponentials + row * stride)
+                statistics.rowMaximum[row] = top
+                statistics.argmax[row] = Int32(truncatingIfNeeded: AssignmentRows.place(of: top, s, count, stride))
+                statistics.sum[row] = AssignmentRows.exponentials(
+                    s, stride, less: top, into: exponentials + row * stride)
             }
         }
     }
@@ -104,7 +109,7 @@ final class AssignmentTile {
     func exponentials(less known: AssignmentStatistics) {
         for row in 0..<problem.rows {
             _ = AssignmentRows.exponentials(
-                logits + row * stride, stride, less: known.top[row], into: exponentials + row * stride)
+                logits + row * stride, stride, less: known.rowMaximum[row], into: exponentials + row * stride)
         }
     }
 
@@ -119,7 +124,8 @@ final class AssignmentTile {
                     let place = index * batch + image
                     if dot < AssignmentStatistics.smallestDot {
                         (statistics.dotTop[place], statistics.dotSum[place]) = AssignmentRows.logitDot(
-                            logits + a * stride, statistics.top[a], logits + b * stride, statistics.top[b], stride)
+                            logits + a * stride, statistics.rowMaximum[a], logits + b * stride,
+                            statistics.rowMaximum[b], stride)
                     } else {
                         (statistics.dotTop[place], statistics.dotSum[place]) = (0, dot)
                     }
@@ -137,7 +143,8 @@ final class AssignmentTile {
             let (first, width) = (range.lowerBound * 8, range.count * 8)
             (means + first).update(repeating: 0, count: width)
             for row in 0..<problem.priorRows {
-                AssignmentRows.add(exponentials + row * stride + first, width, scale: 1 / known.sum[row], to: means + first)
+                AssignmentRows.add(
+                    exponentials + row * stride + first, width, scale: 1 / known.sum[row], to: means + first)
             }
         }
         let entropy = UniformPrior.entropy(sums: means, rows: problem.priorRows, count, logMeans: logMeans)
@@ -159,7 +166,8 @@ final class AssignmentTile {
 
     /// Gradient of the logits. `logMeans` is this tile's part of log pbar, from `prior`, unless given.
     func differentiate(
-        _ known: AssignmentStatistics, priorDots: FloatPointer, logMeans given: UnsafePointer<Float>? = nil, _ compute: Compute
+        _ known: AssignmentStatistics, priorDots: FloatPointer, logMeans given: UnsafePointer<Float>? = nil,
+        _ compute: Compute
     ) {
         let (batch, stride, pairScale, priorScale) = (problem.batch, stride, problem.pairScale, problem.priorScale)
         let g = problem.priorHasGradient ? given ?? UnsafePointer(logMeans) : nil
@@ -186,23 +194,28 @@ final class AssignmentTile {
                         if known.dotTop[place] == 0 { continue }
                         let other = partner.other * batch + image
                         AssignmentRows.subtractShares(
-                            logits + row * stride, known.top[row], logits + other * stride, known.top[other],
-                            top: known.dotTop[place], weight: partner.weight * pairScale / known.dotSum[place], stride, from: out)
+                            logits + row * stride, known.rowMaximum[row], logits + other * stride,
+                            known.rowMaximum[other],
+                            top: known.dotTop[place], weight: partner.weight * pairScale / known.dotSum[place], stride,
+                            from: out)
                     }
                 }
             }
         }
     }
 
-    /// Adds to the gradients of embeddings (V B, D) and of the prototypes, through temperature and the prototypes' norms.
+    /// Adds to the gradients of embeddings (V B, D) and of the prototypes, through temperature and the prototypes'
+    /// norms.
     func propagate(_ indices: PrototypeIndices, embeddings: FloatPointer?, _ compute: Compute) {
         let (d, n) = (problem.dimension, problem.studentRows)
         let scale = problem.inverseTemperature
         if let embeddings {
-            compute.multiply(n, d, count, gradient, stride, prototypes, d, embeddings, d, alpha: scale, accumulate: true)
+            compute.multiply(
+                n, d, count, gradient, stride, prototypes, d, embeddings, d, alpha: scale, accumulate: true)
         }
         guard let target = problem.inputs.prototypeGradient else { return }
-        compute.multiply(count, d, n, gradient, stride, transposeA: true, problem.students, d, prototypeGradient, d, alpha: scale)
+        compute.multiply(
+            count, d, n, gradient, stride, transposeA: true, problem.students, d, prototypeGradient, d, alpha: scale)
         if problem.options.normalizePrototypes {
             UnitLength.backward(prototypes, inverses, count, d, prototypeGradient, compute)
         }

@@ -1,7 +1,8 @@
-/// Softmax cross-entropy of a linear layer on the embedding, here an encoder's features, against labels: the linear probe and fine-tuning.
+/// Softmax cross-entropy of a linear layer on the embedding, here an encoder's features, against labels: the linear
+/// probe and fine-tuning.
 ///
-/// The linear layer is "classifier.weight" (classes, F) and "classifier.bias" (classes) of the state. In front of it features can be
-/// standardised by fixed numbers: that makes its learning rate mean the same for every encoder.
+/// The linear layer is "classifier.weight" (classes, F) and "classifier.bias" (classes) of the state. In front of it
+/// features can be standardised by fixed numbers: that makes its learning rate mean the same for every encoder.
 struct ClassificationObjective: Objective {
     let classes: Int
     let labelSmoothing: Double
@@ -18,7 +19,8 @@ struct ClassificationObjective: Objective {
 
     func width(_ output: ModelOutput) throws -> Int {
         guard output != .projection else {
-            throw CARLError.invalidArgument("output: a classifier has no projection, want features, probabilities or logits")
+            throw CARLError.invalidArgument(
+                "output: a classifier has no projection, want features, probabilities or logits")
         }
         return classes
     }
@@ -44,7 +46,8 @@ final class ClassificationTraining: ObjectiveTraining {
 
     /// One view, whose embedding is the features, with labels.
     func evaluate(_ batch: ObjectiveBatch, _ compute: Compute) throws -> ObjectiveResult {
-        guard let labels = batch.labels, let features = batch.embeddings.first, let gradient = batch.gradients.first else {
+        guard let labels = batch.labels, let features = batch.embeddings.first, let gradient = batch.gradients.first
+        else {
             throw CARLError.state("classification needs labels and one view")
         }
         let workspace = compute.workspace
@@ -55,7 +58,8 @@ final class ClassificationTraining: ObjectiveTraining {
         let logits = try objective.linear.forward(x, batch.memory, compute)
         defer { workspace.give(logits) }
         let entropy = try CrossEntropy.evaluate(
-            logits.base, batch.batch, objective.classes, labels: labels, smoothing: objective.labelSmoothing, gradient: logits.base,
+            logits.base, batch.batch, objective.classes, labels: labels, smoothing: objective.labelSmoothing,
+            gradient: logits.base,
             compute)
         let below = try objective.linear.backward(x, logits, batch.memory, compute)
         defer { workspace.give(below) }

@@ -7,9 +7,9 @@ public enum Collapse: Int32, Sendable {
     case uniform = 2
     /// The embedding is the same for all images.
     case constantEmbedding = 3
-    /// All images have the same assignment: one prototype, or a few, take a share of every image, and the rest is spread evenly. The loss
-    /// allows it where the prior weight is small for the number of prototypes; the mean assignment does not show it, since what is spread
-    /// evenly keeps its entropy high.
+    /// All images have the same assignment: one prototype, or a few, take a share of every image, and the rest is
+    /// spread evenly. The loss allows it where the prior weight is small for the number of prototypes; the mean
+    /// assignment does not show it, since what is spread evenly keeps its entropy high.
     case sharedPrototypes = 4
     /// The embedding fills a part of the sphere only: images differ less than they could.
     case shrunkenEmbedding = 5
@@ -44,20 +44,39 @@ public enum Collapse: Int32, Sendable {
         switch self {
         case .none: return nil
         case .fewPrototypes:
-            return
-                "for \(steps) steps all images have been assigned to about one prototype (effective prototypes \(term("effective_prototypes")) of \(count), prior \(term("prior")), log K = \(logK)). Try a larger \"prior_weight\" (now \(priorWeight)), at least at the start, or a smaller \"learning_rate\""
+            return """
+                for \(steps) steps all images have been assigned to about one prototype (effective prototypes \
+                \(term("effective_prototypes")) of \(count), prior \(term("prior")), log K = \(logK)). Try a larger \
+                \"prior_weight\" (now \(priorWeight)), at least at the start, or a smaller \"learning_rate\"
+                """
         case .uniform:
-            return
-                "for \(steps) steps every image has been assigned to all \(count) prototypes alike (consistency \(term("consistency")), log K = \(logK)). Try a smaller \"temperature\", a smaller \"prior_weight\" (now \(priorWeight)), fewer \"prototypes\" or a larger \"learning_rate\""
+            return """
+                for \(steps) steps every image has been assigned to all \(count) prototypes alike (consistency \
+                \(term("consistency")), log K = \(logK)). Try a smaller \"temperature\", a smaller \"prior_weight\" \
+                (now \(priorWeight)), fewer \"prototypes\" or a larger \"learning_rate\"
+                """
         case .constantEmbedding:
-            return
-                "for \(steps) steps the embedding has been the same for all images (standard deviation \(term("embedding_std"))). Try a smaller \"learning_rate\", a \"projector\" with a hidden layer, or views that change the images less"
+            return """
+                for \(steps) steps the embedding has been the same for all images (standard deviation \
+                \(term("embedding_std"))). Try a smaller \"learning_rate\", a \"projector\" with a hidden layer, or \
+                views that change the images less
+                """
         case .sharedPrototypes:
-            return
-                "for \(steps) steps all images have had much the same assignment (their most probable prototypes are spread over \(term("assigned_prototypes")) of \(count), agreement of views \(term("agreement")); the rest of each assignment is even, so effective prototypes \(term("effective_prototypes")) do not show it). Try a larger \"prior_weight\" (now \(priorWeight); \(count) prototypes want \(brief(UniformPrior.sufficientWeight(count, detached: detached))) or more), fewer \"prototypes\", a smaller \"learning_rate\" with \"warmup_steps\", or a \"contrast_weight\""
+            return """
+                for \(steps) steps all images have had much the same assignment (their most probable prototypes are \
+                spread over \(term("assigned_prototypes")) of \(count), agreement of views \(term("agreement")); the \
+                rest of each assignment is even, so effective prototypes \(term("effective_prototypes")) do not show \
+                it). Try a larger \"prior_weight\" (now \(priorWeight); \(count) prototypes want \
+                \(brief(UniformPrior.sufficientWeight(count, detached: detached))) or more), fewer \"prototypes\", a \
+                smaller \"learning_rate\" with \"warmup_steps\", or a \"contrast_weight\"
+                """
         case .shrunkenEmbedding:
-            return
-                "for \(steps) steps the embedding has been crowded into a part of the sphere (standard deviation \(term("embedding_std")), about \(brief(1 / Double(dimension).squareRoot())) fills it). Try a larger \"temperature\" (now \(term("temperature"))), a larger \"prior_weight\" (now \(priorWeight)), a smaller \"learning_rate\" or a \"contrast_weight\""
+            return """
+                for \(steps) steps the embedding has been crowded into a part of the sphere (standard deviation \
+                \(term("embedding_std")), about \(brief(1 / Double(dimension).squareRoot())) fills it). Try a larger \
+                \"temperature\" (now \(term("temperature"))), a larger \"prior_weight\" (now \(priorWeight)), a \
+                smaller \"learning_rate\" or a \"contrast_weight\"
+                """
         }
     }
 }

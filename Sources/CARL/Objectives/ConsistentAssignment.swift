@@ -2,12 +2,13 @@
 ///
 /// Views x1 ... xV of B images have embeddings z (B, D). With prototypes c (K, D) and temperature T the assignments are
 /// p = softmax(z c^T / T). The consistency of an ordered pair of views is the mean over images of -log sum_k p_a p_b;
-/// the prior is KL(mean p || uniform); loss = consistency + lambda * prior. All in log space: no probability is clamped, so
-/// that views which disagree completely still get a gradient. With a partition, softmax and both terms are taken inside each block
-/// of prototypes, and the loss is the mean over blocks.
+/// the prior is KL(mean p || uniform); loss = consistency + lambda * prior. All in log space: no probability is
+/// clamped, so that views which disagree completely still get a gradient. With a partition, softmax and both terms are
+/// taken inside each block of prototypes, and the loss is the mean over blocks.
 ///
-/// - Complexity: O(V B K D) time. Memory beside inputs and gradients: for each thread O(V B (block + D) + block D), where a block is
-///   one of the partition, or `StreamedAssignment.tile` prototypes of one long softmax; a short softmax is one block by itself.
+/// - Complexity: O(V B K D) time. Memory beside inputs and gradients: for each thread O(V B (block + D) + block D),
+///   where a block is one of the partition, or `StreamedAssignment.tile` prototypes of one long softmax; a short
+///   softmax is one block by itself.
 public struct ConsistentAssignment {
     /// Embeddings and where their gradients go. All pointers are to dense row-major matrices.
     public struct Inputs {
@@ -31,7 +32,8 @@ public struct ConsistentAssignment {
         public var votes: UnsafeMutablePointer<UInt32>?
 
         public init(
-            embeddings: [UnsafePointer<Float>], batch: Int, dimension: Int, prototypes: UnsafePointer<Float>, prototypeCount: Int
+            embeddings: [UnsafePointer<Float>], batch: Int, dimension: Int, prototypes: UnsafePointer<Float>,
+            prototypeCount: Int
         ) {
             self.embeddings = embeddings
             self.batch = batch
@@ -54,9 +56,10 @@ public struct ConsistentAssignment {
         AssignmentPairs(views: views, targets: targets, options: options).count > 0
     }
 
-    /// One softmax over all prototypes whose logits (rows times K) are no more than this, 8 MB, is computed in one piece; more are streamed.
-    /// Streaming multiplies five times where one piece takes three, but what it works on stays in cache: with 512 rows and D = 256 one piece
-    /// is a quarter faster at this size, a tenth at twice of it, and takes memory in proportion.
+    /// One softmax over all prototypes whose logits (rows times K) are no more than this, 8 MB, is computed in one
+    /// piece; more are streamed. Streaming multiplies five times where one piece takes three, but what it works on
+    /// stays in cache: with 512 rows and D = 256 one piece is a quarter faster at this size, a tenth at twice of it,
+    /// and takes memory in proportion.
     static let wholeLimit = 1 << 21
 
     /// Computes the objective, its diagnostics, and the gradients that `inputs` has room for.
@@ -72,7 +75,9 @@ public struct ConsistentAssignment {
         let targets = try EmbeddingRows(inputs.targets, batch, d, normalize: options.normalizeEmbedding, compute)
         defer { targets.release(workspace) }
         // Logits are divided by one temperature; targets with another have it in their length.
-        if let temperature = options.targetTemperature { targets.scale(by: Float(options.temperature / temperature), d) }
+        if let temperature = options.targetTemperature {
+            targets.scale(by: Float(options.temperature / temperature), d)
+        }
         let problem = AssignmentProblem(
             options: options, inputs: inputs,
             pairs: AssignmentPairs(views: views, targets: inputs.targets.count, options: options),
@@ -98,7 +103,8 @@ public struct ConsistentAssignment {
                 target.update(from: gradients.base + view * batch * d, count: batch * d)
                 if let inverses = students.inverses {
                     UnitLength.backward(
-                        students.values.base + view * batch * d, inverses.base + view * batch, batch, d, target, compute)
+                        students.values.base + view * batch * d, inverses.base + view * batch, batch, d, target, compute
+                    )
                 }
             }
         }
@@ -116,7 +122,10 @@ public struct ConsistentAssignment {
     }
 
     /// logits (rows, K) = z c^T / T, of embeddings and prototypes before normalisation.
-    func logits(_ z: UnsafePointer<Float>, _ rows: Int, _ prototypes: UnsafePointer<Float>, _ k: Int, _ d: Int, into out: FloatPointer) throws {
+    func logits(
+        _ z: UnsafePointer<Float>, _ rows: Int, _ prototypes: UnsafePointer<Float>, _ k: Int, _ d: Int,
+        into out: FloatPointer
+    ) throws {
         let embedding = try EmbeddingRows([z], rows, d, normalize: options.normalizeEmbedding, compute)
         defer { embedding.release(compute.workspace) }
         let anchors = try EmbeddingRows([prototypes], k, d, normalize: options.normalizePrototypes, compute)

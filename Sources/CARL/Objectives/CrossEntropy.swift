@@ -1,5 +1,6 @@
-/// Softmax cross-entropy with label smoothing (Szegedy et al., arXiv 1512.00567) in torch's convention: of C classes the label's target is
-/// 1 - smoothing + smoothing / C, that of every other class smoothing / C. The loss is the mean over rows of -sum target log softmax(s), in nats.
+/// Softmax cross-entropy with label smoothing (Szegedy et al., arXiv 1512.00567) in torch's convention: of C classes
+/// the label's target is 1 - smoothing + smoothing / C, that of every other class smoothing / C. The loss is the mean
+/// over rows of -sum target log softmax(s), in nats.
 enum CrossEntropy {
     struct Result: Equatable {
         var loss: Double
@@ -9,7 +10,8 @@ enum CrossEntropy {
 
     /// Loss of logits s (B, C), B and C at least 1, and its gradient, written to `gradient`, which may be s itself.
     ///
-    /// Everything is taken relative to the row's largest logit: finite for any finite logits. Labels must be in 0 ..< C.
+    /// Everything is taken relative to the row's largest logit: finite for any finite logits. Labels must be in 0 ..<
+    /// C.
     static func evaluate(
         _ s: UnsafePointer<Float>, _ batch: Int, _ classes: Int, labels: UnsafePointer<Int32>, smoothing: Double,
         gradient: FloatPointer, _ compute: Compute
@@ -33,7 +35,8 @@ enum CrossEntropy {
     }
 
     private static func evaluateRow(
-        _ s: UnsafePointer<Float>, _ classes: Int, _ label: Int, _ smoothing: Double, scale: Double, gradient: FloatPointer
+        _ s: UnsafePointer<Float>, _ classes: Int, _ label: Int, _ smoothing: Double, scale: Double,
+        gradient: FloatPointer
     ) -> (loss: Double, correct: Bool) {
         var best = 0
         for c in 1..<classes where s[c] > s[best] { best = c }

@@ -1,4 +1,5 @@
-/// Embeddings or prototypes of several matrices as the logits see them, one after the other: normalised, or as they are.
+/// Embeddings or prototypes of several matrices as the logits see them, one after the other: normalised, or as they
+/// are.
 struct EmbeddingRows {
     let values: FloatBuffer
     /// 1 / norm of each row, nil when not normalised.
@@ -6,7 +7,9 @@ struct EmbeddingRows {
     let count: Int
 
     /// - Parameter sources: matrices (countEach, dimension).
-    init(_ sources: [UnsafePointer<Float>], _ countEach: Int, _ dimension: Int, normalize: Bool, _ compute: Compute) throws {
+    init(_ sources: [UnsafePointer<Float>], _ countEach: Int, _ dimension: Int, normalize: Bool, _ compute: Compute)
+        throws
+    {
         count = sources.count * countEach
         values = try compute.workspace.take(CheckedSize.product(count, dimension, of: "embeddings or prototypes"))
         inverses = normalize ? try compute.workspace.take(count) : nil

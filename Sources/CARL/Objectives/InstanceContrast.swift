@@ -1,5 +1,6 @@
-/// Contrast between the images of a step: an embedding is to be nearer to the other views of its image than to all else in the batch
-/// (NT-Xent; Chen et al., SimCLR, arXiv 2002.05709, equation 1; for V views the mean over the other V - 1).
+/// Contrast between the images of a step: an embedding is to be nearer to the other views of its image than to all else
+/// in the batch (NT-Xent; Chen et al., SimCLR, arXiv 2002.05709, equation 1; for V views the mean over the other V -
+/// 1).
 ///
 /// With unit-length rows u and temperature t, s_ij = u_i . u_j / t, the loss is the mean over the N = V B rows of
 /// log sum_{j != i} exp(s_ij) - mean_{j in views of the same image} s_ij.
@@ -26,7 +27,8 @@ struct InstanceContrast {
         let n = unit.count
         let stride = AssignmentRows.stride(n)
         let atATime = min(Self.rows, n)
-        let similarities = try workspace.take(CheckedSize.product(atATime, stride, of: "similarities between embeddings"))
+        let similarities = try workspace.take(
+            CheckedSize.product(atATime, stride, of: "similarities between embeddings"))
         let losses = try workspace.take(n)
         let flowing = gradients.isEmpty ? nil : try workspace.take(n * d)
         defer {
@@ -43,7 +45,8 @@ struct InstanceContrast {
         for first in Swift.stride(from: 0, to: n, by: atATime) {
             let count = min(atATime, n - first)
             let s = similarities.base
-            compute.multiply(count, n, d, z + first * d, d, z, d, transposeB: true, s, stride, alpha: inverseTemperature)
+            compute.multiply(
+                count, n, d, z + first * d, d, z, d, transposeB: true, s, stride, alpha: inverseTemperature)
             compute.parallelRanges(count, grain: max(1, (1 << 13) / stride)) { _, range in
                 for place in range {
                     let row = first + place
@@ -58,7 +61,8 @@ struct InstanceContrast {
                     }
                     let top = AssignmentRows.maximum(own, stride)
                     let sum = AssignmentRows.exponentials(own, stride, less: top, into: own)
-                    losses.base[row] = Float(Double(top) + logarithm(Double(sum)) - positives / Double(max(views - 1, 1)))
+                    losses.base[row] = Float(
+                        Double(top) + logarithm(Double(sum)) - positives / Double(max(views - 1, 1)))
                     if flowing == nil { continue }
                     AssignmentRows.scale(own, stride, by: share / sum)
                     other = row % batch
@@ -69,9 +73,12 @@ struct InstanceContrast {
                 }
             }
             if let flowing {
-                compute.multiply(count, d, n, s, stride, z, d, flowing.base + first * d, d, alpha: inverseTemperature, accumulate: true)
                 compute.multiply(
-                    n, d, count, s, stride, transposeA: true, z + first * d, d, flowing.base, d, alpha: inverseTemperature, accumulate: true)
+                    count, d, n, s, stride, z, d, flowing.base + first * d, d, alpha: inverseTemperature,
+                    accumulate: true)
+                compute.multiply(
+                    n, d, count, s, stride, transposeA: true, z + first * d, d, flowing.base, d,
+                    alpha: inverseTemperature, accumulate: true)
             }
         }
         if let flowing, let inverses = unit.inverses {

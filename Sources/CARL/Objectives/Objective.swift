@@ -1,13 +1,14 @@
-/// What training minimises: from the embeddings of all views, and those of a teacher, to a loss and its gradients. Its parameters, such as
-/// prototypes, lie in the model's `ParameterLayout`, which it extends when it is made. This part does not change while training; what does
-/// is an `ObjectiveTraining`.
+/// What training minimises: from the embeddings of all views, and those of a teacher, to a loss and its gradients. Its
+/// parameters, such as prototypes, lie in the model's `ParameterLayout`, which it extends when it is made. This part
+/// does not change while training; what does is an `ObjectiveTraining`.
 protocol Objective: Sendable {
     /// Values per image of an output at inference.
     ///
     /// - Throws: `CARLError.invalidArgument` for an output that the objective does not have.
     func width(_ output: ModelOutput) throws -> Int
 
-    /// Writes an output of embeddings (rows, D) to `out` (rows, width(output)), in evaluation mode. z may be overwritten.
+    /// Writes an output of embeddings (rows, D) to `out` (rows, width(output)), in evaluation mode. z may be
+    /// overwritten.
     func evaluate(
         _ z: Activation, _ output: ModelOutput, _ memory: ModelMemory, into out: FloatPointer, _ compute: Compute
     ) throws
@@ -21,7 +22,8 @@ protocol ObjectiveTraining: AnyObject {
     /// Loss, terms and gradients of a batch. The state must not change: the step may still be found wanting.
     func evaluate(_ batch: ObjectiveBatch, _ compute: Compute) throws -> ObjectiveResult
 
-    /// The step that `evaluate` was called for is taken: moves the state, adds what it shows to the terms, and says what is wrong with the run.
+    /// The step that `evaluate` was called for is taken: moves the state, adds what it shows to the terms, and says
+    /// what is wrong with the run.
     ///
     /// - Parameter step: counted from 1.
     func stepTaken(_ step: Int, images: Int, _ result: inout ObjectiveResult) -> Collapse
@@ -96,7 +98,9 @@ public struct Terms: Equatable, Sendable {
         }
     }
 
-    public var json: JSONValue { .object(JSONObject(zip(names, values).map { ($0, $1.isFinite ? .number($1) : .null) })) }
+    public var json: JSONValue {
+        .object(JSONObject(zip(names, values).map { ($0, $1.isFinite ? .number($1) : .null) }))
+    }
 }
 
 /// What a model can give for an image.

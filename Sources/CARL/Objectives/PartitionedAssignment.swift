@@ -1,7 +1,8 @@
-/// Softmaxes that are each computed in one piece: the blocks of a partition, or all prototypes at once when they are few.
+/// Softmaxes that are each computed in one piece: the blocks of a partition, or all prototypes at once when they are
+/// few.
 ///
-/// Blocks are shared among the threads, each with one tile of memory; the threads' gradients of embeddings are added in order at the
-/// end. Where there are fewer blocks than threads, the rows of each block are shared instead.
+/// Blocks are shared among the threads, each with one tile of memory; the threads' gradients of embeddings are added in
+/// order at the end. Where there are fewer blocks than threads, the rows of each block are shared instead.
 struct PartitionedAssignment {
     let problem: AssignmentProblem
     let compute: Compute
@@ -32,7 +33,8 @@ struct PartitionedAssignment {
             let totals = try HeapArray(partition.blocks, repeating: AssignmentTotals(), for: "the terms of each block")
             if shared {
                 let alone = try compute.alone(workers)
-                try withEmbeddingGradients(embeddings, problem, workers: partition.blocks, compute) { gradients, worker, range in
+                try withEmbeddingGradients(embeddings, problem, workers: partition.blocks, compute) {
+                    gradients, worker, range in
                     for block in range where !Cancellation.isRequested {
                         totals[block] = evaluate(indices(block), tiles[worker], gradients, alone[worker])
                     }
@@ -58,7 +60,7 @@ struct PartitionedAssignment {
         totals.entropy = tile.prior(statistics, compute)
         totals.prior = logarithm(Double(indices.count)) - totals.entropy
         if let votes = problem.inputs.votes {
-            for row in 0..<problem.studentRows { votes[indices[Int(statistics.peak[row])]] &+= 1 }
+            for row in 0..<problem.studentRows { votes[indices[Int(statistics.argmax[row])]] &+= 1 }
         }
         guard problem.wantsGradient else { return totals }
         if problem.priorHasGradient { tile.priorDots(statistics, addingTo: nil, compute) }
@@ -68,8 +70,8 @@ struct PartitionedAssignment {
     }
 }
 
-/// Calls `body` once per worker with ranges that cover `0 ..< workers`, and with memory of (V B, D) to add gradients of the embeddings to;
-/// they end up added to `embeddings`.
+/// Calls `body` once per worker with ranges that cover `0 ..< workers`, and with memory of (V B, D) to add gradients of
+/// the embeddings to; they end up added to `embeddings`.
 func withEmbeddingGradients(
     _ embeddings: FloatPointer?, _ problem: AssignmentProblem, workers items: Int, _ compute: Compute,
     _ body: (_ gradients: FloatPointer?, _ worker: Int, _ range: Range<Int>) -> Void
@@ -78,5 +80,7 @@ func withEmbeddingGradients(
         compute.parallelRanges(items) { body(nil, $0, $1) }
         return
     }
-    try PartialSums.add(to: embeddings, problem.studentRows * problem.dimension, over: items, compute) { body($0, $1, $2) }
+    try PartialSums.add(to: embeddings, problem.studentRows * problem.dimension, over: items, compute) {
+        body($0, $1, $2)
+    }
 }

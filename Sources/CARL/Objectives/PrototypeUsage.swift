@@ -15,8 +15,8 @@ final class PrototypeUsage {
     /// Before a step.
     func clear() { votes.update(repeating: 0, count: lastUsed.count) }
 
-    /// After step `step`, counted from 1: how many prototypes were used within the last `window` steps, and how many were not
-    /// (0 until so many steps have been taken: before that it is too early to call one dead).
+    /// After step `step`, counted from 1: how many prototypes were used within the last `window` steps, and how many
+    /// were not (0 until so many steps have been taken: before that it is too early to call one dead).
     func record(step: Int, window: Int) -> (used: Int, dead: Int) {
         let oldest = Int64(max(step - window, 0))
         var count = 0
@@ -27,8 +27,8 @@ final class PrototypeUsage {
         return (count, step < window ? 0 : lastUsed.count - count)
     }
 
-    /// exp of the entropy of the present step's votes: over how many prototypes the images are spread when each goes to its most probable one,
-    /// 1 ... K. With `blocks` of a partition, in each of which every row votes, 1 ... block.
+    /// exp of the entropy of the present step's votes: over how many prototypes the images are spread when each goes to
+    /// its most probable one, 1 ... K. With `blocks` of a partition, in each of which every row votes, 1 ... block.
     func spread(blocks: Int) -> Double {
         var total = 0.0
         for i in 0..<lastUsed.count { total += Double(votes[i]) }

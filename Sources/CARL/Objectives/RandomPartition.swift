@@ -1,5 +1,5 @@
-/// A random partition of the prototypes into blocks of equal size (CARP, arXiv 2310.12692). The prototypes that are left over, K mod block
-/// of them, sit out the step.
+/// A random partition of the prototypes into blocks of equal size (CARP, arXiv 2310.12692). The prototypes that are
+/// left over, K mod block of them, sit out the step.
 ///
 /// The permutation is drawn from counters: it depends on (seed, step, K) alone, and so is the same in every process.
 public struct RandomPartition {

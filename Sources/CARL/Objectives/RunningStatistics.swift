@@ -43,15 +43,16 @@ final class RunningStatistics {
     /// Takes a tile into account whose first prototype is `offset`.
     func add(_ tile: AssignmentStatistics, offset: Int) {
         for row in 0..<problem.rows {
-            if rows[row].add(ExponentialSum(top: Double(tile.top[row]), sum: Double(tile.sum[row]))) {
-                peaks[row] = Int32(truncatingIfNeeded: offset) &+ tile.peak[row]
+            if rows[row].add(ExponentialSum(top: Double(tile.rowMaximum[row]), sum: Double(tile.sum[row]))) {
+                peaks[row] = Int32(truncatingIfNeeded: offset) &+ tile.argmax[row]
             }
         }
         let batch = problem.batch
         for (index, link) in problem.pairs.links.enumerated() {
             for image in 0..<batch {
                 let place = index * batch + image
-                let tops = Double(tile.top[link.a * batch + image]) + Double(tile.top[link.b * batch + image])
+                let tops =
+                    Double(tile.rowMaximum[link.a * batch + image]) + Double(tile.rowMaximum[link.b * batch + image])
                 dots[place].add(ExponentialSum(top: tops + Double(tile.dotTop[place]), sum: Double(tile.dotSum[place])))
             }
         }
@@ -66,9 +67,9 @@ final class RunningStatistics {
     func write(to known: AssignmentStatistics) {
         let batch = problem.batch
         for row in 0..<problem.rows {
-            known.top[row] = Float(rows[row].top)
+            known.rowMaximum[row] = Float(rows[row].top)
             known.sum[row] = Float(rows[row].sum)
-            known.peak[row] = peaks[row]
+            known.argmax[row] = peaks[row]
         }
         for (index, link) in problem.pairs.links.enumerated() {
             for image in 0..<batch {

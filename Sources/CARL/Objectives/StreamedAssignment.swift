@@ -1,8 +1,11 @@
-/// One softmax over more prototypes than their logits should be kept for: the prototypes pass by in tiles, and logits are computed again
-/// in each pass. (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv 1805.02867.)
+/// One softmax over more prototypes than their logits should be kept for: the prototypes pass by in tiles, and logits
+/// are computed again in each pass. (Milakov and Gimelshein, "Online normalizer calculation for softmax", arXiv
+/// 1805.02867.)
 ///
-/// 1. Largest logit and sum of each row, and sum of products of each compared pair of rows, put together from those of the tiles.
-/// 2. The mean assignment, of which a tile holds its prototypes' part for all rows, and with it the prior and p . log pbar of each row.
+/// 1. Largest logit and sum of each row, and sum of products of each compared pair of rows, put together from those of
+///    the tiles.
+/// 2. The mean assignment, of which a tile holds its prototypes' part for all rows, and with it the prior and p . log
+///    pbar of each row.
 /// 3. Gradients.
 struct StreamedAssignment {
     /// Prototypes that pass by at a time. A multiple of eight.
@@ -47,7 +50,7 @@ struct StreamedAssignment {
         running[0].write(to: known)
         var totals = known.totals(problem)
         if let votes = problem.inputs.votes {
-            for row in 0..<problem.studentRows { votes[Int(known.peak[row])] &+= 1 }
+            for row in 0..<problem.studentRows { votes[Int(known.argmax[row])] &+= 1 }
         }
 
         let logMeans = try workspace.take(AssignmentRows.stride(count))
@@ -69,7 +72,9 @@ struct StreamedAssignment {
         totals.entropy = entropies.withValues { $0.reduce(0, +) }
         totals.prior = logarithm(Double(count)) - totals.entropy
         guard problem.wantsGradient else { return totals }
-        for worker in 1..<max(workers, 1) { for row in 0..<problem.studentRows { dots[0].base[row] += dots[worker].base[row] } }
+        for worker in 1..<max(workers, 1) {
+            for row in 0..<problem.studentRows { dots[0].base[row] += dots[worker].base[row] }
+        }
 
         try withEmbeddingGradients(embeddings, problem, workers: tiles, compute) { gradients, worker, range in
             for tile in range where !Cancellation.isRequested {

@@ -2,8 +2,8 @@
 public enum OptimizerKind: String, SettingChoice {
     /// torch.optim.SGD: g += decay w; m = momentum m + g; w -= lr m.
     case sgd
-    /// SGD whose g, after decay, is scaled per tensor by eta |w| / |g|; scales, shifts and biases are neither decayed nor scaled
-    /// (You, Gitman, Ginsburg, arXiv 1708.03888).
+    /// SGD whose g, after decay, is scaled per tensor by eta |w| / |g|; scales, shifts and biases are neither decayed
+    /// nor scaled (You, Gitman, Ginsburg, arXiv 1708.03888).
     case lars
     /// torch.optim.AdamW with betas (momentum, 0.999) and eps 1e-8 (Loshchilov and Hutter, arXiv 1711.05101).
     case adamw
@@ -97,7 +97,8 @@ struct Optimizer {
 
     /// eta |w| / |g + decay w| for each tensor, 1 where either norm is 0.
     private func trustRatios(
-        _ layout: ParameterLayout, _ pieces: [(slot: Int, range: Range<Int>)], _ memory: Memory, _ gradientScale: Double,
+        _ layout: ParameterLayout, _ pieces: [(slot: Int, range: Range<Int>)], _ memory: Memory,
+        _ gradientScale: Double,
         _ compute: Compute
     ) throws -> [Float] {
         let norms = try HeapArray(pieces.count, repeating: (0.0, 0.0), for: "the norms of pieces of the parameters")
@@ -121,7 +122,9 @@ struct Optimizer {
     }
 
     /// l2 norm of the values of all groups but some.
-    static func norm(_ layout: ParameterLayout, _ values: FloatPointer, without groups: [ParameterGroup], _ compute: Compute) throws -> Double {
+    static func norm(
+        _ layout: ParameterLayout, _ values: FloatPointer, without groups: [ParameterGroup], _ compute: Compute
+    ) throws -> Double {
         guard !groups.isEmpty else { return try norm(values, layout.parameterCount, compute) }
         var squares = 0.0
         for extent in layout.extents(without: groups) {

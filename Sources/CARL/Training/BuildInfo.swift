@@ -2,26 +2,27 @@
 public enum BuildInfo {
     public static func json(version: String, abi: Int) -> JSONValue {
         #if arch(x86_64) && CARL_AVX512
-        let target = "x86-64-v4"
+            let target = "x86-64-v4"
         #elseif arch(x86_64)
-        let target = "x86-64-v3"
+            let target = "x86-64-v3"
         #elseif arch(arm64)
-        let target = "arm64"
+            let target = "arm64"
         #else
-        let target = "unknown"
+            let target = "unknown"
         #endif
         #if swift(>=6.3)
-        let compiler = "Swift 6.3 or newer"
+            let compiler = "Swift 6.3 or newer"
         #else
-        let compiler = "Swift 6.2"
+            let compiler = "Swift 6.2"
         #endif
         #if DEBUG
-        let configuration = "debug"
+            let configuration = "debug"
         #else
-        let configuration = "release"
+            let configuration = "release"
         #endif
         return [
-            "version": .string(version), "abi": .number(Double(abi)), "target": .string(target), "compiler": .string(compiler),
+            "version": .string(version), "abi": .number(Double(abi)), "target": .string(target),
+            "compiler": .string(compiler),
             "configuration": .string(configuration), "blas": .string("built in"),
             "threads": .number(Double(ThreadCount.available)),
             "configuration_keys": .array(Configuration.keys.map { .string($0) }),

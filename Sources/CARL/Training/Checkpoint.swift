@@ -1,7 +1,7 @@
 /// A trainer as a file, see `TrainingFile`.
 ///
-/// Version 2: each operation of a view has a random stream of its own, so that runs saved by version 1 go on with other views than they would
-/// have had; all else is read as it was.
+/// Version 2: each operation of a view has a random stream of its own, so that runs saved by version 1 go on with other
+/// views than they would have had; all else is read as it was.
 enum Checkpoint {
     static let format = TrainingFile.Format(name: "carl-checkpoint", version: 2, what: "checkpoint")
 
@@ -19,7 +19,8 @@ enum Checkpoint {
 
     /// A trainer in the state that was saved, with some configuration keys changed.
     ///
-    /// - Throws: `CARLError.file` when the file is not a checkpoint; `CARLError.configuration` when `overrides` change the model's shape.
+    /// - Throws: `CARLError.file` when the file is not a checkpoint; `CARLError.configuration` when `overrides` change
+    ///   the model's shape.
     static func load(_ path: String, overrides: JSONValue?) throws -> Trainer {
         let file = try TrainingFile(format, at: path)
         let saved = try Configuration(saved: file.configuration("config"))
@@ -28,17 +29,19 @@ enum Checkpoint {
             configuration = try saved.overriding(overrides)
             let (old, new) = (saved.json, configuration.json)
             for key in Configuration.structuralKeys where old[key] != new[key] {
+                func value(_ json: JSONValue) -> String { json[key]?.serialized() ?? "none" }
                 throw CARLError.configuration(
-                    "\"\(key)\" cannot be changed when resuming: the saved model has \(old[key]?.serialized() ?? "none"), got "
-                        + "\(new[key]?.serialized() ?? "none")")
+                    "\"\(key)\" cannot be changed when resuming: the saved model has \(value(old)), got \(value(new))")
             }
         }
         try file.check(Model(configuration).layout)
         let trainer = try Trainer(uninitialized: configuration)
         // A teacher or an accumulation that the saved run did not have starts afresh.
         let optional =
-            (saved.teacherMomentum > 0 ? [] : ["teacher."]) + (saved.accumulate > 1 ? [] : [TrainingState.accumulatedPrefix])
-        for entry in trainer.state + trainer.training.optimizerEntries where !optional.contains(where: { entry.name.hasPrefix($0) }) {
+            (saved.teacherMomentum > 0 ? [] : ["teacher."])
+            + (saved.accumulate > 1 ? [] : [TrainingState.accumulatedPrefix])
+        for entry in trainer.state + trainer.training.optimizerEntries
+        where !optional.contains(where: { entry.name.hasPrefix($0) }) {
             try file.read(entry)
         }
         if saved.teacherMomentum == 0 { trainer.training.copyToTeacher() }

@@ -1,8 +1,9 @@
-/// An encoder and a linear layer from its features to classes, trained on labelled images: the linear probe (frozen encoder), fine-tuning, and the
-/// same network from scratch.
+/// An encoder and a linear layer from its features to classes, trained on labelled images: the linear probe (frozen
+/// encoder), fine-tuning, and the same network from scratch.
 ///
-/// The objective is `ClassificationObjective`, the update SGD with one learning rate for the encoder and one for the linear layer. A frozen
-/// encoder is in evaluation mode: neither its parameters nor its running statistics change. Not for use by several threads at once.
+/// The objective is `ClassificationObjective`, the update SGD with one learning rate for the encoder and one for the
+/// linear layer. A frozen encoder is in evaluation mode: neither its parameters nor its running statistics change. Not
+/// for use by several threads at once.
 public final class Classifier {
     public let configuration: ClassifierConfiguration
     /// Configuration of the model the encoder came from.
@@ -14,7 +15,8 @@ public final class Classifier {
     let headState: TrainingState
     /// For steps: the linear layer always, the encoder when it trains.
     let compute: Compute
-    /// For the encoder in evaluation mode, whose batches have other sizes than a step's. Keeps what it derives from the weights of a frozen encoder.
+    /// For the encoder in evaluation mode, whose batches have other sizes than a step's. Keeps what it derives from the
+    /// weights of a frozen encoder.
     let evaluationCompute: Compute
     /// Shape of the last step's batch; memory planned for another one is let go.
     private var plannedShape: [Int] = []
@@ -51,7 +53,8 @@ public final class Classifier {
             try encoderState.copy(from: source)
         }
         try headState.layout.initialize(
-            headState.parameters.base, headState.statistics.base, seed: seed, firstSlot: encoderState.layout.parameters.count)
+            headState.parameters.base, headState.statistics.base, seed: seed,
+            firstSlot: encoderState.layout.parameters.count)
     }
 
     /// Memory for a classifier whose values are set afterwards.
@@ -62,7 +65,8 @@ public final class Classifier {
         encoder = model.encoder.make(&layout, prefix: "encoder.", model.encoderOptions)
         var headLayout = ParameterLayout()
         objective = ClassificationObjective(
-            &headLayout, features: encoder.features, classes: configuration.classCount, labelSmoothing: configuration.labelSmoothing)
+            &headLayout, features: encoder.features, classes: configuration.classCount,
+            labelSmoothing: configuration.labelSmoothing)
         training = try objective.training()
         guard headLayout.parameterCount <= 1 << 32 else {
             throw CARLError.configuration(
@@ -102,7 +106,8 @@ public final class Classifier {
 
     /// The same on images in the caller's memory.
     public func step(
-        _ images: UnsafeBufferPointer<SourceImage>, labels: UnsafePointer<Int32>, indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0
+        _ images: UnsafeBufferPointer<SourceImage>, labels: UnsafePointer<Int32>, indices: UnsafePointer<UInt64>? = nil,
+        epoch: UInt64 = 0
     ) throws -> Metrics {
         try compute.call {
             let start = monotonicSeconds()
@@ -133,11 +138,13 @@ public final class Classifier {
         }
     }
 
-    /// Checks a number of images of a step, and that their views fit in memory, before anything of that size is allocated.
+    /// Checks a number of images of a step, and that their views fit in memory, before anything of that size is
+    /// allocated.
     public func checkBatch(_ count: Int) throws {
         try checkSize(count)
         let (size, channels) = (configuration.view.size, encoderConfiguration.inChannels)
-        let bytes = try CheckedSize.product(count, size, size, channels, MemoryLayout<Float>.stride, of: "views (images, size, size, channels, bytes)")
+        let bytes = try CheckedSize.product(
+            count, size, size, channels, MemoryLayout<Float>.stride, of: "views (images, size, size, channels, bytes)")
         try MemoryLimit.require(bytes, for: "the views of \(count) images")
     }
 
@@ -153,7 +160,11 @@ public final class Classifier {
         try checkSize(batch)
         for i in 0..<batch where labels[i] < 0 || Int(labels[i]) >= configuration.classCount {
             throw CARLError.invalidArgument(
-                "labels[\(i)]: got \(labels[i]), want 0 to \(configuration.classCount - 1) (\"classes\" is \(configuration.classCount))")
+                """
+                labels[\(i)]: got \(labels[i]), want 0 to \(configuration.classCount - 1) (\"classes\" is \
+                \(configuration.classCount))
+                """
+            )
         }
     }
 
@@ -179,15 +190,20 @@ public final class Classifier {
             $0.loss
         } notFinite: { what, _ in
             .notFinite(
-                "\(what) is not finite in step \(metrics.step) (learning rates \(metrics.learningRate) and \(metrics.headLearningRate)); "
-                    + "the classifier was not changed. Try a smaller \"learning_rate\" or \"head_learning_rate\", or a longer warm-up")
+                """
+                \(what) is not finite in step \(metrics.step) (learning rates \(metrics.learningRate) and \
+                \(metrics.headLearningRate)); the classifier was not changed. Try a smaller \"learning_rate\" or \
+                \"head_learning_rate\", or a longer warm-up
+                """
+            )
         }
         metrics.loss = outcome.pass.loss
         metrics.accuracy = outcome.pass.terms["accuracy"] ?? 0
         metrics.gradientNorm = outcome.gradientNorm
         // From here on the step is taken, whole.
         try Cancellation.shielded {
-            let optimizer = Optimizer(kind: .sgd, momentum: configuration.momentum, weightDecay: configuration.weightDecay)
+            let optimizer = Optimizer(
+                kind: .sgd, momentum: configuration.momentum, weightDecay: configuration.weightDecay)
             for (state, rate) in [(encoderState, metrics.learningRate), (headState, metrics.headLearningRate)] {
                 try state.update(optimizer, learningRate: rate, update: counters.step, compute)
             }
@@ -219,7 +235,8 @@ public final class Classifier {
         let gradient = try workspace.takeActivation(like: features)
         let result = try training.evaluate(
             ObjectiveBatch(
-                step: counters.step, batch: x.batch, dimension: encoder.features, embeddings: [UnsafePointer(features.base)],
+                step: counters.step, batch: x.batch, dimension: encoder.features,
+                embeddings: [UnsafePointer(features.base)],
                 gradients: [gradient.base], globalViews: 1, memory: headState.memory, labels: labels),
             compute)
         workspace.give(features)
@@ -234,8 +251,8 @@ public final class Classifier {
 
     // MARK: State
 
-    /// All named tensors: the encoder's parameters and running statistics, then the linear layer's. Listed once: the memories they point into
-    /// stay where they are.
+    /// All named tensors: the encoder's parameters and running statistics, then the linear layer's. Listed once: the
+    /// memories they point into stay where they are.
     private(set) lazy var state: [StateEntry] = encoderState.entries + headState.entries
 
     public var tensors: [StateTensor] { state.map(\.description) }
@@ -249,7 +266,7 @@ public final class Classifier {
     public func writeTensor(_ name: String, from source: UnsafePointer<Float>, count: Int) throws {
         try state.named(name, count: count).write(checked: source)
         // What was derived from a frozen encoder's weights is out of date.
-        evaluationCompute.keptFilters?.clear()
+        evaluationCompute.prepackedFilters?.clear()
     }
 
     /// Copies the gradient of the last step's loss, before weight decay, in torch's layout. A frozen encoder has none.

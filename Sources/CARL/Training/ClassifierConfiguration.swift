@@ -1,18 +1,23 @@
-/// Everything that decides how a classifier trains, beside the encoder it starts from. One struct here, one JSON object in C and in files. A key
-/// is declared once, by the property that holds it (see `Setting`).
+/// Everything that decides how a classifier trains, beside the encoder it starts from. One struct here, one JSON object
+/// in C and in files. A key is declared once, by the property that holds it (see `Setting`).
 public struct ClassifierConfiguration: Equatable, Sendable {
-    @Setting("classes", .classifier, in: 1...0x1p20, structural: true, standard: "to be given", doc: "number of classes")
+    @Setting(
+        "classes", .classifier, in: 1...0x1p20, structural: true, standard: "to be given", doc: "number of classes")
     public var classes: Int? = nil
     @Setting(
-        "freeze_encoder", .classifier, structural: true, doc: "the encoder stays as it is, in evaluation mode: a linear probe")
+        "freeze_encoder", .classifier, structural: true,
+        doc: "the encoder stays as it is, in evaluation mode: a linear probe")
     public var freezeEncoder = false
     @Setting(
-        "from_scratch", .classifier, doc: "the encoder's weights are drawn anew from the seed: only its architecture is taken")
+        "from_scratch", .classifier,
+        doc: "the encoder's weights are drawn anew from the seed: only its architecture is taken")
     public var fromScratch = false
-    @Setting("label_smoothing", .classifier, in: 0...1, doc: "share of a label's target that is spread over all classes")
+    @Setting(
+        "label_smoothing", .classifier, in: 0...1, doc: "share of a label's target that is spread over all classes")
     public var labelSmoothing = 0.0
     @Setting(
-        "learning_rate", .classifier, in: 0...1e6, standard: "0.01; 0 for a frozen encoder", doc: "learning rate of the encoder")
+        "learning_rate", .classifier, in: 0...1e6, standard: "0.01; 0 for a frozen encoder",
+        doc: "learning rate of the encoder")
     public var learningRate = 0.01
     @Setting("head_learning_rate", .classifier, in: 0...1e6, doc: "learning rate of the linear layer")
     public var headLearningRate = 0.1
@@ -29,8 +34,14 @@ public struct ClassifierConfiguration: Equatable, Sendable {
     @Setting("total_steps", .classifier, in: 1...0x7fff_ffff, doc: "steps of the schedule")
     public var totalSteps: Int? = nil
     @Setting(
-        "view", .classifier, standard: "a random crop and a flip, of the size and normalisation that the encoder was trained with",
-        doc: "how an image becomes an input of the network in a step: keys of a view specification that replace those of the default")
+        "view", .classifier,
+        standard: "a random crop and a flip, of the size and normalisation that the encoder was trained with",
+        doc:
+            """
+            how an image becomes an input of the network in a step: keys of a view specification that replace those \
+            of the default
+            """
+    )
     public var viewChanges = ViewChanges()
     @Setting("seed", .classifier, in: 0...0x1p53, doc: "of initial weights and views")
     public var seed: UInt64 = 0
@@ -66,7 +77,8 @@ public struct ClassifierConfiguration: Equatable, Sendable {
             throw CARLError.configuration(
                 "\"schedule\": \"cosine\" needs \"total_steps\", the number of steps until the learning rate is 0")
         }
-        view = try viewChanges.applied(to: Self.standardView(encoder)).resolved(channels: encoder.inChannels, path: "view.")
+        view = try viewChanges.applied(to: Self.standardView(encoder)).resolved(
+            channels: encoder.inChannels, path: "view.")
         guard view.count == 1 else {
             throw reader.error("view", "a specification whose \"count\" is 1: a step sees each image once")
         }
@@ -115,7 +127,12 @@ public struct ViewChanges: SettingValue {
         guard let value = reader.value(key) else { return nil }
         guard let object = value.object else {
             throw reader.error(
-                key, "an object such as {\"scale\": [0.5, 1]}; what it leaves out is a crop and a flip as the encoder's first view is normalised")
+                key,
+                """
+                an object such as {\"scale\": [0.5, 1]}; what it leaves out is a crop and a flip as the encoder's \
+                first view is normalised
+                """
+            )
         }
         var changes = ViewChanges()
         changes.keys = object

@@ -5,7 +5,9 @@ enum ClassifierFile {
     static func save(_ classifier: Classifier, to path: String, notes: JSONValue) throws {
         try TrainingFile.write(
             format, to: path, states: [classifier.encoderState, classifier.headState],
-            configurations: [("config", classifier.configuration.json), ("encoder_config", classifier.encoderConfiguration.json)],
+            configurations: [
+                ("config", classifier.configuration.json), ("encoder_config", classifier.encoderConfiguration.json),
+            ],
             counters: [("step", classifier.counters.step), ("images", classifier.counters.images)], notes: notes)
     }
 
@@ -16,7 +18,8 @@ enum ClassifierFile {
         let encoder = try Configuration(saved: encoderJSON)
         let classifier = try Classifier(
             uninitialized: try configuration(JSONValue.parse(json), overrides, encoder), encoder: encoder)
-        for entry in classifier.state + classifier.encoderState.optimizerEntries + classifier.headState.optimizerEntries {
+        for entry in classifier.state + classifier.encoderState.optimizerEntries + classifier.headState.optimizerEntries
+        {
             try file.read(entry)
         }
         classifier.counters = try file.trainingCounters(["step", "images"])
@@ -32,7 +35,8 @@ enum ClassifierFile {
         guard let changes = overrides.object else {
             throw CARLError.configuration("overrides must be a JSON object, got \(overrides.kind)")
         }
-        for key in ClassifierConfiguration.structuralKeys where changes[key].map({ $0 != standing.json[key] }) ?? false {
+        for key in ClassifierConfiguration.structuralKeys where changes[key].map({ $0 != standing.json[key] }) ?? false
+        {
             throw CARLError.configuration(
                 "\"\(key)\" cannot be changed: the saved classifier has \(standing.json[key]?.serialized() ?? "none")")
         }

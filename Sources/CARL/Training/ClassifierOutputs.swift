@@ -12,16 +12,21 @@ extension Classifier: ImageEmbedding {
     }
 
     public func embed(
-        _ count: Int, size: Int, _ output: ModelOutput, into out: FloatPointer, image: (_ number: Int) throws -> SourceImage
+        _ count: Int, size: Int, _ output: ModelOutput, into out: FloatPointer,
+        image: (_ number: Int) throws -> SourceImage
     ) throws {
         try call {
             let width = try width(output)
-            try inference.run(count, size: size, image: image) { try evaluate($0, output, into: out + $1 * width, first: $1) }
+            try inference.run(count, size: size, image: image) {
+                try evaluate($0, output, into: out + $1 * width, first: $1)
+            }
         }
     }
 
     /// A call that uses both memories.
-    private func call<Result>(_ body: () throws -> Result) throws -> Result { try compute.call { try evaluationCompute.call(body) } }
+    private func call<Result>(_ body: () throws -> Result) throws -> Result {
+        try compute.call { try evaluationCompute.call(body) }
+    }
 
     private func evaluate(_ x: Activation, _ output: ModelOutput, into out: FloatPointer, first: Int) throws {
         let features = try encoder.evaluate(x, encoderState.memory, evaluationCompute)
@@ -36,7 +41,8 @@ extension Classifier: ImageEmbedding {
         try FiniteOutput.check(out, rows: x.batch, width: width(output), first: first)
     }
 
-    /// Sets what features are standardised with to their mean and standard deviation over these images, in evaluation mode.
+    /// Sets what features are standardised with to their mean and standard deviation over these images, in evaluation
+    /// mode.
     public func standardize(_ images: [SourceImage]) throws {
         try standardize(images.count) { images[$0] }
     }

@@ -1,8 +1,9 @@
 extension Trainer {
     /// Loss and gradients of one batch; gradients are added to those of the state.
     ///
-    /// The objective needs the embeddings of all views before any gradient is known. Activations of all runs of views are kept until
-    /// then; or, with `recompute`, let go and computed again view by view, so that no more than one view's exist at a time.
+    /// The objective needs the embeddings of all views before any gradient is known. Activations of all runs of views
+    /// are kept until then; or, with `recompute`, let go and computed again view by view, so that no more than one
+    /// view's exist at a time.
     func passForwardAndBack(_ views: ViewRuns, _ crops: UnsafePointer<CropBox>?) throws -> ObjectiveResult {
         let workspace = compute.workspace
         let student = training.memory
@@ -39,7 +40,9 @@ extension Trainer {
             }
         }
 
-        func perView(_ z: FloatBuffer, _ count: Int) -> [FloatPointer] { (0..<count).map { z.base + $0 * views.batch * d } }
+        func perView(_ z: FloatBuffer, _ count: Int) -> [FloatPointer] {
+            (0..<count).map { z.base + $0 * views.batch * d }
+        }
         var batch = ObjectiveBatch(
             step: counters.step, batch: views.batch, dimension: d,
             embeddings: perView(embeddings, views.views.count).map { UnsafePointer($0) },
@@ -62,7 +65,8 @@ extension Trainer {
         return result
     }
 
-    /// Forward once more and backward, view by view. The second forward pass must not move the running statistics again.
+    /// Forward once more and backward, view by view. The second forward pass must not move the running statistics
+    /// again.
     private func propagateAgain(_ views: ViewRuns, _ gradients: FloatBuffer, _ memory: ModelMemory) throws {
         let size = views.batch * model.head.outputs
         let moved = try compute.workspace.take(training.statistics.count)
@@ -105,7 +109,9 @@ extension Trainer {
     }
 
     /// Embeddings of the first views, one view at a time.
-    private func embedSingly(_ views: ViewRuns, _ chosen: Range<Int>, _ memory: ModelMemory, into out: FloatPointer) throws {
+    private func embedSingly(_ views: ViewRuns, _ chosen: Range<Int>, _ memory: ModelMemory, into out: FloatPointer)
+        throws
+    {
         for view in chosen {
             try withSingleView(views, view) {
                 try embedWithoutTape($0, memory, into: out + view * views.batch * model.head.outputs)

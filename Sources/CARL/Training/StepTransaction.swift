@@ -1,4 +1,5 @@
-/// A step is taken whole or not at all: until the loss and the gradient are known to be finite, nothing is changed that is not put back.
+/// A step is taken whole or not at all: until the loss and the gradient are known to be finite, nothing is changed that
+/// is not put back.
 enum StepTransaction {
     /// What a pass must be: its loss and gradient norm.
     struct Outcome<Pass> {
@@ -7,8 +8,8 @@ enum StepTransaction {
         let gradientNorm: Double
     }
 
-    /// Clears the gradients, runs the pass, and takes the gradients' norm. Running statistics, the teacher's too, move in the pass; they go
-    /// back when an error is thrown or the outcome is not finite.
+    /// Clears the gradients, runs the pass, and takes the gradients' norm. Running statistics, the teacher's too, move
+    /// in the pass; they go back when an error is thrown or the outcome is not finite.
     ///
     /// - Parameter notFinite: the error for a loss ("the loss") or gradient ("the gradient") that is not finite.
     static func attempt<Pass>(

@@ -33,11 +33,17 @@ public final class Trainer {
         model = try Model(configuration)
         let count = model.layout.parameterCount
         let parts = TrainingState.Parts(
-            optimizer: configuration.optimizer, accumulates: configuration.accumulate > 1, teacher: configuration.teacherMomentum > 0)
+            optimizer: configuration.optimizer, accumulates: configuration.accumulate > 1,
+            teacher: configuration.teacherMomentum > 0)
         // Pages are written to only later, so the sum is compared, not each part.
         try MemoryLimit.require(
             CheckedSize.product(parts.copies, count, MemoryLayout<Float>.stride, of: "the model"),
-            for: "a model of \(count) parameters (\"width\", \"projector\", \"prototypes\"), \(parts.copies) values for each,")
+            for:
+                """
+                a model of \(count) parameters (\"width\", \"projector\", \"prototypes\"), \(parts.copies) values \
+                for each,
+                """
+        )
         compute = try Compute(threads: configuration.threads)
         evaluationCompute = try Compute(threads: configuration.threads)
         training = try TrainingState(model.layout, parts)
@@ -54,18 +60,23 @@ public final class Trainer {
     /// - Parameters:
     ///   - indices: places of the images in the caller's data set; nil numbers images as they come.
     ///   - epoch: views depend on (seed, epoch, index, view) alone; 0 when `indices` is nil.
-    public func step(_ images: [SourceImage], indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0) throws -> Metrics {
+    public func step(_ images: [SourceImage], indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0) throws
+        -> Metrics
+    {
         try images.withUnsafeBufferPointer { try step($0, indices: indices, epoch: epoch) }
     }
 
-    /// Checks a number of images of a step, and that the values of their views fit in memory, before anything of that size is allocated.
+    /// Checks a number of images of a step, and that the values of their views fit in memory, before anything of that
+    /// size is allocated.
     public func checkBatch(_ count: Int) throws {
         guard count >= 2 else {
-            throw CARLError.invalidArgument("images: got \(count), need at least 2 (BatchNorm and the prior are statistics over the batch)")
+            throw CARLError.invalidArgument(
+                "images: got \(count), need at least 2 (BatchNorm and the prior are statistics over the batch)")
         }
         let pixels = configuration.viewSpecs.reduce(0) { $0 + $1.count * $1.size * $1.size }
         let bytes = try CheckedSize.product(
-            count, pixels, configuration.inChannels, MemoryLayout<Float>.stride, of: "views (images, pixels of all views, channels, bytes)")
+            count, pixels, configuration.inChannels, MemoryLayout<Float>.stride,
+            of: "views (images, pixels of all views, channels, bytes)")
         try MemoryLimit.require(bytes, for: "the views of \(count) images")
     }
 
@@ -82,7 +93,8 @@ public final class Trainer {
             let memory = try ViewRuns(sizes, batch: images.count, channels: configuration.inChannels, compute.workspace)
             defer { memory.release(compute.workspace) }
             let nowhere = CropBox(left: 0, top: 0, right: 1, bottom: 1, flipped: false)
-            let crops = try HeapArray(specs.count * images.count, repeating: nowhere, for: "the places of \(images.count) images' views")
+            let crops = try HeapArray(
+                specs.count * images.count, repeating: nowhere, for: "the places of \(images.count) images' views")
             try ViewMaker.make(
                 images, views: specs, seed: configuration.seed, epoch: indices == nil ? 0 : epoch, indices: indices,
                 firstIndex: UInt64(counters.images), into: memory.views, crops: crops.base, compute)
@@ -94,26 +106,40 @@ public final class Trainer {
         }
     }
 
-    /// One step on normalised views made by the caller: V batches of the same images in the same order. Views as large as the first, at the front,
-    /// are the global ones, which may be targets; smaller ones behind them are only students (Caron et al., arXiv 2006.09882).
+    /// One step on normalised views made by the caller: V batches of the same images in the same order. Views as large
+    /// as the first, at the front, are the global ones, which may be targets; smaller ones behind them are only
+    /// students (Caron et al., arXiv 2006.09882).
     public func step(views: [FloatImages]) throws -> Metrics {
         try compute.call {
             let start = monotonicSeconds()
-            guard views.count >= 2 else { throw CARLError.invalidArgument("views: got \(views.count), need at least 2") }
-            guard views.count <= 256 else { throw CARLError.invalidArgument("views: got \(views.count), at most 256 are possible") }
+            guard views.count >= 2 else {
+                throw CARLError.invalidArgument("views: got \(views.count), need at least 2")
+            }
+            guard views.count <= 256 else {
+                throw CARLError.invalidArgument("views: got \(views.count), at most 256 are possible")
+            }
             guard views[0].batch >= 2 else {
                 throw CARLError.invalidArgument(
-                    "views: got batches of \(views[0].batch), need at least 2 images (BatchNorm and the prior are statistics over the batch)")
+                    """
+                    views: got batches of \(views[0].batch), need at least 2 images (BatchNorm and the prior are \
+                    statistics over the batch)
+                    """
+                )
             }
             for (i, view) in views.enumerated() {
                 guard view.batch == views[0].batch else {
                     throw CARLError.invalidArgument(
-                        "views[\(i)]: got a batch of \(view.batch), views[0] has \(views[0].batch): all views show the same images")
+                        """
+                        views[\(i)]: got a batch of \(view.batch), views[0] has \(views[0].batch): all views show \
+                        the same images
+                        """
+                    )
                 }
                 try view.check("views[\(i)]", channels: configuration.inChannels, compute)
             }
             let memory = try ViewRuns(
-                views.map { ($0.height, $0.width) }, batch: views[0].batch, channels: configuration.inChannels, compute.workspace)
+                views.map { ($0.height, $0.width) }, batch: views[0].batch, channels: configuration.inChannels,
+                compute.workspace)
             defer { memory.release(compute.workspace) }
             for (view, copy) in zip(views, memory.views) {
                 copy.update(from: view.values, count: view.batch * view.height * view.width * view.channels)
@@ -138,8 +164,11 @@ public final class Trainer {
             $0.loss
         } notFinite: { what, result in
             .notFinite(
-                "\(what) is not finite in step \(metrics.step) (\(result.terms.description), learning rate \(metrics.learningRate)); the "
-                    + "model was not changed. Try a smaller \"learning_rate\", a longer warm-up or \"clip_norm\"")
+                """
+                \(what) is not finite in step \(metrics.step) (\(result.terms.description), learning rate \
+                \(metrics.learningRate)); themodel was not changed. Try a smaller \"learning_rate\", a longer \
+                warm-up or \"clip_norm\"
+                """)
         }
         var result = outcome.pass
         metrics.gradientNorm = outcome.gradientNorm
@@ -180,20 +209,24 @@ public final class Trainer {
 
     /// The student.
     public var trained: TrainedModel {
-        TrainedModel(configuration: configuration, model: model, parameters: training.parameters, statistics: training.statistics)
+        TrainedModel(
+            configuration: configuration, model: model, parameters: training.parameters, statistics: training.statistics
+        )
     }
 
     /// The teacher; the student where there is none.
     public var trainedTeacher: TrainedModel {
-        guard let parameters = training.teacherParameters, let statistics = training.teacherStatistics else { return trained }
+        guard let parameters = training.teacherParameters, let statistics = training.teacherStatistics else {
+            return trained
+        }
         return TrainedModel(configuration: configuration, model: model, parameters: parameters, statistics: statistics)
     }
 
     /// The student in evaluation mode, on the trainer's own memory.
     public var evaluator: Evaluator { Evaluator(trained: trained, compute: evaluationCompute) }
 
-    /// All named tensors: parameters, running statistics, and the teacher's under "teacher.". Listed once: the memories they
-    /// point into stay where they are.
+    /// All named tensors: parameters, running statistics, and the teacher's under "teacher.". Listed once: the memories
+    /// they point into stay where they are.
     private(set) lazy var state: [StateEntry] = training.entries
 
     public var tensors: [StateTensor] { state.map(\.description) }
@@ -218,6 +251,7 @@ public final class Trainer {
 extension Evaluator {
     /// An evaluator with a copy of a trainer's model, the teacher's if there is one and `teacher` asks for it.
     public init(copying trainer: Trainer, teacher: Bool) throws {
-        try self.init(copying: teacher ? trainer.trainedTeacher : trainer.trained, threads: trainer.configuration.threads)
+        try self.init(
+            copying: teacher ? trainer.trainedTeacher : trainer.trained, threads: trainer.configuration.threads)
     }
 }

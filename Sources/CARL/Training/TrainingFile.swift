@@ -1,5 +1,5 @@
-/// What training files have in common: tensors by torch's names and layouts, so that other tools can read the weights; the optimizer's moments
-/// under "optimizer."; counters, configurations and the caller's notes in the metadata.
+/// What training files have in common: tensors by torch's names and layouts, so that other tools can read the weights;
+/// the optimizer's moments under "optimizer."; counters, configurations and the caller's notes in the metadata.
 struct TrainingFile {
     /// The format's name and newest version.
     struct Format {
@@ -39,8 +39,9 @@ struct TrainingFile {
             throw CARLError.file("\(path) is a safetensors file, but not a \(format.what) written by this library")
         }
         guard let written = text("format_version").flatMap({ Int($0) }), written <= format.version else {
+            let version = text("format_version") ?? "none"
             throw CARLError.file(
-                "\(path) has \(format.what) format \(text("format_version") ?? "none"); this library reads up to \(format.version)")
+                "\(path) has \(format.what) format \(version); this library reads up to \(format.version)")
         }
     }
 
@@ -79,7 +80,8 @@ struct TrainingFile {
         return result
     }
 
-    /// Compares what a configuration says with the file's tensors, before memory is taken for a model that is not in the file.
+    /// Compares what a configuration says with the file's tensors, before memory is taken for a model that is not in
+    /// the file.
     func check(_ layout: ParameterLayout) throws {
         for slot in layout.parameters { _ = try tensor(slot.name, slot.shape) }
     }
@@ -90,7 +92,9 @@ struct TrainingFile {
         guard let base = bytes.baseAddress else { return }
         try Cancellation.check()
         let values = base.assumingMemoryBound(to: Float.self)
-        if let fault = entry.fault(in: values) { throw CARLError.file("\(file.path): tensor \"\(entry.name)\": \(fault)") }
+        if let fault = entry.fault(in: values) {
+            throw CARLError.file("\(file.path): tensor \"\(entry.name)\": \(fault)")
+        }
         entry.write(from: values)
     }
 
@@ -103,7 +107,9 @@ struct TrainingFile {
     }
 
     private func tensor(_ name: String, _ wanted: [Int]) throws -> UnsafeRawBufferPointer {
-        guard let (type, shape, bytes) = file.tensor(name) else { throw CARLError.file("\(file.path) has no tensor \"\(name)\"") }
+        guard let (type, shape, bytes) = file.tensor(name) else {
+            throw CARLError.file("\(file.path) has no tensor \"\(name)\"")
+        }
         guard type == .float32, shape == wanted else {
             throw CARLError.file(
                 "\(file.path): tensor \"\(name)\" is \(type.rawValue) \(shape), the model needs F32 \(wanted)")

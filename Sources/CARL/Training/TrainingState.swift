@@ -1,6 +1,6 @@
-/// The values that training changes, each one memory of one layout: parameters, running statistics and, unless they are frozen, gradients, the
-/// optimizer's moments, gradients that accumulate, and a teacher. A trainer has one, a classifier one for the encoder and one for the linear
-/// layer.
+/// The values that training changes, each one memory of one layout: parameters, running statistics and, unless they are
+/// frozen, gradients, the optimizer's moments, gradients that accumulate, and a teacher. A trainer has one, a
+/// classifier one for the encoder and one for the linear layer.
 final class TrainingState {
     let layout: ParameterLayout
     let parameters: FloatBuffer
@@ -22,7 +22,8 @@ final class TrainingState {
 
         /// Memories of the parameters' size.
         var copies: Int {
-            1 + (optimizer == nil ? 0 : 2) + (optimizer?.hasSecondMoment == true ? 1 : 0) + (accumulates ? 1 : 0) + (teacher ? 1 : 0)
+            1 + (optimizer == nil ? 0 : 2) + (optimizer?.hasSecondMoment == true ? 1 : 0) + (accumulates ? 1 : 0)
+                + (teacher ? 1 : 0)
         }
     }
 
@@ -66,7 +67,9 @@ final class TrainingState {
     func accumulate(share: Float, _ compute: Compute) {
         guard let accumulated, let gradients else { return }
         let (sum, new) = (accumulated.base, gradients.base)
-        compute.parallelRanges(accumulated.count, grain: 1 << 14) { _, range in for i in range { sum[i] += new[i] * share } }
+        compute.parallelRanges(accumulated.count, grain: 1 << 14) { _, range in
+            for i in range { sum[i] += new[i] * share }
+        }
     }
 
     /// One step of the optimizer, on the accumulated gradients where there are any; nothing for a frozen state.
@@ -85,15 +88,18 @@ final class TrainingState {
         var scale = 1.0
         if let clipNorm {
             let known = accumulated == nil && frozen.isEmpty ? norm : nil
-            scale = try min(1, clipNorm / ((known ?? Optimizer.norm(layout, source.base, without: frozen, compute)) + 1e-6))
+            scale = try min(
+                1, clipNorm / ((known ?? Optimizer.norm(layout, source.base, without: frozen, compute)) + 1e-6))
         }
         try compute.measured("optimizer", .update, values: 5 * parameters.count) {
             try optimizer.step(
                 layout,
                 .init(
-                    parameters: parameters.base, gradients: source.base, first: firstMoment.base, second: secondMoment?.base,
+                    parameters: parameters.base, gradients: source.base, first: firstMoment.base,
+                    second: secondMoment?.base,
                     teacher: teacherParameters?.base),
-                learningRate: learningRate, update: update, gradientScale: scale, teacherMomentum: teacherMomentum, frozen: frozen,
+                learningRate: learningRate, update: update, gradientScale: scale, teacherMomentum: teacherMomentum,
+                frozen: frozen,
                 compute)
         }
         accumulated?.fill(0)

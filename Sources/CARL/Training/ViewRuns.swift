@@ -1,5 +1,6 @@
-/// The views of one batch. Consecutive ones of the same size lie behind each other in one activation, a run, and pass through the model
-/// together: a layer's work that does not grow with the batch is done once, and BatchNorm still sees each view by itself.
+/// The views of one batch. Consecutive ones of the same size lie behind each other in one activation, a run, and pass
+/// through the model together: a layer's work that does not grow with the batch is done once, and BatchNorm still sees
+/// each view by itself.
 struct ViewRuns {
     let runs: [Activation]
     /// Where each view begins.

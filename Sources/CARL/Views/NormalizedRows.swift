@@ -41,7 +41,9 @@ struct NormalizedRows {
         }
     }
 
-    private func writeColor(_ source: FloatPointer, _ pitch: Int, _ planeStride: Int, _ rows: Int, _ width: Int, _ out: FloatPointer) {
+    private func writeColor(
+        _ source: FloatPointer, _ pitch: Int, _ planeStride: Int, _ rows: Int, _ width: Int, _ out: FloatPointer
+    ) {
         let (r, g, b) = (factors[0], factors[1], factors[2])
         for y in 0..<rows {
             let (red, target) = (source + y &* pitch, out + y &* width &* 3)
@@ -65,7 +67,9 @@ struct NormalizedRows {
         }
     }
 
-    private func writeAny(_ source: FloatPointer, _ pitch: Int, _ planeStride: Int, _ rows: Int, _ width: Int, _ out: FloatPointer) {
+    private func writeAny(
+        _ source: FloatPointer, _ pitch: Int, _ planeStride: Int, _ rows: Int, _ width: Int, _ out: FloatPointer
+    ) {
         let channels = factors.count
         for c in 0..<channels {
             let (scale, shift) = factors[c]

@@ -1,7 +1,7 @@
 /// A view between its operations: `channels` square planes of Float32 in 0 ... 255.
 ///
-/// Rows and planes are padded to whole vectors with zeros, so that kernels have no remainders. No operation before the mean of the contrast is taken
-/// makes anything else of a zero: sums over whole planes are sums over the view.
+/// Rows and planes are padded to whole vectors with zeros, so that kernels have no remainders. No operation before the
+/// mean of the contrast is taken makes anything else of a zero: sums over whole planes are sums over the view.
 struct Planes {
     let base: FloatPointer
     let size: Int

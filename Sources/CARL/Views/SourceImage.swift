@@ -1,4 +1,5 @@
-/// One image of bytes that the caller owns: the byte of channel c in row y, column x is `pixels[y * rowStride + x * channels + c]`.
+/// One image of bytes that the caller owns: the byte of channel c in row y, column x is `pixels[y * rowStride + x *
+/// channels + c]`.
 public struct SourceImage {
     public let pixels: UnsafePointer<UInt8>
     public let height: Int
@@ -21,7 +22,8 @@ extension SourceImage {
     ///
     /// - Throws: `CARLError.outOfMemory`, and what `make` and `body` throw.
     public static func collect<Result>(
-        _ count: Int, _ make: (_ number: Int) throws -> SourceImage, _ body: (UnsafeBufferPointer<SourceImage>) throws -> Result
+        _ count: Int, _ make: (_ number: Int) throws -> SourceImage,
+        _ body: (UnsafeBufferPointer<SourceImage>) throws -> Result
     ) throws -> Result {
         let bytes = try CheckedSize.product(count, MemoryLayout<SourceImage>.stride, of: "descriptions of images")
         let block = try SystemMemory.allocate(bytes, for: "descriptions of \(count) images")

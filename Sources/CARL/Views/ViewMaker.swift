@@ -1,35 +1,41 @@
-/// Makes views: images of bytes in, normalised Float32 NHWC batches out, pairs of image and view shared among the threads.
+/// Makes views: images of bytes in, normalised Float32 NHWC batches out, pairs of image and view shared among the
+/// threads.
 public enum ViewMaker {
     /// Augmented views of all images: view v of all images is written to `out[v]`, (B, size, size, C).
     ///
     /// - Parameters:
     ///   - views: one specification a view (`ViewSpec.views` repeats each by its count).
-    ///   - indices: the images' numbers in their data set (nil: `firstIndex` and those that follow); a view depends on (seed, epoch, number, place in `views`) alone.
+    ///   - indices: the images' numbers in their data set (nil: `firstIndex` and those that follow); a view depends on
+    ///     (seed, epoch, number, place in `views`) alone.
     ///   - out: as many pointers as views.
     ///   - crops: gets where each view was cut out, (V, B).
     /// - Throws: `CARLError.invalidArgument` when images differ in channels.
     public static func make(
-        _ images: UnsafeBufferPointer<SourceImage>, views: [ViewSpec], seed: UInt64, epoch: UInt64, indices: UnsafePointer<UInt64>?,
-        firstIndex: UInt64 = 0, into out: [FloatPointer], crops: UnsafeMutablePointer<CropBox>? = nil, _ compute: Compute
+        _ images: UnsafeBufferPointer<SourceImage>, views: [ViewSpec], seed: UInt64, epoch: UInt64,
+        indices: UnsafePointer<UInt64>?,
+        firstIndex: UInt64 = 0, into out: [FloatPointer], crops: UnsafeMutablePointer<CropBox>? = nil,
+        _ compute: Compute
     ) throws {
         guard let first = images.first, !views.isEmpty else { return }
         try check(images)
         let channels = first.channels
         let recipes = views.map { Recipe($0, channels: channels) }
-        let scratch = try compute.scratch(views.reduce(0) { max($0, scratchCount(images, $1.size, blurRadius: $1.blurRadius)) })
+        let scratch = try compute.scratch(
+            views.reduce(0) { max($0, scratchCount(images, $1.size, blurRadius: $1.blurRadius)) })
         // Views of an image one after the other, while it is in the cache.
         compute.parallel(try CheckedSize.product(images.count, views.count, of: "views")) { item, worker in
             let (i, lane) = item.quotientAndRemainder(dividingBy: views.count)
             let (image, recipe) = (images[i], recipes[lane])
-            let streams = ViewStreams(seed: seed, epoch: epoch, image: indices.map { $0[i] } ?? firstIndex &+ UInt64(i), view: lane)
+            let streams = ViewStreams(
+                seed: seed, epoch: epoch, image: indices.map { $0[i] } ?? firstIndex &+ UInt64(i), view: lane)
             let parameters = ViewParameters(recipe.spec, height: image.height, width: image.width, streams)
             crops?[lane * images.count + i] = parameters.box(imageHeight: image.height, imageWidth: image.width)
             make(image, parameters, recipe, out[lane] + i * (recipe.size * recipe.size * channels), scratch[worker])
         }
     }
 
-    /// A specification and what is made of it once for all images. A class: views are made by many threads, which would otherwise each copy
-    /// the specification for every view.
+    /// A specification and what is made of it once for all images. A class: views are made by many threads, which would
+    /// otherwise each copy the specification for every view.
     final class Recipe: Sendable {
         let spec: ViewSpec
         let size: Int
@@ -46,7 +52,8 @@ public enum ViewMaker {
 
     /// The same on an array.
     public static func make(
-        _ images: [SourceImage], views: [ViewSpec], seed: UInt64, epoch: UInt64, indices: UnsafePointer<UInt64>?, into out: [FloatPointer],
+        _ images: [SourceImage], views: [ViewSpec], seed: UInt64, epoch: UInt64, indices: UnsafePointer<UInt64>?,
+        into out: [FloatPointer],
         _ compute: Compute
     ) throws {
         try images.withUnsafeBufferPointer {
@@ -54,9 +61,11 @@ public enum ViewMaker {
         }
     }
 
-    /// Views for evaluation: the shorter side resized to `size` (antialiased bilinear), centre crop, normalised. `out` is (B, size, size, C).
+    /// Views for evaluation: the shorter side resized to `size` (antialiased bilinear), centre crop, normalised. `out`
+    /// is (B, size, size, C).
     public static func evaluation(
-        _ images: UnsafeBufferPointer<SourceImage>, size: Int, mean: [Float], std: [Float], into out: FloatPointer, _ compute: Compute
+        _ images: UnsafeBufferPointer<SourceImage>, size: Int, mean: [Float], std: [Float], into out: FloatPointer,
+        _ compute: Compute
     ) throws {
         guard let first = images.first else { return }
         try check(images)
@@ -69,14 +78,16 @@ public enum ViewMaker {
             let planes = Planes(scratch[worker], size: size, channels: channels)
             // The other side in proportion, as torchvision truncates it; the crop is taken while resizing.
             let resampling = Resampling(
-                image, (0, 0, image.width, image.height), size: size, fullHeight: max(size, size * image.height / shorter),
+                image, (0, 0, image.width, image.height), size: size,
+                fullHeight: max(size, size * image.height / shorter),
                 fullWidth: max(size, size * image.width / shorter), .bilinear, mirrored: false,
                 scratch: planes.base + Planes.count(size: size, channels: channels))
             let target = out + i * size * size * channels
             for y in stride(from: 0, to: size, by: Planes.rowGroup) {
                 resampling.makeRows(y, planes)
                 output.write(
-                    planes.group(y), pitch: planes.pitch, planeStride: planes.planeStride, rows: min(Planes.rowGroup, size - y),
+                    planes.group(y), pitch: planes.pitch, planeStride: planes.planeStride,
+                    rows: min(Planes.rowGroup, size - y),
                     width: size, target + y * size * channels)
             }
         }
@@ -91,24 +102,29 @@ public enum ViewMaker {
 
     /// One view with given parameters.
     ///
-    /// A group of rows is resized and goes through all operations while it is in the first-level cache. Contrast needs the mean of what comes before
-    /// it, and blur needs rows above and below, so each of them ends one pass over the view and begins another.
+    /// A group of rows is resized and goes through all operations while it is in the first-level cache. Contrast needs
+    /// the mean of what comes before it, and blur needs rows above and below, so each of them ends one pass over the
+    /// view and begins another.
     static func make(
-        _ image: SourceImage, _ parameters: ViewParameters, _ recipe: Recipe, _ out: FloatPointer, _ scratch: FloatPointer
+        _ image: SourceImage, _ parameters: ViewParameters, _ recipe: Recipe, _ out: FloatPointer,
+        _ scratch: FloatPointer
     ) {
         let size = recipe.size
         let channels = image.channels
         let planes = Planes(scratch, size: size, channels: channels)
         let memory = Memory(planes, size: size, blurRadius: recipe.blurRadius)
         let resampling = Resampling(
-            image, (parameters.left, parameters.top, parameters.width, parameters.height), size: size, fullHeight: size, fullWidth: size,
+            image, (parameters.left, parameters.top, parameters.width, parameters.height), size: size, fullHeight: size,
+            fullWidth: size,
             recipe.interpolation, mirrored: parameters.flip, scratch: memory.resampling)
         let contrast = parameters.jitter.firstIndex { $0.operation == .contrast } ?? parameters.jitter.endIndex
         let (before, after) = (parameters.jitter[..<contrast], parameters.jitter[contrast...])
         let gray = parameters.gray && channels == 3
         // Where all channels are the same one plane stands for them.
         let (distinct, planeStride) = gray ? (1, 0) : (channels, planes.planeStride)
-        let blur = parameters.blur.map { GaussianBlur(sigma: $0, size: size, radius: recipe.blurRadius, scratch: memory.blur) }
+        let blur = parameters.blur.map {
+            GaussianBlur(sigma: $0, size: size, radius: recipe.blurRadius, scratch: memory.blur)
+        }
         let blurs = (blur?.radius ?? 0) > 0
 
         func complete(_ y: Int) {
@@ -141,7 +157,8 @@ public enum ViewMaker {
                 for c in 0..<distinct {
                     for row in 0..<min(Planes.rowGroup, size - y) {
                         blur.makeRow(
-                            y + row, planes.base + c * planeStride, planes, memory.blurred + (c * planes.groupCount + row * planes.pitch))
+                            y + row, planes.base + c * planeStride, planes,
+                            memory.blurred + (c * planes.groupCount + row * planes.pitch))
                     }
                 }
                 finish(y, memory.blurred, gray ? 0 : planes.groupCount)
@@ -175,7 +192,8 @@ public enum ViewMaker {
         let height = images.reduce(1) { max($0, $1.height) }
         let width = images.reduce(1) { max($0, $1.width) }
         let channels = images.first?.channels ?? 1
-        return Planes.count(size: size, channels: channels) + 3 * channels + channels * Planes.rowGroup * Planes.padded(size)
+        return Planes.count(size: size, channels: channels) + 3 * channels + channels * Planes.rowGroup
+            * Planes.padded(size)
             + GaussianBlur.scratchCount(size: size, radius: blurRadius)
             + Resampling.scratchCount(height: height, width: width, channels: channels, size: size)
     }
@@ -183,7 +201,11 @@ public enum ViewMaker {
     private static func check(_ images: UnsafeBufferPointer<SourceImage>) throws {
         for (i, image) in images.enumerated() where image.channels != images[0].channels {
             throw CARLError.invalidArgument(
-                "images[\(i)]: got \(image.channels) channels, images[0] has \(images[0].channels); all must have the same")
+                """
+                images[\(i)]: got \(image.channels) channels, images[0] has \(images[0].channels); all must have the \
+                same
+                """
+            )
         }
     }
 }

@@ -1,5 +1,5 @@
-/// Everything random about one view, drawn before any pixel is touched. Each operation has a random stream of its own, so that a view depends
-/// on (seed, epoch, image, view) alone, and an operation's draws on nothing that others draw.
+/// Everything random about one view, drawn before any pixel is touched. Each operation has a random stream of its own,
+/// so that a view depends on (seed, epoch, image, view) alone, and an operation's draws on nothing that others draw.
 struct ViewParameters {
     /// The crop in pixels of the source.
     var left: Int
@@ -49,11 +49,15 @@ struct ViewParameters {
     func box(imageHeight: Int, imageWidth: Int) -> CropBox {
         CropBox(
             left: Float(left) / Float(imageWidth), top: Float(top) / Float(imageHeight),
-            right: Float(left + width) / Float(imageWidth), bottom: Float(top + height) / Float(imageHeight), flipped: flip)
+            right: Float(left + width) / Float(imageWidth), bottom: Float(top + height) / Float(imageHeight),
+            flipped: flip)
     }
 
-    /// torchvision's RandomResizedCrop: ten tries at an area and a ratio that fit, then the largest centre crop whose ratio is allowed.
-    private static func randomCrop(_ spec: ViewSpec, _ height: Int, _ width: Int, _ random: inout RandomStream) -> ViewParameters {
+    /// torchvision's RandomResizedCrop: ten tries at an area and a ratio that fit, then the largest centre crop whose
+    /// ratio is allowed.
+    private static func randomCrop(_ spec: ViewSpec, _ height: Int, _ width: Int, _ random: inout RandomStream)
+        -> ViewParameters
+    {
         let area = Double(height) * Double(width)
         let (logLow, logHigh) = (logarithm(Double(spec.ratio[0])), logarithm(Double(spec.ratio[1])))
         for _ in 0..<10 {

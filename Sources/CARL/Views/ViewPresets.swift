@@ -11,7 +11,8 @@ extension ViewSpec {
     ///
     /// - "simclr": two alike, strong colour jitter (Chen et al., arXiv 2002.05709); blur from 64 pixels on.
     /// - "byol": two that differ in blur and solarize (Grill et al., arXiv 2006.07733).
-    /// - "multicrop": two global views and six local ones of 3/7 the size (Caron et al., arXiv 2006.09882; scales of CARP, arXiv 2310.12692).
+    /// - "multicrop": two global views and six local ones of 3/7 the size (Caron et al., arXiv 2006.09882; scales of
+    ///   CARP, arXiv 2310.12692).
     /// - "weak": two, crop and flip only.
     /// - "gray": two, for images without colour: crop, flip, brightness, contrast and a light blur.
     /// - "auto": "simclr" for three channels, "gray" for others.

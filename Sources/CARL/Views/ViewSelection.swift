@@ -3,13 +3,15 @@ public enum ViewSelection: Equatable, Sendable {
     case preset(String)
     case specifications([ViewSpec])
 
-    /// The specifications for images of some channels; `size` is that of a preset's views in pixels, specifications have their own.
+    /// The specifications for images of some channels; `size` is that of a preset's views in pixels, specifications
+    /// have their own.
     ///
     /// - Throws: `CARLError.configuration` naming the preset or the key.
     public func resolved(size: Int, channels: Int) throws -> [ViewSpec] {
         switch self {
         case .preset(let name): try ViewSpec.preset(name, size: size, channels: channels)
-        case .specifications(let specs): try specs.enumerated().map { try $1.resolved(channels: channels, path: "views[\($0)].") }
+        case .specifications(let specs):
+            try specs.enumerated().map { try $1.resolved(channels: channels, path: "views[\($0)].") }
         }
     }
 }
@@ -29,7 +31,8 @@ extension ViewSelection: SettingValue {
             self = .specifications([try ViewSpec(value, path: "views.")])
         } else {
             guard let values = value.array, !values.isEmpty, values.count <= 64 else {
-                throw CARLError.configuration("\"views\" must be a preset's name or a list of 1 to 64 specifications, got \(value.kind)")
+                throw CARLError.configuration(
+                    "\"views\" must be a preset's name or a list of 1 to 64 specifications, got \(value.kind)")
             }
             self = .specifications(try values.enumerated().map { try ViewSpec($1, path: "views[\($0)].") })
         }

@@ -1,14 +1,16 @@
-/// How views of an image are made: torchvision's RandomResizedCrop, RandomHorizontalFlip, ColorJitter, RandomGrayscale, GaussianBlur,
-/// RandomSolarize and Normalize, in this order.
+/// How views of an image are made: torchvision's RandomResizedCrop, RandomHorizontalFlip, ColorJitter, RandomGrayscale,
+/// GaussianBlur, RandomSolarize and Normalize, in this order.
 ///
-/// Operations that need colour (saturation, hue, grayscale) apply to images of three channels and are left out for others; all the rest
-/// applies to any number of channels.
+/// Operations that need colour (saturation, hue, grayscale) apply to images of three channels and are left out for
+/// others; all the rest applies to any number of channels.
 public struct ViewSpec: Equatable, Sendable {
     public enum Interpolation: String, SettingChoice { case bilinear, bicubic }
 
     @Setting("size", .view, in: 1...4096, doc: "pixels of a side")
     public var size = 32
-    @Setting("scale", .view, in: 1e-6...1, length: 2...2, doc: "share of the image's area that the random crop covers, smallest and largest")
+    @Setting(
+        "scale", .view, in: 1e-6...1, length: 2...2,
+        doc: "share of the image's area that the random crop covers, smallest and largest")
     public var scale: [Float] = [0.2, 1]
     @Setting(
         "ratio", .view, in: 1e-3...1e3, length: 2...2, standard: "[3/4, 4/3]",
@@ -20,18 +22,25 @@ public struct ViewSpec: Equatable, Sendable {
     public var flip: Float = 0.5
     @Setting(
         "jitter", .view, in: 0...10, length: 4...4,
-        doc: "strengths of brightness, contrast, saturation (factors in 1 +- strength) and hue (a shift of at most strength, 0.5 at most, of the "
-            + "circle), applied in random order")
+        doc:
+            """
+            strengths of brightness, contrast, saturation (factors in 1 +- strength) and hue (a shift of at most \
+            strength, 0.5 at most, of the circle), applied in random order
+            """)
     public var jitter: [Float] = [0, 0, 0, 0]
     @Setting("jitter_p", .view, in: 0...1, doc: "probability of the colour jitter")
     public var jitterProbability: Float = 0.8
     @Setting("gray", .view, in: 0...1, doc: "probability of turning gray")
     public var gray: Float = 0
-    @Setting("blur", .view, in: 1e-3...1e3, length: 2...2, doc: "standard deviation of the Gaussian blur in pixels, smallest and largest")
+    @Setting(
+        "blur", .view, in: 1e-3...1e3, length: 2...2,
+        doc: "standard deviation of the Gaussian blur in pixels, smallest and largest")
     public var blur: [Float] = [0.1, 2]
     @Setting("blur_p", .view, in: 0...1, doc: "probability of the blur")
     public var blurProbability: Float = 0
-    @Setting("blur_kernel", .view, in: 1...8191, standard: "a tenth of `size`, at least 3", doc: "pixels of the blur's kernel, odd")
+    @Setting(
+        "blur_kernel", .view, in: 1...8191, standard: "a tenth of `size`, at least 3",
+        doc: "pixels of the blur's kernel, odd")
     public var blurKernel: Int? = nil
     @Setting("solarize", .view, in: 0...1, doc: "probability of inverting values of 128 and above")
     public var solarize: Float = 0
@@ -52,7 +61,9 @@ public struct ViewSpec: Equatable, Sendable {
     var blurRadius: Int { blurKernel.map { $0 / 2 } ?? GaussianBlur.standardRadius(size: size) }
 
     /// One specification for each view: each of `specs` as often as its count says.
-    public static func views(_ specs: [ViewSpec]) -> [ViewSpec] { specs.flatMap { Array(repeating: $0, count: $0.count) } }
+    public static func views(_ specs: [ViewSpec]) -> [ViewSpec] {
+        specs.flatMap { Array(repeating: $0, count: $0.count) }
+    }
 
     /// - Parameter path: put in front of names in messages, such as "views[0].".
     /// - Throws: `CARLError.configuration` naming the key, what it got and what it wanted.
@@ -61,7 +72,8 @@ public struct ViewSpec: Equatable, Sendable {
         _ = try Settings.read(value, into: self, path: path)
     }
 
-    /// The specification for images of some channels: checked, and with the standard mean and deviation where none are given.
+    /// The specification for images of some channels: checked, and with the standard mean and deviation where none are
+    /// given.
     func resolved(channels: Int, path: String) throws -> ViewSpec {
         var spec = self
         let standard = Self.statistics(channels)
@@ -70,13 +82,15 @@ public struct ViewSpec: Equatable, Sendable {
         func refuse(_ key: String, _ value: [Float], _ wanted: String) -> CARLError {
             .configuration("\"\(path)\(key)\" must be \(wanted), got \(value.json.serialized())")
         }
-        for (key, values) in [("scale", scale), ("ratio", ratio), ("blur", blur)] where values.count != 2 || !(values[0] <= values[1]) {
+        for (key, values) in [("scale", scale), ("ratio", ratio), ("blur", blur)]
+        where values.count != 2 || !(values[0] <= values[1]) {
             throw refuse(key, values, "[smallest, largest]")
         }
         guard jitter.count == 4, jitter[3] <= 0.5 else {
             throw refuse("jitter", jitter, "[brightness, contrast, saturation, hue] with hue at most 0.5")
         }
-        for (key, values) in [("mean", spec.mean), ("std", spec.std)] where values.count != 1 && values.count != channels {
+        for (key, values) in [("mean", spec.mean), ("std", spec.std)]
+        where values.count != 1 && values.count != channels {
             throw refuse(key, values, "a list of 1 or \"in_channels\" = \(channels) numbers")
         }
         if let blurKernel, blurKernel % 2 == 0 {

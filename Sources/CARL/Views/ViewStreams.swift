@@ -11,11 +11,13 @@ struct ViewStreams {
 
     subscript(_ operation: Operation) -> RandomStream {
         RandomStream(
-            seed: seed, purpose: .views, major: epoch, minor: image, lane: operation.rawValue << 8 | UInt64(view & 0xff))
+            seed: seed, purpose: .views, major: epoch, minor: image, lane: operation.rawValue << 8 | UInt64(view & 0xff)
+        )
     }
 }
 
-/// Where a view was cut out of its image, as shares of the image's width and height, for objectives that compare places.
+/// Where a view was cut out of its image, as shares of the image's width and height, for objectives that compare
+/// places.
 public struct CropBox: Equatable, Sendable, BitwiseCopyable {
     public let left: Float
     public let top: Float

@@ -11,17 +11,20 @@ import Testing
         (2, 12, 12, 24, 24, 3, 1, 1),
     ].map {
         ConvolutionShape(
-            batch: $0.0, height: $0.1, width: $0.2, inChannels: $0.3, outChannels: $0.4, kernel: $0.5, stride: $0.6, padding: $0.7)
+            batch: $0.0, height: $0.1, width: $0.2, inChannels: $0.3, outChannels: $0.4, kernel: $0.5, stride: $0.6,
+            padding: $0.7)
     }
 
-    private func run(_ s: ConvolutionShape, threads: Int) throws -> (y: Values, dx: Values, dw: Values, covered: [Int]) {
+    private func run(_ s: ConvolutionShape, threads: Int) throws -> (y: Values, dx: Values, dw: Values, covered: [Int])
+    {
         var random = RandomStream(seed: 5, purpose: .initialWeights, minor: UInt64(s.weightCount))
         let x = Values(random: s.inRows * s.inChannels, &random)
         let w = Values(random: s.weightCount, &random)
         let dy = Values(random: s.outRows * s.outChannels, &random)
         let compute = try Compute(threads: threads)
         var layout = ParameterLayout()
-        let layer = Convolution(&layout, "c", s.inChannels, s.outChannels, kernel: s.kernel, stride: s.stride, padding: s.padding)
+        let layer = Convolution(
+            &layout, "c", s.inChannels, s.outChannels, kernel: s.kernel, stride: s.stride, padding: s.padding)
         let parameters = try w.buffer()
         let gradients = try FloatBuffer(s.weightCount)
         let memory = ModelMemory(parameters: parameters.base, statistics: parameters.base, gradients: gradients.base)
@@ -40,9 +43,11 @@ import Testing
             for row in rows { covered[row] += 1 }
         }
         try layer.weightGradient(input, .init(gradient, pending: nil), memory, compute)
-        try layer.dataGradient(input, .init(gradient, pending: nil), into: dataGradient, accumulate: false, memory, compute)
+        try layer.dataGradient(
+            input, .init(gradient, pending: nil), into: dataGradient, accumulate: false, memory, compute)
         // Adding once more doubles it.
-        try layer.dataGradient(input, .init(gradient, pending: nil), into: dataGradient, accumulate: true, memory, compute)
+        try layer.dataGradient(
+            input, .init(gradient, pending: nil), into: dataGradient, accumulate: true, memory, compute)
         withExtendedLifetime(parameters) {}
         return (
             Values(output.base, output.count), Values(Values(dx.base, dx.count).data.map { $0 / 2 }),
@@ -65,7 +70,8 @@ import Testing
     }
 
     @Test func referenceGradientsAgreeWithFiniteDifferences() {
-        let s = ConvolutionShape(batch: 2, height: 5, width: 4, inChannels: 2, outChannels: 3, kernel: 3, stride: 2, padding: 1)
+        let s = ConvolutionShape(
+            batch: 2, height: 5, width: 4, inChannels: 2, outChannels: 3, kernel: 3, stride: 2, padding: 1)
         var random = RandomStream(seed: 1, purpose: .initialWeights)
         let x = Values(random: s.inRows * s.inChannels, &random)
         let w = Values(random: s.weightCount, &random)

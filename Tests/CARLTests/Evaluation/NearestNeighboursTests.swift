@@ -7,10 +7,13 @@ private struct Found: Equatable {
     var similarities: [Float]
 }
 
-private func search(_ references: [Float], _ queries: [Float], dimension: Int, k: Int, threads: Int = 2) throws -> Found {
+private func search(_ references: [Float], _ queries: [Float], dimension: Int, k: Int, threads: Int = 2) throws -> Found
+{
     let n = references.count / dimension
     let m = queries.count / dimension
-    var found = Found(neighbours: .init(repeating: -1, count: m * max(k, 0)), similarities: .init(repeating: .nan, count: m * max(k, 0)))
+    var found = Found(
+        neighbours: .init(repeating: -1, count: m * max(k, 0)),
+        similarities: .init(repeating: .nan, count: m * max(k, 0)))
     try NearestNeighbours.search(
         references: references, n: n, queries: queries, m: m, dimension: dimension, k: k, neighbours: &found.neighbours,
         similarities: &found.similarities, compute: try Compute(threads: threads))
@@ -35,7 +38,8 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
 
 @Suite struct NearestNeighboursTests {
     @Test(arguments: [
-        (1, 1, 1, 1), (5, 3, 2, 5), (17, 7, 3, 1), (300, 40, 33, 7), (1000, 13, 64, 1000), (2500, 530, 5, 64), (700, 1, 513, 300), (40, 1100, 1, 3),
+        (1, 1, 1, 1), (5, 3, 2, 5), (17, 7, 3, 1), (300, 40, 33, 7), (1000, 13, 64, 1000), (2500, 530, 5, 64),
+        (700, 1, 513, 300), (40, 1100, 1, 3),
         (3, 2, 70_000, 2),
     ])
     func agreesWithFloat64(n: Int, m: Int, dimension: Int, k: Int) throws {
@@ -54,14 +58,15 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
                 #expect(abs(Double(similarities[i]) - best[i]) < 1e-6)
                 if i > 0 {
                     #expect(
-                        similarities[i - 1] > similarities[i] || (similarities[i - 1] == similarities[i] && neighbours[i - 1] < neighbours[i]))
+                        similarities[i - 1] > similarities[i]
+                            || (similarities[i - 1] == similarities[i] && neighbours[i - 1] < neighbours[i]))
                 }
             }
         }
     }
 
-    /// Copies of a few rows, doubled or halved at random, at every place of the panels and tiles: copies are equal, bit for bit,
-    /// and come in order of index.
+    /// Copies of a few rows, doubled or halved at random, at every place of the panels and tiles: copies are equal, bit
+    /// for bit, and come in order of index.
     @Test func equalRowsComeInOrderOfIndex() throws {
         let (n, dimension, kinds) = (3000, 37, 5)
         let rows = normal(kinds * dimension, seed: 3)
@@ -79,7 +84,8 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
             let neighbours = found.neighbours[query * n..<(query + 1) * n].map { Int($0) }
             let order = (0..<kinds).sorted { a, b in
                 let row = queries[query * dimension..<(query + 1) * dimension]
-                return cosine(row, rows[a * dimension..<(a + 1) * dimension]) > cosine(row, rows[b * dimension..<(b + 1) * dimension])
+                return cosine(row, rows[a * dimension..<(a + 1) * dimension])
+                    > cosine(row, rows[b * dimension..<(b + 1) * dimension])
             }
             #expect(neighbours == order.flatMap { wanted in (0..<n).filter { kind[$0] == wanted } })
         }
@@ -90,11 +96,14 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
         let references = normal(n * dimension, seed: 6)
         let queries = normal(m * dimension, seed: 7)
         let expected = try search(references, queries, dimension: dimension, k: k, threads: 1)
-        for threads in [2, 3, 7] { #expect(try search(references, queries, dimension: dimension, k: k, threads: threads) == expected) }
+        for threads in [2, 3, 7] {
+            #expect(try search(references, queries, dimension: dimension, k: k, threads: threads) == expected)
+        }
         // few queries: the references are shared among the threads
         for (first, count, threads) in [(0, 1, 2), (640, 3, 4), (1290, 10, 8)] {
             let some = try search(
-                references, Array(queries[first * dimension..<(first + count) * dimension]), dimension: dimension, k: k, threads: threads)
+                references, Array(queries[first * dimension..<(first + count) * dimension]), dimension: dimension, k: k,
+                threads: threads)
             #expect(some.neighbours == Array(expected.neighbours[first * k..<(first + count) * k]))
             #expect(some.similarities == Array(expected.similarities[first * k..<(first + count) * k]))
         }
@@ -110,16 +119,22 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
         #expect(found.similarities == [1, 0, 0, 0, -1, 1, 0, 0, 0, -1, 0, 0, 0, 0, 0])
         // neither squares nor norms overflow or vanish
         let (tiny, huge) = (Float.leastNonzeroMagnitude, Float.greatestFiniteMagnitude)
-        let extremes = try search([tiny, tiny, huge, -huge, 0, huge, -tiny, 0], [huge, huge, tiny, 0], dimension: 2, k: 4)
+        let extremes = try search(
+            [tiny, tiny, huge, -huge, 0, huge, -tiny, 0], [huge, huge, tiny, 0], dimension: 2, k: 4)
         #expect(extremes.neighbours == [0, 2, 1, 3, 0, 1, 2, 3])
-        for (value, expected) in zip(extremes.similarities, [1, 0.5.squareRoot(), 0, -(0.5.squareRoot()), 0.5.squareRoot(), 0.5.squareRoot(), 0, -1]) {
+        for (value, expected) in zip(
+            extremes.similarities,
+            [1, 0.5.squareRoot(), 0, -(0.5.squareRoot()), 0.5.squareRoot(), 0.5.squareRoot(), 0, -1])
+        {
             #expect(abs(Double(value) - expected) < 1e-6)
         }
         // rounding takes no similarity out of [-1, 1]
         let rows = normal(500 * 7, seed: 8)
         let same = try search(rows + rows.map { -$0 }, rows, dimension: 7, k: 1000)
         #expect(same.similarities.allSatisfy { $0 >= -1 && $0 <= 1 })
-        for query in 0..<500 { #expect(same.similarities[query * 1000] > 0.999_999 && same.similarities[query * 1000 + 999] < -0.999_999) }
+        for query in 0..<500 {
+            #expect(same.similarities[query * 1000] > 0.999_999 && same.similarities[query * 1000 + 999] < -0.999_999)
+        }
     }
 
     /// Every reference is better than all before it, so each becomes a candidate; then the reverse.
@@ -146,7 +161,9 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
                 }
                 for k in Set([1, 2, count / 2, count - 1, count]) where k > 0 && k <= count {
                     var selected = keys
-                    selected.withUnsafeMutableBufferPointer { CandidateSelection.selectLargest($0.baseAddress!, count, k) }
+                    selected.withUnsafeMutableBufferPointer {
+                        CandidateSelection.selectLargest($0.baseAddress!, count, k)
+                    }
                     let expected = keys.sorted(by: >)
                     #expect(selected[k - 1] == expected[k - 1])
                     #expect(selected[..<k].sorted(by: >) == Array(expected[..<k]))
@@ -177,7 +194,8 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
         let compute = try Compute(threads: 2)
         func run(n: Int = 2, m: Int = 2, dimension: Int = 2, k: Int = 1) throws {
             try NearestNeighbours.search(
-                references: rows, n: n, queries: rows, m: m, dimension: dimension, k: k, neighbours: nil, similarities: nil, compute: compute)
+                references: rows, n: n, queries: rows, m: m, dimension: dimension, k: k, neighbours: nil,
+                similarities: nil, compute: compute)
         }
         try run()
         refused("k is 3, but there are only 2 references") { try run(k: 3) }
@@ -192,13 +210,18 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
             var broken = normal(3000 * 9, seed: 10)
             broken[2100 * 9 + 4] = bad
             broken[2500 * 9] = bad
-            refused("row 2100 of references is not finite: column 4 is \(name)") { _ = try search(broken, [1, 2, 3, 4, 5, 6, 7, 8, 9], dimension: 9, k: 1) }
-            refused("row 2100 of queries is not finite: column 4 is \(name)") { _ = try search([1, 2, 3, 4, 5, 6, 7, 8, 9], broken, dimension: 9, k: 1) }
+            refused("row 2100 of references is not finite: column 4 is \(name)") {
+                _ = try search(broken, [1, 2, 3, 4, 5, 6, 7, 8, 9], dimension: 9, k: 1)
+            }
+            refused("row 2100 of queries is not finite: column 4 is \(name)") {
+                _ = try search([1, 2, 3, 4, 5, 6, 7, 8, 9], broken, dimension: 9, k: 1)
+            }
         }
         var predicted: [Int64] = [-1, -1]
         func classify(_ labels: [Int64], classes: Int = 2, temperature: Double = 0.1) throws {
             try NearestNeighbours.classify(
-                references: rows, labels: labels, n: 2, queries: rows, m: 2, dimension: 2, classes: classes, ks: [1], temperature: temperature,
+                references: rows, labels: labels, n: 2, queries: rows, m: 2, dimension: 2, classes: classes, ks: [1],
+                temperature: temperature,
                 predicted: &predicted, compute: compute)
         }
         try classify([1, 0])
@@ -222,13 +245,15 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
         let found = try search(references, queries, dimension: dimension, k: k)
         var predicted = [Int64](repeating: -1, count: m)
         try NearestNeighbours.classify(
-            references: references, labels: labels, n: n, queries: queries, m: m, dimension: dimension, classes: classes, ks: [k],
+            references: references, labels: labels, n: n, queries: queries, m: m, dimension: dimension,
+            classes: classes, ks: [k],
             temperature: temperature, predicted: &predicted, compute: try Compute(threads: 3))
         for query in 0..<m {
             var votes = [Double](repeating: 0, count: classes)
             for i in query * k..<(query + 1) * k {
                 let distance = Double(found.similarities[i] - found.similarities[query * k])
-                votes[Int(labels[Int(found.neighbours[i])])] += temperature == 0 ? 1 : exponential(distance / temperature)
+                votes[Int(labels[Int(found.neighbours[i])])] +=
+                    temperature == 0 ? 1 : exponential(distance / temperature)
             }
             #expect(predicted[query] == Int64(votes.firstIndex(of: votes.max()!)!))
         }
@@ -244,7 +269,8 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
         func classify(_ ks: [Int]) throws -> [Int64] {
             var predicted = [Int64](repeating: -1, count: ks.count * m)
             try NearestNeighbours.classify(
-                references: references, labels: labels, n: n, queries: queries, m: m, dimension: dimension, classes: classes, ks: ks,
+                references: references, labels: labels, n: n, queries: queries, m: m, dimension: dimension,
+                classes: classes, ks: ks,
                 temperature: 0.07, predicted: &predicted, compute: try Compute(threads: 2))
             return predicted
         }
@@ -260,7 +286,8 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
             for temperature in [0, 0.07] {
                 var predicted: [Int64] = [-1]
                 try NearestNeighbours.classify(
-                    references: references, labels: labels, n: 4, queries: [1, 1], m: 1, dimension: 2, classes: 10, ks: [4], temperature: temperature,
+                    references: references, labels: labels, n: 4, queries: [1, 1], m: 1, dimension: 2, classes: 10,
+                    ks: [4], temperature: temperature,
                     predicted: &predicted, compute: try Compute(threads: 1))
                 #expect(predicted == [expected])
             }

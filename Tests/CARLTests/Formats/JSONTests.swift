@@ -21,14 +21,21 @@ import Testing
 
     @Test(arguments: [
         ("", 1, 1, "a value"), ("  ", 1, 3, "the end of the text"), ("nul", 1, 1, "a value"), ("NaN", 1, 1, "'N'"),
-        ("Infinity", 1, 1, "'I'"), ("-Infinity", 1, 2, "a digit"), ("01", 1, 1, "start with 0"), ("-", 1, 2, "a digit"), ("1.", 1, 3, "decimal point"),
-        (".5", 1, 1, "a value"), ("+1", 1, 1, "'+'"), ("1e", 1, 3, "exponent"), ("1e+", 1, 4, "exponent"), ("1e999", 1, 1, "too large"),
-        ("[1,]", 1, 4, "a value"), ("[1 2]", 1, 4, "',' or ']'"), ("[", 1, 2, "a value"), ("{\"a\" 1}", 1, 6, "':' after the key 'a'"),
-        ("{\"a\":1,}", 1, 8, "a key in double quotes"), ("{a:1}", 1, 2, "a key in double quotes"), ("{\"a\":1 \"b\":2}", 1, 8, "after the value of 'a'"),
-        ("{\n \"é\": 1,\n  \"x\": 2, \"x\": 3}", 3, 11, "'x' is there twice"), ("1 2", 1, 3, "the end of the text after the value"),
+        ("Infinity", 1, 1, "'I'"), ("-Infinity", 1, 2, "a digit"), ("01", 1, 1, "start with 0"), ("-", 1, 2, "a digit"),
+        ("1.", 1, 3, "decimal point"),
+        (".5", 1, 1, "a value"), ("+1", 1, 1, "'+'"), ("1e", 1, 3, "exponent"), ("1e+", 1, 4, "exponent"),
+        ("1e999", 1, 1, "too large"),
+        ("[1,]", 1, 4, "a value"), ("[1 2]", 1, 4, "',' or ']'"), ("[", 1, 2, "a value"),
+        ("{\"a\" 1}", 1, 6, "':' after the key 'a'"),
+        ("{\"a\":1,}", 1, 8, "a key in double quotes"), ("{a:1}", 1, 2, "a key in double quotes"),
+        ("{\"a\":1 \"b\":2}", 1, 8, "after the value of 'a'"),
+        ("{\n \"é\": 1,\n  \"x\": 2, \"x\": 3}", 3, 11, "'x' is there twice"),
+        ("1 2", 1, 3, "the end of the text after the value"),
         ("\"abc", 1, 1, "no closing"), ("\"a\nb\"", 1, 3, "control characters"), ("\"\\x\"", 1, 3, "after a backslash"),
-        ("\"\\u12g4\"", 1, 6, "hexadecimal"), ("\"\\ud800\"", 1, 2, "surrogate"), ("\"\\ud800\\u0041\"", 1, 2, "surrogate"),
-        ("\"\\udc00\"", 1, 2, "surrogate"), ("\"\\ud83d\\ude0", 1, 13, "hexadecimal"), ("[1] // x", 1, 5, "'/'"), ("\"é\" \u{1}", 1, 5, "0x01"),
+        ("\"\\u12g4\"", 1, 6, "hexadecimal"), ("\"\\ud800\"", 1, 2, "surrogate"),
+        ("\"\\ud800\\u0041\"", 1, 2, "surrogate"),
+        ("\"\\udc00\"", 1, 2, "surrogate"), ("\"\\ud83d\\ude0", 1, 13, "hexadecimal"), ("[1] // x", 1, 5, "'/'"),
+        ("\"é\" \u{1}", 1, 5, "0x01"),
         ("{\"a\u{301}\":1, \"a\\u0301\":2}", 1, 10, "twice"),
     ])
     func refusesWithThePlace(text: String, line: Int, column: Int, says: String) {
@@ -51,7 +58,9 @@ import Testing
     }
 
     @Test func limitsDepthAndStaysLinear() throws {
-        func nested(_ depth: Int) -> String { String(repeating: "[", count: depth) + String(repeating: "]", count: depth) }
+        func nested(_ depth: Int) -> String {
+            String(repeating: "[", count: depth) + String(repeating: "]", count: depth)
+        }
         #expect(try JSONValue.parse(nested(100)).array?.count == 1)
         #expect(throws: CARLError.self) { try JSONValue.parse(nested(101)) }
         #expect(throws: CARLError.self) { try JSONValue.parse(String(repeating: "{\"a\":", count: 1_000_000)) }
@@ -74,18 +83,26 @@ import Testing
 
     @Test func writesWhatItReads() throws {
         let value: JSONValue = [
-            "whole": 9_007_199_254_740_992, "negative": -3, "zero": -0.0, "tenth": 0.1, "small": .number(.leastNonzeroMagnitude), "large": 1.797_693_134_862_315_7e308,
-            "beyond": 18_014_398_509_481_984.0, "text": "\"\\\u{0}\u{1f}\n\t\u{7f}é\u{2028}😀", "nested": [[], [:], [nil, true, ["k": false]]],
+            "whole": 9_007_199_254_740_992, "negative": -3, "zero": -0.0, "tenth": 0.1,
+            "small": .number(.leastNonzeroMagnitude), "large": 1.797_693_134_862_315_7e308,
+            "beyond": 18_014_398_509_481_984.0, "text": "\"\\\u{0}\u{1f}\n\t\u{7f}é\u{2028}😀",
+            "nested": [[], [:], [nil, true, ["k": false]]],
         ]
         for pretty in [false, true] { #expect(try JSONValue.parse(value.serialized(pretty: pretty)) == value) }
         #expect(JSONValue.number(3).serialized() == "3")
         #expect(JSONValue.number(-0.0).serialized() == "-0.0")
         #expect(JSONValue.number(0.1).serialized() == "0.1")
         #expect(JSONValue.number(9_007_199_254_740_992).serialized() == "9007199254740992")
-        #expect(JSONValue.array([.number(.nan), .number(.infinity), .number(-.infinity)]).serialized() == "[null,null,null]")
+        #expect(
+            JSONValue.array([.number(.nan), .number(.infinity), .number(-.infinity)]).serialized() == "[null,null,null]"
+        )
         #expect(JSONValue.string("\u{0}\u{1f}").serialized() == #""\u0000\u001f""#)
-        #expect(JSONValue(dictionaryLiteral: ("a", 1), ("b", [2, 3]), ("c", [])).serialized() == #"{"a":1,"b":[2,3],"c":[]}"#)
-        #expect(JSONValue(dictionaryLiteral: ("a", 1), ("b", [2])).serialized(pretty: true) == "{\n  \"a\": 1,\n  \"b\": [\n    2\n  ]\n}")
+        #expect(
+            JSONValue(dictionaryLiteral: ("a", 1), ("b", [2, 3]), ("c", [])).serialized()
+                == #"{"a":1,"b":[2,3],"c":[]}"#)
+        #expect(
+            JSONValue(dictionaryLiteral: ("a", 1), ("b", [2])).serialized(pretty: true)
+                == "{\n  \"a\": 1,\n  \"b\": [\n    2\n  ]\n}")
     }
 
     @Test func everyFloat64ComesBack() throws {
@@ -130,7 +147,8 @@ import Testing
         #expect(monotonicSeconds() - start < 1)
     }
 
-    /// Broken texts must give an error or a value that survives writing and reading; this only has to reach every corner of the parser.
+    /// Broken texts must give an error or a value that survives writing and reading; this only has to reach every
+    /// corner of the parser.
     @Test func mutatedTextsNeverTrap() throws {
         let seeds = [
             #"{"encoder":"resnet18","projector":[512,128],"prior_weight":{"start":4.0,"end":1e0,"steps":-10},"x":null,"y":[true,false]}"#,

@@ -91,8 +91,8 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
         #expect(try bytes(of: path)[0] % 8 == 0)
     }
 
-    /// Bytes made by version 0.8 of the Python package: {"w": float32 [[1.5, -2], [3, 0.25]], "n": int64 7, "e": float32 (0, 3),
-    /// "h": float16 [1, -0.5, 65504], "u": uint8 [1, 2, 255]}, metadata {"format": "pt", "é": "ü\n"}.
+    /// Bytes made by version 0.8 of the Python package: {"w": float32 [[1.5, -2], [3, 0.25]], "n": int64 7, "e":
+    /// float32 (0, 3), "h": float16 [1, -0.5, 65504], "u": uint8 [1, 2, 255]}, metadata {"format": "pt", "é": "ü\n"}.
     @Test func readsAFileOfThePythonPackage() throws {
         let header =
             #"{"__metadata__":{"format":"pt","é":"ü\n"},"n":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"#
@@ -118,14 +118,15 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
 
     @Test func convertsFloatingPointTypes() throws {
         #if !(os(macOS) && arch(x86_64))
-        for bits in UInt16.min...UInt16.max {
-            let expected = Float(Float16(bitPattern: bits))
-            let value = SafetensorsFile.float(half: bits)
-            #expect(value.bitPattern == expected.bitPattern || (value.isNaN && expected.isNaN))
-        }
+            for bits in UInt16.min...UInt16.max {
+                let expected = Float(Float16(bitPattern: bits))
+                let value = SafetensorsFile.float(half: bits)
+                #expect(value.bitPattern == expected.bitPattern || (value.isNaN && expected.isNaN))
+            }
         #endif
         let directory = try TemporaryDirectory()
-        let header = #"{"b":{"dtype":"BF16","shape":[2],"data_offsets":[1,5]},"d":{"dtype":"F64","shape":[1],"data_offsets":[5,13]},"#
+        let header =
+            #"{"b":{"dtype":"BF16","shape":[2],"data_offsets":[1,5]},"d":{"dtype":"F64","shape":[1],"data_offsets":[5,13]},"#
             + #""u":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}"#
         let data: [UInt8] = [1, 0xc0, 0x3f, 0, 0xc0] + withUnsafeBytes(of: 0.1) { Array($0) }
         // unpadded and unaligned, as the format allows
@@ -138,10 +139,12 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
     }
 
     @Test(arguments: [
-        ("{}", 1, "hold"), ("[]", 0, "no JSON object"), (" {}", 0, "starts with"), ("{", 0, "line 1"), ("", 0, "no JSON object"),
+        ("{}", 1, "hold"), ("[]", 0, "no JSON object"), (" {}", 0, "starts with"), ("{", 0, "line 1"),
+        ("", 0, "no JSON object"),
         (#"{"a":1}"#, 0, "'a': it is described by a number"),
         (#"{"a":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}"#, 4, "unknown dtype 'F31'"),
-        (#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#, 4, "'dtype'"), (#"{"a":{"dtype":"F32","data_offsets":[0,4]}}"#, 4, "'shape'"),
+        (#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#, 4, "'dtype'"),
+        (#"{"a":{"dtype":"F32","data_offsets":[0,4]}}"#, 4, "'shape'"),
         (#"{"a":{"dtype":"F32","shape":[1]}}"#, 4, "'data_offsets'"),
         (#"{"a":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}}"#, 4, "whole numbers"),
         (#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, 4, "whole numbers"),
@@ -154,8 +157,14 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
         (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4,4]}}"#, 4, "pair"),
         (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 8, "the file holds 8"),
         (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "begins at byte 4"),
-        (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, 4, "begins at byte 0"),
-        (#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#, 8, "twice"),
+        (
+            #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+            4, "begins at byte 0"
+        ),
+        (
+            #"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+            8, "twice"
+        ),
         (#"{"__metadata__":[]}"#, 0, "an array"), (#"{"__metadata__":{"k":1}}"#, 0, "at 'k'"),
     ])
     func refusesMalformedHeaders(header: String, dataCount: Int, says: String) throws {
@@ -190,7 +199,9 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
         let path = "\(directory.path)/names"
         try Safetensors.write(
             path: path,
-            entries: [.init(name: "\u{e9}", shape: [1]) { $0[0] = 1 }, .init(name: "e\u{301}", shape: [1]) { $0[0] = 2 }])
+            entries: [
+                .init(name: "\u{e9}", shape: [1]) { $0[0] = 1 }, .init(name: "e\u{301}", shape: [1]) { $0[0] = 2 },
+            ])
         let read = try SafetensorsFile(path: path)
         #expect(read.tensor("\u{e9}")?.bytes.load(as: Float.self) == 1)
         #expect(read.tensor("e\u{301}")?.bytes.load(as: Float.self) == 2)
@@ -206,7 +217,10 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
             [.init(name: "a", shape: [-1, 0], type: .float32, bytes: none)],
             [.init(name: "a", shape: [.max, 2], type: .float32, bytes: none)],
             [.init(name: "a", shape: [.max / 4]) { _ in }, .init(name: "b", shape: [.max / 4]) { _ in }],
-            [.init(name: "a", shape: [0], type: .float32, bytes: none), .init(name: "a", shape: [0], type: .uint8, bytes: none)],
+            [
+                .init(name: "a", shape: [0], type: .float32, bytes: none),
+                .init(name: "a", shape: [0], type: .uint8, bytes: none),
+            ],
             [.init(name: "__metadata__", shape: [0], type: .float32, bytes: none)],
         ]
         for entries in wrong {
@@ -214,10 +228,15 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
                 if case CARLError.invalidArgument = error { true } else { false }
             }
         }
-        #expect(throws: CARLError.self) { try Safetensors.write(path: path, entries: [], metadata: [("a", ""), ("a", "")]) }
+        #expect(throws: CARLError.self) {
+            try Safetensors.write(path: path, entries: [], metadata: [("a", ""), ("a", "")])
+        }
         #expect(throws: Failed.self) {
             try Safetensors.write(
-                path: path, entries: [.init(name: "a", shape: [9]) { $0[0] = 1 }, .init(name: "b", shape: [9]) { _ in throw Failed() }])
+                path: path,
+                entries: [
+                    .init(name: "a", shape: [9]) { $0[0] = 1 }, .init(name: "b", shape: [9]) { _ in throw Failed() },
+                ])
         }
         #expect(directory.names == ["target"])
         #expect(try bytes(of: path) == [1, 2, 3])
@@ -243,7 +262,8 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
         #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o640)
         #expect(directory.names == ["link", "target"])
         for (path, reason) in [
-            ("\(directory.path)/no/file", "No such file or directory"), (directory.path, "not a regular file"), ("/dev/null", "not a regular file"),
+            ("\(directory.path)/no/file", "No such file or directory"), (directory.path, "not a regular file"),
+            ("/dev/null", "not a regular file"),
             ("\(path)/file", "Not a directory"), ("", "empty"), ("a\0b", "zero byte"),
         ] {
             #expect { try FileOutput.replace(path, with: "") } throws: { error in
@@ -275,14 +295,17 @@ private func file(header: String, data: [UInt8]) -> [UInt8] {
             }
             // the length is put right most of the time, so that the header's own checks are reached
             if round % 8 > 1, bytes.count >= 27 {
-                bytes.replaceSubrange(0..<8, with: withUnsafeBytes(of: UInt64(bytes.count - 27).littleEndian) { Array($0) })
+                bytes.replaceSubrange(
+                    0..<8, with: withUnsafeBytes(of: UInt64(bytes.count - 27).littleEndian) { Array($0) })
             }
             let path = try directory.write(bytes, to: "mutated")
             do {
                 let read = try SafetensorsFile(path: path)
                 accepted += 1
                 var sum = 0
-                for name in read.names { for byte in read.tensor(name)?.bytes ?? .init(start: nil, count: 0) { sum &+= Int(byte) } }
+                for name in read.names {
+                    for byte in read.tensor(name)?.bytes ?? .init(start: nil, count: 0) { sum &+= Int(byte) }
+                }
                 #expect(read.tensors.reduce(0) { $0 + $1.range.count } <= bytes.count - 8)
             } catch CARLError.file {}
         }

@@ -35,9 +35,11 @@ import Testing
 
     /// A trainer whose step was cancelled at any moment is as before, and its next step is what it would have been.
     ///
-    /// The flag is a value that the step itself changes from 0: a running mean in the forward pass, a gradient in the backward pass.
+    /// The flag is a value that the step itself changes from 0: a running mean in the forward pass, a gradient in the
+    /// backward pass.
     @Test(arguments: [1, 2]) func aCancelledStepChangesNothing(threads: Int) throws {
-        let json = #"{"width": 0.125, "prototypes": 10, "partition_size": 4, "view_size": 12, "projector": [16, 8], "teacher_momentum": 0.9, "threads": \#(threads)}"#
+        let json =
+            #"{"width": 0.125, "prototypes": 10, "partition_size": 4, "view_size": 12, "projector": [16, 8], "teacher_momentum": 0.9, "threads": \#(threads)}"#
         let configuration = try Configuration(json: json)
         let reference = try Trainer(configuration)
         let pixels: [UInt8] = (0..<2592).map { (i: Int) -> UInt8 in UInt8(truncatingIfNeeded: i &* 37 &+ i / 7) }
@@ -77,10 +79,13 @@ import Testing
 
     /// What is derived from fixed weights and kept is not kept half done.
     @Test func aCancelledEmbeddingLeavesNoHalfFilledMemory() throws {
-        let trainer = try Trainer(Configuration(json: #"{"width": 0.25, "prototypes": 4, "view_size": 16, "projector": [8]}"#))
+        let trainer = try Trainer(
+            Configuration(json: #"{"width": 0.25, "prototypes": 4, "view_size": 16, "projector": [8]}"#))
         let encoder = try Evaluator(copying: trainer, teacher: false)
         let images: [Float] = (0..<3840).map { (i: Int) -> Float in Float(i % 17) / 17 }
-        let batch = images.withUnsafeBufferPointer { FloatImages($0.baseAddress!, batch: 5, height: 16, width: 16, channels: 3) }
+        let batch = images.withUnsafeBufferPointer {
+            FloatImages($0.baseAddress!, batch: 5, height: 16, width: 16, channels: 3)
+        }
         let width = try encoder.width(.features)
         var expected = [Float](repeating: 0, count: 5 * width)
         var found = expected
@@ -88,7 +93,9 @@ import Testing
         withFlag { flag in
             flag.pointee = 1
             Cancellation.with(flag) {
-                #expect(throws: CARLError.cancelled("the call was cancelled")) { try encoder.embed(batch, .features, into: &found) }
+                #expect(throws: CARLError.cancelled("the call was cancelled")) {
+                    try encoder.embed(batch, .features, into: &found)
+                }
             }
         }
         try encoder.embed(batch, .features, into: &found)

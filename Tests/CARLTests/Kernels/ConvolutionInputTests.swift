@@ -8,19 +8,22 @@ struct ConvolutionInputTests {
     static let shapes: [ConvolutionShape] = [
         // Pointwise, Winograd in parts, in stages and at stride 2, patches.
         shape(4, 9, 7, 24, 40, kernel: 1), shape(50, 8, 8, 64, 64), shape(4, 5, 9, 24, 40), shape(260, 1, 1, 320, 328),
-        shape(40, 16, 12, 32, 48, stride: 2), shape(4, 9, 7, 13, 5), shape(4, 12, 12, 16, 24, kernel: 5), shape(4, 9, 7, 24, 40, kernel: 1, stride: 2),
+        shape(40, 16, 12, 32, 48, stride: 2), shape(4, 9, 7, 13, 5), shape(4, 12, 12, 16, 24, kernel: 5),
+        shape(4, 9, 7, 24, 40, kernel: 1, stride: 2),
     ]
 
     private static func shape(
-        _ batch: Int, _ height: Int, _ width: Int, _ inChannels: Int, _ outChannels: Int, kernel: Int = 3, stride: Int = 1
+        _ batch: Int, _ height: Int, _ width: Int, _ inChannels: Int, _ outChannels: Int, kernel: Int = 3,
+        stride: Int = 1
     ) -> ConvolutionShape {
         ConvolutionShape(
-            batch: batch, height: height, width: width, inChannels: inChannels, outChannels: outChannels, kernel: kernel, stride: stride,
+            batch: batch, height: height, width: width, inChannels: inChannels, outChannels: outChannels,
+            kernel: kernel, stride: stride,
             padding: kernel / 2, groups: 2)
     }
 
     @Test func theShapesReachEveryMethod() {
-        #expect(Set(Self.shapes.map { ConvolutionMethod.choose($0) }) == [.pointwise, .winograd, .patches])
+        #expect(Set(Self.shapes.map { ConvolutionMethod.choose($0) }) == [.pointwise, .winograd, .im2col])
     }
 
     @Test(arguments: shapes, [1, 2, 3])
@@ -31,7 +34,8 @@ struct ConvolutionInputTests {
         var layout = ParameterLayout()
         let below = BatchNorm(&layout, "below", shape.inChannels)
         let layer = Convolution(
-            &layout, "layer", shape.inChannels, shape.outChannels, kernel: shape.kernel, stride: shape.stride, padding: shape.padding)
+            &layout, "layer", shape.inChannels, shape.outChannels, kernel: shape.kernel, stride: shape.stride,
+            padding: shape.padding)
         let above = BatchNorm(&layout, "above", shape.outChannels)
         let parameters = try FloatBuffer(layout.parameterCount)
         let statistics = try FloatBuffer(layout.statisticCount)
@@ -69,7 +73,8 @@ struct ConvolutionInputTests {
         let expectedDx = try workspace.takeActivation(like: x)
         try layer.weightGradient(normalised, .init(dy, pending: nil), memory(gradients[0]), compute)
         try layer.weightGradient(x, pending: tape, .init(pending), memory(gradients[1]), compute)
-        try layer.dataGradient(x, .init(dy, pending: nil), into: expectedDx, accumulate: false, memory(gradients[0]), compute)
+        try layer.dataGradient(
+            x, .init(dy, pending: nil), into: expectedDx, accumulate: false, memory(gradients[0]), compute)
         try layer.dataGradient(x, .init(pending), into: dx, accumulate: false, memory(gradients[1]), compute)
         #expect(difference(dx, expectedDx) < 1e-6)
         let error = relativeError(

@@ -48,11 +48,14 @@ struct MemoryTests {
         defer { try? FileManager.default.removeItem(atPath: root) }
         func write(_ group: String, _ files: [String: String]) throws {
             try FileManager.default.createDirectory(atPath: root + group, withIntermediateDirectories: true)
-            for (name, text) in files { try text.write(toFile: "\(root)\(group)/\(name)", atomically: false, encoding: .utf8) }
+            for (name, text) in files {
+                try text.write(toFile: "\(root)\(group)/\(name)", atomically: false, encoding: .utf8)
+            }
         }
         try write("/a", ["memory.max": "max\n", "memory.current": "5000\n"])
         #expect(ControlGroup.memory(membership: "0::/a/b\n", root: root) == nil)
-        try write("/a/b", ["memory.max": "10000\n", "memory.current": "4000\n", "memory.stat": "anon 1\ninactive_file 500\n"])
+        try write(
+            "/a/b", ["memory.max": "10000\n", "memory.current": "4000\n", "memory.stat": "anon 1\ninactive_file 500\n"])
         #expect(ControlGroup.memory(membership: "0::/a/b\n", root: root) == 6500)
         try write("/a", ["memory.max": "6000\n"])
         #expect(ControlGroup.memory(membership: "0::/a/b\n", root: root) == 1000)
@@ -62,13 +65,16 @@ struct MemoryTests {
 
     /// Batches of every size up to 128 keep little more than the largest needs.
     @Test func varyingBatchesKeepOneSetOfMemory() throws {
-        let trainer = try Trainer(Configuration(json: #"{"width": 0.25, "prototypes": 4, "view_size": 16, "projector": [8], "threads": 1}"#))
+        let trainer = try Trainer(
+            Configuration(json: #"{"width": 0.25, "prototypes": 4, "view_size": 16, "projector": [8], "threads": 1}"#))
         let encoder = try Evaluator(copying: trainer, teacher: false)
         let images = [Float](repeating: 0.5, count: 128 * 16 * 16 * 3)
         var out = [Float](repeating: 0, count: 128 * (try encoder.width(.features)))
         func embed(_ count: Int) throws {
             try images.withUnsafeBufferPointer {
-                try encoder.embed(FloatImages($0.baseAddress!, batch: count, height: 16, width: 16, channels: 3), .features, into: &out)
+                try encoder.embed(
+                    FloatImages($0.baseAddress!, batch: count, height: 16, width: 16, channels: 3), .features,
+                    into: &out)
             }
         }
         try embed(128)

@@ -34,11 +34,14 @@ private final class Groups {
         #expect(ThreadCount.requested("3") == 3)
         #expect(ThreadCount.requested(" 12\n") == 12)
         #expect(ThreadCount.requested("100000") == 1024)
-        for text in ["", " ", "0", "-2", "two", "1.5", "99999999999999999999"] { #expect(ThreadCount.requested(text) == nil) }
+        for text in ["", " ", "0", "-2", "two", "1.5", "99999999999999999999"] {
+            #expect(ThreadCount.requested(text) == nil)
+        }
     }
 
     @Test func quotasBecomeWholeThreads() {
-        #expect([0.1, 1, 1.01, 2.5, 1e300, .infinity, .nan].map { ThreadCount.whole($0) } == [1, 1, 2, 3, 1024, 1024, 1024])
+        #expect(
+            [0.1, 1, 1.01, 2.5, 1e300, .infinity, .nan].map { ThreadCount.whole($0) } == [1, 1, 2, 3, 1024, 1024, 1024])
     }
 
     @Test func readsProcessorLists() {
@@ -75,7 +78,10 @@ private final class Groups {
         #expect(ControlGroup.quota(membership: "", root: groups.root) == nil)
         try groups.write("250000\n", to: "cpu/docker/x/cpu.cfs_quota_us")
         try groups.write("100000\n", to: "cpu/docker/x/cpu.cfs_period_us")
-        #expect(ControlGroup.quota(membership: "5:memory:/docker/x\n4:cpu,cpuacct:/docker/x\n1:name=systemd:/\n", root: groups.root) == 2.5)
+        #expect(
+            ControlGroup.quota(
+                membership: "5:memory:/docker/x\n4:cpu,cpuacct:/docker/x\n1:name=systemd:/\n", root: groups.root) == 2.5
+        )
         #expect(ControlGroup.quota(membership: "5:cpuset:/docker/x", root: groups.root) == nil)
         try groups.write("300000\n", to: "cpu/cpu.cfs_quota_us")
         #expect(ControlGroup.quota(membership: "", root: groups.root) == 3)

@@ -16,7 +16,8 @@ private func largestError(
     var pattern = min(low.bitPattern, high.bitPattern)
     let last = max(low.bitPattern, high.bitPattern)
     while pattern <= last {
-        let x = Float8(bitPatterns: Int32x8(truncatingIfNeeded: SIMD8<UInt32>(0, 1, 2, 3, 4, 5, 6, 7) &* step &+ pattern))
+        let x = Float8(
+            bitPatterns: Int32x8(truncatingIfNeeded: SIMD8<UInt32>(0, 1, 2, 3, 4, 5, 6, 7) &* step &+ pattern))
         let y = function(x)
         for lane in 0..<8 where x[lane].bitPattern <= last {
             let error = ulps(y[lane], from: reference(Double(x[lane])))
@@ -39,7 +40,9 @@ private func lanes(_ values: [Float], _ function: (Float8) -> Float8) -> [Float]
 @Suite struct VectorMathTests {
     @Test func exponentialIsAsExactAsItSays() {
         // steps are odd, so that all low bits occur
-        for (low, high, step): (Float, Float, UInt32) in [(0x1p-30, 88.7228, 997), (-0x1p-30, -87.3365, 997), (0.3, 0.4, 3), (-0.4, -0.3, 3), (80, 88.7228, 7)] {
+        for (low, high, step): (Float, Float, UInt32) in [
+            (0x1p-30, 88.7228, 997), (-0x1p-30, -87.3365, 997), (0.3, 0.4, 3), (-0.4, -0.3, 3), (80, 88.7228, 7),
+        ] {
             let worst = largestError(low, high, step: step, of: exp8, exactly: exponential)
             #expect(worst.ulps < 1.3, "\(worst) in \(low) ... \(high)")
         }
@@ -47,7 +50,8 @@ private func lanes(_ values: [Float], _ function: (Float8) -> Float8) -> [Float]
 
     @Test func logarithmIsAsExactAsItSays() {
         for (low, high, step): (Float, Float, UInt32) in [
-            (.leastNormalMagnitude, .greatestFiniteMagnitude, 1999), (0.5, 2, 31), (0.99, 1.01, 1), (0.706, 0.708, 1), (1.413, 1.415, 1),
+            (.leastNormalMagnitude, .greatestFiniteMagnitude, 1999), (0.5, 2, 31), (0.99, 1.01, 1), (0.706, 0.708, 1),
+            (1.413, 1.415, 1),
         ] {
             let worst = largestError(low, high, step: step, of: log8, exactly: logarithm)
             #expect(worst.ulps < 0.85, "\(worst) in \(low) ... \(high)")
@@ -57,7 +61,11 @@ private func lanes(_ values: [Float], _ function: (Float8) -> Float8) -> [Float]
     @Test func exponentialOfSpecialValues() {
         let infinity = Float.infinity
         #expect(
-            lanes([0, -0.0, infinity, -infinity, 88.8, -87.4, .greatestFiniteMagnitude, -.greatestFiniteMagnitude, .leastNonzeroMagnitude, -.leastNonzeroMagnitude], exp8)
+            lanes(
+                [
+                    0, -0.0, infinity, -infinity, 88.8, -87.4, .greatestFiniteMagnitude, -.greatestFiniteMagnitude,
+                    .leastNonzeroMagnitude, -.leastNonzeroMagnitude,
+                ], exp8)
                 == [1, 1, infinity, 0, infinity, 0, infinity, 0, 1, 1])
         #expect(lanes([.nan, -.nan, .signalingNaN], exp8).allSatisfy { $0.isNaN })
         // both ends of the range of normal results
@@ -78,7 +86,9 @@ private func lanes(_ values: [Float], _ function: (Float8) -> Float8) -> [Float]
     @Test func loadsStoresAndSelections() {
         let memory = (0..<17).map { Float($0) }
         memory.withUnsafeBufferPointer { values in
-            for offset in 0..<9 { #expect(load8(values.baseAddress! + offset) == Float8(0, 1, 2, 3, 4, 5, 6, 7) + Float(offset)) }
+            for offset in 0..<9 {
+                #expect(load8(values.baseAddress! + offset) == Float8(0, 1, 2, 3, 4, 5, 6, 7) + Float(offset))
+            }
         }
         var target = [Float](repeating: -1, count: 10)
         target.withUnsafeMutableBufferPointer { store8(Float8(repeating: 3), $0.baseAddress! + 1) }

@@ -14,7 +14,8 @@ struct WinogradTests {
                 WinogradPlan(
                     shape,
                     WinogradGrid<Algorithm>(
-                        batch: shape.batch, source: (shape.height, shape.width), target: (shape.outHeight, shape.outWidth)))
+                        batch: shape.batch, source: (shape.height, shape.width),
+                        target: (shape.outHeight, shape.outWidth)))
             }
             #expect(plans.contains { $0.partsPerStage == 1 && $0.parts.count > 1 })
             #expect(plans.contains { $0.partsPerStage > 1 && $0.parts.count > 1 && $0.parts.count <= $0.partsPerStage })
@@ -24,28 +25,34 @@ struct WinogradTests {
         check(WinogradStride2.self, stride: 2)
     }
 
-    static let shapes = stride1Shapes + stride1Shapes.map { shape($0.batch, $0.height, $0.width, $0.inChannels, $0.outChannels, stride: 2) } + [
-        shape(18, 64, 60, 8, 24, stride: 2), shape(70, 16, 9, 256, 264, stride: 2),
-        shape(6, 9, 13, 16, 24, groups: 3), shape(18, 32, 32, 8, 24, groups: 2), shape(72, 4, 7, 264, 256, groups: 3),
-        shape(18, 64, 60, 8, 24, stride: 2, groups: 2),
-    ]
+    static let shapes =
+        stride1Shapes
+        + stride1Shapes.map { shape($0.batch, $0.height, $0.width, $0.inChannels, $0.outChannels, stride: 2) } + [
+            shape(18, 64, 60, 8, 24, stride: 2), shape(70, 16, 9, 256, 264, stride: 2),
+            shape(6, 9, 13, 16, 24, groups: 3), shape(18, 32, 32, 8, 24, groups: 2),
+            shape(72, 4, 7, 264, 256, groups: 3),
+            shape(18, 64, 60, 8, 24, stride: 2, groups: 2),
+        ]
 
     /// Every pair of height and width, with channel pairs and batches that take turns so that all of them occur.
-    static let stride1Shapes: [ConvolutionShape] = sizes.flatMap { height in
-        sizes.enumerated().map { index, width in
-            let turn = height * 3 + index
-            return shape(1 + turn % 3, height, width, channels[turn % 5], channels[(turn / 2 + index) % 5])
-        }
-    } + channels.flatMap { ic in channels.map { oc in shape(2, 5, 9, ic, oc) } } + [
-        shape(3, 13, 13, 64, 64), shape(9, 32, 32, 8, 24), shape(3, 4, 4, 256, 256), shape(70, 4, 7, 264, 256), shape(300, 1, 1, 320, 328),
-        shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8),
-    ]
+    static let stride1Shapes: [ConvolutionShape] =
+        sizes.flatMap { height in
+            sizes.enumerated().map { index, width in
+                let turn = height * 3 + index
+                return shape(1 + turn % 3, height, width, channels[turn % 5], channels[(turn / 2 + index) % 5])
+            }
+        } + channels.flatMap { ic in channels.map { oc in shape(2, 5, 9, ic, oc) } } + [
+            shape(3, 13, 13, 64, 64), shape(9, 32, 32, 8, 24), shape(3, 4, 4, 256, 256), shape(70, 4, 7, 264, 256),
+            shape(300, 1, 1, 320, 328),
+            shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8),
+        ]
 
     static func shape(
         _ batch: Int, _ height: Int, _ width: Int, _ ic: Int, _ oc: Int, stride: Int = 1, groups: Int = 1
     ) -> ConvolutionShape {
         ConvolutionShape(
-            batch: batch, height: height, width: width, inChannels: ic, outChannels: oc, kernel: 3, stride: stride, padding: 1,
+            batch: batch, height: height, width: width, inChannels: ic, outChannels: oc, kernel: 3, stride: stride,
+            padding: 1,
             groups: groups)
     }
 
@@ -53,7 +60,7 @@ struct WinogradTests {
     func forwardAgreesWithDirectConvolution(_ shape: ConvolutionShape) throws {
         let data = try Case(shape)
         let y = try run(data.y) { y, compute in
-            try WinogradConvolution.forward(data.input, data.weights, y, shape, compute, rowsDone: nil)
+            try WinogradConvolution.forward(data.input, data.weights, y, shape, compute, epilogue: nil)
         }
         expectClose(y, data.forward())
     }
@@ -63,11 +70,13 @@ struct WinogradTests {
         let data = try Case(shape)
         let expected = data.dataGradient()
         let written = try run(data.x) { dx, compute in
-            try WinogradConvolution.dataGradient(data.gradient, data.weights, dx, shape, compute, accumulate: false, rowsDone: nil)
+            try WinogradConvolution.dataGradient(
+                data.gradient, data.weights, dx, shape, compute, accumulate: false, epilogue: nil)
         }
         expectClose(written, expected)
         let added = try run(data.x) { dx, compute in
-            try WinogradConvolution.dataGradient(data.gradient, data.weights, dx, shape, compute, accumulate: true, rowsDone: nil)
+            try WinogradConvolution.dataGradient(
+                data.gradient, data.weights, dx, shape, compute, accumulate: true, epilogue: nil)
         }
         expectClose(added, zip(expected, data.x).map { $0 + Double($1) })
     }
@@ -118,10 +127,11 @@ struct WinogradTests {
         for threads in 1...3 {
             let results = [
                 try run(data.y, threads: threads) { y, compute in
-                    try WinogradConvolution.forward(data.input, data.weights, y, shape, compute, rowsDone: nil)
+                    try WinogradConvolution.forward(data.input, data.weights, y, shape, compute, epilogue: nil)
                 },
                 try run(data.x, threads: threads) { dx, compute in
-                    try WinogradConvolution.dataGradient(data.gradient, data.weights, dx, shape, compute, accumulate: true, rowsDone: nil)
+                    try WinogradConvolution.dataGradient(
+                        data.gradient, data.weights, dx, shape, compute, accumulate: true, epilogue: nil)
                 },
                 try run(data.weights, threads: threads) { dw, compute in
                     try WinogradConvolution.weightGradient(data.input, data.gradient, dw, shape, compute)
@@ -154,15 +164,15 @@ struct WinogradTests {
         #expect(ConvolutionMethod.choose(Self.shape(128, 28, 28, 16, 16)) == .winograd)
         #expect(ConvolutionMethod.choose(Self.shape(128, 4, 4, 512, 512)) == .winograd)
         #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 64, 128, stride: 2)) == .winograd)
-        #expect(ConvolutionMethod.choose(Self.shape(1, 8, 8, 256, 512, stride: 2)) == .patches)
-        #expect(ConvolutionMethod.choose(Self.shape(1, 4, 4, 512, 512)) == .patches)
-        #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 3, 64)) == .patches)
-        #expect(ConvolutionMethod.choose(Self.shape(128, 2, 2, 64, 64)) == .patches)
+        #expect(ConvolutionMethod.choose(Self.shape(1, 8, 8, 256, 512, stride: 2)) == .im2col)
+        #expect(ConvolutionMethod.choose(Self.shape(1, 4, 4, 512, 512)) == .im2col)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 32, 32, 3, 64)) == .im2col)
+        #expect(ConvolutionMethod.choose(Self.shape(128, 2, 2, 64, 64)) == .im2col)
         for (kernel, stride, padding) in [(3, 3, 1), (3, 1, 0), (5, 1, 2)] {
             let shape = ConvolutionShape(
                 batch: 128, height: 32, width: 32, inChannels: 64, outChannels: 64, kernel: kernel, stride: stride,
                 padding: padding)
-            #expect(ConvolutionMethod.choose(shape) == .patches)
+            #expect(ConvolutionMethod.choose(shape) == .im2col)
         }
     }
 
@@ -174,7 +184,8 @@ struct WinogradTests {
         var allocations = [Int]()
         for _ in 0..<3 {
             try y.withUnsafeMutableBufferPointer {
-                try WinogradConvolution.forward(data.input, data.weights, $0.baseAddress!, shape, compute, rowsDone: nil)
+                try WinogradConvolution.forward(
+                    data.input, data.weights, $0.baseAddress!, shape, compute, epilogue: nil)
             }
             allocations.append(compute.workspace.allocations)
         }
@@ -277,7 +288,8 @@ struct WinogradTests {
             return dw
         }
 
-        /// Where the channels of an output pixel, of an input pixel its window covers, and of the weights between them start.
+        /// Where the channels of an output pixel, of an input pixel its window covers, and of the weights between them
+        /// start.
         private func forEachTap(_ body: (_ output: Int, _ input: Int, _ filter: Int) -> Void) {
             let (h, w, s) = (shape.height, shape.width, shape.stride)
             for n in 0..<shape.batch {

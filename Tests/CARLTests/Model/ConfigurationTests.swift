@@ -11,11 +11,15 @@ import Testing
         own.prototypes = 40
         own.batchSize = 64
         own.views = .specifications([
-            { var spec = ViewSpec(); spec.size = 24; spec.count = 2; return spec }()
+            {
+                var spec = ViewSpec(); spec.size = 24; spec.count = 2; return spec
+            }()
         ])
         let resolved = try own.resolved()
-        let json = try Configuration(json: #"{"prototypes": 40, "batch_size": 64, "views": [{"size": 24, "count": 2}]}"#)
-        #expect(resolved == json && resolved.learningRate == 0.1 && resolved.viewSpecs[0].mean == [0.485, 0.456, 0.406])
+        let json = try Configuration(
+            json: #"{"prototypes": 40, "batch_size": 64, "views": [{"size": 24, "count": 2}]}"#)
+        #expect(
+            resolved == json && resolved.learningRate == 0.1 && resolved.viewSpecs[0].mean == [0.485, 0.456, 0.406])
         var copy = resolved
         copy.optimizer = .sgd
         #expect(resolved.optimizer == .lars)
@@ -63,7 +67,9 @@ import Testing
         #expect(try configuration(#"{"total_steps": 200, "warmup_steps": 0}"#).warmupSteps == 0)
         let carl = try configuration(#"{"objective": "carl"}"#)
         #expect(try configuration(#"{"total_steps": 200, "schedule": "trapezoid"}"#).warmupSteps == 0)
-        #expect(carl.optimizer == .lars && carl.learningRate == 0.2 && carl.contrastWeight == Ramp(0) && carl.prototypes == 300 && carl.priorWeight == Ramp(3.2))
+        #expect(
+            carl.optimizer == .lars && carl.learningRate == 0.2 && carl.contrastWeight == Ramp(0)
+                && carl.prototypes == 300 && carl.priorWeight == Ramp(3.2))
         #expect(try configuration(#"{"prototypes": 10}"#).priorWeight == Ramp(1.4))
         #expect(try configuration(#"{"prototypes": 10, "stop_gradient": false}"#).priorWeight == Ramp(2.7))
         #expect(try configuration(#"{"prototypes": 1}"#).priorWeight == Ramp(0))

@@ -7,7 +7,9 @@ import Testing
 @Suite struct AssignmentObjectiveTests {
     @Test func collapseIsJudgedByWhatTheStepShows() {
         var healthy = Terms()
-        for (name, value) in ["embedding_std": 0.085, "effective_prototypes": 290, "max_probability": 0.1, "assigned_prototypes": 120] {
+        for (name, value) in [
+            "embedding_std": 0.085, "effective_prototypes": 290, "max_probability": 0.1, "assigned_prototypes": 120,
+        ] {
             healthy[name] = value
         }
         func judge(_ changes: [String: Double] = [:], images: Int = 128) -> Collapse {
@@ -89,7 +91,9 @@ import Testing
                 let norm = v.reduce(0) { $0 + $1 * $1 }.squareRoot()
                 return v.map { $0 / norm }
             }
-            let e = (0..<k).map { i in exp(zip(unit(rows, row), unit(c, i)).reduce(0) { $0 + $1.0 * $1.1 } / temperature) }
+            let e = (0..<k).map { i in
+                exp(zip(unit(rows, row), unit(c, i)).reduce(0) { $0 + $1.0 * $1.1 } / temperature)
+            }
             return e.map { $0 / e.reduce(0, +) }
         }
         let expected = (0..<batch).reduce(0.0) { sum, row in
@@ -101,7 +105,9 @@ import Testing
     /// Each kind's advice names what was seen and what to change.
     @Test func adviceNamesTheNumbersAndTheKeys() {
         var terms = Terms()
-        for (name, value) in [("prior_weight", 1.5), ("effective_prototypes", 1.02), ("assigned_prototypes", 1.25), ("agreement", 0.9)] {
+        for (name, value) in [
+            ("prior_weight", 1.5), ("effective_prototypes", 1.02), ("assigned_prototypes", 1.25), ("agreement", 0.9),
+        ] {
             terms[name] = value
         }
         func advice(_ kind: Collapse, detached: Bool = true) -> String {
@@ -109,9 +115,13 @@ import Testing
         }
         for (kind, words) in [
             (Collapse.fewPrototypes, ["about one prototype", "1.02 of 100", "\"prior_weight\" (now 1.5)"]),
-            (.sharedPrototypes, ["much the same assignment", "1.25 of 100", "100 prototypes want 2.069 or more", "contrast_weight"]),
+            (
+                .sharedPrototypes,
+                ["much the same assignment", "1.25 of 100", "100 prototypes want 2.069 or more", "contrast_weight"]
+            ),
             (.uniform, ["all 100 prototypes alike", "temperature"]),
-            (.shrunkenEmbedding, ["about 0.25 fills it", "temperature"]), (.constantEmbedding, ["the same for all images", "learning_rate"]),
+            (.shrunkenEmbedding, ["about 0.25 fills it", "temperature"]),
+            (.constantEmbedding, ["the same for all images", "learning_rate"]),
         ] {
             for word in words { #expect(advice(kind).contains(word), "\(kind): \(word) in \(advice(kind))") }
         }

@@ -6,7 +6,8 @@ import Testing
 @Suite struct ConsistentAssignmentTests {
     /// The objective in float64, written as in the paper. Targets are constants where detached.
     static func reference(
-        _ z: [Values], targets: [Values], _ c: Values, targetPrototypes: Values?, dimension d: Int, _ o: AssignmentOptions,
+        _ z: [Values], targets: [Values], _ c: Values, targetPrototypes: Values?, dimension d: Int,
+        _ o: AssignmentOptions,
         detachedFrom fixed: ([Values], Values)? = nil
     ) -> (loss: Double, consistency: Double, prior: Double) {
         let k = c.data.count / d
@@ -68,20 +69,39 @@ import Testing
         add { $0.options.symmetric = false }
         add { $0.options.normalizeEmbedding = false }
         add { $0.options.normalizePrototypes = false }
-        add { $0.options.temperature = 0.1; $0.options.priorWeight = 3 }
+        add {
+            $0.options.temperature = 0.1; $0.options.priorWeight = 3
+        }
         add { $0.options.priorWeight = 0 }
-        add { $0.views = 3; $0.batch = 4; $0.prototypes = 17 }
-        add { $0.views = 3; $0.options.stopGradient = false; $0.options.symmetric = false }
+        add {
+            $0.views = 3; $0.batch = 4; $0.prototypes = 17
+        }
+        add {
+            $0.views = 3; $0.options.stopGradient = false; $0.options.symmetric = false
+        }
         add { $0.targets = 2 }
-        add { $0.views = 4; $0.targets = 2; $0.options.priorOverTargets = true }
-        add { $0.views = 1; $0.targets = 2; $0.batch = 3 }
-        add { $0.batch = 1; $0.dimension = 1; $0.prototypes = 1 }
-        add { $0.batch = 1; $0.prototypes = 8 }
-        add { $0.dimension = 1; $0.prototypes = 9 }
+        add {
+            $0.views = 4; $0.targets = 2; $0.options.priorOverTargets = true
+        }
+        add {
+            $0.views = 1; $0.targets = 2; $0.batch = 3
+        }
+        add {
+            $0.batch = 1; $0.dimension = 1; $0.prototypes = 1
+        }
+        add {
+            $0.batch = 1; $0.prototypes = 8
+        }
+        add {
+            $0.dimension = 1; $0.prototypes = 9
+        }
         return list
     }()
 
-    static func run(_ c: Case, _ z: [Values], _ targets: [Values], _ prototypes: Values, _ targetPrototypes: Values?, threads: Int = 2)
+    static func run(
+        _ c: Case, _ z: [Values], _ targets: [Values], _ prototypes: Values, _ targetPrototypes: Values?,
+        threads: Int = 2
+    )
         throws -> (AssignmentResult, [Values], Values)
     {
         let compute = try Compute(threads: threads)
@@ -100,7 +120,9 @@ import Testing
         inputs.prototypeGradient = prototypeGradient.base
         let result = try ConsistentAssignment(c.options, compute).evaluate(inputs)
         withExtendedLifetime((buffers, targetBuffers, prototypeBuffer, targetPrototypeBuffer)) {}
-        return (result, gradients.map { Values($0.base, $0.count) }, Values(prototypeGradient.base, prototypeGradient.count))
+        return (
+            result, gradients.map { Values($0.base, $0.count) }, Values(prototypeGradient.base, prototypeGradient.count)
+        )
     }
 
     @Test(arguments: cases) func lossAndGradients(_ c: Case) throws {

@@ -26,7 +26,8 @@ import Testing
         let gradient = try FloatBuffer(logits.count)
         let result = try labels.withUnsafeBufferPointer {
             try CrossEntropy.evaluate(
-                logits.base, labels.count, classes, labels: $0.baseAddress!, smoothing: smoothing, gradient: gradient.base,
+                logits.base, labels.count, classes, labels: $0.baseAddress!, smoothing: smoothing,
+                gradient: gradient.base,
                 Compute(threads: threads))
         }
         return (result, Values(gradient.base, gradient.count))

@@ -37,7 +37,8 @@ import Testing
         let gradients = try z.map { try FloatBuffer($0.data.count) }
         for gradient in gradients { for i in 0..<gradient.count { gradient.base[i] = 1 } }  // it is added to
         let loss = try InstanceContrast(temperature: c.temperature, compute: Compute(threads: threads)).evaluate(
-            buffers.map { UnsafePointer($0.base) }, batch: c.batch, dimension: c.dimension, weight: c.weight, gradients: gradients.map(\.base))
+            buffers.map { UnsafePointer($0.base) }, batch: c.batch, dimension: c.dimension, weight: c.weight,
+            gradients: gradients.map(\.base))
         withExtendedLifetime(buffers) {}
         return (loss, gradients.map { Values(Values($0.base, $0.count).data.map { $0 - 1 }) })
     }

@@ -2,8 +2,8 @@ import Testing
 
 @testable import CARL
 
-/// Partitions and streamed softmaxes: the parts of the objective that are for many prototypes. What they compute is compared with a float64
-/// reference in the Python tests; here with each other.
+/// Partitions and streamed softmaxes: the parts of the objective that are for many prototypes. What they compute is
+/// compared with a float64 reference in the Python tests; here with each other.
 @Suite struct LargeAssignmentTests {
     struct Outcome {
         var result = AssignmentResult()
@@ -36,7 +36,8 @@ import Testing
         var options = p.options
         options.partitionSize = p.partitionSize
         var inputs = ConsistentAssignment.Inputs(
-            embeddings: z.map { UnsafePointer($0.base) }, batch: p.batch, dimension: p.dimension, prototypes: prototypes.base,
+            embeddings: z.map { UnsafePointer($0.base) }, batch: p.batch, dimension: p.dimension,
+            prototypes: prototypes.base,
             prototypeCount: p.prototypes)
         if p.targets > 0 {
             inputs.targets = targets.map { UnsafePointer($0.base) }
@@ -87,13 +88,25 @@ import Testing
         add { $0.threads = 1 }
         add { $0.threads = 5 }
         add { $0.prototypes = 1024 }
-        add { $0.prototypes = 513; $0.batch = 1 }
-        add { $0.views = 3; $0.options.stopGradient = false; $0.options.symmetric = false }
-        add { $0.views = 4; $0.targets = 2; $0.options.priorOverTargets = true }
-        add { $0.options.priorWeight = 0; $0.options.temperature = 0.05 }
-        add { $0.options.normalizePrototypes = false; $0.options.normalizeEmbedding = false }
+        add {
+            $0.prototypes = 513; $0.batch = 1
+        }
+        add {
+            $0.views = 3; $0.options.stopGradient = false; $0.options.symmetric = false
+        }
+        add {
+            $0.views = 4; $0.targets = 2; $0.options.priorOverTargets = true
+        }
+        add {
+            $0.options.priorWeight = 0; $0.options.temperature = 0.05
+        }
+        add {
+            $0.options.normalizePrototypes = false; $0.options.normalizeEmbedding = false
+        }
         // Views that hardly overlap: shares come from the logits.
-        add { $0.options.normalizeEmbedding = false; $0.scale = 200 }
+        add {
+            $0.options.normalizeEmbedding = false; $0.scale = 200
+        }
         add { $0.gradients = false }
         return list
     }()

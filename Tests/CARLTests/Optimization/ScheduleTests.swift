@@ -9,7 +9,8 @@ import Testing
     }
 
     @Test func aTrapezoidWarmsUpStaysAndFalls() throws {
-        let rates = try Self.rates(#", "warmup_steps": 2, "total_steps": 10, "decay_steps": 4, "min_learning_rate": 0.2"#, steps: 12)
+        let rates = try Self.rates(
+            #", "warmup_steps": 2, "total_steps": 10, "decay_steps": 4, "min_learning_rate": 0.2"#, steps: 12)
         let wanted = [0.5, 1, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2, 0.2]
         for (rate, value) in zip(rates, wanted) { #expect(abs(rate - value) < 1e-12) }
     }
@@ -32,7 +33,9 @@ import Testing
         let configuration = try Configuration(
             json: #"{"schedule": "trapezoid", "teacher_momentum": 0.9, "total_steps": 10, "decay_steps": 5}"#)
         let wanted = [0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.92, 0.94, 0.96, 0.98, 1, 1]
-        for (step, value) in wanted.enumerated() { #expect(abs(configuration.teacherMomentum(step: step) - value) < 1e-12) }
+        for (step, value) in wanted.enumerated() {
+            #expect(abs(configuration.teacherMomentum(step: step) - value) < 1e-12)
+        }
     }
 
     @Test func withoutALengthOfItsOwnTheDecayIsAFifth() throws {
@@ -43,8 +46,10 @@ import Testing
 
     @Test(arguments: [
         #""schedule": "cosine", "total_steps": 9, "decay_steps": 3"#, #""schedule": "trapezoid", "decay_steps": 3"#,
-        #""schedule": "trapezoid", "total_steps": 9, "decay_steps": [5, 5]"#, #""schedule": "trapezoid", "total_steps": 9, "decay_steps": 0"#,
-        #""schedule": "trapezoid", "total_steps": 9, "decay_steps": [1.5]"#, #""schedule": "trapezoid", "total_steps": 9, "decay_steps": []"#,
+        #""schedule": "trapezoid", "total_steps": 9, "decay_steps": [5, 5]"#,
+        #""schedule": "trapezoid", "total_steps": 9, "decay_steps": 0"#,
+        #""schedule": "trapezoid", "total_steps": 9, "decay_steps": [1.5]"#,
+        #""schedule": "trapezoid", "total_steps": 9, "decay_steps": []"#,
     ]) func whatIsNoDecayIsNamed(_ keys: String) throws {
         do {
             _ = try Configuration(json: "{\(keys)}")
@@ -53,7 +58,8 @@ import Testing
     }
 
     @Test(arguments: ["3", "[3, 2]", "null"]) func configurationGoesRound(_ decay: String) throws {
-        let configuration = try Configuration(json: "{\"schedule\": \"trapezoid\", \"total_steps\": 9, \"decay_steps\": \(decay)}")
+        let configuration = try Configuration(
+            json: "{\"schedule\": \"trapezoid\", \"total_steps\": 9, \"decay_steps\": \(decay)}")
         #expect(try Configuration(configuration.json) == configuration)
     }
 }

@@ -10,22 +10,32 @@ import Testing
 
     static func classifier(_ more: String = "", threads: Int = 2) throws -> Classifier {
         try Classifier(
-            JSONValue.parse("{\"classes\": 3, \"seed\": 7, \"threads\": \(threads)\(more.isEmpty ? "" : ", ")\(more)}"), encoder: evaluator())
+            JSONValue.parse("{\"classes\": 3, \"seed\": 7, \"threads\": \(threads)\(more.isEmpty ? "" : ", ")\(more)}"),
+            encoder: evaluator())
     }
 
-    static func withImages<Result>(_ count: Int, seed: UInt64 = 0, _ body: ([SourceImage]) throws -> Result) rethrows -> Result {
+    static func withImages<Result>(_ count: Int, seed: UInt64 = 0, _ body: ([SourceImage]) throws -> Result) rethrows
+        -> Result
+    {
         try TrainerTests.images(count, seed: seed).withUnsafeBufferPointer { pixels in
             try body(
                 (0..<count).map {
-                    SourceImage(pixels: pixels.baseAddress! + $0 * 144, height: 12, width: 12, channels: 1, rowStride: 12)
+                    SourceImage(
+                        pixels: pixels.baseAddress! + $0 * 144, height: 12, width: 12, channels: 1, rowStride: 12)
                 })
         }
     }
 
-    static func step(_ classifier: Classifier, seed: UInt64 = 0, indices: [UInt64]? = nil, count: Int = 12) throws -> Classifier.Metrics {
+    static func step(_ classifier: Classifier, seed: UInt64 = 0, indices: [UInt64]? = nil, count: Int = 12) throws
+        -> Classifier.Metrics
+    {
         let labels = (0..<count).map { Int32($0 % 3) }
         return try withImages(count, seed: seed) { images in
-            try indices.map { try $0.withUnsafeBufferPointer { try classifier.step(images, labels: labels, indices: $0.baseAddress, epoch: 3) } }
+            try indices.map {
+                try $0.withUnsafeBufferPointer {
+                    try classifier.step(images, labels: labels, indices: $0.baseAddress, epoch: 3)
+                }
+            }
                 ?? classifier.step(images, labels: labels)
         }
     }
@@ -38,7 +48,9 @@ import Testing
         }
     }
 
-    static func predictions(_ classifier: Classifier, _ output: ModelOutput = .probabilities, count: Int = 9) throws -> [Float] {
+    static func predictions(_ classifier: Classifier, _ output: ModelOutput = .probabilities, count: Int = 9) throws
+        -> [Float]
+    {
         var out = [Float](repeating: -1, count: count * (try classifier.width(output)))
         try withImages(count) { try classifier.embed($0, size: 0, output, into: &out) }
         return out
@@ -61,7 +73,8 @@ import Testing
         try half.save(to: path, notes: ["classes": ["a", "b", "c"]])
         let resumed = try Classifier.load(from: path)
         #expect(resumed.notes == ["classes": ["a", "b", "c"]])
-        #expect(resumed.configuration == half.configuration && resumed.encoderConfiguration == half.encoderConfiguration)
+        #expect(
+            resumed.configuration == half.configuration && resumed.encoderConfiguration == half.encoderConfiguration)
         #expect(try Self.predictions(resumed) == Self.predictions(half))
         for i in 3..<6 {
             let a = try Self.step(whole, seed: UInt64(i))
@@ -150,7 +163,9 @@ import Testing
         var bad = [Float](repeating: 1, count: 64)
         for value in [0, -1, Float.nan, .infinity] {
             bad[3] = value
-            #expect(throws: CARLError.self) { try classifier.writeTensor("classifier.feature_deviation", from: bad, count: 64) }
+            #expect(throws: CARLError.self) {
+                try classifier.writeTensor("classifier.feature_deviation", from: bad, count: 64)
+            }
         }
         #expect(throws: CARLError.self) { try Self.withImages(1) { try classifier.standardize($0) } }
     }
@@ -182,7 +197,9 @@ import Testing
         #expect(try Self.step(Self.classifier(), indices: numbers.map { $0 + 50 }).loss != first.loss)
     }
 
-    @Test(arguments: ["", #""freeze_encoder": true"#]) func aStepThatIsNotFiniteLeavesTheClassifierAsItWas(_ more: String) throws {
+    @Test(arguments: ["", #""freeze_encoder": true"#]) func aStepThatIsNotFiniteLeavesTheClassifierAsItWas(
+        _ more: String
+    ) throws {
         let classifier = try Self.classifier(more)
         _ = try Self.step(classifier)
         var weights = [Float](repeating: 3e38, count: 3 * 64)
@@ -212,27 +229,40 @@ import Testing
             return "no error"
         }
         let classifier = try Self.classifier()
-        for (labels, words) in [([0, 1, 3], "labels[2]: got 3"), ([0, -1, 2], "labels[1]: got -1"), ([.max, 0, 0], "labels[0]")] as [([Int32], String)] {
+        for (labels, words) in [
+            ([0, 1, 3], "labels[2]: got 3"), ([0, -1, 2], "labels[1]: got -1"), ([.max, 0, 0], "labels[0]"),
+        ] as [([Int32], String)] {
             #expect(message { _ = try Self.withImages(3) { try classifier.step($0, labels: labels) } }.contains(words))
         }
         #expect(message { _ = try Self.step(classifier, count: 1) }.contains("at least 2"))
         #expect(message { _ = try Self.step(classifier, count: 0) }.contains("got 0"))
-        #expect(message { _ = try Self.step(Self.classifier(#""freeze_encoder": true"#), count: 0) }.contains("at least 1"))
+        #expect(
+            message { _ = try Self.step(Self.classifier(#""freeze_encoder": true"#), count: 0) }.contains("at least 1"))
         for (json, words) in [
             ("{}", "\"classes\""), (#"{"classes": 0}"#, "classes"), (#"{"classes": 3, "clases": 3}"#, "classes"),
-            (#"{"classes": 3, "label_smoothing": 1.1}"#, "label_smoothing"), (#"{"classes": 3, "learning_rate": -1}"#, "learning_rate"),
-            (#"{"classes": 3, "freeze_encoder": true, "learning_rate": 0.1}"#, "head_learning_rate"), (#"{"classes": 3, "view": "weak"}"#, "view"),
-            (#"{"classes": 3, "view": {"count": 2}}"#, "count"), (#"{"classes": 3, "view": {"scael": [1, 1]}}"#, "scale"),
+            (#"{"classes": 3, "label_smoothing": 1.1}"#, "label_smoothing"),
+            (#"{"classes": 3, "learning_rate": -1}"#, "learning_rate"),
+            (#"{"classes": 3, "freeze_encoder": true, "learning_rate": 0.1}"#, "head_learning_rate"),
+            (#"{"classes": 3, "view": "weak"}"#, "view"),
+            (#"{"classes": 3, "view": {"count": 2}}"#, "count"),
+            (#"{"classes": 3, "view": {"scael": [1, 1]}}"#, "scale"),
             (#"{"classes": 3, "schedule": "cosine"}"#, "total_steps"),
-            (#"{"classes": 3, "schedule": "trapezoid"}"#, "schedule"), ("3", "object"), (#"{"classes": 2e9}"#, "classes"),
+            (#"{"classes": 3, "schedule": "trapezoid"}"#, "schedule"), ("3", "object"),
+            (#"{"classes": 2e9}"#, "classes"),
         ] {
-            #expect(message { _ = try Classifier(JSONValue.parse(json), encoder: Self.evaluator()) }.contains(words), "\(json)")
+            #expect(
+                message { _ = try Classifier(JSONValue.parse(json), encoder: Self.evaluator()) }.contains(words),
+                "\(json)")
         }
     }
 
     @Test func theViewIsNormalisedAsTheEncodersFirst() throws {
-        let model = try TrainerTests.trainer(#""views": [{"size": 10, "mean": [0.3], "std": [0.2], "interpolation": "bicubic", "blur_p": 1, "count": 2}]"#)
-        let view = try Classifier(["classes": 2, "view": ["scale": [0.5, 1]]], encoder: Evaluator(copying: model, teacher: false)).configuration.view
+        let model = try TrainerTests.trainer(
+            #""views": [{"size": 10, "mean": [0.3], "std": [0.2], "interpolation": "bicubic", "blur_p": 1, "count": 2}]"#
+        )
+        let view = try Classifier(
+            ["classes": 2, "view": ["scale": [0.5, 1]]], encoder: Evaluator(copying: model, teacher: false)
+        ).configuration.view
         #expect(view.size == 10 && view.mean == [0.3] && view.std == [0.2] && view.interpolation == .bicubic)
         #expect(view.scale == [0.5, 1] && view.blurProbability == 0 && view.flip == 0.5)
     }

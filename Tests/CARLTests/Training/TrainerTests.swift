@@ -48,7 +48,8 @@ import Testing
 
     static let variants = [
         "", #""optimizer": "lars""#, #""optimizer": "adamw", "learning_rate": 0.001"#,
-        #""teacher_momentum": 0.9, "total_steps": 20, "prior_over_targets": true"#, #""accumulate": 2, "clip_norm": 0.5"#,
+        #""teacher_momentum": 0.9, "total_steps": 20, "prior_over_targets": true"#,
+        #""accumulate": 2, "clip_norm": 0.5"#,
         #""projector": [8], "schedule": "cosine", "total_steps": 9, "warmup_steps": 3"#,
         #""schedule": "trapezoid", "total_steps": 7, "decay_steps": [2, 1], "warmup_steps": 1, "teacher_momentum": 0.9"#,
         #""partition_size": 4, "freeze_prototypes": 4, "temperature": {"start": 1, "end": 0.1, "steps": 5}"#,
@@ -119,7 +120,8 @@ import Testing
     }
 
     @Test func learnsToAgree() throws {
-        let trainer = try Self.trainer(#""learning_rate": 0.1, "used_window": 5, "views": [{"size": 12, "scale": [0.6, 1], "count": 2}]"#)
+        let trainer = try Self.trainer(
+            #""learning_rate": 0.1, "used_window": 5, "views": [{"size": 12, "scale": [0.6, 1], "count": 2}]"#)
         var first = 0.0
         var last = Metrics()
         for i in 0..<120 {
@@ -135,10 +137,19 @@ import Testing
     /// Which kind is met first, of those a configuration leads to, is up to its views.
     @Test(arguments: [
         // Without a prior one prototype for all is the best there is.
-        (#""prior_weight": 0, "learning_rate": 0.1, "temperature": 0.05"#, [Collapse.fewPrototypes, .sharedPrototypes, .constantEmbedding]),
-        (#""prior_weight": 0, "learning_rate": 0.1, "temperature": 0.05, "partition_size": 5"#, [.fewPrototypes, .sharedPrototypes]),
+        (
+            #""prior_weight": 0, "learning_rate": 0.1, "temperature": 0.05"#,
+            [Collapse.fewPrototypes, .sharedPrototypes, .constantEmbedding]
+        ),
+        (
+            #""prior_weight": 0, "learning_rate": 0.1, "temperature": 0.05, "partition_size": 5"#,
+            [.fewPrototypes, .sharedPrototypes]
+        ),
         // A spike over an even rest: the mean assignment is over many prototypes all the same.
-        (#""prototypes": 100, "prior_weight": 1, "learning_rate": 0.2, "temperature": 0.1"#, [.sharedPrototypes, .shrunkenEmbedding]),
+        (
+            #""prototypes": 100, "prior_weight": 1, "learning_rate": 0.2, "temperature": 0.1"#,
+            [.sharedPrototypes, .shrunkenEmbedding]
+        ),
     ])
     func namesACollapse(_ configuration: String, kinds: [Collapse]) throws {
         let trainer = try Self.trainer(configuration)
@@ -209,7 +220,9 @@ import Testing
         #expect(carp.viewSpecs.map(\.size) == [224, 96] && carp.viewSpecs.map(\.count) == [2, 6])
         #expect(try Configuration(carp.json) == carp)
         let own = try Configuration(
-            json: #"{"objective": "carp", "encoder": "resnet18", "view_size": 32, "partition_size": 0, "teacher_momentum": 0, "prototypes": 100, "optimizer": "sgd", "learning_rate": 0.1, "views": "weak"}"#)
+            json:
+                #"{"objective": "carp", "encoder": "resnet18", "view_size": 32, "partition_size": 0, "teacher_momentum": 0, "prototypes": 100, "optimizer": "sgd", "learning_rate": 0.1, "views": "weak"}"#
+        )
         #expect(own.encoder == .resnet18 && own.stem == .small && own.partitionSize == 0 && own.learningRate == 0.1)
         #expect(own.teacherMomentum == 0 && !own.priorOverTargets && own.views == .preset("weak"))
         #expect(try Configuration(own.json) == own)

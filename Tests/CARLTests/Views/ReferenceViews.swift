@@ -39,7 +39,8 @@ enum ReferenceViews {
         return view
     }
 
-    /// Pillow's resize: a filter stretched by the factor of reduction, its weights made to sum to 1 over the inputs there are.
+    /// Pillow's resize: a filter stretched by the factor of reduction, its weights made to sum to 1 over the inputs
+    /// there are.
     static func resize(_ image: Image, height: Int, width: Int, bicubic: Bool) -> Image {
         let rows = weights(image.height, height, bicubic)
         let columns = weights(image.width, width, bicubic)
@@ -64,7 +65,8 @@ enum ReferenceViews {
                 guard range.contains(input) else { return 0 }
                 let x = abs((Double(input) + 0.5 - center) / stretch)
                 if !bicubic { return max(0, 1 - x) }
-                return x < 1 ? 1.5 * x * x * x - 2.5 * x * x + 1 : x < 2 ? -0.5 * x * x * x + 2.5 * x * x - 4 * x + 2 : 0
+                return x < 1
+                    ? 1.5 * x * x * x - 2.5 * x * x + 1 : x < 2 ? -0.5 * x * x * x + 2.5 * x * x - 4 * x + 2 : 0
             }
             let sum = row.reduce(0, +)
             row = row.map { $0 / sum }
@@ -127,7 +129,9 @@ enum ReferenceViews {
             var value = 0.0
             for v in -radius...radius {
                 for u in -radius...radius {
-                    value += kernel[v + radius] * kernel[u + radius] * image[reflect(y + v, image.height), reflect(x + u, image.width), c]
+                    value +=
+                        kernel[v + radius] * kernel[u + radius]
+                        * image[reflect(y + v, image.height), reflect(x + u, image.width), c]
                 }
             }
             return value / (sum * sum)

@@ -24,21 +24,24 @@ private final class GuardedBytes {
     @Test func nothingIsReadOrWrittenBeyondTheImageOrTheBatch() throws {
         let compute = try Compute(threads: 1)
         for (height, width, channels, size) in [
-            (5, 7, 3, 8), (9, 3, 1, 9), (31, 23, 3, 24), (4, 4, 5, 3), (1, 1, 3, 1), (1, 1, 1, 16), (33, 40, 3, 16), (16, 22, 4, 31), (6, 65, 1, 7),
+            (5, 7, 3, 8), (9, 3, 1, 9), (31, 23, 3, 24), (4, 4, 5, 3), (1, 1, 3, 1), (1, 1, 1, 16), (33, 40, 3, 16),
+            (16, 22, 4, 31), (6, 65, 1, 7),
         ] {
             let (bytes, values) = (height * width * channels, size * size * channels)
             let (input, output) = (GuardedBytes(bytes), GuardedBytes(4 * values))
             let pixels = (input.end - bytes).bindMemory(to: UInt8.self, capacity: bytes)
             for i in 0..<bytes { pixels[i] = UInt8(truncatingIfNeeded: i &* 37) }
             let out = (output.end - 4 * values).bindMemory(to: Float.self, capacity: values)
-            let source = SourceImage(pixels: pixels, height: height, width: width, channels: channels, rowStride: width * channels)
+            let source = SourceImage(
+                pixels: pixels, height: height, width: width, channels: channels, rowStride: width * channels)
             for preset in ["simclr", "byol", "gray", "weak"] {
                 var spec = try ViewSpec.preset(preset, size: size, channels: channels)[0]
                 (spec.blurProbability, spec.scale) = (0.5, [0.1, 1])
                 for index: UInt64 in 0..<6 {
                     for i in 0..<values { out[i] = .nan }
                     try withUnsafePointer(to: index) {
-                        try ViewMaker.make([source], views: [spec], seed: 0, epoch: 0, indices: $0, into: [out], compute)
+                        try ViewMaker.make(
+                            [source], views: [spec], seed: 0, epoch: 0, indices: $0, into: [out], compute)
                     }
                     #expect((0..<values).allSatisfy { out[$0].isFinite })
                 }
@@ -47,20 +50,26 @@ private final class GuardedBytes {
         }
     }
 
-    /// A part of a larger image, described by its first pixel and the larger image's stride, gives what a copy of it gives.
+    /// A part of a larger image, described by its first pixel and the larger image's stride, gives what a copy of it
+    /// gives.
     @Test func partsOfAnImageNeedNoCopy() throws {
         let (height, width) = (50, 60)
         let pixels = ViewTests.image(height, width, 3)
-        let views = try ViewSpec.preset("multicrop", size: 32, channels: 3).flatMap { Array(repeating: $0, count: $0.count) }
+        let views = try ViewSpec.preset("multicrop", size: 32, channels: 3).flatMap {
+            Array(repeating: $0, count: $0.count)
+        }
         let compute = try Compute(threads: 2)
         func make(_ pointer: UnsafePointer<UInt8>, _ stride: Int) throws -> [[Float]] {
             let buffers = try views.map { try FloatBuffer($0.size * $0.size * 3) }
             let source = SourceImage(pixels: pointer, height: 20, width: 30, channels: 3, rowStride: stride)
-            try ViewMaker.make([source], views: views, seed: 5, epoch: 1, indices: nil, into: buffers.map(\.base), compute)
+            try ViewMaker.make(
+                [source], views: views, seed: 5, epoch: 1, indices: nil, into: buffers.map(\.base), compute)
             return buffers.map { Array($0.values) }
         }
         let copy = (0..<20).flatMap { y in (0..<90).map { pixels[((y + 11) * width + 17) * 3 + $0] } }
-        let fromPart = try pixels.withUnsafeBufferPointer { try make($0.baseAddress! + (11 * width + 17) * 3, width * 3) }
+        let fromPart = try pixels.withUnsafeBufferPointer {
+            try make($0.baseAddress! + (11 * width + 17) * 3, width * 3)
+        }
         let fromCopy = try copy.withUnsafeBufferPointer { try make($0.baseAddress!, 90) }
         #expect(fromPart == fromCopy)
         // Every second row, and rows from the last to the first.

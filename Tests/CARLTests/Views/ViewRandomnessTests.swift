@@ -7,7 +7,8 @@ import Testing
 @Suite struct ViewRandomnessTests {
     static func draw(_ spec: ViewSpec, _ count: Int, height: Int = 100, width: Int = 120) -> [ViewParameters] {
         (0..<count).map {
-            ViewParameters(spec, height: height, width: width, ViewStreams(seed: 3, epoch: 0, image: UInt64($0), view: 0))
+            ViewParameters(
+                spec, height: height, width: width, ViewStreams(seed: 3, epoch: 0, image: UInt64($0), view: 0))
         }
     }
 
@@ -65,10 +66,13 @@ import Testing
         #expect(orders.count == 24)
         #expect(orders.values.allSatisfy { $0 > 144 && $0 < 256 })
         let jittered = Float(all.filter { !$0.jitter.isEmpty }.count)
-        #expect(abs(sums[0] / jittered - 1) < 0.02 && abs(sums[1] / jittered - 1.25) < 0.04 && abs(sums[3] / jittered) < 0.005)
+        #expect(
+            abs(sums[0] / jittered - 1) < 0.02 && abs(sums[1] / jittered - 1.25) < 0.04
+                && abs(sums[3] / jittered) < 0.005)
     }
 
-    /// Each operation has a stream of its own: what one draws does not depend on what others do, nor on the order they are listed in.
+    /// Each operation has a stream of its own: what one draws does not depend on what others do, nor on the order they
+    /// are listed in.
     @Test func anOperationDoesNotMoveTheOthers() {
         var spec = ViewSpec()
         spec.jitter = [0.4, 0.4, 0.2, 0.1]
@@ -83,8 +87,10 @@ import Testing
             change(&other)
             let same = zip(all, Self.draw(other, 200)).map { a, b in
                 [
-                    "crop": (a.left, a.top, a.width, a.height) == (b.left, b.top, b.width, b.height), "flip": a.flip == b.flip,
-                    "jitter": a.jitter.elementsEqual(b.jitter) { $0 == $1 }, "gray": a.gray == b.gray, "blur": a.blur == b.blur,
+                    "crop": (a.left, a.top, a.width, a.height) == (b.left, b.top, b.width, b.height),
+                    "flip": a.flip == b.flip,
+                    "jitter": a.jitter.elementsEqual(b.jitter) { $0 == $1 }, "gray": a.gray == b.gray,
+                    "blur": a.blur == b.blur,
                     "solarize": a.solarize == b.solarize,
                 ]
             }
@@ -106,20 +112,25 @@ import Testing
             let image = SourceImage(pixels: $0.baseAddress!, height: 20, width: 40, channels: 3, rowStride: 120)
             try [image, image, image].withUnsafeBufferPointer {
                 try ViewMaker.make(
-                    $0, views: [spec, spec], seed: 3, epoch: 0, indices: nil, into: out.map(\.base), crops: crops.base, Compute(threads: 2))
+                    $0, views: [spec, spec], seed: 3, epoch: 0, indices: nil, into: out.map(\.base), crops: crops.base,
+                    Compute(threads: 2))
             }
         }
         for view in 0..<2 {
             for image in 0..<3 {
-                let p = ViewParameters(spec, height: 20, width: 40, ViewStreams(seed: 3, epoch: 0, image: UInt64(image), view: view))
+                let p = ViewParameters(
+                    spec, height: 20, width: 40, ViewStreams(seed: 3, epoch: 0, image: UInt64(image), view: view))
                 let box = crops[view * 3 + image]
-                #expect(box.left == Float(p.left) / 40 && box.right == Float(p.left + p.width) / 40 && box.flipped == p.flip)
+                #expect(
+                    box.left == Float(p.left) / 40 && box.right == Float(p.left + p.width) / 40 && box.flipped == p.flip
+                )
                 #expect(box.top == Float(p.top) / 20 && box.bottom == Float(p.top + p.height) / 20)
             }
         }
     }
 
-    /// A view is named by (seed, epoch, image, place in the list): not by threads, the batch around it, or the other views' specifications.
+    /// A view is named by (seed, epoch, image, place in the list): not by threads, the batch around it, or the other
+    /// views' specifications.
     @Test func aViewDependsOnItsNameAlone() throws {
         let images = (0..<5).map { i -> UnsafeMutableBufferPointer<UInt8> in
             let memory = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: (20 + i) * (30 - i) * 3)
@@ -129,14 +140,18 @@ import Testing
         defer { images.forEach { $0.deallocate() } }
         let base = try ViewSpec.preset("multicrop", size: 24, channels: 3)
         let views = [base[0], base[0], base[1]]
-        func make(_ order: [Int], _ views: [ViewSpec], threads: Int, seed: UInt64 = 9, epoch: UInt64 = 4) throws -> [[Float]] {
+        func make(_ order: [Int], _ views: [ViewSpec], threads: Int, seed: UInt64 = 9, epoch: UInt64 = 4) throws
+            -> [[Float]]
+        {
             let buffers = try views.map { try FloatBuffer(order.count * $0.size * $0.size * 3) }
             let sources = order.map {
                 SourceImage(
-                    pixels: UnsafePointer(images[$0].baseAddress!), height: 20 + $0, width: 30 - $0, channels: 3, rowStride: 3 * (30 - $0))
+                    pixels: UnsafePointer(images[$0].baseAddress!), height: 20 + $0, width: 30 - $0, channels: 3,
+                    rowStride: 3 * (30 - $0))
             }
             try ViewMaker.make(
-                sources, views: views, seed: seed, epoch: epoch, indices: order.map { UInt64($0) << 33 }, into: buffers.map(\.base),
+                sources, views: views, seed: seed, epoch: epoch, indices: order.map { UInt64($0) << 33 },
+                into: buffers.map(\.base),
                 try Compute(threads: threads))
             return buffers.map { Array($0.values) }
         }
@@ -155,7 +170,10 @@ import Testing
         other[0].blurProbability = 1
         #expect(try Array(make([0, 1, 2, 3, 4], other, threads: 1)[1...]) == Array(straight[1...]))
         #expect(straight[0] != straight[1])
-        for changed in [try make([0, 1, 2, 3, 4], views, threads: 1, seed: 10), try make([0, 1, 2, 3, 4], views, threads: 1, epoch: 5)] {
+        for changed in [
+            try make([0, 1, 2, 3, 4], views, threads: 1, seed: 10),
+            try make([0, 1, 2, 3, 4], views, threads: 1, epoch: 5),
+        ] {
             for v in 0..<3 { #expect(changed[v] != straight[v]) }
         }
     }

@@ -5,7 +5,8 @@ import Testing
 
 /// The kernels against `ReferenceViews`, with drawn and with fixed parameters.
 @Suite struct ViewReferenceTests {
-    /// Largest difference of the fast view from the reference, in steps of 255. Values within a step of where solarize jumps are left out.
+    /// Largest difference of the fast view from the reference, in steps of 255. Values within a step of where solarize
+    /// jumps are left out.
     static func error(
         _ pixels: [UInt8], _ height: Int, _ width: Int, _ channels: Int, _ parameters: ViewParameters, _ spec: ViewSpec
     ) throws -> Double {
@@ -13,7 +14,8 @@ import Testing
         let expected = ReferenceViews.view(
             image, parameters, size: spec.size, bicubic: spec.interpolation == .bicubic, blurRadius: spec.blurRadius)
         let got = try ViewTests.view(
-            pixels, height, width, channels, size: spec.size, interpolation: spec.interpolation, blurKernel: spec.blurKernel
+            pixels, height, width, channels, size: spec.size, interpolation: spec.interpolation,
+            blurKernel: spec.blurKernel
         ) { $0 = parameters }
         return zip(got, expected.values).reduce(0) {
             parameters.solarize && abs($1.1 - 127.5) < 1 ? $0 : max($0, abs($1.0 - $1.1))
@@ -63,7 +65,9 @@ import Testing
             try check("contrast \(amount)") { $0.jitter = [(.contrast, amount)] }
             try check("saturation \(amount)") { $0.jitter = [(.saturation, amount)] }
         }
-        for shift: Float in [-0.5, -1 / 3, -1 / 6, -0.001, 0, 0.1, 1 / 6, 0.5] { try check("hue \(shift)") { $0.jitter = [(.hue, shift)] } }
+        for shift: Float in [-0.5, -1 / 3, -1 / 6, -0.001, 0, 0.1, 1 / 6, 0.5] {
+            try check("hue \(shift)") { $0.jitter = [(.hue, shift)] }
+        }
         try check("gray") { $0.gray = true }
         try check("solarize") { $0.solarize = true }
         for sigma: Float in [0.001, 0.3, 2, 1000] {
@@ -74,7 +78,9 @@ import Testing
         }
         spec.blurKernel = nil
         // Operations do not commute: every order of the jitter.
-        let operations: [(ColorOperations.Operation, Float)] = [(.brightness, 1.5), (.contrast, 0.4), (.saturation, 1.8), (.hue, 0.2)]
+        let operations: [(ColorOperations.Operation, Float)] = [
+            (.brightness, 1.5), (.contrast, 0.4), (.saturation, 1.8), (.hue, 0.2),
+        ]
         for first in 0..<4 {
             for second in 0..<4 where second != first {
                 for third in 0..<4 where third != first && third != second {
@@ -88,13 +94,17 @@ import Testing
     /// Reductions and enlargements of large factors, and parts of the image at its edges.
     @Test func resizingAgreesForAllFactors() throws {
         for bicubic in [false, true] {
-            for (height, width, size) in [(400, 300, 7), (3, 300, 10), (300, 2, 9), (40, 40, 64), (65, 1, 1), (33, 29, 32)] {
+            for (height, width, size) in [
+                (400, 300, 7), (3, 300, 10), (300, 2, 9), (40, 40, 64), (65, 1, 1), (33, 29, 32),
+            ] {
                 let pixels = ViewTests.image(height, width, 3)
                 var spec = ViewSpec()
                 spec.size = size
                 spec.interpolation = bicubic ? .bicubic : .bilinear
                 for flip in [false, true] {
-                    for (left, top, w, h) in [(0, 0, width, height), (width - 1, height - 1, 1, 1), (width / 2, 0, width - width / 2, height)] {
+                    for (left, top, w, h) in [
+                        (0, 0, width, height), (width - 1, height - 1, 1, 1), (width / 2, 0, width - width / 2, height),
+                    ] {
                         var parameters = ViewParameters(left: left, top: top, width: w, height: h)
                         parameters.flip = flip
                         let error = try Self.error(pixels, height, width, 3, parameters, spec)
@@ -115,14 +125,17 @@ import Testing
             let full = ReferenceViews.resize(image, height: fullHeight, width: fullWidth, bicubic: false)
             let out = try FloatBuffer(size * size * 3)
             try pixels.withUnsafeBufferPointer {
-                let source = SourceImage(pixels: $0.baseAddress!, height: height, width: width, channels: 3, rowStride: width * 3)
-                try ViewMaker.evaluation([source], size: size, mean: [0.25], std: [0.5], into: out.base, try Compute(threads: 1))
+                let source = SourceImage(
+                    pixels: $0.baseAddress!, height: height, width: width, channels: 3, rowStride: width * 3)
+                try ViewMaker.evaluation(
+                    [source], size: size, mean: [0.25], std: [0.5], into: out.base, try Compute(threads: 1))
             }
             var worst = 0.0
             for y in 0..<size {
                 for x in 0..<size {
                     for c in 0..<3 {
-                        let expected = (full[y + (fullHeight - size) / 2, x + (fullWidth - size) / 2, c] / 255 - 0.25) / 0.5
+                        let expected =
+                            (full[y + (fullHeight - size) / 2, x + (fullWidth - size) / 2, c] / 255 - 0.25) / 0.5
                         worst = max(worst, abs(expected - Double(out.base[(y * size + x) * 3 + c])))
                     }
                 }

@@ -12,7 +12,8 @@ import Testing
     /// One view of an image with fixed parameters, as values 0 ... 255.
     static func view(
         _ pixels: [UInt8], _ height: Int, _ width: Int, _ channels: Int, size: Int, crop: (Int, Int, Int, Int)? = nil,
-        interpolation: ViewSpec.Interpolation = .bilinear, blurKernel: Int? = nil, change: (inout ViewParameters) -> Void = { _ in }
+        interpolation: ViewSpec.Interpolation = .bilinear, blurKernel: Int? = nil,
+        change: (inout ViewParameters) -> Void = { _ in }
     ) throws -> [Double] {
         let compute = try Compute(threads: 1)
         var spec = ViewSpec()
@@ -25,13 +26,16 @@ import Testing
         let scratch = try compute.scratch(1 << 20)
         let out = try FloatBuffer(size * size * channels)
         pixels.withUnsafeBufferPointer {
-            let source = SourceImage(pixels: $0.baseAddress!, height: height, width: width, channels: channels, rowStride: width * channels)
+            let source = SourceImage(
+                pixels: $0.baseAddress!, height: height, width: width, channels: channels, rowStride: width * channels)
             ViewMaker.make(source, parameters, ViewMaker.Recipe(spec, channels: channels), out.base, scratch[0])
         }
         return out.values.map { Double($0) * 255 }
     }
 
-    static func largestError(_ a: [Double], _ b: [Double]) -> Double { zip(a, b).reduce(0) { max($0, abs($1.0 - $1.1)) } }
+    static func largestError(_ a: [Double], _ b: [Double]) -> Double {
+        zip(a, b).reduce(0) { max($0, abs($1.0 - $1.1)) }
+    }
 
     @Test func sameSizeIsIdentityAndFlipMirrors() throws {
         for channels in [1, 3, 5] {
@@ -69,7 +73,8 @@ import Testing
                 parameters.blur = golden["blur"]?.array?[0].number.map { Float($0) }
                 for step in golden["jitter"]?.array ?? [] {
                     let names = ["brightness", "contrast", "saturation", "hue"]
-                    let operation = ColorOperations.Operation(rawValue: names.firstIndex(of: step["op"]?.string ?? "") ?? 0)
+                    let operation = ColorOperations.Operation(
+                        rawValue: names.firstIndex(of: step["op"]?.string ?? "") ?? 0)
                     parameters.jitter.append((operation!, Float(step["amount"]?.number ?? 0)))
                 }
                 parameters.gray = golden["gray"]?.bool ?? false
@@ -93,10 +98,14 @@ import Testing
                 let pixels = Self.image(h, w, c)
                 let out = try FloatBuffer(size * size * c)
                 try pixels.withUnsafeBufferPointer {
-                    let source = SourceImage(pixels: $0.baseAddress!, height: h, width: w, channels: c, rowStride: w * c)
-                    try ViewMaker.make([source], views: [own], seed: 0, epoch: 0, indices: nil, into: [out.base], try Compute(threads: 1))
+                    let source = SourceImage(
+                        pixels: $0.baseAddress!, height: h, width: w, channels: c, rowStride: w * c)
+                    try ViewMaker.make(
+                        [source], views: [own], seed: 0, epoch: 0, indices: nil, into: [out.base],
+                        try Compute(threads: 1))
                     #expect(out.values.allSatisfy { $0.isFinite && $0 >= -2.001 && $0 <= 2.001 })
-                    try ViewMaker.evaluation([source], size: size, mean: [0.5], std: [0.25], into: out.base, try Compute(threads: 1))
+                    try ViewMaker.evaluation(
+                        [source], size: size, mean: [0.5], std: [0.25], into: out.base, try Compute(threads: 1))
                     #expect(out.values.allSatisfy { $0.isFinite && $0 >= -2.001 && $0 <= 2.001 })
                 }
             }

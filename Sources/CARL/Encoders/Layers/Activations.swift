@@ -1,7 +1,8 @@
 /// Elementwise nonlinearities on vectors of the projection head.
 public enum ActivationFunction: String, SettingChoice {
     case relu
-    /// x * Phi(x) with the exact normal distribution function (Hendrycks and Gimpel, arXiv 1606.08415), torch's default.
+    /// x * Phi(x) with the exact normal distribution function (Hendrycks and Gimpel, arXiv 1606.08415), torch's
+    /// default.
     case gelu
 
     func value(_ x: Float) -> Float {
@@ -28,6 +29,7 @@ public enum ActivationFunction: String, SettingChoice {
 
     /// dy becomes the gradient of x, where x is forward's input.
     func backward(_ x: Activation, _ dy: Activation, _ compute: Compute) {
-        compute.parallelRanges(x.count, grain: 1 << 12) { _, range in for i in range { dy.base[i] *= slope(x.base[i]) } }
+        compute.parallelRanges(x.count, grain: 1 << 12) { _, range in for i in range { dy.base[i] *= slope(x.base[i]) }
+        }
     }
 }

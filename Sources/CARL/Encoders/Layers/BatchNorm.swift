@@ -1,5 +1,6 @@
-/// Batch normalisation over the rows of (rows, C) (Ioffe and Szegedy, arXiv 1502.03167), with torch's conventions: eps 1e-5,
-/// biased variance for normalising, running variance unbiased, momentum 0.1. ReLU and a residual addition are done in the same pass.
+/// Batch normalisation over the rows of (rows, C) (Ioffe and Szegedy, arXiv 1502.03167), with torch's conventions: eps
+/// 1e-5, biased variance for normalising, running variance unbiased, momentum 0.1. ReLU and a residual addition are
+/// done in the same pass.
 ///
 /// Each group of rows (a view) has statistics of its own; the running ones see the groups one after the other.
 struct BatchNorm {
@@ -47,8 +48,8 @@ struct BatchNorm {
         Moments(memory: try compute.workspace.take(parts.count * (2 * channels + 1)), channels: channels, parts: parts)
     }
 
-    /// Joins the moments of each group's parts (Chan, Golub, LeVeque 1979), updates the running statistics group by group, gives the
-    /// moments' memory back.
+    /// Joins the moments of each group's parts (Chan, Golub, LeVeque 1979), updates the running statistics group by
+    /// group, gives the moments' memory back.
     func finish(_ moments: Moments, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
         let parts = moments.parts
         let tape = Tape(memory: try compute.workspace.take(4 * parts.groups * channels), channels: channels)
@@ -79,7 +80,8 @@ struct BatchNorm {
                     tape.a(group)[c] = Float(a)
                     tape.b(group)[c] = Float(Double(memory.parameters[shift + c]) - mean * a)
                     running[runningMean + c] = Float((1 - m) * Double(running[runningMean + c]) + m * mean)
-                    running[runningVariance + c] = Float((1 - m) * Double(running[runningVariance + c]) + m * variance * unbias)
+                    running[runningVariance + c] = Float(
+                        (1 - m) * Double(running[runningVariance + c]) + m * variance * unbias)
                 }
             }
         }
@@ -116,7 +118,8 @@ struct BatchNorm {
                 let at = rows.lowerBound * channels
                 ColumnKernels.affine(
                     y.base + at, rows.count, channels, tape.a(group), tape.b(group),
-                    skip: skip.map { UnsafePointer($0.base + at) }, skipScale: skipTape.map { UnsafePointer($0.a(group)) },
+                    skip: skip.map { UnsafePointer($0.base + at) },
+                    skipScale: skipTape.map { UnsafePointer($0.a(group)) },
                     skipShift: skipTape.map { UnsafePointer($0.b(group)) }, relu: relu, z.base + at)
             }
         }
@@ -129,12 +132,13 @@ struct BatchNorm {
         case nothing
         /// A ReLU.
         case relu
-        /// An addition, then a ReLU with this result; the gradient, 0 where the result is not positive, is written back for the other summand.
+        /// An addition, then a ReLU with this result; the gradient, 0 where the result is not positive, is written back
+        /// for the other summand.
         case sumAndRelu(Activation)
     }
 
-    /// Sums over the rows of the gradient of a normalised matrix, filled while the parts of the gradient are in cache, then used by
-    /// `pendingGradient`.
+    /// Sums over the rows of the gradient of a normalised matrix, filled while the parts of the gradient are in cache,
+    /// then used by `pendingGradient`.
     struct GradientSums {
         let memory: FloatBuffer
         let parts: PartNumbers
@@ -161,7 +165,8 @@ struct BatchNorm {
             case .sumAndRelu(let z): result = UnsafePointer(z.base + at)
             }
             ColumnKernels.gradientSums(
-                dz.base + at, y.base + at, rows.count, channels, mean: tape.mean(group), relu: relu, tape.a(group), tape.b(group),
+                dz.base + at, y.base + at, rows.count, channels, mean: tape.mean(group), relu: relu, tape.a(group),
+                tape.b(group),
                 result: result, sumGradient: sums, sumProduct: sums + channels)
         }
     }
@@ -174,8 +179,8 @@ struct BatchNorm {
             followed: followed)
     }
 
-    /// Backward of normalising, and of what followed, up to a last step that its reader does: from the gradient of the result, `dz`, adds the
-    /// gradients of scale and shift.
+    /// Backward of normalising, and of what followed, up to a last step that its reader does: from the gradient of the
+    /// result, `dz`, adds the gradients of scale and shift.
     func backward(
         _ dz: Activation, _ followed: Followed, _ y: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute
     ) throws -> PendingGradient {
@@ -189,7 +194,8 @@ struct BatchNorm {
 
     /// As above, with the last step: the gradient of y ends up in `dy`, which may be `dz`.
     func backward(
-        _ dz: Activation, _ followed: Followed, _ y: Activation, _ tape: Tape, into dy: Activation, _ memory: ModelMemory,
+        _ dz: Activation, _ followed: Followed, _ y: Activation, _ tape: Tape, into dy: Activation,
+        _ memory: ModelMemory,
         _ compute: Compute
     ) throws {
         let gradient = try backward(dz, followed, y, tape, memory, compute)
@@ -198,7 +204,8 @@ struct BatchNorm {
         compute.measured(name, .normaliseBackward, values: 3 * y.count) {
             compute.parallel(parts.count) { part, _ in
                 let rows = parts[part]
-                gradient.write(rows, parts.numbers.group(part), to: dy.base + rows.lowerBound * channels, rowStride: channels)
+                gradient.write(
+                    rows, parts.numbers.group(part), to: dy.base + rows.lowerBound * channels, rowStride: channels)
             }
         }
     }
@@ -215,8 +222,11 @@ struct BatchNorm {
         return PendingGradient(dz: sums.dz, y: sums.y, factors: sums.tape, relu: relu, coefficients: coefficients)
     }
 
-    /// Joins the sums, adds the gradients of scale and shift, and writes per group the factors a, b, k of dy = dz * a + y * b + k.
-    private func addGradients(_ sums: GradientSums, _ coefficients: FloatPointer, _ memory: ModelMemory, _ compute: Compute) {
+    /// Joins the sums, adds the gradients of scale and shift, and writes per group the factors a, b, k of dy = dz * a +
+    /// y * b + k.
+    private func addGradients(
+        _ sums: GradientSums, _ coefficients: FloatPointer, _ memory: ModelMemory, _ compute: Compute
+    ) {
         let parts = sums.parts
         let rows = Double(sums.y.rows / parts.groups)
         let values = sums.memory.base

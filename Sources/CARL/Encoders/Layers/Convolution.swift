@@ -1,7 +1,7 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
 /// A 2-D convolution layer without bias, NHWC.
@@ -34,49 +34,53 @@ struct Convolution {
             kernel: kernel, stride: stride, padding: padding, groups: x.groups)
     }
 
-    /// y = conv(x), where x may still have to be normalised by `pending` and rectified. `rowsDone` as described at its type; it is called for
-    /// `parts`, and reads `alongside`, memory laid out like y.
+    /// y = conv(x), where x may still have to be normalised by `pending` and rectified. `epilogue` as described at its
+    /// type; it is called for `parts`, and reads `alongside`, memory laid out like y.
     func forward(
         _ x: Activation, pending: BatchNorm.Tape? = nil, into y: Activation, _ memory: ModelMemory, _ compute: Compute,
-        alongside: [UnsafePointer<Float>] = [], rowsDone: RowsDone? = nil
+        alongside: [UnsafePointer<Float>] = [], epilogue: Epilogue? = nil
     ) throws {
         let shape = shape(x)
         let weights = memory.parameters + weight
         try measured(.forward, shape, compute) { method in
             switch method {
             case .pointwise:
-                try PointwiseConvolution.forward(.init(x, pending: pending), weights, y.base, shape, compute, rowsDone: rowsDone)
+                try PointwiseConvolution.forward(
+                    .init(x, pending: pending), weights, y.base, shape, compute, epilogue: epilogue)
             case .winograd:
-                try WinogradConvolution.forward(.init(x, pending: pending), weights, y.base, shape, compute, alongside: alongside, rowsDone: rowsDone)
-            case .patches:
+                try WinogradConvolution.forward(
+                    .init(x, pending: pending), weights, y.base, shape, compute, alongside: alongside,
+                    epilogue: epilogue)
+            case .im2col:
                 try withPixels(x, pending, compute) {
-                    try PatchConvolution.forward($0, weights, y.base, shape, compute, rowsDone: rowsDone)
+                    try Im2colConvolution.forward($0, weights, y.base, shape, compute, epilogue: epilogue)
                 }
             }
         }
     }
 
-    /// The parts for which `rowsDone` is called.
+    /// The parts for which `epilogue` is called.
     func parts(_ shape: ConvolutionShape) -> PartNumbers {
         switch ConvolutionMethod.choose(shape) {
         case .pointwise: PointwiseConvolution.parts(shape).numbers
         case .winograd: WinogradConvolution.parts(shape)
-        case .patches: PatchConvolution.parts(shape).numbers
+        case .im2col: Im2colConvolution.parts(shape).numbers
         }
     }
 
-    /// The parts for which the data gradient's `rowsDone` is called.
+    /// The parts for which the data gradient's `epilogue` is called.
     func gradientParts(_ shape: ConvolutionShape) -> PartNumbers {
         switch ConvolutionMethod.choose(shape) {
         case .pointwise: PointwiseConvolution.parts(shape).numbers
         case .winograd: WinogradConvolution.gradientParts(shape)
-        case .patches: PatchConvolution.imageParts(shape).numbers
+        case .im2col: Im2colConvolution.imageParts(shape).numbers
         }
     }
 
     /// Adds the weight gradient to `memory.gradients`; x and `pending` as in `forward`.
     func weightGradient(
-        _ x: Activation, pending: BatchNorm.Tape? = nil, _ dy: ConvolutionInput, _ memory: ModelMemory, _ compute: Compute
+        _ x: Activation, pending: BatchNorm.Tape? = nil, _ dy: ConvolutionInput, _ memory: ModelMemory,
+        _ compute: Compute
     ) throws {
         guard let gradients = memory.gradients else { return }
         let shape = shape(x)
@@ -85,29 +89,33 @@ struct Convolution {
             switch method {
             case .pointwise: try PointwiseConvolution.weightGradient(.init(x, pending: pending), dy, dw, shape, compute)
             case .winograd: try WinogradConvolution.weightGradient(.init(x, pending: pending), dy, dw, shape, compute)
-            case .patches:
-                try withPixels(x, pending, compute) { try PatchConvolution.weightGradient($0, dy, dw, shape, compute) }
+            case .im2col:
+                try withPixels(x, pending, compute) { try Im2colConvolution.weightGradient($0, dy, dw, shape, compute) }
             }
         }
     }
 
-    /// The gradient of the layer's input, shaped like `x`: written to `dx`, or added to it. `rowsDone` is called for `gradientParts`, and reads
-    /// `alongside`, memory laid out like dx.
+    /// The gradient of the layer's input, shaped like `x`: written to `dx`, or added to it. `epilogue` is called for
+    /// `gradientParts`, and reads `alongside`, memory laid out like dx.
     func dataGradient(
-        _ x: Activation, _ dy: ConvolutionInput, into dx: Activation, accumulate: Bool, _ memory: ModelMemory, _ compute: Compute,
-        alongside: [UnsafePointer<Float>] = [], rowsDone: RowsDone? = nil
+        _ x: Activation, _ dy: ConvolutionInput, into dx: Activation, accumulate: Bool, _ memory: ModelMemory,
+        _ compute: Compute,
+        alongside: [UnsafePointer<Float>] = [], epilogue: Epilogue? = nil
     ) throws {
         let shape = shape(x)
         let weights = memory.parameters + weight
         try measured(.dataGradient, shape, compute) { method in
             switch method {
             case .pointwise:
-                try PointwiseConvolution.dataGradient(dy, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
+                try PointwiseConvolution.dataGradient(
+                    dy, weights, dx.base, shape, compute, accumulate: accumulate, epilogue: epilogue)
             case .winograd:
                 try WinogradConvolution.dataGradient(
-                    dy, weights, dx.base, shape, compute, accumulate: accumulate, alongside: alongside, rowsDone: rowsDone)
-            case .patches:
-                try PatchConvolution.dataGradient(dy, weights, dx.base, shape, compute, accumulate: accumulate, rowsDone: rowsDone)
+                    dy, weights, dx.base, shape, compute, accumulate: accumulate, alongside: alongside,
+                    epilogue: epilogue)
+            case .im2col:
+                try Im2colConvolution.dataGradient(
+                    dy, weights, dx.base, shape, compute, accumulate: accumulate, epilogue: epilogue)
             }
         }
     }
@@ -144,14 +152,15 @@ enum ConvolutionMethod: String {
     /// 3x3, stride 1 or 2, padding 1: fewer multiplications.
     case winograd
     /// Windows gathered tile by tile, then a matrix product. Right for every shape.
-    case patches
+    case im2col
 
-    /// False if `CARL_WINOGRAD` is 0 when the first method is chosen: then everything is computed directly, to compare numbers with.
+    /// False if `CARL_WINOGRAD` is 0 when the first method is chosen: then everything is computed directly, to compare
+    /// numbers with.
     static let usesWinograd = getenv("CARL_WINOGRAD").map { String(cString: $0) != "0" } ?? true
 
     static func choose(_ shape: ConvolutionShape) -> ConvolutionMethod {
         if shape.kernel == 1 && shape.stride == 1 && shape.padding == 0 { return .pointwise }
         if usesWinograd && WinogradPlan.pays(shape) { return .winograd }
-        return .patches
+        return .im2col
     }
 }

@@ -33,7 +33,8 @@ struct FeatureStandardization {
         }
     }
 
-    /// Takes mean and population standard deviation of features f (rows, F), rows at least 1; 1 where a feature is constant but for rounding.
+    /// Takes mean and population standard deviation of features f (rows, F), rows at least 1; 1 where a feature is
+    /// constant but for rounding.
     func fit(_ f: UnsafePointer<Float>, rows: Int, _ memory: ModelMemory) {
         for c in 0..<features {
             var sum = 0.0

@@ -1,9 +1,11 @@
 extension ParameterLayout {
-    /// First values: convolutions He normal by fan-out, linear layers uniform in +-1/sqrt(fan-in), BatchNorm 1 and 0 (torchvision's and torch's choice);
-    /// rows compared with embeddings, such as prototypes, normal with standard deviation 1/sqrt(D), so of about unit length.
+    /// First values: convolutions He normal by fan-out, linear layers uniform in +-1/sqrt(fan-in), BatchNorm 1 and 0
+    /// (torchvision's and torch's choice); rows compared with embeddings, such as prototypes, normal with standard
+    /// deviation 1/sqrt(D), so of about unit length.
     ///
     /// - Throws: `CARLError.cancelled`.
-    /// - Parameter firstSlot: number of this layout's first tensor among those of the whole model; a tensor's values depend on (seed, number) alone.
+    /// - Parameter firstSlot: number of this layout's first tensor among those of the whole model; a tensor's values
+    ///   depend on (seed, number) alone.
     func initialize(_ parameters: FloatPointer, _ statistics: FloatPointer, seed: UInt64, firstSlot: Int = 0) throws {
         for (i, slot) in self.parameters.enumerated() {
             let values = parameters + slot.offset

@@ -20,7 +20,8 @@ struct Linear {
         measured(.forward, x.rows, compute) {
             for row in 0..<x.rows { (y.base + row * outputs).update(from: b, count: outputs) }
             compute.multiply(
-                x.rows, outputs, inputs, x.base, inputs, memory.parameters + weight, inputs, transposeB: true, y.base, outputs,
+                x.rows, outputs, inputs, x.base, inputs, memory.parameters + weight, inputs, transposeB: true, y.base,
+                outputs,
                 accumulate: true)
         }
         return y
@@ -31,14 +32,16 @@ struct Linear {
         if let gradients = memory.gradients {
             measured(.weightGradient, x.rows, compute) {
                 compute.multiply(
-                    outputs, inputs, x.rows, dy.base, outputs, transposeA: true, x.base, inputs, gradients + weight, inputs,
+                    outputs, inputs, x.rows, dy.base, outputs, transposeA: true, x.base, inputs, gradients + weight,
+                    inputs,
                     accumulate: true)
                 ColumnKernels.sums(dy.base, dy.rows, outputs, into: gradients + bias)
             }
         }
         let dx = try compute.workspace.takeActivation(x.rows, 1, 1, inputs, groups: x.groups)
         measured(.dataGradient, x.rows, compute) {
-            compute.multiply(x.rows, inputs, outputs, dy.base, outputs, memory.parameters + weight, inputs, dx.base, inputs)
+            compute.multiply(
+                x.rows, inputs, outputs, dy.base, outputs, memory.parameters + weight, inputs, dx.base, inputs)
         }
         return dx
     }

@@ -4,7 +4,8 @@ enum ParameterKind {
     /// Rows that are compared with embeddings, such as prototypes.
     case embeddingRows
 
-    /// BatchNorm's scale and shift and all biases: left alone by LARS (You, Gitman, Ginsburg, arXiv 1708.03888, as used in self-supervised learning).
+    /// BatchNorm's scale and shift and all biases: left alone by LARS (You, Gitman, Ginsburg, arXiv 1708.03888, as used
+    /// in self-supervised learning).
     var isScaleOrBias: Bool { self == .bias || self == .normScale || self == .normShift }
 }
 
@@ -54,7 +55,8 @@ struct ParameterLayout {
         let offset = parameterCount
         parameters.append(
             ParameterSlot(
-                name: name, group: group, shape: shape, kind: kind, offset: offset, count: count, initialScale: initialScale))
+                name: name, group: group, shape: shape, kind: kind, offset: offset, count: count,
+                initialScale: initialScale))
         parameterCount += Self.aligned(count)
         return offset
     }

@@ -1,4 +1,5 @@
-/// Maximum over windows of 3x3 pixels, stride 2, padding 1 (the pool of the ImageNet stem). Pixels outside do not count.
+/// Maximum over windows of 3x3 pixels, stride 2, padding 1 (the pool of the ImageNet stem). Pixels outside do not
+/// count.
 enum MaxPool {
     static func outSize(_ size: Int) -> Int { (size - 1) / 2 + 1 }
 
@@ -28,8 +29,8 @@ enum MaxPool {
         return y
     }
 
-    /// Gives each window's gradient to the first pixel, in reading order, that has the maximum. That pixel is found again by
-    /// comparing, so that forward stores no indices.
+    /// Gives each window's gradient to the first pixel, in reading order, that has the maximum. That pixel is found
+    /// again by comparing, so that forward stores no indices.
     static func backward(_ x: Activation, _ y: Activation, _ dy: Activation, _ compute: Compute) throws -> Activation {
         let dx = try compute.workspace.takeActivation(like: x)
         let c = x.channels

@@ -1,5 +1,6 @@
-/// What a convolution or a gradient of it reads: pixels as they are, or pixels that a normalisation beside it still has to be applied to
-/// (prologue fusion). That spares a pass over memory, and the normalised values are not kept: the next reader computes them again.
+/// What a convolution or a gradient of it reads: pixels as they are, or pixels that a normalisation beside it still has
+/// to be applied to (prologue fusion). That spares a pass over memory, and the normalised values are not kept: the next
+/// reader computes them again.
 struct ConvolutionInput {
     private let base: UnsafePointer<Float>
     private let channels: Int
@@ -52,7 +53,9 @@ struct ConvolutionInput {
     /// Writes the values of pixels `range` to `target`, each `rowStride` values from the one before.
     func copy(_ range: Range<Int>, to target: FloatPointer, rowStride: Int) {
         if isReady {
-            for (i, pixel) in range.enumerated() { (target + i &* rowStride).update(from: base + pixel &* channels, count: channels) }
+            for (i, pixel) in range.enumerated() {
+                (target + i &* rowStride).update(from: base + pixel &* channels, count: channels)
+            }
             return
         }
         var first = range.lowerBound
@@ -63,15 +66,17 @@ struct ConvolutionInput {
             switch work {
             case .none: break
             case .normalise(let factors):
-                ColumnKernels.affineRelu(base + first * channels, last - first, channels, factors.a(group), factors.b(group), to, rowStride: rowStride)
+                ColumnKernels.affineRelu(
+                    base + first * channels, last - first, channels, factors.a(group), factors.b(group), to,
+                    rowStride: rowStride)
             case .differentiate(let gradient): gradient.write(first..<last, group, to: to, rowStride: rowStride)
             }
             first = last
         }
     }
 
-    /// Asks for what `pixels` will read.
-    func ask(for range: Range<Int>, _ prefetch: inout Prefetch) {
+    /// Prefetches what `pixels` will read.
+    func prefetch(_ range: Range<Int>, _ prefetch: inout Prefetch) {
         prefetch.add(base + range.lowerBound * channels, range.count * channels)
         if case .differentiate(let gradient) = work {
             prefetch.add(gradient.y.base + range.lowerBound * channels, range.count * channels)

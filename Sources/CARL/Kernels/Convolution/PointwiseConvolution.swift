@@ -1,4 +1,5 @@
-/// 1x1 convolution of stride 1: y (rows, OC) = x (rows, IC) * w (IC, OC), in pieces that stay in cache for what follows.
+/// 1x1 convolution of stride 1: y (rows, OC) = x (rows, IC) * w (IC, OC), in pieces that stay in cache for what
+/// follows.
 enum PointwiseConvolution {
     private static func rowsPerPart(_ shape: ConvolutionShape) -> Int {
         let rows = (1 << 16) / (shape.inChannels + shape.outChannels)
@@ -11,32 +12,38 @@ enum PointwiseConvolution {
 
     static func forward(
         _ x: ConvolutionInput, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, rowsDone: RowsDone?
+        _ compute: Compute, epilogue: Epilogue?
     ) throws {
-        try multiply(x, shape.inChannels, weights, y, shape.outChannels, shape, compute, backward: false, accumulate: false, rowsDone)
+        try multiply(
+            x, shape.inChannels, weights, y, shape.outChannels, shape, compute, backward: false, accumulate: false,
+            epilogue)
     }
 
     static func dataGradient(
         _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
+        _ compute: Compute, accumulate: Bool, epilogue: Epilogue?
     ) throws {
-        try multiply(dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true, accumulate: accumulate, rowsDone)
+        try multiply(
+            dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true,
+            accumulate: accumulate, epilogue)
     }
 
     private static func multiply(
-        _ source: ConvolutionInput, _ depth: Int, _ weights: UnsafePointer<Float>, _ target: FloatPointer, _ columns: Int,
-        _ shape: ConvolutionShape, _ compute: Compute, backward: Bool, accumulate: Bool, _ rowsDone: RowsDone?
+        _ source: ConvolutionInput, _ depth: Int, _ weights: UnsafePointer<Float>, _ target: FloatPointer,
+        _ columns: Int,
+        _ shape: ConvolutionShape, _ compute: Compute, backward: Bool, accumulate: Bool, _ epilogue: Epilogue?
     ) throws {
         let parts = parts(shape)
         let scratch = try compute.scratch(source.scratch(parts.size))
-        try PanelMatrix.with(weights, depth: depth, columns: columns, transposed: backward, compute) { right in
+        try PackedMatrix.with(weights, depth: depth, columns: columns, transposed: backward, compute) { right in
             compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let pixels = source.pixels(rows, scratch[worker])
-                PanelProduct.multiply(
-                    rows.count, columns, depth, .init(base: pixels + rows.lowerBound * depth, rowStride: depth, depthStride: 1), right,
+                PackedGEMM.multiply(
+                    rows.count, columns, depth,
+                    .init(base: pixels + rows.lowerBound * depth, rowStride: depth, depthStride: 1), right,
                     target + rows.lowerBound * columns, columns, accumulate: accumulate)
-                rowsDone?(part, rows)
+                epilogue?(part, rows)
             }
         }
     }
@@ -45,7 +52,8 @@ enum PointwiseConvolution {
         _ x: ConvolutionInput, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
     ) throws {
         let ic = shape.inChannels
-        try RowProductSum.add(to: dw, ic, shape.outChannels, rows: shape.outRows, dy: dy, compute) { rows, target, rowStride in
+        try RowProductSum.add(to: dw, ic, shape.outChannels, rows: shape.outRows, dy: dy, compute) {
+            rows, target, rowStride in
             x.copy(rows, to: target, rowStride: rowStride)
         }
     }

@@ -1,31 +1,33 @@
-/// 3x3 convolution of padding 1 and stride 1 or 2 by Winograd's method, see `WinogradAlgorithm`: at stride 1 a quarter of the direct
-/// method's multiplications, at stride 2 nine sixteenths, as one matrix product (tiles, IC) x (IC, OC) per position of a transformed tile.
+/// 3x3 convolution of padding 1 and stride 1 or 2 by Winograd's method, see `WinogradAlgorithm`: at stride 1 a quarter
+/// of the direct method's multiplications, at stride 2 nine sixteenths, as one matrix product (tiles, IC) x (IC, OC)
+/// per position of a transformed tile.
 ///
 /// Rounding errors are five to ten times the direct method's: for 16 to 512 channels of random values, 1e-6 to 3e-6 of
 /// the result, both root mean square.
 enum WinogradConvolution {
-    /// The parts for which `rowsDone` is called by `forward`.
+    /// The parts for which `epilogue` is called by `forward`.
     static func parts(_ shape: ConvolutionShape) -> PartNumbers {
         shape.stride == 1
-            ? numbers(shape, forwardGrid(shape, WinogradStride1.self)) : numbers(shape, forwardGrid(shape, WinogradStride2.self))
+            ? numbers(shape, forwardGrid(shape, WinogradStride1.self))
+            : numbers(shape, forwardGrid(shape, WinogradStride2.self))
     }
 
-    /// The parts for which `rowsDone` is called by `dataGradient`.
+    /// The parts for which `epilogue` is called by `dataGradient`.
     static func gradientParts(_ shape: ConvolutionShape) -> PartNumbers {
         shape.stride == 1
             ? numbers(shape, gradientGrid(shape, WinogradStride1.self))
             : numbers(shape, gradientGrid(shape, WinogradStride2Gradient.self))
     }
 
-    /// y = conv(x), for `rowsDone` see its type.
+    /// y = conv(x), for `epilogue` see its type.
     static func forward(
         _ x: ConvolutionInput, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, alongside: [UnsafePointer<Float>] = [], rowsDone: RowsDone?
+        _ compute: Compute, alongside: [UnsafePointer<Float>] = [], epilogue: Epilogue?
     ) throws {
         func run<Algorithm: WinogradForwardAlgorithm>(_: Algorithm.Type) throws {
             try convolve(
                 forwardGrid(shape, Algorithm.self), x, shape.inChannels, weights, y, shape.outChannels, shape, compute,
-                backward: false, accumulate: false, alongside: alongside, rowsDone: rowsDone)
+                backward: false, accumulate: false, alongside: alongside, epilogue: epilogue)
         }
         if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2.self) }
     }
@@ -33,12 +35,13 @@ enum WinogradConvolution {
     /// dx = the gradient of the input, written or added.
     static func dataGradient(
         _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, accumulate: Bool, alongside: [UnsafePointer<Float>] = [], rowsDone: RowsDone?
+        _ compute: Compute, accumulate: Bool, alongside: [UnsafePointer<Float>] = [], epilogue: Epilogue?
     ) throws {
         func run<Algorithm: WinogradAlgorithm>(_: Algorithm.Type) throws {
             try convolve(
-                gradientGrid(shape, Algorithm.self), dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true,
-                accumulate: accumulate, alongside: alongside, rowsDone: rowsDone)
+                gradientGrid(shape, Algorithm.self), dy, shape.outChannels, weights, dx, shape.inChannels, shape,
+                compute, backward: true,
+                accumulate: accumulate, alongside: alongside, epilogue: epilogue)
         }
         if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2Gradient.self) }
     }
@@ -54,12 +57,14 @@ enum WinogradConvolution {
         }
     }
 
-    private static func forwardGrid<Algorithm>(_ shape: ConvolutionShape, _: Algorithm.Type) -> WinogradGrid<Algorithm> {
+    private static func forwardGrid<Algorithm>(_ shape: ConvolutionShape, _: Algorithm.Type) -> WinogradGrid<Algorithm>
+    {
         WinogradGrid(
             batch: shape.batch, source: (shape.height, shape.width), target: (shape.outHeight, shape.outWidth))
     }
 
-    private static func gradientGrid<Algorithm>(_ shape: ConvolutionShape, _: Algorithm.Type) -> WinogradGrid<Algorithm> {
+    private static func gradientGrid<Algorithm>(_ shape: ConvolutionShape, _: Algorithm.Type) -> WinogradGrid<Algorithm>
+    {
         WinogradGrid(
             batch: shape.batch, source: (shape.outHeight, shape.outWidth), target: (shape.height, shape.width))
     }
@@ -76,12 +81,13 @@ enum WinogradConvolution {
     private static func convolve<Algorithm>(
         _ grid: WinogradGrid<Algorithm>, _ source: ConvolutionInput, _ sourceChannels: Int,
         _ weights: UnsafePointer<Float>, _ target: FloatPointer, _ targetChannels: Int, _ shape: ConvolutionShape,
-        _ compute: Compute, backward: Bool, accumulate: Bool, alongside: [UnsafePointer<Float>], rowsDone: RowsDone?
+        _ compute: Compute, backward: Bool, accumulate: Bool, alongside: [UnsafePointer<Float>], epilogue: Epilogue?
     ) throws {
         let plan = WinogradPlan(shape, grid)
         let positions = Algorithm.points * Algorithm.points
-        let kept = backward ? nil : compute.keptFilters
-        let (memory, ready) = try kept?.memory(weights, WinogradFilters.count(sourceChannels, targetChannels))
+        let kept = backward ? nil : compute.prepackedFilters
+        let (memory, ready) =
+            try kept?.memory(weights, WinogradFilters.count(sourceChannels, targetChannels))
             ?? (compute.workspace.take(WinogradFilters.count(sourceChannels, targetChannels)), false)
         defer { if kept == nil { compute.workspace.give(memory) } }
         let filters = WinogradFilters(depth: sourceChannels, columns: targetChannels, values: memory.base)
@@ -93,9 +99,11 @@ enum WinogradConvolution {
         let vStride = WinogradPlan.stride(plan.tilesPerStage * vRow)
         let mStride = WinogradPlan.stride(plan.tilesPerStage * mRow)
         func multiply(_ position: Int, _ tiles: Int, _ v: FloatPointer, _ m: FloatPointer, _ prefetch: inout Prefetch) {
-            PanelProduct.multiply(
-                tiles, targetChannels, sourceChannels, .init(base: v + position * vStride, rowStride: vRow, depthStride: 1),
-                filters.right(filterPosition(position, Algorithm.self)), m + position * mStride, mRow, accumulate: false, &prefetch)
+            PackedGEMM.multiply(
+                tiles, targetChannels, sourceChannels,
+                .init(base: v + position * vStride, rowStride: vRow, depthStride: 1),
+                filters.right(filterPosition(position, Algorithm.self)), m + position * mStride, mRow,
+                accumulate: false, &prefetch)
         }
         func transform(_ rows: Range<Int>, _ v: FloatPointer, _ scratch: FloatPointer) {
             let pixels = source.pixels(grid.readPixels(rows), scratch)
@@ -104,7 +112,7 @@ enum WinogradConvolution {
         let inputCount = source.scratch(grid.mostReadPixels(plan.parts.size))
         func finish(_ part: Int, _ rows: Range<Int>, _ m: FloatPointer) {
             grid.transformOutput(m, mStride, rowStride: mRow, targetChannels, rows, target, accumulate: accumulate)
-            rowsDone?(part, grid.targetPixels(rows))
+            epilogue?(part, grid.targetPixels(rows))
         }
         if plan.partsPerStage == 1 {
             let scratch = try compute.scratch(positions * (vStride + mStride) + inputCount)
@@ -116,8 +124,8 @@ enum WinogradConvolution {
                 let tiles = rows.count * grid.tilesAcross
                 let written = grid.targetPixels(rows)
                 let read = next.map { grid.sourcePixels(plan.parts[$0]) } ?? 0..<0
-                var prefetch = Prefetch(steps: positions * PanelProduct.tiles(tiles, targetChannels, sourceChannels))
-                source.ask(for: read, &prefetch)
+                var prefetch = Prefetch(steps: positions * PackedGEMM.tiles(tiles, targetChannels, sourceChannels))
+                source.prefetch(read, &prefetch)
                 for memory in [UnsafePointer(target)] + alongside {
                     prefetch.add(memory + written.lowerBound * targetChannels, written.count * targetChannels)
                 }
@@ -143,7 +151,7 @@ enum WinogradConvolution {
             if phase % 3 == 1 {
                 let last = plan.parts[parts.upperBound - 1].upperBound
                 let tiles = (last - firstRow) * grid.tilesAcross
-                var prefetch = Prefetch(steps: PanelProduct.tiles(tiles, targetChannels, sourceChannels))
+                var prefetch = Prefetch(steps: PackedGEMM.tiles(tiles, targetChannels, sourceChannels))
                 let written = share(grid.targetPixels(firstRow..<last), item, of: positions)
                 for memory in [UnsafePointer(target)] + alongside {
                     prefetch.add(memory + written.lowerBound * targetChannels, written.count * targetChannels)

@@ -1,5 +1,5 @@
-/// Transformed filters of a Winograd convolution, as panels for `PanelProduct`: position p of the filter from input k to output c is
-/// value `p * positionStride + (c / width * depth + k) * width + c % width`, with the width of a panel.
+/// Transformed filters of a Winograd convolution, as panels for `PackedGEMM`: position p of the filter from input k to
+/// output c is value `p * positionStride + (c / width * depth + k) * width + c % width`, with the width of a panel.
 ///
 /// Both strides have 6 x 6 different values of a filter.
 struct WinogradFilters {
@@ -12,7 +12,7 @@ struct WinogradFilters {
     let columns: Int
     let values: FloatPointer
 
-    private static let width = PanelProduct.width
+    private static let width = PackedGEMM.width
     /// Filters side by side that are transformed at a time.
     private static let blockSide = 16
     /// Values that can be hoped to stay in a shared cache until they are read, 16 MiB.
@@ -28,55 +28,58 @@ struct WinogradFilters {
     static func count(_ depth: Int, _ columns: Int) -> Int { points * points * positionStride(depth, columns) }
 
     /// The filters of a position as the right side of a product.
-    func right(_ position: Int) -> PanelProduct.Right {
-        PanelProduct.Right(
+    func right(_ position: Int) -> PackedGEMM.Right {
+        PackedGEMM.Right(
             base: values + position * positionStride, panelStride: depth * Self.width, depthStride: Self.width)
     }
 
-    /// G g G^T of all filters of `weights`, (9, IC, OC). For the data gradient the filters are turned by 180 degrees and
-    /// inputs and outputs change places.
+    /// G g G^T of all filters of `weights`, (9, IC, OC). For the data gradient the filters are turned by 180 degrees
+    /// and inputs and outputs change places.
     func transform<Algorithm: WinogradAlgorithm>(
         _: Algorithm.Type, _ weights: UnsafePointer<Float>, forDataGradient: Bool, _ compute: Compute
     ) {
-        // Blocks of sixteen inputs or outputs of the layer, a cache line, whichever becomes the columns of a panel in the end.
+        // Blocks of sixteen inputs or outputs of the layer, a cache line, whichever becomes the columns of a panel in
+        // the end.
         let side = Self.blockSide
         let blocks = (columns + side - 1) / side
         let grain = max(1, (1 << 12) / (side * depth))
-        let pastCaches = Self.count(depth, columns) > Self.mostInCaches
+        let nonTemporal = Self.count(depth, columns) > Self.mostInCaches
         compute.parallelRanges(blocks, grain: grain) { _, range in
-            withUnsafeTemporaryAllocation(byteCount: 9 * side * side * MemoryLayout<Float>.stride, alignment: 64) { memory in
+            withUnsafeTemporaryAllocation(byteCount: 9 * side * side * MemoryLayout<Float>.stride, alignment: 64) {
+                memory in
                 let block = memory.bindMemory(to: Float.self).baseAddress!
                 WinogradTiles.withHalf { half in
                     for column in range {
                         if forDataGradient {
-                            transformTurned(Algorithm.self, weights, column * side, block, half, pastCaches)
+                            transformTurned(Algorithm.self, weights, column * side, block, half, nonTemporal)
                         } else {
-                            transform(Algorithm.self, weights, column * side, half, pastCaches)
+                            transform(Algorithm.self, weights, column * side, half, nonTemporal)
                         }
                     }
                 }
             }
-            if pastCaches { finishStores() }
+            if nonTemporal { storeFence() }
         }
     }
 
     /// Columns of a block from `column` on, as they lie in the weights.
     private func transform<Algorithm: WinogradAlgorithm>(
-        _: Algorithm.Type, _ weights: UnsafePointer<Float>, _ column: Int, _ half: FloatPointer, _ pastCaches: Bool
+        _: Algorithm.Type, _ weights: UnsafePointer<Float>, _ column: Int, _ half: FloatPointer, _ nonTemporal: Bool
     ) {
         for k in 0..<depth {
             let source = weights + (k &* columns &+ column)
             let target = place(k, column)
             Algorithm.filters(
-                source, step: depth &* columns, min(Self.blockSide, columns &- column), target, positionStride, half, pastCaches)
+                source, step: depth &* columns, min(Self.blockSide, columns &- column), target, positionStride, half,
+                nonTemporal)
         }
     }
 
-    /// Columns of a block from `column` on, which are inputs of the layer: in the weights their values lie OC apart, so square blocks are
-    /// brought side by side first.
+    /// Columns of a block from `column` on, which are inputs of the layer: in the weights their values lie OC apart, so
+    /// square blocks are brought side by side first.
     private func transformTurned<Algorithm: WinogradAlgorithm>(
         _: Algorithm.Type, _ weights: UnsafePointer<Float>, _ column: Int, _ block: FloatPointer, _ half: FloatPointer,
-        _ pastCaches: Bool
+        _ nonTemporal: Bool
     ) {
         let side = Self.blockSide
         let inputs = min(side, columns &- column)
@@ -92,7 +95,8 @@ struct WinogradFilters {
             }
             for o in 0..<outputs {
                 Algorithm.filters(
-                    block + o &* side, step: side &* side, inputs, place(k &+ o, column), positionStride, half, pastCaches)
+                    block + o &* side, step: side &* side, inputs, place(k &+ o, column), positionStride, half,
+                    nonTemporal)
             }
             k &+= side
         }

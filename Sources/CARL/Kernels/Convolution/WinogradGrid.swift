@@ -1,7 +1,7 @@
 /// The tiles of the images of one batch, and the transforms of contiguous rows of them.
 ///
-/// A tile row is a row of tiles of one image; tile rows count on from image to image, so a range of them is a contiguous
-/// range of pixels. Tiles at the right and lower edge may stick out of the image.
+/// A tile row is a row of tiles of one image; tile rows count on from image to image, so a range of them is a
+/// contiguous range of pixels. Tiles at the right and lower edge may stick out of the image.
 struct WinogradGrid<Algorithm: WinogradAlgorithm> {
     typealias Size = (height: Int, width: Int)
 
@@ -40,8 +40,10 @@ struct WinogradGrid<Algorithm: WinogradAlgorithm> {
     func readPixels(_ rows: Range<Int>) -> Range<Int> {
         let last = rows.upperBound - 1
         let top = max(0, rows.lowerBound % tilesDown * Algorithm.windowStep + Algorithm.windowStart)
-        let bottom = min(source.height, last % tilesDown * Algorithm.windowStep + Algorithm.windowStart + Algorithm.window)
-        return (rows.lowerBound / tilesDown * source.height + top) * source.width..<(last / tilesDown * source.height + bottom) * source.width
+        let bottom = min(
+            source.height, last % tilesDown * Algorithm.windowStep + Algorithm.windowStart + Algorithm.window)
+        return (rows.lowerBound / tilesDown * source.height + top)
+            * source.width..<(last / tilesDown * source.height + bottom) * source.width
     }
 
     /// At most as many source pixels as `rowCount` tile rows read.
@@ -54,24 +56,27 @@ struct WinogradGrid<Algorithm: WinogradAlgorithm> {
         (tileRow / tilesDown * size.height + min(size.height, tileRow % tilesDown * step)) * size.width
     }
 
-    /// Transforms the tiles of tile rows `rows` of x (source pixels, channels), which may overlap, to `v`: position p of
-    /// tile t, counted from the first of `rows`, is the `channels` values at `p * stride + t * rowStride`.
+    /// Transforms the tiles of tile rows `rows` of x (source pixels, channels), which may overlap, to `v`: position p
+    /// of tile t, counted from the first of `rows`, is the `channels` values at `p * stride + t * rowStride`.
     ///
     /// - Parameter zeros: `channels` zeros, which stand for the pixels outside the image.
     func transformInput(
-        _ x: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ v: FloatPointer, _ stride: Int, rowStride: Int,
+        _ x: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ v: FloatPointer, _ stride: Int,
+        rowStride: Int,
         zeros: UnsafePointer<Float>
     ) {
         transformPixels(
-            of: x, source, channels, rows, side: Algorithm.window, step: Algorithm.windowStep, start: Algorithm.windowStart,
+            of: x, source, channels, rows, side: Algorithm.window, step: Algorithm.windowStep,
+            start: Algorithm.windowStart,
             to: v, rowStride: rowStride, zeros: zeros
         ) { pixels, tile, half in Algorithm.inputTile(pixels, channels, tile, stride, half) }
     }
 
-    /// Transforms products `m`, laid out as `transformInput` does, back to the pixels of tile rows `rows` of y (target pixels,
-    /// channels): written, or added.
+    /// Transforms products `m`, laid out as `transformInput` does, back to the pixels of tile rows `rows` of y (target
+    /// pixels, channels): written, or added.
     func transformOutput(
-        _ m: UnsafePointer<Float>, _ stride: Int, rowStride: Int, _ channels: Int, _ rows: Range<Int>, _ y: FloatPointer,
+        _ m: UnsafePointer<Float>, _ stride: Int, rowStride: Int, _ channels: Int, _ rows: Range<Int>,
+        _ y: FloatPointer,
         accumulate: Bool
     ) {
         WinogradTiles.withHalf { half in
@@ -114,7 +119,8 @@ struct WinogradGrid<Algorithm: WinogradAlgorithm> {
                 var tile = tiles
                 forEachTile(rows) { image, down, across in
                     Self.point(
-                        pixels, side, x + image &* size.height &* size.width &* channels, size, channels, down &* step &+ start,
+                        pixels, side, x + image &* size.height &* size.width &* channels, size, channels,
+                        down &* step &+ start,
                         across &* step &+ start, zeros)
                     transform(pixels, tile, half)
                     tile += rowStride
@@ -126,7 +132,8 @@ struct WinogradGrid<Algorithm: WinogradAlgorithm> {
     /// Points `pixels` at the `side` x `side` pixels from (`top`, `left`) of an image.
     @inline(__always)
     private static func point(
-        _ pixels: Algorithm.Pixels, _ side: Int, _ image: UnsafePointer<Float>, _ size: Size, _ channels: Int, _ top: Int,
+        _ pixels: Algorithm.Pixels, _ side: Int, _ image: UnsafePointer<Float>, _ size: Size, _ channels: Int,
+        _ top: Int,
         _ left: Int, _ zeros: UnsafePointer<Float>
     ) {
         if top >= 0 && left >= 0 && top &+ side <= size.height && left &+ side <= size.width {
@@ -149,13 +156,16 @@ struct WinogradGrid<Algorithm: WinogradAlgorithm> {
 }
 
 extension WinogradGrid where Algorithm: WinogradForwardAlgorithm {
-    /// Transforms the tiles of tile rows `rows` of dy (target pixels, channels) to `m`, laid out as `transformInput` does.
+    /// Transforms the tiles of tile rows `rows` of dy (target pixels, channels) to `m`, laid out as `transformInput`
+    /// does.
     func transformOutputGradient(
-        _ dy: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ m: FloatPointer, _ stride: Int, rowStride: Int,
+        _ dy: UnsafePointer<Float>, _ channels: Int, _ rows: Range<Int>, _ m: FloatPointer, _ stride: Int,
+        rowStride: Int,
         zeros: UnsafePointer<Float>
     ) {
         transformPixels(
-            of: dy, target, channels, rows, side: Algorithm.outputs, step: Algorithm.outputs, start: 0, to: m, rowStride: rowStride,
+            of: dy, target, channels, rows, side: Algorithm.outputs, step: Algorithm.outputs, start: 0, to: m,
+            rowStride: rowStride,
             zeros: zeros
         ) { pixels, tile, half in Algorithm.outputGradientTile(pixels, channels, tile, stride, half) }
     }

@@ -1,18 +1,19 @@
-/// How a Winograd convolution is cut up: by the shape alone, so that results do not depend on the number of threads. Weight gradients of few
-/// filters do: each thread sums a share of the tiles.
+/// How a Winograd convolution is cut up: by the shape alone, so that results do not depend on the number of threads.
+/// Weight gradients of few filters do: each thread sums a share of the tiles.
 ///
-/// A part is some tile rows. Mostly one thread takes a part through all steps, its transformed tiles in cache. Where the
-/// transformed filters are large against the tiles, reading all of them for every part costs more than that saves: then
-/// the threads share the matrix products of a stage of several parts, and each position's filters are read once a stage.
-/// The same serves where there are too few tiles for parts large enough for a good matrix product.
+/// A part is some tile rows. Mostly one thread takes a part through all steps, its transformed tiles in cache. Where
+/// the transformed filters are large against the tiles, reading all of them for every part costs more than that saves:
+/// then the threads share the matrix products of a stage of several parts, and each position's filters are read once a
+/// stage. The same serves where there are too few tiles for parts large enough for a good matrix product.
 struct WinogradPlan {
     /// Of tile rows.
     let parts: RowParts
     let partsPerStage: Int
     let tilesPerStage: Int
 
-    // Measured on two cores with 1 MiB of second level cache each, 64 to 512 channels, 4x4 to 32x32 pixels, for tiles of 36 values: multiples of
-    // the rows that the matrix product takes at a time. Half or twice the numbers of tiles cost some per cent.
+    // Measured on two cores with 1 MiB of second level cache each, 64 to 512 channels, 4x4 to 32x32 pixels, for tiles
+    // of 36 values: multiples of the rows that the matrix product takes at a time. Half or twice the numbers of tiles
+    // cost some per cent.
     private static let tilesPerPart = 48
     private static let tilesPerStagedPart = 16
     private static let tilesPerStage = 256
@@ -26,7 +27,8 @@ struct WinogradPlan {
     init<Algorithm>(_ shape: ConvolutionShape, _ grid: WinogradGrid<Algorithm>) {
         let staged = shape.inChannels * shape.outChannels >= Self.manyFilters || grid.tiles < Self.fewTiles
         // Of parts that are not staged there are eight at least, for the sake of an even load.
-        let tiles = staged ? Self.tilesPerStagedPart : min(Self.scaled(Self.tilesPerPart, Algorithm.self), grid.tiles / 8)
+        let tiles =
+            staged ? Self.tilesPerStagedPart : min(Self.scaled(Self.tilesPerPart, Algorithm.self), grid.tiles / 8)
         parts = RowParts(grid.tileRows, size: max(1, tiles / grid.tilesAcross), groups: shape.groups)
         let stageTiles = Self.scaled(Self.tilesPerStage, Algorithm.self)
         partsPerStage = staged ? max(1, stageTiles / (parts.size * grid.tilesAcross)) : 1
@@ -38,7 +40,7 @@ struct WinogradPlan {
         Algorithm.points > 6 ? tiles / 2 : tiles
     }
 
-    /// Whether this method is possible for a shape and faster than `PatchConvolution`: false for tiles that lie mostly
+    /// Whether this method is possible for a shape and faster than `Im2colConvolution`: false for tiles that lie mostly
     /// outside tiny images, for few channels, and for so few pixels that transforming the filters outweighs the rest.
     static func pays(_ shape: ConvolutionShape) -> Bool {
         guard shape.kernel == 3 && shape.padding == 1 else { return false }
@@ -72,7 +74,8 @@ struct WinogradPlan {
     /// writing a tile's positions would keep to the same few sets of the cache.
     static func stride(_ count: Int) -> Int { (count + 15) / 16 * 16 + 16 }
 
-    /// Distance of a tile's values of a position from the next tile's: not a multiple of a large power of two, for the same reason.
+    /// Distance of a tile's values of a position from the next tile's: not a multiple of a large power of two, for the
+    /// same reason.
     static func rowStride(_ channels: Int) -> Int {
         let whole = (channels + 15) / 16 * 16
         return whole % 32 == 0 ? whole + 16 : whole

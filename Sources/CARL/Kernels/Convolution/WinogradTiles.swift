@@ -1,8 +1,9 @@
-/// The two-dimensional transforms of whole tiles, over all channels. A transformed tile's values of a channel lie `stride` values apart.
+/// The two-dimensional transforms of whole tiles, over all channels. A transformed tile's values of a channel lie
+/// `stride` values apart.
 ///
 /// `half` is memory for what lies between the transform of the columns and that of the rows: `halfCount` values.
-/// Values between those of a lane in `half`.
-private let slot = FloatLane.scalarCount
+/// Values between those of a vector in `half`.
+private let slot = FloatVector.scalarCount
 
 extension WinogradAlgorithm {
     typealias Pixels = UnsafeMutablePointer<UnsafePointer<Float>>
@@ -11,7 +12,7 @@ extension WinogradAlgorithm {
     @inline(__always)
     static func inputTile(_ pixels: Pixels, _ channels: Int, _ v: FloatPointer, _ stride: Int, _ half: FloatPointer) {
         WinogradTiles.forEachLane(channels) { c in
-            inputTile(FloatLane.self, pixels, c, v + c, stride, half)
+            inputTile(FloatVector.self, pixels, c, v + c, stride, half)
         } eight: { c in
             inputTile(Float8.self, pixels, c, v + c, stride, half)
         } single: { c in
@@ -25,7 +26,8 @@ extension WinogradAlgorithm {
     ) {
         for j in 0..<window {
             let column = half + slot &* j
-            input({ V.load(pixels[$0 &* window &+ j] + c) }, { (i: Int, x: V) in x.store(column + slot &* window &* i) })
+            input(
+                { V.load(pixels[$0 &* window &+ j] + c) }, { (i: Int, x: V) in x.store(column + slot &* window &* i) })
         }
         for i in 0..<points {
             let row = half + slot &* window &* i
@@ -39,11 +41,12 @@ extension WinogradAlgorithm {
     /// - Parameter rowStride: values from a pixel to the one below it; a pixel to its right is `channels` values away.
     @inline(__always)
     static func outputTile(
-        _ m: UnsafePointer<Float>, _ stride: Int, _ channels: Int, _ y: FloatPointer, rowStride: Int, rows: Int, columns: Int,
+        _ m: UnsafePointer<Float>, _ stride: Int, _ channels: Int, _ y: FloatPointer, rowStride: Int, rows: Int,
+        columns: Int,
         accumulate: Bool, _ half: FloatPointer
     ) {
         WinogradTiles.forEachLane(channels) { c in
-            outputTile(FloatLane.self, m + c, stride, y + c, rowStride, channels, rows, columns, accumulate, half)
+            outputTile(FloatVector.self, m + c, stride, y + c, rowStride, channels, rows, columns, accumulate, half)
         } eight: { c in
             outputTile(Float8.self, m + c, stride, y + c, rowStride, channels, rows, columns, accumulate, half)
         } single: { c in
@@ -59,7 +62,9 @@ extension WinogradAlgorithm {
         for j in 0..<points {
             let source = m + j &* stride
             let column = half + slot &* j
-            output({ V.load(source + $0 &* points &* stride) }, { (i: Int, x: V) in x.store(column + slot &* points &* i) })
+            output(
+                { V.load(source + $0 &* points &* stride) }, { (i: Int, x: V) in x.store(column + slot &* points &* i) }
+            )
         }
         for i in 0..<rows {
             let row = half + slot &* points &* i
@@ -78,7 +83,7 @@ extension WinogradForwardAlgorithm {
         _ pixels: Pixels, _ channels: Int, _ m: FloatPointer, _ stride: Int, _ half: FloatPointer
     ) {
         WinogradTiles.forEachLane(channels) { c in
-            outputGradientTile(FloatLane.self, pixels, c, m + c, stride, half)
+            outputGradientTile(FloatVector.self, pixels, c, m + c, stride, half)
         } eight: { c in
             outputGradientTile(Float8.self, pixels, c, m + c, stride, half)
         } single: { c in
@@ -93,7 +98,8 @@ extension WinogradForwardAlgorithm {
         for j in 0..<outputs {
             let column = half + slot &* j
             outputGradient(
-                { V.load(pixels[$0 &* outputs &+ j] + c) }, { (i: Int, x: V) in x.store(column + slot &* outputs &* i) })
+                { V.load(pixels[$0 &* outputs &+ j] + c) }, { (i: Int, x: V) in x.store(column + slot &* outputs &* i) }
+            )
         }
         for i in 0..<points {
             let row = half + slot &* outputs &* i
@@ -102,14 +108,14 @@ extension WinogradForwardAlgorithm {
         }
     }
 
-    /// Adds G^T u G of `count` filters side by side to `dw`: position p of filter f is `u[p * stride + f]`, value (ky, kx) of its gradient
-    /// `dw[(ky * 3 + kx) * step + f]`.
+    /// Adds G^T u G of `count` filters side by side to `dw`: position p of filter f is `u[p * stride + f]`, value (ky,
+    /// kx) of its gradient `dw[(ky * 3 + kx) * step + f]`.
     static func addFilterGradients(
         _ u: UnsafePointer<Float>, _ stride: Int, _ count: Int, _ dw: FloatPointer, step: Int
     ) {
         WinogradTiles.withHalf { half in
             WinogradTiles.forEachLane(count) { f in
-                addFilterGradient(FloatLane.self, u + f, stride, dw + f, step, half)
+                addFilterGradient(FloatVector.self, u + f, stride, dw + f, step, half)
             } eight: { f in
                 addFilterGradient(Float8.self, u + f, stride, dw + f, step, half)
             } single: { f in
@@ -126,30 +132,33 @@ extension WinogradForwardAlgorithm {
         for j in 0..<side {
             let source = u + j &* stride
             let column = half + slot &* j
-            filterGradient({ V.load(source + $0 &* side &* stride) }, { (i: Int, x: V) in x.store(column + slot &* side &* i) })
+            filterGradient(
+                { V.load(source + $0 &* side &* stride) }, { (i: Int, x: V) in x.store(column + slot &* side &* i) })
         }
         for i in 0..<3 {
             let row = half + slot &* side &* i
             let target = dw + 3 &* i &* step
-            filterGradient({ V.load(row + slot &* $0) }, { (j: Int, x: V) in WinogradTiles.put(x, target + j &* step, true) })
+            filterGradient(
+                { V.load(row + slot &* $0) }, { (j: Int, x: V) in WinogradTiles.put(x, target + j &* step, true) })
         }
     }
 }
 
 extension WinogradAlgorithm {
-    /// G g G^T of `count` filters side by side: value (ky, kx) of filter f is `g[(ky * 3 + kx) * step + f]`, position p of its
-    /// transform `u[p * stride + f]`.
+    /// G g G^T of `count` filters side by side: value (ky, kx) of filter f is `g[(ky * 3 + kx) * step + f]`, position p
+    /// of its transform `u[p * stride + f]`.
     ///
-    /// - Parameter pastCaches: whole lanes are stored past the caches, where the processor can do so.
+    /// - Parameter nonTemporal: whole vectors are written by non-temporal stores, where the processor has them.
     @inline(__always)
     static func filters(
-        _ g: UnsafePointer<Float>, step: Int, _ count: Int, _ u: FloatPointer, _ stride: Int, _ half: FloatPointer, _ pastCaches: Bool
+        _ g: UnsafePointer<Float>, step: Int, _ count: Int, _ u: FloatPointer, _ stride: Int, _ half: FloatPointer,
+        _ nonTemporal: Bool
     ) {
         WinogradTiles.forEachLane(count) { f in
-            if pastCaches {
-                filter(FloatLane.self, g + f, step, half) { storePastCaches($1, u + f + $0 &* stride) }
+            if nonTemporal {
+                filter(FloatVector.self, g + f, step, half) { storeNonTemporal($1, u + f + $0 &* stride) }
             } else {
-                filter(FloatLane.self, g + f, step, half) { storeLane($1, u + f + $0 &* stride) }
+                filter(FloatVector.self, g + f, step, half) { storeVector($1, u + f + $0 &* stride) }
             }
         } eight: { f in
             filter(Float8.self, g + f, step, half) { store8($1, u + f + $0 &* stride) }
@@ -176,8 +185,8 @@ extension WinogradAlgorithm {
 
 /// What the transforms of tiles share.
 enum WinogradTiles {
-    /// Enough for 9 x 9 values of a lane of channels.
-    static let halfCount = 81 * FloatLane.scalarCount
+    /// Enough for 9 x 9 values of a vector of channels.
+    static let halfCount = 81 * FloatVector.scalarCount
 
     /// Lends the memory `half`.
     @inline(__always)
@@ -187,13 +196,13 @@ enum WinogradTiles {
         }
     }
 
-    /// Calls `wide` with the first channel of each whole lane, then `eight` and `single` for what is left.
+    /// Calls `wide` with the first channel of each whole vector, then `eight` and `single` for what is left.
     @inline(__always)
     static func forEachLane(_ count: Int, wide: (Int) -> Void, eight: (Int) -> Void, single: (Int) -> Void) {
         var c = 0
-        while c &+ FloatLane.scalarCount <= count {
+        while c &+ FloatVector.scalarCount <= count {
             wide(c)
-            c &+= FloatLane.scalarCount
+            c &+= FloatVector.scalarCount
         }
         while c &+ 8 <= count {
             eight(c)

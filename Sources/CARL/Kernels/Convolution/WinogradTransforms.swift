@@ -1,9 +1,11 @@
-/// Winograd's way to convolve with 3 taps: few multiplications of transformed inputs with transformed filters, in one dimension.
+/// Winograd's way to convolve with 3 taps: few multiplications of transformed inputs with transformed filters, in one
+/// dimension.
 ///
 ///     Y = A^T [ (G g) * (B^T d) ]
 ///
-/// (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.) In two dimensions a transform is that of the
-/// columns, then that of the rows. Values are handed in by position and out by position, so that they need no arrays in between.
+/// (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016, section 4.) In two dimensions a
+/// transform is that of the columns, then that of the rows. Values are handed in by position and out by position, so
+/// that they need no arrays in between.
 protocol WinogradAlgorithm {
     /// Transformed values along a side of a tile.
     static var points: Int { get }
@@ -33,8 +35,9 @@ protocol WinogradForwardAlgorithm: WinogradAlgorithm {
     static func filterGradient<V: WinogradLane>(_ u: (Int) -> V, _ put: (Int, V) -> Void)
 }
 
-/// F(4, 3), stride 1: four results from six inputs with 6 multiplications instead of 12. Points 0, 1, -1, 2, -2 and infinity; the matrices
-/// are those of Lavin and Gray, section 4.3. The data gradient is the same with the filter turned round.
+/// F(4, 3), stride 1: four results from six inputs with 6 multiplications instead of 12. Points 0, 1, -1, 2, -2 and
+/// infinity; the matrices are those of Lavin and Gray, section 4.3. The data gradient is the same with the filter
+/// turned round.
 enum WinogradStride1: WinogradForwardAlgorithm {
     static let points = 6
     static let window = 6
@@ -114,8 +117,8 @@ enum WinogradStride1: WinogradForwardAlgorithm {
     }
 }
 
-/// What F(4, 2) with points 0, 1, -1, 2 and infinity is made of: a filter of two taps, four results from five inputs with 5
-/// multiplications instead of 8. The matrices follow from the points by Toom and Cook's construction.
+/// What F(4, 2) with points 0, 1, -1, 2 and infinity is made of: a filter of two taps, four results from five inputs
+/// with 5 multiplications instead of 8. The matrices follow from the points by Toom and Cook's construction.
 private enum TwoTaps {
     @inline(__always)
     static func input<V: WinogradLane>(_ d0: V, _ d1: V, _ d2: V, _ d3: V, _ d4: V, _ put: (Int, V) -> Void) {
@@ -147,8 +150,9 @@ private enum TwoTaps {
     }
 }
 
-/// Stride 2: result i is g0 x(2i - 1) + g1 x(2i) + g2 x(2i + 1), so the odd pixels meet a filter of two taps, F(4, 2), and the even ones
-/// a single tap: four results from nine inputs with 9 multiplications instead of 12. The four even values share one filter value.
+/// Stride 2: result i is g0 x(2i - 1) + g1 x(2i) + g2 x(2i + 1), so the odd pixels meet a filter of two taps, F(4, 2),
+/// and the even ones a single tap: four results from nine inputs with 9 multiplications instead of 12. The four even
+/// values share one filter value.
 enum WinogradStride2: WinogradForwardAlgorithm {
     static let points = 9
     static let window = 9
@@ -205,8 +209,9 @@ enum WinogradStride2: WinogradForwardAlgorithm {
     }
 }
 
-/// The data gradient of `WinogradStride2`, with the filter (h0, h1, h2) = (g2, g1, g0) turned round: odd pixel i of dx, which is x(2i + 1), gets
-/// h0 dy(i) + h2 dy(i + 1), the even one h1 dy(i). Eight results from five inputs with 9 multiplications instead of 12.
+/// The data gradient of `WinogradStride2`, with the filter (h0, h1, h2) = (g2, g1, g0) turned round: odd pixel i of dx,
+/// which is x(2i + 1), gets h0 dy(i) + h2 dy(i + 1), the even one h1 dy(i). Eight results from five inputs with 9
+/// multiplications instead of 12.
 enum WinogradStride2Gradient: WinogradAlgorithm {
     static let points = 9
     static let window = 5
@@ -240,7 +245,7 @@ enum WinogradStride2Gradient: WinogradAlgorithm {
     static func filter<V: WinogradLane>(_ g: (Int) -> V, _ put: (Int, V) -> Void) { WinogradStride2.filter(g, put) }
 }
 
-/// What a transform works on: a lane of channels at a time, or one where fewer than eight are left.
+/// What a transform works on: a vector of channels at a time, or one where fewer than eight are left.
 protocol WinogradLane {
     static func + (a: Self, b: Self) -> Self
     static func - (a: Self, b: Self) -> Self
@@ -275,9 +280,9 @@ extension SIMD8: WinogradLane where Scalar == Float {
 #if CARL_AVX512
     extension SIMD16: WinogradLane where Scalar == Float {
         @inline(__always)
-        static func load(_ pointer: UnsafePointer<Float>) -> FloatLane { loadLane(pointer) }
+        static func load(_ pointer: UnsafePointer<Float>) -> FloatVector { loadVector(pointer) }
 
         @inline(__always)
-        func store(_ pointer: FloatPointer) { storeLane(self, pointer) }
+        func store(_ pointer: FloatPointer) { storeVector(self, pointer) }
     }
 #endif

@@ -16,7 +16,8 @@ extension WinogradConvolution {
         defer { compute.workspace.give(zeros) }
         let operands = WeightGradientOperands(
             grid: grid, x: x, dy: dy, ic: shape.inChannels, oc: shape.outChannels, zeros: UnsafePointer(zeros.base))
-        let filled = shared
+        let filled =
+            shared
             ? try sharedWeightGradient(operands, memory.base, stride, compute)
             : try separateWeightGradients(operands, memory.base, count, stride, compute)
         compute.parallelRanges(filters, grain: 1 << 12) { _, range in
@@ -27,7 +28,8 @@ extension WinogradConvolution {
                     for i in range { sum[i] += other[i] }
                 }
             }
-            Algorithm.addFilterGradients(memory.base + range.lowerBound, stride, range.count, dw + range.lowerBound, step: filters)
+            Algorithm.addFilterGradients(
+                memory.base + range.lowerBound, stride, range.count, dw + range.lowerBound, step: filters)
         }
     }
 
@@ -61,25 +63,28 @@ extension WinogradConvolution {
         /// Adds the products of `tiles` transformed tiles to a filter position of `u`, or writes them.
         @inline(__always)
         func multiply(
-            _ filter: Int, _ tiles: Int, _ v: FloatPointer, _ vStride: Int, _ m: FloatPointer, _ mStride: Int, _ u: FloatPointer,
+            _ filter: Int, _ tiles: Int, _ v: FloatPointer, _ vStride: Int, _ m: FloatPointer, _ mStride: Int,
+            _ u: FloatPointer,
             accumulate: Bool, _ prefetch: inout Prefetch
         ) {
             var begun = accumulate
             for position in 0..<positions where filterPosition(position, Algorithm.self) == filter {
-                PanelProduct.multiply(
+                PackedGEMM.multiply(
                     ic, oc, tiles, .init(base: v + position * vStride, rowStride: 1, depthStride: vRow),
-                    .init(base: m + position * mStride, panelStride: PanelProduct.width, depthStride: mRow), u, oc,
+                    .init(base: m + position * mStride, panelStride: PackedGEMM.width, depthStride: mRow), u, oc,
                     accumulate: begun, &prefetch)
                 begun = true
             }
         }
     }
 
-    /// Each thread sums over tiles of its own to a copy of its own: nothing is handed from core to core. For filters few enough.
+    /// Each thread sums over tiles of its own to a copy of its own: nothing is handed from core to core. For filters
+    /// few enough.
     ///
     /// - Returns: how many of the copies at `u`, `copyStride` values apart, were written.
     private static func separateWeightGradients<Algorithm>(
-        _ operands: WeightGradientOperands<Algorithm>, _ u: FloatPointer, _ copyStride: Int, _ stride: Int, _ compute: Compute
+        _ operands: WeightGradientOperands<Algorithm>, _ u: FloatPointer, _ copyStride: Int, _ stride: Int,
+        _ compute: Compute
     ) throws -> Int {
         let grid = operands.grid
         let partRows = WinogradPlan.weightGradientRows(grid, separate: true)
@@ -87,7 +92,8 @@ extension WinogradConvolution {
         let partTiles = partRows * grid.tilesAcross
         let vStride = WinogradPlan.stride(partTiles * operands.vRow)
         let mStride = WinogradPlan.stride(partTiles * operands.mRow)
-        let scratch = try compute.scratch(operands.positions * (vStride + mStride) + operands.scratch(partRows), for: compute.threads)
+        let scratch = try compute.scratch(
+            operands.positions * (vStride + mStride) + operands.scratch(partRows), for: compute.threads)
         let copies = min(compute.threads, parts)
         compute.parallelRanges(parts) { worker, range in
             let v = scratch[worker]
@@ -101,12 +107,13 @@ extension WinogradConvolution {
                 let next = part + 1 < range.upperBound ? rows(part + 1) : 0..<0
                 let (source, target) = (grid.sourcePixels(next), grid.targetPixels(next))
                 let tiles = taken.count * grid.tilesAcross
-                var prefetch = Prefetch(steps: operands.positions * PanelProduct.tiles(operands.ic, operands.oc, tiles))
-                operands.x.ask(for: source, &prefetch)
-                operands.dy.ask(for: target, &prefetch)
+                var prefetch = Prefetch(steps: operands.positions * PackedGEMM.tiles(operands.ic, operands.oc, tiles))
+                operands.x.prefetch(source, &prefetch)
+                operands.dy.prefetch(target, &prefetch)
                 for filter in 0..<WinogradFilters.points * WinogradFilters.points {
                     operands.multiply(
-                        filter, tiles, v, vStride, m, mStride, own + filter * stride, accumulate: part > range.lowerBound, &prefetch)
+                        filter, tiles, v, vStride, m, mStride, own + filter * stride,
+                        accumulate: part > range.lowerBound, &prefetch)
                 }
             }
         }
@@ -131,7 +138,9 @@ extension WinogradConvolution {
         let size = max(1, 16 / grid.tilesAcross)
         let scratch = try compute.scratch(operands.scratch(size))
         let stages = (grid.tileRows + rowsPerStage - 1) / rowsPerStage
-        func stageRows(_ stage: Int) -> Range<Int> { stage * rowsPerStage..<min(grid.tileRows, (stage + 1) * rowsPerStage) }
+        func stageRows(_ stage: Int) -> Range<Int> {
+            stage * rowsPerStage..<min(grid.tileRows, (stage + 1) * rowsPerStage)
+        }
         let counts = (0..<stages).flatMap { [2 * ((stageRows($0).count + size - 1) / size), filterPositions] }
         compute.parallelPhases(counts) { phase, item, worker in
             let rows = stageRows(phase / 2)
@@ -149,10 +158,10 @@ extension WinogradConvolution {
             // The last ones first: at stride 2 they have more products than the others.
             let filter = filterPositions - 1 - item
             let tiles = rows.count * grid.tilesAcross
-            var prefetch = Prefetch(steps: PanelProduct.tiles(operands.ic, operands.oc, tiles))
+            var prefetch = Prefetch(steps: PackedGEMM.tiles(operands.ic, operands.oc, tiles))
             let next = phase / 2 + 1 < stages ? stageRows(phase / 2 + 1) : 0..<0
-            operands.x.ask(for: share(grid.sourcePixels(next), item, of: filterPositions), &prefetch)
-            operands.dy.ask(for: share(grid.targetPixels(next), item, of: filterPositions), &prefetch)
+            operands.x.prefetch(share(grid.sourcePixels(next), item, of: filterPositions), &prefetch)
+            operands.dy.prefetch(share(grid.targetPixels(next), item, of: filterPositions), &prefetch)
             operands.multiply(
                 filter, tiles, v, vStride, m, mStride, u + filter * stride, accumulate: phase > 1, &prefetch)
         }

@@ -1,10 +1,13 @@
-/// Loops over the rows of a row-major (rows, C) matrix with one set of coefficients per column: what BatchNorm is made of.
+/// Loops over the rows of a row-major (rows, C) matrix with one set of coefficients per column: what BatchNorm is made
+/// of.
 ///
 /// All take the channel count and pointers to the first row; SIMD over channels, the last C mod 8 of them one by one.
 enum ColumnKernels {
-    /// Mean and sum of squared deviations of each column over `rows` rows, rows >= 1. Sums are taken of differences from the first row, so
-    /// that a mean that is large beside the deviation costs no accuracy.
-    static func moments(_ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, mean: FloatPointer, deviation: FloatPointer) {
+    /// Mean and sum of squared deviations of each column over `rows` rows, rows >= 1. Sums are taken of differences
+    /// from the first row, so that a mean that is large beside the deviation costs no accuracy.
+    static func moments(
+        _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, mean: FloatPointer, deviation: FloatPointer
+    ) {
         let scale = 1 / Float(rows)
         var c = 0
         while c &+ 16 <= channels {
@@ -41,7 +44,8 @@ enum ColumnKernels {
         }
     }
 
-    /// z = y * a + b, plus `skip` (itself times `skipScale` plus `skipShift` when given), then ReLU when asked. z may be y.
+    /// z = y * a + b, plus `skip` (itself times `skipScale` plus `skipShift` when given), then ReLU when asked. z may
+    /// be y.
     static func affine(
         _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>,
         skip: UnsafePointer<Float>?, skipScale: UnsafePointer<Float>?, skipShift: UnsafePointer<Float>?,
@@ -69,7 +73,8 @@ enum ColumnKernels {
                 } else {
                     while c < vectors {
                         store8(
-                            max8(fma8(load8(y + at + c), load8(a + c), load8(b + c)) + load8(skip + at + c), floor), z + at + c)
+                            max8(fma8(load8(y + at + c), load8(a + c), load8(b + c)) + load8(skip + at + c), floor),
+                            z + at + c)
                         c &+= 8
                     }
                     while c < channels {
@@ -92,15 +97,17 @@ enum ColumnKernels {
 
     /// z = max(y * a + b, 0), where the rows of z lie `rowStride` values apart.
     static func affineRelu(
-        _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ z: FloatPointer,
+        _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>,
+        _ z: FloatPointer,
         rowStride: Int
     ) {
         for r in 0..<rows {
             let (from, to) = (y + r &* channels, z + r &* rowStride)
             var c = 0
-            while c &+ FloatLane.scalarCount <= channels {
-                storeLane(pointwiseMax(fmaLane(loadLane(from + c), loadLane(a + c), loadLane(b + c)), .zero), to + c)
-                c &+= FloatLane.scalarCount
+            while c &+ FloatVector.scalarCount <= channels {
+                storeVector(
+                    pointwiseMax(fmaVector(loadVector(from + c), loadVector(a + c), loadVector(b + c)), .zero), to + c)
+                c &+= FloatVector.scalarCount
             }
             while c &+ 8 <= channels {
                 store8(max8(fma8(load8(from + c), load8(a + c), load8(b + c)), .zero), to + c)
@@ -113,12 +120,13 @@ enum ColumnKernels {
         }
     }
 
-    /// Sums of g and of g * (y - mean) over `rows` rows, where g is dz, or 0 where a ReLU was closed: that of y * a + b when `relu`, or
-    /// that whose `result` is given, and then g is written back to dz.
+    /// Sums of g and of g * (y - mean) over `rows` rows, where g is dz, or 0 where a ReLU was closed: that of y * a + b
+    /// when `relu`, or that whose `result` is given, and then g is written back to dz.
     ///
     /// Goes through memory in its order, with the sums in the first level cache.
     static func gradientSums(
-        _ dz: FloatPointer, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, mean: UnsafePointer<Float>, relu: Bool,
+        _ dz: FloatPointer, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, mean: UnsafePointer<Float>,
+        relu: Bool,
         _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, result: UnsafePointer<Float>?, sumGradient: FloatPointer,
         sumProduct: FloatPointer
     ) {
@@ -159,11 +167,12 @@ enum ColumnKernels {
         }
     }
 
-    /// dy = g * factor + y * slope + constant, where g is dz, or 0 where the ReLU of y * a + b was closed when `relu`. The rows of dy lie `rowStride`
-    /// values apart; dy may be dz when that is the number of channels.
+    /// dy = g * factor + y * slope + constant, where g is dz, or 0 where the ReLU of y * a + b was closed when `relu`.
+    /// The rows of dy lie `rowStride` values apart; dy may be dz when that is the number of channels.
     static func gradientAffine(
         _ dz: UnsafePointer<Float>, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, relu: Bool,
-        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ factor: UnsafePointer<Float>, _ slope: UnsafePointer<Float>,
+        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ factor: UnsafePointer<Float>,
+        _ slope: UnsafePointer<Float>,
         _ constant: UnsafePointer<Float>, _ dy: FloatPointer, rowStride: Int
     ) {
         let vectors = channels & ~7

@@ -2,8 +2,8 @@
 ///
 /// The split follows the number of threads alone: for a given number, results are bit-identical from run to run.
 enum PartialSums {
-    /// Calls `body(partial, worker, range)` once per worker with ranges that cover `0 ..< items`; `body` adds its share to `partial`,
-    /// which has `count` values. The partial sums end up added to `result`.
+    /// Calls `body(partial, worker, range)` once per worker with ranges that cover `0 ..< items`; `body` adds its share
+    /// to `partial`, which has `count` values. The partial sums end up added to `result`.
     static func add(
         to result: FloatPointer, _ count: Int, over items: Int, _ compute: Compute,
         _ body: (_ partial: FloatPointer, _ worker: Int, _ range: Range<Int>) -> Void

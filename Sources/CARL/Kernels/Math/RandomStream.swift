@@ -1,4 +1,5 @@
-/// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+/// Counter-based random numbers: Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2,
+/// 3", SC 2011).
 ///
 /// A stream is named by a seed and three numbers; its n-th value depends on those alone, never on threads or on what
 /// was drawn elsewhere. That is what makes views, partitions and initial weights reproducible and resumable.

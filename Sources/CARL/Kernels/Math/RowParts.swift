@@ -1,5 +1,5 @@
-/// Rows cut into parts of at most `size`, none of which crosses from one of `groups` equal runs of rows to the next: by the shape
-/// alone, so that sums kept per part and added in order do not depend on threads.
+/// Rows cut into parts of at most `size`, none of which crosses from one of `groups` equal runs of rows to the next: by
+/// the shape alone, so that sums kept per part and added in order do not depend on threads.
 struct RowParts {
     let rows: Int
     let size: Int
@@ -32,7 +32,8 @@ struct PartNumbers {
     func parts(_ group: Int) -> Range<Int> { group * perGroup..<(group + 1) * perGroup }
 }
 
-/// Called by a convolution for each contiguous range of rows of its result as soon as these rows are final and still in
-/// cache. The ranges are disjoint, cover all rows, none crosses from a group to the next, and depend on the shape alone, so that sums
-/// kept per part and added in order do not depend on threads. Calls for different parts run in parallel.
-typealias RowsDone = (_ part: Int, _ rows: Range<Int>) -> Void
+/// The epilogue of a convolution, called for each contiguous range of rows of its result as soon as these rows are
+/// final and still in cache. The ranges are disjoint, cover all rows, none crosses from a group to the next, and depend
+/// on the shape alone, so that sums kept per part and added in order do not depend on threads. Calls for different
+/// parts run in parallel.
+typealias Epilogue = (_ part: Int, _ rows: Range<Int>) -> Void

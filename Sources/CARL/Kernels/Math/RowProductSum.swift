@@ -1,14 +1,15 @@
 /// dw (m, n) += x^T dy, summed over many rows: the weight gradient of a convolution that is a matrix product.
 ///
-/// Some rows at a time are brought to memory whose row distance suits the cache. A small result is summed by each thread over rows of its own;
-/// a large one is shared by the threads, each value of it one chain of fused multiply-adds along the rows.
+/// Some rows at a time are brought to memory whose row distance suits the cache. A small result is summed by each
+/// thread over rows of its own; a large one is shared by the threads, each value of it one chain of fused multiply-adds
+/// along the rows.
 enum RowProductSum {
     /// Values of a result that each thread sums by itself, up to 1 MiB.
     private static let mostSeparately = 1 << 18
     private static let rowsPerPart = 256
     private static let rowsPerStage = 1024
     /// Rows of the result an item has.
-    private static let itemRows = 8 * RegisterTile.rows
+    private static let itemRows = 8 * MicroKernel.rows
 
     /// - Parameters:
     ///   - m: values of a row of x, at most as many as `put` writes. n: of dy.
@@ -35,14 +36,14 @@ enum RowProductSum {
         var dyRow: Int { WinogradPlan.rowStride(n) }
 
         /// Values of memory for `rows` rows of x, then of dy, with what a panel reads behind the last column.
-        func count(_ rows: Int) -> Int { rows * (xRow + dyRow) + PanelProduct.width }
+        func count(_ rows: Int) -> Int { rows * (xRow + dyRow) + PackedGEMM.width }
 
         func copyGradient(_ rows: Range<Int>, to target: FloatPointer) {
             dy.copy(rows, to: target, rowStride: dyRow)
         }
 
-        func right(_ dys: UnsafePointer<Float>) -> PanelProduct.Right {
-            .init(base: dys, panelStride: PanelProduct.width, depthStride: dyRow)
+        func right(_ dys: UnsafePointer<Float>) -> PackedGEMM.Right {
+            .init(base: dys, panelStride: PackedGEMM.width, depthStride: dyRow)
         }
     }
 
@@ -60,8 +61,9 @@ enum RowProductSum {
                 let taken = part * rowsPerPart..<min(rows, (part + 1) * rowsPerPart)
                 put(taken, xs, xRow)
                 operands.copyGradient(taken, to: dys)
-                PanelProduct.multiply(
-                    m, n, taken.count, .init(base: xs, rowStride: 1, depthStride: xRow), operands.right(dys), partial, n, accumulate: true)
+                PackedGEMM.multiply(
+                    m, n, taken.count, .init(base: xs, rowStride: 1, depthStride: xRow), operands.right(dys), partial,
+                    n, accumulate: true)
             }
         }
     }
@@ -76,7 +78,7 @@ enum RowProductSum {
         defer { compute.workspace.give(memory) }
         let xs = memory.base
         let dys = xs + stage * xRow
-        let panels = (n + PanelProduct.width - 1) / PanelProduct.width
+        let panels = (n + PackedGEMM.width - 1) / PackedGEMM.width
         let blocks = (m + itemRows - 1) / itemRows
         let copiedRows = 64
         func rows(_ stage: Int) -> Range<Int> { stage * rowsPerStage..<min(count, (stage + 1) * rowsPerStage) }
@@ -91,11 +93,12 @@ enum RowProductSum {
                 operands.copyGradient(taken, to: dys + (first - rows.lowerBound) * dyRow)
                 return
             }
-            let column = item / blocks * PanelProduct.width
+            let column = item / blocks * PackedGEMM.width
             let row = item % blocks * itemRows
-            PanelProduct.multiply(
-                min(itemRows, m - row), min(PanelProduct.width, n - column), rows.count,
-                .init(base: xs + row, rowStride: 1, depthStride: xRow), operands.right(dys + column), dw + row * n + column, n,
+            PackedGEMM.multiply(
+                min(itemRows, m - row), min(PackedGEMM.width, n - column), rows.count,
+                .init(base: xs + row, rowStride: 1, depthStride: xRow), operands.right(dys + column),
+                dw + row * n + column, n,
                 accumulate: true)
         }
     }

@@ -1,10 +1,11 @@
-/// Eight lanes of Float32 as four pairs.
+/// Eight vectors of Float32 as four pairs.
 private typealias Pairs = SIMD4<UInt64>
 
 /// Transposes 8 rows of 8 values; strides are in values. The two blocks must not overlap.
 ///
-/// Two rows are interleaved by shifts and masks of pairs, which compile to one blend each, and pairs are then gathered from four rows. (Written as
-/// lane by lane constructions of eight values, all stages melt into one another and cost twice as much.)
+/// Two rows are interleaved by shifts and masks of pairs, which compile to one blend each, and pairs are then gathered
+/// from four rows. (Written as lane by lane constructions of eight values, all stages melt into one another and cost
+/// twice as much.)
 @inline(__always)
 func transpose8(_ source: FloatPointer, _ stride: Int, _ target: FloatPointer, _ targetStride: Int) {
     let (even0, odd0) = interleave(source, stride)
@@ -30,13 +31,15 @@ private func interleave(_ row: FloatPointer, _ stride: Int) -> (even: Pairs, odd
     return ((a & low) | (b &<< shift), (a &>> shift) | (b & ~low))
 }
 
-/// Writes eight pixels of three channels from three planes: 25 values from `target` on, of which the last is not a pixel's (whatever is written
-/// behind overwrites it).
+/// Writes eight pixels of three channels from three planes: 25 values from `target` on, of which the last is not a
+/// pixel's (whatever is written behind overwrites it).
 @inline(__always)
 func interleave8(_ r: Float8, _ g: Float8, _ b: Float8, _ target: FloatPointer) {
     let low = Pairs(repeating: 0xffff_ffff)
     let shift = Pairs(repeating: 32)
-    let (red, green, blue) = (unsafeBitCast(r, to: Pairs.self), unsafeBitCast(g, to: Pairs.self), unsafeBitCast(b, to: Pairs.self))
+    let (red, green, blue) = (
+        unsafeBitCast(r, to: Pairs.self), unsafeBitCast(g, to: Pairs.self), unsafeBitCast(b, to: Pairs.self)
+    )
     let even = (red & low) | (green &<< shift)
     let odd = (red &>> shift) | (green & ~low)
     let oddBlue = blue &>> shift

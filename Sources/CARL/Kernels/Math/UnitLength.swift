@@ -27,7 +27,8 @@ enum UnitLength {
 
     /// unit (rows, n) = x / |x|; `inverses` (rows) get 1 / |x|. `unit` may be `x`.
     static func forward(
-        _ x: UnsafePointer<Float>, _ rows: Int, _ n: Int, into unit: FloatPointer, inverses: FloatPointer, _ compute: Compute
+        _ x: UnsafePointer<Float>, _ rows: Int, _ n: Int, into unit: FloatPointer, inverses: FloatPointer,
+        _ compute: Compute
     ) {
         compute.parallelRanges(rows, grain: max(1, (1 << 13) / max(n, 1))) { _, range in
             for row in range {

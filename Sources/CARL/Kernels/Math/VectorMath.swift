@@ -27,13 +27,14 @@ func max8(_ a: Float8, _ b: Float8) -> Float8 { a.replacing(with: b, where: b .>
 @inline(__always)
 func min8(_ a: Float8, _ b: Float8) -> Float8 { a.replacing(with: b, where: b .< a) }
 
-/// 1.5 * 2^23: added to a number of magnitude below 2^22, it leaves the nearest whole number in the low bits of the sum.
+/// 1.5 * 2^23: added to a number of magnitude below 2^22, it leaves the nearest whole number in the low bits of the
+/// sum.
 private let wholeNumberShift: Float = 0x1.8p23
 
 /// e^x for eight values: x = n ln 2 + r with |r| <= ln 2 / 2, a polynomial of degree 7 in r, scaled by 2^n.
 ///
-/// The largest error is 1.26 ulp (all Float32 were tried). Results below 2^-126 are 0, above the largest Float infinity.
-/// NaN gives NaN. The method is that of Cephes' expf (Moshier).
+/// The largest error is 1.26 ulp (all Float32 were tried). Results below 2^-126 are 0, above the largest Float
+/// infinity. NaN gives NaN. The method is that of Cephes' expf (Moshier).
 @inline(__always)
 func exp8(_ x: Float8) -> Float8 {
     // Clamped so that the exponent arithmetic stays in range; the two ends are put right below.
@@ -65,13 +66,14 @@ func exp8(_ x: Float8) -> Float8 {
 
 /// Natural logarithm of eight values: x = m 2^e with m in [sqrt(1/2), sqrt(2)), a polynomial in m - 1.
 ///
-/// The largest error is 0.83 ulp for normal numbers (every third Float32 was tried). 0 gives -infinity, negative numbers and NaN
-/// give NaN, infinity gives infinity; subnormal numbers count as the smallest normal number. The method is that of Cephes' logf
-/// (Moshier).
+/// The largest error is 0.83 ulp for normal numbers (every third Float32 was tried). 0 gives -infinity, negative
+/// numbers and NaN give NaN, infinity gives infinity; subnormal numbers count as the smallest normal number. The method
+/// is that of Cephes' logf (Moshier).
 @inline(__always)
 func log8(_ x: Float8) -> Float8 {
     let bits = max8(x, Float8(repeating: .leastNormalMagnitude)).signedBitPatterns
-    // The biased exponent in the low bits of 2^23 makes 2^23 plus the exponent: a conversion without leaving the vector.
+    // The biased exponent in the low bits of 2^23 makes 2^23 plus the exponent: a conversion without leaving the
+    // vector.
     let raised = Float8(bitPatterns: (bits &>> Int32x8(repeating: 23)) | Int32x8(repeating: 0x4b00_0000))
     var exponent = raised - (0x1p23 + 126)
     var m = Float8(bitPatterns: bits & Int32x8(repeating: 0x007f_ffff) | Int32x8(repeating: 0x3f00_0000))

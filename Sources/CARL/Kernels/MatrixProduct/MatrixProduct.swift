@@ -1,22 +1,25 @@
-/// General row-major matrix products: C = alpha op(A) op(B), or added to C, for operands in any of the two orders.
+/// General row-major matrix products (GEMM): C = alpha op(A) op(B), or added to C, for operands in any of the two
+/// orders.
 ///
-/// A block of B is packed to the panels that `PanelProduct` reads, and one of A where its rows do not lie as the micro-kernel wants
-/// them; then the micro-kernel goes over the block's rows (Goto and van de Geijn, "Anatomy of high-performance matrix multiplication",
-/// ACM TOMS 34(3), 2008). Each value of C is one chain of fused multiply-adds along k in pieces of `depth`, however the work is shared:
-/// results do not depend on the number of threads.
+/// A block of B is packed to the panels that `PackedGEMM` reads, and one of A where its rows do not lie as the
+/// micro-kernel wants them; then the micro-kernel goes over the block's rows (Goto and van de Geijn, "Anatomy of
+/// high-performance matrix multiplication", ACM TOMS 34(3), 2008). Each value of C is one chain of fused multiply-adds
+/// along k in pieces of `depth`, however the work is shared: results do not depend on the number of threads.
 public enum MatrixProduct {
-    /// Depth of a block. As `PanelProduct` cuts it, so that a block is one chain.
+    /// Depth of a block. As `PackedGEMM` cuts it, so that a block is one chain.
     static let depth = 256
     /// Columns of a block of B: with its depth a third of a second level cache of 512 KiB or more.
-    private static let columns = 12 * PanelProduct.width
-    /// Rows of a packed block of A, and the distance of its columns: no power of two, so that they spread over the cache's sets.
-    private static let rows = 16 * PanelProduct.rows
+    private static let columns = 12 * PackedGEMM.width
+    /// Rows of a packed block of A, and the distance of its columns: no power of two, so that they spread over the
+    /// cache's sets.
+    private static let rows = 16 * PackedGEMM.rows
     private static let rowsStride = rows + 16
 
     /// Values of memory that one worker packs into.
     static let packingCount = depth * (columns + rowsStride)
 
-    /// An operand in memory: value (row, column) is at `base[row * rowStride + column * columnStride]`, one of which is 1.
+    /// An operand in memory: value (row, column) is at `base[row * rowStride + column * columnStride]`, one of which is
+    /// 1.
     struct Operand {
         let base: UnsafePointer<Float>
         let rowStride: Int
@@ -32,34 +35,41 @@ public enum MatrixProduct {
 
     /// Rows `rows` and columns `columns` of C, with `memory` to pack into.
     static func multiply(
-        _ rowRange: Range<Int>, _ columnRange: Range<Int>, _ k: Int, _ a: Operand, _ b: Operand, _ c: FloatPointer, _ ldc: Int, alpha: Float,
+        _ rowRange: Range<Int>, _ columnRange: Range<Int>, _ k: Int, _ a: Operand, _ b: Operand, _ c: FloatPointer,
+        _ ldc: Int, alpha: Float,
         accumulate: Bool, _ memory: FloatPointer
     ) {
         if k == 0 {
-            if !accumulate { for row in rowRange { (c + (row &* ldc &+ columnRange.lowerBound)).update(repeating: 0, count: columnRange.count) } }
+            if !accumulate {
+                for row in rowRange {
+                    (c + (row &* ldc &+ columnRange.lowerBound)).update(repeating: 0, count: columnRange.count)
+                }
+            }
             return
         }
-        let width = PanelProduct.width
+        let width = PackedGEMM.width
         let packedA = memory + depth &* columns
         for firstColumn in stride(from: columnRange.lowerBound, to: columnRange.upperBound, by: columns) {
             let columnCount = min(columns, columnRange.upperBound &- firstColumn)
             for start in stride(from: 0, to: k, by: depth) {
                 let count = min(depth, k &- start)
                 pack(b, start, count, firstColumn, columnCount, alpha, to: memory)
-                let right = PanelProduct.Right(base: memory, panelStride: count &* width, depthStride: width)
+                let right = PackedGEMM.Right(base: memory, panelStride: count &* width, depthStride: width)
                 for firstRow in stride(from: rowRange.lowerBound, to: rowRange.upperBound, by: rows) {
                     let rowCount = min(rows, rowRange.upperBound &- firstRow)
-                    let left: PanelProduct.Left
+                    let left: PackedGEMM.Left
                     if a.columnStride == 1 {
                         left = .init(base: a.from(row: firstRow, column: start), rowStride: a.rowStride, depthStride: 1)
                     } else {
                         for i in 0..<count {
-                            (packedA + i &* rowsStride).update(from: a.from(row: firstRow, column: start &+ i), count: rowCount)
+                            (packedA + i &* rowsStride).update(
+                                from: a.from(row: firstRow, column: start &+ i), count: rowCount)
                         }
                         left = .init(base: packedA, rowStride: 1, depthStride: rowsStride)
                     }
-                    PanelProduct.multiply(
-                        rowCount, columnCount, count, left, right, c + (firstRow &* ldc &+ firstColumn), ldc, accumulate: accumulate || start > 0)
+                    PackedGEMM.multiply(
+                        rowCount, columnCount, count, left, right, c + (firstRow &* ldc &+ firstColumn), ldc,
+                        accumulate: accumulate || start > 0)
                 }
             }
         }
@@ -67,9 +77,10 @@ public enum MatrixProduct {
 
     /// `count` rows of B from `start` on and some columns, times `alpha`, as panels; columns behind the last one are 0.
     private static func pack(
-        _ b: Operand, _ start: Int, _ count: Int, _ firstColumn: Int, _ columnCount: Int, _ alpha: Float, to target: FloatPointer
+        _ b: Operand, _ start: Int, _ count: Int, _ firstColumn: Int, _ columnCount: Int, _ alpha: Float,
+        to target: FloatPointer
     ) {
-        let width = PanelProduct.width
+        let width = PackedGEMM.width
         var first = 0
         while first < columnCount {
             let taken = min(width, columnCount &- first)
@@ -88,9 +99,12 @@ public enum MatrixProduct {
 }
 
 extension MatrixProduct {
-    /// Writes `count` values of each of `columns` columns, which lie `stride` apart in `source`, to the columns of a panel.
-    private static func transpose(_ source: UnsafePointer<Float>, _ stride: Int, _ columns: Int, _ count: Int, to panel: FloatPointer) {
-        let width = PanelProduct.width
+    /// Writes `count` values of each of `columns` columns, which lie `stride` apart in `source`, to the columns of a
+    /// panel.
+    private static func transpose(
+        _ source: UnsafePointer<Float>, _ stride: Int, _ columns: Int, _ count: Int, to panel: FloatPointer
+    ) {
+        let width = PackedGEMM.width
         // transpose8 reads only.
         let source = FloatPointer(mutating: source)
         let (wholeColumns, wholeCount) = (columns & ~7, count & ~7)
@@ -111,8 +125,8 @@ extension MatrixProduct {
 }
 
 extension Compute {
-    /// C (m x n) = alpha op(A) (m x k) op(B) (k x n) + beta C, with row strides `lda`, `ldb`, `ldc`; `beta` is 0 or 1. Blocks of C are
-    /// shared among the threads.
+    /// C (m x n) = alpha op(A) (m x k) op(B) (k x n) + beta C, with row strides `lda`, `ldb`, `ldc`; `beta` is 0 or 1.
+    /// Blocks of C are shared among the threads.
     func multiply(
         _ m: Int, _ n: Int, _ k: Int,
         _ a: UnsafePointer<Float>, _ lda: Int, transposeA: Bool = false,
@@ -125,14 +139,15 @@ extension Compute {
         // Small products are not worth waking a thread for.
         let wanted = max(1, min(workers == 1 ? 1 : 4 * workers, m * n / max(1, (1 << 18) / max(k, 1))))
         // Columns are cut first: rows that are cut pack the same block of B more than once.
-        let columnParts = min(wanted, max(1, n / (2 * PanelProduct.width)))
-        let rowParts = min((wanted + columnParts - 1) / columnParts, max(1, m / (4 * PanelProduct.rows)))
+        let columnParts = min(wanted, max(1, n / (2 * PackedGEMM.width)))
+        let rowParts = min((wanted + columnParts - 1) / columnParts, max(1, m / (4 * PackedGEMM.rows)))
         parallel(columnParts * rowParts) { item, worker in
-            let columns = Self.share((n + PanelProduct.width - 1) / PanelProduct.width, item / rowParts, of: columnParts)
-            let rows = Self.share((m + PanelProduct.rows - 1) / PanelProduct.rows, item % rowParts, of: rowParts)
+            let columns = Self.share((n + PackedGEMM.width - 1) / PackedGEMM.width, item / rowParts, of: columnParts)
+            let rows = Self.share((m + PackedGEMM.rows - 1) / PackedGEMM.rows, item % rowParts, of: rowParts)
             MatrixProduct.multiply(
-                rows.lowerBound * PanelProduct.rows..<min(m, rows.upperBound * PanelProduct.rows),
-                columns.lowerBound * PanelProduct.width..<min(n, columns.upperBound * PanelProduct.width), k, left, right, c, ldc,
+                rows.lowerBound * PackedGEMM.rows..<min(m, rows.upperBound * PackedGEMM.rows),
+                columns.lowerBound * PackedGEMM.width..<min(n, columns.upperBound * PackedGEMM.width), k, left, right,
+                c, ldc,
                 alpha: alpha, accumulate: accumulate, packing[worker].base)
         }
     }

@@ -1,9 +1,9 @@
 import CMemoryHints
 
-/// Memory that is about to be read or written, asked for a few cache lines at a time while the processor multiplies: its units for memory
-/// and for arithmetic then work at once, where passes over memory and products in turn would let one of them wait.
+/// Software prefetch: memory that is about to be read or written is brought in a few cache lines at a time while the
+/// processor multiplies, so that its load units and its arithmetic units work at once.
 struct Prefetch {
-    /// Some values side by side, and how many cache lines of them are asked for in a step.
+    /// Some values side by side, and how many of their cache lines a step prefetches.
     private struct Region {
         var next = UnsafeRawPointer(bitPattern: 64)!
         var lines = 0
@@ -30,7 +30,8 @@ struct Prefetch {
     mutating func add(_ values: UnsafePointer<Float>, _ count: Int) {
         let lines = (count + 15) / 16
         regions = (
-            Region(next: UnsafeRawPointer(values), lines: lines, linesPerStep: (lines + steps - 1) / steps), regions.0, regions.1,
+            Region(next: UnsafeRawPointer(values), lines: lines, linesPerStep: (lines + steps - 1) / steps), regions.0,
+            regions.1,
             regions.2, regions.3
         )
     }

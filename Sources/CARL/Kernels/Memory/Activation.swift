@@ -20,8 +20,11 @@ extension Workspace {
     /// An activation with undefined content.
     ///
     /// - Throws: `CARLError.outOfMemory` when there is no memory of this size, or no number for it; see also `take`.
-    func takeActivation(_ batch: Int, _ height: Int, _ width: Int, _ channels: Int, groups: Int = 1) throws -> Activation {
-        let count = try CheckedSize.product(batch, height, width, channels, of: "an activation (batch, height, width, channels)")
+    func takeActivation(_ batch: Int, _ height: Int, _ width: Int, _ channels: Int, groups: Int = 1) throws
+        -> Activation
+    {
+        let count = try CheckedSize.product(
+            batch, height, width, channels, of: "an activation (batch, height, width, channels)")
         return Activation(
             buffer: try take(count),
             batch: batch, height: height, width: width, channels: channels, groups: groups)

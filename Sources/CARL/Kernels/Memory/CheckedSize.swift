@@ -1,5 +1,5 @@
-/// Products of sizes that a caller or a file decides. Swift's `*` ends the process on overflow, so every product that is not known to fit
-/// goes through here.
+/// Products of sizes that a caller or a file decides. Swift's `*` ends the process on overflow, so every product that
+/// is not known to fit goes through here.
 enum CheckedSize {
     /// The largest number of values an allocation may be asked for: bytes of eight-byte values still fit in an Int.
     static let most = Int.max / 16
@@ -13,7 +13,8 @@ enum CheckedSize {
         for factor in factors {
             let (product, overflow) = result.multipliedReportingOverflow(by: factor)
             guard !overflow, factor >= 0, product <= most else {
-                throw CARLError.outOfMemory("no memory for \(what()) with \(factors.map(String.init).joined(separator: " x ")) values")
+                throw CARLError.outOfMemory(
+                    "no memory for \(what()) with \(factors.map(String.init).joined(separator: " x ")) values")
             }
             result = product
         }

@@ -1,6 +1,7 @@
 /// Memory that is taken and given back in the same order every step, so that after the first step nothing is allocated.
 ///
-/// Blocks that were given back wait in a list of their own size: a training step asks for the same sizes again and again.
+/// Blocks that were given back wait in a list of their own size: a training step asks for the same sizes again and
+/// again.
 public final class Workspace {
     private var free: [Int: [FloatBuffer]] = [:]
     /// Bytes held, in use or waiting.
@@ -9,7 +10,8 @@ public final class Workspace {
     private var waiting = 0
     /// Number of blocks ever allocated; constant once a step has been seen.
     public private(set) var allocations = 0
-    /// The largest amount of work that memory was planned for, the bytes it came to, and whether less work follows (see `plan`).
+    /// The largest amount of work that memory was planned for, the bytes it came to, and whether less work follows (see
+    /// `plan`).
     private var planned = 0
     private var plannedBytes = 0
     private var lends = false
@@ -45,8 +47,9 @@ public final class Workspace {
         free.removeAll()
     }
 
-    /// Says that work of `amount` follows, such as the values of a batch, for calls whose batches vary. Less work than planned runs in the
-    /// memory that is there; for more, that memory is let go first. So no set of blocks is kept for each size of a batch.
+    /// Says that work of `amount` follows, such as the values of a batch, for calls whose batches vary. Less work than
+    /// planned runs in the memory that is there; for more, that memory is let go first. So no set of blocks is kept for
+    /// each size of a batch.
     func plan(_ amount: Int) {
         if lends, bytes > plannedBytes + plannedBytes / 2 { trim() }
         if !lends { plannedBytes = bytes }

@@ -1,15 +1,15 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 import Synchronization
 
 /// Asks calls that are running to end early.
 ///
-/// A call is given what to look at by the thread that makes it, and the threads that work for the call look at the same. Loops leave out
-/// the items they have not begun; what they were to compute is then undefined, so whoever uses it checks first. Every request for
-/// workspace memory does, hence every layer.
+/// A call is given what to look at by the thread that makes it, and the threads that work for the call look at the
+/// same. Loops leave out the items they have not begun; what they were to compute is then undefined, so whoever uses it
+/// checks first. Every request for workspace memory does, hence every layer.
 public enum Cancellation {
     /// What a call looks at. Lives on the stack of the thread that makes the call, as long as the call.
     struct Request {
@@ -38,7 +38,8 @@ public enum Cancellation {
     @inline(__always)
     public static var isRequested: Bool {
         guard let request = current?.assumingMemoryBound(to: Request.self) else { return false }
-        return request.pointee.generation != everyone.load(ordering: .relaxed) || (request.pointee.flag?.pointee ?? 0) != 0
+        return request.pointee.generation != everyone.load(ordering: .relaxed)
+            || (request.pointee.flag?.pointee ?? 0) != 0
     }
 
     /// - Throws: `CARLError.cancelled` when the call that this thread works for should end.

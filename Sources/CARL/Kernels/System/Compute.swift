@@ -1,20 +1,21 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 import Synchronization
 
 /// Where and with what a computation runs: the number of threads, the memory it reuses, and each thread's scratch.
 ///
-/// Every trainer or encoder owns one, so two of them may work in two threads at once. One `Compute` serves one caller at a time.
+/// Every trainer or encoder owns one, so two of them may work in two threads at once. One `Compute` serves one caller
+/// at a time.
 public final class Compute {
     public let threads: Int
     public let workspace = Workspace()
     /// When set, layers add the time they take to it.
     public var profile: Profile?
     /// When set, what layers derive from weights alone is kept from call to call: for weights that do not change.
-    var keptFilters: KeptBuffers?
+    var prepackedFilters: PrepackedBuffers?
     private var scratch: [FloatBuffer?]
     /// Each worker's packed operands of a matrix product.
     let packing: [FloatBuffer]
@@ -36,7 +37,7 @@ public final class Compute {
     /// For a model whose weights stay as they are: what is derived from them is computed once.
     static func forFixedWeights(threads: Int) throws -> Compute {
         let compute = try Compute(threads: threads)
-        compute.keptFilters = KeptBuffers()
+        compute.prepackedFilters = PrepackedBuffers()
         return compute
     }
 
@@ -46,7 +47,8 @@ public final class Compute {
         return single
     }
 
-    /// Runs a call that may fail half way: memory it took and did not give back is let go, and so is what it kept of the weights.
+    /// Runs a call that may fail half way: memory it took and did not give back is let go, and so is what it kept of
+    /// the weights.
     public func call<Result>(_ body: () throws -> Result) throws -> Result {
         do {
             let result = try body()
@@ -55,13 +57,13 @@ public final class Compute {
             return result
         } catch {
             workspace.abandon()
-            keptFilters?.clear()
+            prepackedFilters?.clear()
             throw error
         }
     }
 
-    /// Runs `body(item, worker)` for every item in `0 ..< count`; items are handed out as threads become free. Once the call is
-    /// cancelled, items that have not begun are left out (see `Cancellation`).
+    /// Runs `body(item, worker)` for every item in `0 ..< count`; items are handed out as threads become free. Once the
+    /// call is cancelled, items that have not begun are left out (see `Cancellation`).
     ///
     /// Results must not depend on which worker takes an item; `worker` in `0 ..< workers` only selects scratch memory.
     public func parallel(_ count: Int, _ body: (_ item: Int, _ worker: Int) -> Void) {
@@ -83,13 +85,16 @@ public final class Compute {
         }
     }
 
-    /// As `parallel`, telling `body` which item its worker most likely takes afterwards, if any, so that memory for it can be asked for early.
+    /// As `parallel`, telling `body` which item its worker most likely takes afterwards, if any, so that memory for it
+    /// can be prefetched.
     ///
     /// Every worker goes through a range of items of its own, then through what others have left.
     public func parallelAhead(_ count: Int, _ body: (_ item: Int, _ next: Int?, _ worker: Int) -> Void) {
         let workers = max(1, min(workers, count))
         let taken = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: workers)
-        for range in 0..<workers { (taken + range).initialize(to: Atomic(Self.share(count, range, of: workers).lowerBound)) }
+        for range in 0..<workers {
+            (taken + range).initialize(to: Atomic(Self.share(count, range, of: workers).lowerBound))
+        }
         defer {
             taken.deinitialize(count: workers)
             taken.deallocate()
@@ -107,10 +112,11 @@ public final class Compute {
         }
     }
 
-    /// Runs `body(phase, item, worker)` for every item of every phase; an item begins when all items of the phases before are done.
+    /// Runs `body(phase, item, worker)` for every item of every phase; an item begins when all items of the phases
+    /// before are done.
     ///
-    /// One call for many phases spares waking threads for each: a thread that runs out of items waits, awake, for those that other
-    /// threads are at. It never waits for a thread that has not begun.
+    /// One call for many phases spares waking threads for each: a thread that runs out of items waits, awake, for those
+    /// that other threads are at. It never waits for a thread that has not begun.
     public func parallelPhases(_ counts: [Int], _ body: (_ phase: Int, _ item: Int, _ worker: Int) -> Void) {
         var starts = [0]
         for count in counts { starts.append(starts[starts.count - 1] + count) }
@@ -142,9 +148,9 @@ public final class Compute {
         }
     }
 
-    /// Runs `body(worker, range)` once per worker over contiguous, nearly equal parts of `0 ..< count`, none smaller than
-    /// `grain` (but for the last). The split depends on `threads` alone, so sums kept per worker are reproducible. Cancelled as in `parallel`;
-    /// a long body looks by itself.
+    /// Runs `body(worker, range)` once per worker over contiguous, nearly equal parts of `0 ..< count`, none smaller
+    /// than `grain` (but for the last). The split depends on `threads` alone, so sums kept per worker are reproducible.
+    /// Cancelled as in `parallel`; a long body looks by itself.
     public func parallelRanges(_ count: Int, grain: Int = 1, _ body: (_ worker: Int, _ range: Range<Int>) -> Void) {
         let parts = max(1, min(threads, count / max(grain, 1)))
         if parts == 1 {
@@ -166,7 +172,8 @@ public final class Compute {
 
     /// At least `count` values of memory for each worker, kept from call to call. Call before the parallel loop.
     ///
-    /// - Parameter users: how many; `threads` for the parts of `parallelRanges`, by default those that `parallel` numbers.
+    /// - Parameter users: how many; `threads` for the parts of `parallelRanges`, by default those that `parallel`
+    ///   numbers.
     public func scratch(_ count: Int, for users: Int? = nil) throws -> [FloatPointer] {
         try (0..<(users ?? workers)).map { user in
             if let known = scratch[user], known.count >= count { return known.base }

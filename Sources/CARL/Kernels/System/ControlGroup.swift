@@ -1,4 +1,5 @@
-/// What Linux control groups, version 2 or 1, let a process use: the least that the group and the groups around it allow.
+/// What Linux control groups, version 2 or 1, let a process use: the least that the group and the groups around it
+/// allow.
 enum ControlGroup {
     /// Processors granted (`cpu.max`, or `cpu.cfs_quota_us`); nil when unlimited.
     ///
@@ -11,24 +12,30 @@ enum ControlGroup {
             .compactMap { $0.unified ? unifiedQuota("\($0.folder)/cpu.max") : legacyQuota($0.folder) }.min()
     }
 
-    /// Bytes of memory that may still be taken: the limit less what is in use and cannot be dropped; nil when unlimited.
+    /// Bytes of memory that may still be taken: the limit less what is in use and cannot be dropped; nil when
+    /// unlimited.
     static func memory(membership: String, root: String = "/sys/fs/cgroup") -> Int? {
         groups("memory", membership: membership, root: root).compactMap { group in
             let names =
                 group.unified
                 ? ("memory.max", "memory.current", "inactive_file")
                 : ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-            guard let limit = number("\(group.folder)/\(names.0)"), let used = number("\(group.folder)/\(names.1)") else { return nil }
+            guard let limit = number("\(group.folder)/\(names.0)"), let used = number("\(group.folder)/\(names.1)")
+            else { return nil }
             // Pages of files that nobody has used lately make room for others.
             let label = names.2 + " "
-            let dropped = SystemFile.read("\(group.folder)/memory.stat")?.split(separator: "\n").first { $0.hasPrefix(label) }
-                .flatMap { Int($0.dropFirst(label.count)) }
+            let dropped = SystemFile.read("\(group.folder)/memory.stat")?.split(separator: "\n").first {
+                $0.hasPrefix(label)
+            }
+            .flatMap { Int($0.dropFirst(label.count)) }
             return max(0, limit - max(0, used - (dropped ?? 0)))
         }.min()
     }
 
     /// The folders of the groups a process is in, innermost last.
-    private static func groups(_ controller: String, membership: String, root: String) -> [(folder: String, unified: Bool)] {
+    private static func groups(_ controller: String, membership: String, root: String) -> [(
+        folder: String, unified: Bool
+    )] {
         var groups = [(root, true), ("\(root)/\(controller)", false)]
         for line in membership.split(separator: "\n") {
             let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
@@ -46,7 +53,9 @@ enum ControlGroup {
 
     /// `cpu.max` holds "QUOTA PERIOD" in microseconds, or "max PERIOD".
     private static func unifiedQuota(_ path: String) -> Double? {
-        guard let words = SystemFile.read(path)?.split(whereSeparator: \.isWhitespace), words.count == 2 else { return nil }
+        guard let words = SystemFile.read(path)?.split(whereSeparator: \.isWhitespace), words.count == 2 else {
+            return nil
+        }
         return ratio(Int(words[0]), Int(words[1]))
     }
 

@@ -1,7 +1,7 @@
 /// How fast this machine multiplies and adds at best: what speeds are measured against.
 public enum PeakRate {
-    /// Floating-point operations a second of all `compute`'s threads together, from fused multiply-adds on registers alone: the best of
-    /// some tries of about ten milliseconds each.
+    /// Floating-point operations a second of all `compute`'s threads together, from fused multiply-adds on registers
+    /// alone: the best of some tries of about ten milliseconds each.
     public static func measure(_ compute: Compute) -> Double {
         let rounds = 1 << 20
         var best = 0.0
@@ -13,7 +13,7 @@ public enum PeakRate {
                 compute.parallel(compute.threads) { item, _ in sums[item] = chains(rounds) }
                 let seconds = monotonicSeconds() - start
                 // Ten chains, two operations each.
-                let operations = Double(rounds) * Double(10 * FloatLane.scalarCount * 2)
+                let operations = Double(rounds) * Double(10 * FloatVector.scalarCount * 2)
                 best = max(best, Double(compute.threads) * operations / seconds)
             }
         }
@@ -23,21 +23,21 @@ public enum PeakRate {
     /// Ten independent chains: enough for two units of four or five cycles each.
     @inline(never)
     private static func chains(_ rounds: Int) -> Float {
-        let factor = FloatLane(repeating: 0.999_999)
-        let step = FloatLane(repeating: 1e-6)
-        var a = FloatLane(repeating: 1), b = a + 1, c = a + 2, d = a + 3, e = a + 4
+        let factor = FloatVector(repeating: 0.999_999)
+        let step = FloatVector(repeating: 1e-6)
+        var a = FloatVector(repeating: 1), b = a + 1, c = a + 2, d = a + 3, e = a + 4
         var f = a + 5, g = a + 6, h = a + 7, i = a + 8, j = a + 9
         for _ in 0..<rounds {
-            a = fmaLane(a, factor, step)
-            b = fmaLane(b, factor, step)
-            c = fmaLane(c, factor, step)
-            d = fmaLane(d, factor, step)
-            e = fmaLane(e, factor, step)
-            f = fmaLane(f, factor, step)
-            g = fmaLane(g, factor, step)
-            h = fmaLane(h, factor, step)
-            i = fmaLane(i, factor, step)
-            j = fmaLane(j, factor, step)
+            a = fmaVector(a, factor, step)
+            b = fmaVector(b, factor, step)
+            c = fmaVector(c, factor, step)
+            d = fmaVector(d, factor, step)
+            e = fmaVector(e, factor, step)
+            f = fmaVector(f, factor, step)
+            g = fmaVector(g, factor, step)
+            h = fmaVector(h, factor, step)
+            i = fmaVector(i, factor, step)
+            j = fmaVector(j, factor, step)
         }
         return (a + b + c + d + e + f + g + h + i + j).sum()
     }

@@ -1,15 +1,16 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 
-/// Memory from the system that may be refused. Swift's own arrays end the process when memory is short; whatever grows with what a caller
-/// passes is allocated here instead.
+/// Memory from the system that may be refused. Swift's own arrays end the process when memory is short; whatever grows
+/// with what a caller passes is allocated here instead.
 enum SystemMemory {
     /// Bytes of a large page of the usual processors. Blocks from this size on consist of whole ones.
     static let largePage = 1 << 21
-    /// Blocks from this size on are compared with what the system has left: fewer bytes are not worth reading its figures.
+    /// Blocks from this size on are compared with what the system has left: fewer bytes are not worth reading its
+    /// figures.
     private static let counted = 1 << 25
 
     /// A block, and how many bytes of whole pages it has; 0 for memory of the heap.
@@ -25,7 +26,8 @@ enum SystemMemory {
     /// `bytes` of memory on a 64-byte boundary; the content is undefined, but of large blocks 0.
     ///
     /// - Parameter what: what the memory is for, for the message.
-    /// - Throws: `CARLError.outOfMemory` when the system refuses, or would end the process once the memory is written to.
+    /// - Throws: `CARLError.outOfMemory` when the system refuses, or would end the process once the memory is written
+    ///   to.
     static func allocate(_ bytes: Int, for what: @autoclosure () -> String) throws -> Block {
         let wanted = max(bytes, 1)
         guard wanted < Int.max / 2 else { throw refusal(what()) }
@@ -42,15 +44,18 @@ enum SystemMemory {
 
     static func refusal(_ what: String) -> CARLError { .outOfMemory("no memory for \(what)") }
 
-    /// Fresh pages of zeros, aligned to large pages, of which they consist where the system has some. The heap would hand out memory whose small
-    /// pages are there already; kernels walk large buffers with long strides, which costs many address translations.
+    /// Fresh pages of zeros, aligned to large pages, of which they consist where the system has some. The heap would
+    /// hand out memory whose small pages are there already; kernels walk large buffers with long strides, which costs
+    /// many address translations.
     private static func map(_ bytes: Int) -> UnsafeMutableRawPointer? {
         #if os(Linux)
             let flags = MAP_PRIVATE | MAP_ANONYMOUS
         #else
             let flags = MAP_PRIVATE | MAP_ANON
         #endif
-        guard let start = mmap(nil, bytes + largePage, PROT_READ | PROT_WRITE, flags, -1, 0), start != MAP_FAILED else { return nil }
+        guard let start = mmap(nil, bytes + largePage, PROT_READ | PROT_WRITE, flags, -1, 0), start != MAP_FAILED else {
+            return nil
+        }
         let skipped = -Int(bitPattern: start) & (largePage - 1)
         let aligned = start + skipped
         if skipped > 0 { munmap(start, skipped) }

@@ -1,16 +1,16 @@
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #else
-import Darwin
+    import Darwin
 #endif
 import CMemoryHints
 import Synchronization
 
 /// The threads that help with parallel loops, started when the first loop wants them and kept.
 ///
-/// The system may refuse a thread, a descriptor or memory at any moment: a loop then goes on with the threads there are, at least the
-/// caller's own. Nothing here needs a file descriptor. Signals are left to the program's own threads. A forked child, which has only the
-/// thread that forked, starts a pool of its own.
+/// The system may refuse a thread, a descriptor or memory at any moment: a loop then goes on with the threads there
+/// are, at least the caller's own. Nothing here needs a file descriptor. Signals are left to the program's own threads.
+/// A forked child, which has only the thread that forked, starts a pool of its own.
 final class ThreadPool: @unchecked Sendable {
     /// A loop that threads work on.
     private final class Job {
@@ -46,7 +46,8 @@ final class ThreadPool: @unchecked Sendable {
 
     /// Stack of a thread, in bytes. Kernels keep tiles of some hundred kilobytes there at most.
     private static let stackSize = 2 << 20
-    /// How often a thread without work looks for some before it goes to sleep, about 30 microseconds: waking it takes as long.
+    /// How often a thread without work looks for some before it goes to sleep, about 30 microseconds: waking it takes
+    /// as long.
     private static let patience = 1000
 
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
@@ -80,7 +81,9 @@ final class ThreadPool: @unchecked Sendable {
     }()
 
     static var shared: ThreadPool {
-        if let pointer = instance.load(ordering: .acquiring) { return Unmanaged<ThreadPool>.fromOpaque(pointer).takeUnretainedValue() }
+        if let pointer = instance.load(ordering: .acquiring) {
+            return Unmanaged<ThreadPool>.fromOpaque(pointer).takeUnretainedValue()
+        }
         _ = forgetsOnFork
         let fresh = Unmanaged.passRetained(ThreadPool())
         let (exchanged, present) = instance.compareExchange(
@@ -105,8 +108,8 @@ final class ThreadPool: @unchecked Sendable {
 
     // MARK: Loops
 
-    /// Calls `body(iteration)` once for each iteration in `0 ..< iterations`, on up to `width` threads, in any order, and returns when
-    /// all calls have returned. Nothing may rely on two iterations running at the same time.
+    /// Calls `body(iteration)` once for each iteration in `0 ..< iterations`, on up to `width` threads, in any order,
+    /// and returns when all calls have returned. Nothing may rely on two iterations running at the same time.
     func run(_ iterations: Int, _ body: (_ iteration: Int) -> Void) {
         let places = min(iterations - 1, most)
         if places < 1 {
@@ -174,7 +177,9 @@ final class ThreadPool: @unchecked Sendable {
                 return nil
             }
         #endif
-        guard pthread_create(&thread, &attributes, begin, Unmanaged.passUnretained(self).toOpaque()) == 0 else { return false }
+        guard pthread_create(&thread, &attributes, begin, Unmanaged.passUnretained(self).toOpaque()) == 0 else {
+            return false
+        }
         threads += 1
         return true
     }

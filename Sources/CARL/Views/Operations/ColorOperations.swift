@@ -1,5 +1,6 @@
-/// Colour operations on a group of rows of a view's planes, with torchvision's definitions. Values are clamped to 0 ... 255 after each operation but
-/// not rounded to bytes, which is where results differ from Pillow's (docs/views.md says by how much).
+/// Colour operations on a group of rows of a view's planes, with torchvision's definitions. Values are clamped to 0 ...
+/// 255 after each operation but not rounded to bytes, which is where results differ from Pillow's (docs/views.md says
+/// by how much).
 enum ColorOperations {
     enum Operation: Int, CaseIterable { case brightness, contrast, saturation, hue }
 
@@ -19,8 +20,8 @@ enum ColorOperations {
         }
     }
 
-    /// Applies `steps` in turn to the group at `values` (a group of rows of the first plane). Saturation and hue need three channels and leave others
-    /// as they are.
+    /// Applies `steps` in turn to the group at `values` (a group of rows of the first plane). Saturation and hue need
+    /// three channels and leave others as they are.
     ///
     /// - Parameter means: what contrast turns about, one number a channel.
     static func apply(_ steps: ArraySlice<Step>, _ values: FloatPointer, _ planes: Planes, means: FloatPointer) {
@@ -30,7 +31,9 @@ enum ColorOperations {
             case .brightness:
                 for c in 0..<planes.channels { blend(values + c * stride, count, factor: amount, shift: 0) }
             case .contrast:
-                for c in 0..<planes.channels { blend(values + c * stride, count, factor: amount, shift: (1 - amount) * means[c]) }
+                for c in 0..<planes.channels {
+                    blend(values + c * stride, count, factor: amount, shift: (1 - amount) * means[c])
+                }
             case .saturation:
                 if planes.channels == 3 { saturation(values, values + stride, values + 2 * stride, count, amount) }
             case .hue:
@@ -43,8 +46,10 @@ enum ColorOperations {
     static func addSums(_ values: FloatPointer, _ planes: Planes, _ sums: UnsafeMutablePointer<Double>) {
         for c in 0..<planes.channels {
             let plane = values + c * planes.planeStride
-            var sum = FloatLane.zero
-            for i in stride(from: 0, to: planes.groupCount, by: FloatLane.scalarCount) { sum += loadLane(plane + i) }
+            var sum = FloatVector.zero
+            for i in stride(from: 0, to: planes.groupCount, by: FloatVector.scalarCount) {
+                sum += loadVector(plane + i)
+            }
             sums[c] += Double(sum.sum())
         }
     }
@@ -60,8 +65,8 @@ enum ColorOperations {
         }
     }
 
-    // The loops below go value by value, which the compiler turns into vectors as wide as the processor's. Comparisons of Swift's own vectors come out
-    // lane by lane when there are several of them.
+    // The loops below go value by value, which the compiler turns into vectors as wide as the processor's. Comparisons
+    // of Swift's own vectors come out lane by lane when there are several of them.
 
     /// Writes the luma of three planes over the first.
     static func gray(_ values: FloatPointer, _ planes: Planes) {
@@ -75,7 +80,9 @@ enum ColorOperations {
     }
 
     /// Away from or towards the pixel's own luma.
-    private static func saturation(_ red: FloatPointer, _ green: FloatPointer, _ blue: FloatPointer, _ count: Int, _ factor: Float) {
+    private static func saturation(
+        _ red: FloatPointer, _ green: FloatPointer, _ blue: FloatPointer, _ count: Int, _ factor: Float
+    ) {
         for i in 0..<count {
             let (r, g, b) = (red[i], green[i], blue[i])
             let gray = luma(r, g, b) * (1 - factor)
@@ -89,7 +96,9 @@ enum ColorOperations {
     ///
     /// Through HSV without branches: with h in sixths of the circle, channel n of the result is
     /// v - delta * clamp(min(k, 4 - k), 0, 1), k = (n + h) mod 6, n = 5, 3, 1 for red, green, blue.
-    private static func hue(_ red: FloatPointer, _ green: FloatPointer, _ blue: FloatPointer, _ count: Int, _ shift: Float) {
+    private static func hue(
+        _ red: FloatPointer, _ green: FloatPointer, _ blue: FloatPointer, _ count: Int, _ shift: Float
+    ) {
         let turn = 6 * shift + 6
         for i in 0..<count {
             let (r, g, b) = (red[i], green[i], blue[i])
@@ -119,7 +128,9 @@ enum ColorOperations {
 
     /// ITU-R 601 luma, the weights of Pillow's mode "L".
     @inline(__always)
-    private static func luma(_ r: Float, _ g: Float, _ b: Float) -> Float { (b * 0.114).addingProduct(g, 0.587).addingProduct(r, 0.299) }
+    private static func luma(_ r: Float, _ g: Float, _ b: Float) -> Float {
+        (b * 0.114).addingProduct(g, 0.587).addingProduct(r, 0.299)
+    }
 
     @inline(__always) private static func clamp(_ v: Float) -> Float { smaller(larger(v, 0), 255) }
     @inline(__always) private static func larger(_ a: Float, _ b: Float) -> Float { a > b ? a : b }

@@ -1,7 +1,8 @@
-/// Gaussian blur of a view's planes as torchvision's GaussianBlur: an odd kernel, by default of about a tenth of the side (at least 3), weights
-/// exp(-x^2 / 2 sigma^2) normalised, edges reflected without repeating the outermost pixel.
+/// Gaussian blur of a view's planes as torchvision's GaussianBlur: an odd kernel, by default of about a tenth of the
+/// side (at least 3), weights exp(-x^2 / 2 sigma^2) normalised, edges reflected without repeating the outermost pixel.
 ///
-/// Taps whose weight is below a millionth of the middle one's are left out: together they move a value by less than 0.001 of 255.
+/// Taps whose weight is below a millionth of the middle one's are left out: together they move a value by less than
+/// 0.001 of 255.
 struct GaussianBlur {
     /// Pixels to either side that count.
     let radius: Int
@@ -27,7 +28,8 @@ struct GaussianBlur {
         let reach = min(allowed, Int(min(5.257 * Double(sigma), Double(size)).rounded(.down)))
         self.radius = reach
         weights = scratch
-        offsets = UnsafeMutableRawPointer(scratch + 2 * allowed + 1).bindMemory(to: Int32.self, capacity: 2 * allowed + 1)
+        offsets = UnsafeMutableRawPointer(scratch + 2 * allowed + 1).bindMemory(
+            to: Int32.self, capacity: 2 * allowed + 1)
         line = scratch + 2 * (2 * allowed + 1)
         var sum = 0.0
         for j in 0...2 * reach {

@@ -1,8 +1,9 @@
 /// Resizes a part of an image of bytes to planes of Float32 in 0 ... 255, eight rows at a time.
 ///
-/// Columns are resized first, a strip of bytes of all rows that the eight need being turned to floats once. The result is transposed, so that eight
-/// rows lie side by side in a vector: resizing the rows is then the same for any number of channels, and fills all lanes whatever input an
-/// output begins with. What comes out is transposed back into the planes.
+/// Columns are resized first, a strip of bytes of all rows that the eight need being turned to floats once. The result
+/// is transposed, so that eight rows lie side by side in a vector: resizing the rows is then the same for any number of
+/// channels, and fills all lanes whatever input an output begins with. What comes out is transposed back into the
+/// planes.
 struct Resampling {
     /// Bytes of a row in a strip.
     private static let strip = 64
@@ -21,10 +22,12 @@ struct Resampling {
     /// Eight rows with their columns resized, value by value.
     private let columns: FloatPointer
 
-    /// Values of scratch memory for images of at most `height` times `width` pixels: both axes, the window, the tile, the columns.
+    /// Values of scratch memory for images of at most `height` times `width` pixels: both axes, the window, the tile,
+    /// the columns.
     static func scratchCount(height: Int, width: Int, channels: Int, size: Int) -> Int {
         let span = min(height, spanBound(height, size))
-        return ResamplingAxis.scratchCount(inputs: height, outputs: size) + ResamplingAxis.scratchCount(inputs: width, outputs: size)
+        return ResamplingAxis.scratchCount(inputs: height, outputs: size)
+            + ResamplingAxis.scratchCount(inputs: width, outputs: size)
             + span * strip + max(8 * strip, 64 * channels) + 8 * (width * channels + strip)
     }
 
@@ -33,10 +36,12 @@ struct Resampling {
 
     /// - Parameters:
     ///   - box: the part, in pixels of the image.
-    ///   - fullHeight, fullWidth: the size that the part is resized to, of which the centre of `size` times `size` is made.
+    ///   - fullHeight, fullWidth: the size that the part is resized to, of which the centre of `size` times `size` is
+    ///     made.
     ///   - mirrored: left and right change places.
     init(
-        _ image: SourceImage, _ box: (left: Int, top: Int, width: Int, height: Int), size: Int, fullHeight: Int, fullWidth: Int,
+        _ image: SourceImage, _ box: (left: Int, top: Int, width: Int, height: Int), size: Int, fullHeight: Int,
+        fullWidth: Int,
         _ interpolation: ViewSpec.Interpolation, mirrored: Bool, scratch: FloatPointer
     ) {
         pixels = image.pixels + box.top * image.rowStride + box.left * image.channels
@@ -45,10 +50,12 @@ struct Resampling {
         channels = image.channels
         var free = scratch
         vertical = ResamplingAxis(
-            interpolation, inputs: box.height, fullOutputs: fullHeight, offset: (fullHeight - size) / 2, outputs: size, scratch: free)
+            interpolation, inputs: box.height, fullOutputs: fullHeight, offset: (fullHeight - size) / 2, outputs: size,
+            scratch: free)
         free += ResamplingAxis.scratchCount(inputs: image.height, outputs: size)
         horizontal = ResamplingAxis(
-            interpolation, inputs: box.width, fullOutputs: fullWidth, offset: (fullWidth - size) / 2, outputs: size, mirrored: mirrored,
+            interpolation, inputs: box.width, fullOutputs: fullWidth, offset: (fullWidth - size) / 2, outputs: size,
+            mirrored: mirrored,
             scratch: free)
         free += ResamplingAxis.scratchCount(inputs: image.width, outputs: size)
         tile = free
@@ -126,7 +133,11 @@ struct Resampling {
                 let weights = horizontal.weights + (x &+ i) &* taps
                 let source = columns + Int(horizontal.starts[x &+ i]) &* channels &* 8
                 let out = tile + i &* 8
-                if channels == 3 { threeChannels(source, weights, taps, out) } else { anyChannels(source, weights, taps, out) }
+                if channels == 3 {
+                    threeChannels(source, weights, taps, out)
+                } else {
+                    anyChannels(source, weights, taps, out)
+                }
             }
             for c in 0..<channels {
                 transpose8(tile + c &* 64, 8, target + (c &* planeStride &+ x), pitch)
@@ -155,7 +166,9 @@ struct Resampling {
     private func anyChannels(_ source: FloatPointer, _ weights: FloatPointer, _ taps: Int, _ out: FloatPointer) {
         for c in 0..<channels {
             var sum = Float8.zero
-            for j in 0..<taps { sum = fma8(load8(source + (j &* channels &+ c) &* 8), Float8(repeating: weights[j]), sum) }
+            for j in 0..<taps {
+                sum = fma8(load8(source + (j &* channels &+ c) &* 8), Float8(repeating: weights[j]), sum)
+            }
             store8(clamp(sum), out + c &* 64)
         }
     }

@@ -1,7 +1,9 @@
-/// Antialiased resizing along one axis: which inputs an output takes, and with what weights (Pillow's and torchvision's definition: the
-/// filter is stretched by the factor of reduction, weights are normalised, inputs outside do not count).
+/// Antialiased resizing along one axis: which inputs an output takes, and with what weights (Pillow's and torchvision's
+/// definition: the filter is stretched by the factor of reduction, weights are normalised, inputs outside do not
+/// count).
 ///
-/// Every output takes the same number of inputs, some with weight 0, and outputs are padded to whole vectors with outputs of nothing.
+/// Every output takes the same number of inputs, some with weight 0, and outputs are padded to whole vectors with
+/// outputs of nothing.
 struct ResamplingAxis {
     /// First input of each output; never less than the one before, unless mirrored.
     let starts: UnsafeMutablePointer<Int32>
@@ -12,14 +14,17 @@ struct ResamplingAxis {
     /// Outputs, the padding included.
     let padded: Int
 
-    /// Values of scratch memory that an axis takes at most. A crop takes no more than the whole image: taps grow with the inputs.
+    /// Values of scratch memory that an axis takes at most. A crop takes no more than the whole image: taps grow with
+    /// the inputs.
     static func scratchCount(inputs: Int, outputs: Int) -> Int {
         Planes.padded(outputs) * (4 * ((inputs + outputs - 1) / outputs) + 8)
     }
 
-    /// Outputs `offset ..< offset + outputs` of a resize from `inputs` to `fullOutputs`, the last one first when `mirrored`.
+    /// Outputs `offset ..< offset + outputs` of a resize from `inputs` to `fullOutputs`, the last one first when
+    /// `mirrored`.
     init(
-        _ interpolation: ViewSpec.Interpolation, inputs: Int, fullOutputs: Int, offset: Int, outputs: Int, mirrored: Bool = false,
+        _ interpolation: ViewSpec.Interpolation, inputs: Int, fullOutputs: Int, offset: Int, outputs: Int,
+        mirrored: Bool = false,
         scratch: FloatPointer
     ) {
         padded = Planes.padded(outputs)
@@ -69,7 +74,9 @@ struct ResamplingAxis {
     }
 
     /// Inputs to either side at equal size.
-    private static func support(_ interpolation: ViewSpec.Interpolation) -> Double { interpolation == .bilinear ? 1 : 2 }
+    private static func support(_ interpolation: ViewSpec.Interpolation) -> Double {
+        interpolation == .bilinear ? 1 : 2
+    }
 
     @inline(__always)
     private static func filter(_ interpolation: ViewSpec.Interpolation, _ x: Double) -> Double {

@@ -1,7 +1,7 @@
 /// An operation on the values of a view, each by itself, after colour and blur.
 ///
-/// A new one is a file beside this with its draw and its arithmetic, a key in `ViewSpec`, a stream in `ViewStreams`, and a line in
-/// `ViewParameters.pixelOperations`.
+/// A new one is a file beside this with its draw and its arithmetic, a key in `ViewSpec`, a stream in `ViewStreams`,
+/// and a line in `ViewParameters.pixelOperations`.
 protocol PixelOperation: Sendable {
     /// Changes `count` values, 0 ... 255, of one channel.
     func apply(_ values: FloatPointer, _ count: Int)

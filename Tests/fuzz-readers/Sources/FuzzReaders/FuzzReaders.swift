@@ -3,8 +3,8 @@ import Glibc
 
 /// What libFuzzer calls with every input: CARL_FUZZ_READER says which reader gets it.
 ///
-/// An input may be refused by a `CARLError` only. A trap, a report of AddressSanitizer, another error, a broken property (`precondition`),
-/// an input that takes seconds and memory out of proportion are findings.
+/// An input may be refused by a `CARLError` only. A trap, a report of AddressSanitizer, another error, a broken
+/// property (`precondition`), an input that takes seconds and memory out of proportion are findings.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func testOneInput(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     let bytes = UnsafeRawBufferPointer(start: data, count: count)
@@ -40,7 +40,9 @@ private func readJSON(_ bytes: UnsafeRawBufferPointer) throws {
 private func readConfiguration(_ bytes: UnsafeRawBufferPointer) throws {
     let value = try JSONValue.parse(bytes)
     _ = try? ViewSpec.list(value, channels: 3)
-    if let encoder = try? Configuration(.object(JSONObject())) { _ = try? ClassifierConfiguration(value, encoder: encoder) }
+    if let encoder = try? Configuration(.object(JSONObject())) {
+        _ = try? ClassifierConfiguration(value, encoder: encoder)
+    }
     let configuration = try Configuration(value)
     guard let again = try? Configuration(configuration.json) else {
         fatalError("a configuration's own JSON is refused: \(configuration.json.serialized())")
@@ -69,7 +71,8 @@ private func read(file parts: [UnsafeRawBufferPointer]) throws {
     for name in tensors.names {
         guard let tensor = tensors.tensor(name) else { fatalError("the tensor '\(name)' is named, but not there") }
         let elements = tensor.shape.reduce(1, *)
-        precondition(tensor.bytes.count == elements * tensor.type.size, "the shape of '\(name)' does not match its bytes")
+        precondition(
+            tensor.bytes.count == elements * tensor.type.size, "the shape of '\(name)' does not match its bytes")
         for byte in tensor.bytes { sum &+= byte }
         let values = UnsafeMutablePointer<Float>.allocate(capacity: max(elements, 1))
         defer { values.deallocate() }
@@ -84,7 +87,8 @@ nonisolated(unsafe) public var checksum: UInt8 = 0
 /// A whole file.
 private func readSafetensors(_ bytes: UnsafeRawBufferPointer) throws { try read(file: [bytes]) }
 
-/// A header, with the length before it that a mutated file hardly ever has, and as many bytes of data as the input's first byte says.
+/// A header, with the length before it that a mutated file hardly ever has, and as many bytes of data as the input's
+/// first byte says.
 private func readHeader(_ bytes: UnsafeRawBufferPointer) throws {
     guard let first = bytes.first else { return }
     let header = UnsafeRawBufferPointer(rebasing: bytes.dropFirst())

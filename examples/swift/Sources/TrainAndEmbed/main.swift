@@ -34,7 +34,8 @@ configuration.views = .specifications([views])
 let trainer = try Trainer(configuration)
 try pixels.withUnsafeBufferPointer { buffer in
     let images = (0..<count).map {
-        SourceImage(pixels: buffer.baseAddress! + $0 * side * side, height: side, width: side, channels: 1, rowStride: side)
+        SourceImage(
+            pixels: buffer.baseAddress! + $0 * side * side, height: side, width: side, channels: 1, rowStride: side)
     }
     for step in 1...20 {
         let metrics = try trainer.step(images)
@@ -46,7 +47,9 @@ try pixels.withUnsafeBufferPointer { buffer in
     let evaluator = trainer.evaluator
     let width = try evaluator.width(.features)
     var features = [Float](repeating: 0, count: count * width)
-    try features.withUnsafeMutableBufferPointer { try evaluator.embed(images, size: side, .features, into: $0.baseAddress!) }
+    try features.withUnsafeMutableBufferPointer {
+        try evaluator.embed(images, size: side, .features, into: $0.baseAddress!)
+    }
 
     var neighbours = [Int64](repeating: 0, count: count * 2)
     try NearestNeighbours.search(

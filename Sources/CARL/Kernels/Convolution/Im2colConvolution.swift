@@ -1,6 +1,6 @@
 /// Convolution of any kernel, stride and padding: windows are gathered for some output pixels at a time (im2col), then
 /// multiplied. The gathered windows of all pixels never exist at once.
-enum PatchConvolution {
+enum Im2colConvolution {
     private static func rowsPerPart(_ shape: ConvolutionShape) -> Int {
         min(512, max(64, (1 << 16) / shape.patch & ~15))
     }
@@ -9,7 +9,8 @@ enum PatchConvolution {
         RowParts(shape.outRows, size: rowsPerPart(shape), groups: shape.groups)
     }
 
-    /// Parts of images. Windows overlap, so an image belongs to one worker; small images go several at a time for the product's sake.
+    /// Parts of images. Windows overlap, so an image belongs to one worker; small images go several at a time for the
+    /// product's sake.
     static func imageParts(_ shape: ConvolutionShape) -> RowParts {
         let images = max(1, min(rowsPerPart(shape) / (shape.outHeight * shape.outWidth), shape.batch))
         return RowParts(shape.batch, size: images, groups: shape.groups)
@@ -17,35 +18,38 @@ enum PatchConvolution {
 
     static func forward(
         _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, rowsDone: RowsDone?
+        _ compute: Compute, epilogue: Epilogue?
     ) throws {
         let parts = parts(shape)
         let (oc, patch) = (shape.outChannels, shape.patch)
         let scratch = try compute.scratch(parts.size * patch)
-        try PanelMatrix.with(weights, depth: patch, columns: oc, compute) { right in
+        try PackedMatrix.with(weights, depth: patch, columns: oc, compute) { right in
             compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let patches = scratch[worker]
                 gather(x, shape, rows, patches, rowStride: patch)
-                PanelProduct.multiply(
-                    rows.count, oc, patch, .init(base: patches, rowStride: patch, depthStride: 1), right, y + rows.lowerBound * oc, oc,
+                PackedGEMM.multiply(
+                    rows.count, oc, patch, .init(base: patches, rowStride: patch, depthStride: 1), right,
+                    y + rows.lowerBound * oc, oc,
                     accumulate: false)
-                rowsDone?(part, rows)
+                epilogue?(part, rows)
             }
         }
     }
 
     static func weightGradient(
-        _ x: UnsafePointer<Float>, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
+        _ x: UnsafePointer<Float>, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape,
+        _ compute: Compute
     ) throws {
-        try RowProductSum.add(to: dw, shape.patch, shape.outChannels, rows: shape.outRows, dy: dy, compute) { rows, target, rowStride in
+        try RowProductSum.add(to: dw, shape.patch, shape.outChannels, rows: shape.outRows, dy: dy, compute) {
+            rows, target, rowStride in
             gather(x, shape, rows, target, rowStride: rowStride)
         }
     }
 
     static func dataGradient(
         _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, accumulate: Bool, rowsDone: RowsDone?
+        _ compute: Compute, accumulate: Bool, epilogue: Epilogue?
     ) throws {
         let size = rowsPerPart(shape)
         let (oc, patch) = (shape.outChannels, shape.patch)
@@ -54,7 +58,7 @@ enum PatchConvolution {
         let imageCount = imageRows * shape.inChannels
         let parts = imageParts(shape)
         let scratch = try compute.scratch(size * patch + dy.scratch(size))
-        try PanelMatrix.with(weights, depth: oc, columns: patch, transposed: true, compute) { right in
+        try PackedMatrix.with(weights, depth: oc, columns: patch, transposed: true, compute) { right in
             compute.parallel(parts.count) { part, worker in
                 let (first, last) = (parts[part].lowerBound, parts[part].upperBound)
                 if !accumulate { (dx + first * imageCount).update(repeating: 0, count: (last - first) * imageCount) }
@@ -62,19 +66,23 @@ enum PatchConvolution {
                 for start in stride(from: first * pixels, to: last * pixels, by: size) {
                     let rows = start..<min(last * pixels, start + size)
                     let gradient = dy.pixels(rows, patches + size * patch)
-                    PanelProduct.multiply(
-                        rows.count, patch, oc, .init(base: gradient + rows.lowerBound * oc, rowStride: oc, depthStride: 1), right, patches, patch,
+                    PackedGEMM.multiply(
+                        rows.count, patch, oc,
+                        .init(base: gradient + rows.lowerBound * oc, rowStride: oc, depthStride: 1), right, patches,
+                        patch,
                         accumulate: false)
                     scatterAdd(patches, shape, rows, dx)
                 }
-                rowsDone?(part, first * imageRows..<last * imageRows)
+                epilogue?(part, first * imageRows..<last * imageRows)
             }
         }
     }
 
-    /// Copies the windows of output pixels `rows` to `patches`, each `rowStride` values from the one before; outside the image is 0.
+    /// Copies the windows of output pixels `rows` to `patches`, each `rowStride` values from the one before; outside
+    /// the image is 0.
     static func gather(
-        _ x: UnsafePointer<Float>, _ shape: ConvolutionShape, _ rows: Range<Int>, _ patches: FloatPointer, rowStride: Int
+        _ x: UnsafePointer<Float>, _ shape: ConvolutionShape, _ rows: Range<Int>, _ patches: FloatPointer,
+        rowStride: Int
     ) {
         forEachWindowRow(shape, rows, rowStride: rowStride) { place, source, before, inside, after in
             let target = patches + place
@@ -86,7 +94,9 @@ enum PatchConvolution {
     }
 
     /// Adds windows to where `gather` would have taken them from.
-    static func scatterAdd(_ patches: UnsafePointer<Float>, _ shape: ConvolutionShape, _ rows: Range<Int>, _ dx: FloatPointer) {
+    static func scatterAdd(
+        _ patches: UnsafePointer<Float>, _ shape: ConvolutionShape, _ rows: Range<Int>, _ dx: FloatPointer
+    ) {
         forEachWindowRow(shape, rows, rowStride: shape.patch) { place, source, before, inside, _ in
             let from = patches + (place &+ before)
             let to = dx + source
@@ -102,8 +112,8 @@ enum PatchConvolution {
         }
     }
 
-    /// For each output pixel and each row of its window: where the row starts in the gathered matrix, where its part inside
-    /// the image starts in x, and how many values lie before, inside and after.
+    /// For each output pixel and each row of its window: where the row starts in the gathered matrix, where its part
+    /// inside the image starts in x, and how many values lie before, inside and after.
     @inline(__always)
     private static func forEachWindowRow(
         _ shape: ConvolutionShape, _ rows: Range<Int>, rowStride: Int,
@@ -126,7 +136,9 @@ enum PatchConvolution {
                 if y < 0 || y >= h {
                     body(place, 0, rowValues, 0, 0)
                 } else {
-                    body(place, ((n &* h &+ y) &* w &+ x0 &+ first) &* c, first &* c, (last &- first) &* c, (k &- last) &* c)
+                    body(
+                        place, ((n &* h &+ y) &* w &+ x0 &+ first) &* c, first &* c, (last &- first) &* c,
+                        (k &- last) &* c)
                 }
                 place &+= rowValues
             }

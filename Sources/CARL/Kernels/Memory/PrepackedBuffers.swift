@@ -1,5 +1,6 @@
-/// Buffers that are filled once and stay, each known by an address that it was derived from.
-final class KeptBuffers {
+/// What is derived from weights that do not change, such as packed or transformed filters: computed once, and known by
+/// the weights' address.
+final class PrepackedBuffers {
     private var buffers: [UnsafePointer<Float>: FloatBuffer] = [:]
 
     /// The buffer for `source`, and whether it was there before; if not, the caller fills it.

@@ -3,14 +3,17 @@ import Testing
 @testable import CARL
 
 /// The product without packing against sums in Double.
-@Suite struct PanelProductTests {
-    static let shapes = [(1, 1, 1), (5, 15, 3), (6, 16, 256), (7, 17, 257), (13, 40, 300), (24, 8, 513), (64, 33, 2), (3, 16, 0)]
+@Suite struct PackedGEMMTests {
+    static let shapes = [
+        (1, 1, 1), (5, 15, 3), (6, 16, 256), (7, 17, 257), (13, 40, 300), (24, 8, 513), (64, 33, 2), (3, 16, 0),
+    ]
 
-    /// A as it lies for the forward product (rows together) and for the weight gradient (columns together); B in panels and as plain rows.
+    /// A as it lies for the forward product (rows together) and for the weight gradient (columns together); B in panels
+    /// and as plain rows.
     @Test(arguments: shapes) func agreesWithTheDefinition(_ m: Int, _ n: Int, _ k: Int) throws {
         var random = RandomStream(seed: 9, purpose: .initialWeights, minor: UInt64(m * 1000 + n))
         let a = Values(random: max(m * k, 1), &random)
-        let width = PanelProduct.width
+        let width = PackedGEMM.width
         let panels = (n + width - 1) / width
         // Whatever lies behind the last column must count for nothing.
         let b = try FloatBuffer(panels * max(k, 1) * width)
@@ -36,18 +39,27 @@ import Testing
         }
         let ldc = n + 5
         for (left, right) in [
-            (PanelProduct.Left(base: rows.base, rowStride: k, depthStride: 1), PanelProduct.Right(base: b.base, panelStride: k * width, depthStride: width)),
-            (PanelProduct.Left(base: columns.base, rowStride: 1, depthStride: m), PanelProduct.Right(base: plain.base, panelStride: width, depthStride: wide)),
+            (
+                PackedGEMM.Left(base: rows.base, rowStride: k, depthStride: 1),
+                PackedGEMM.Right(base: b.base, panelStride: k * width, depthStride: width)
+            ),
+            (
+                PackedGEMM.Left(base: columns.base, rowStride: 1, depthStride: m),
+                PackedGEMM.Right(base: plain.base, panelStride: width, depthStride: wide)
+            ),
         ] {
             for accumulate in [false, true] {
                 let c = try FloatBuffer(m * ldc)
                 c.fill(7)
-                PanelProduct.multiply(m, n, k, left, right, c.base, ldc, accumulate: accumulate)
+                PackedGEMM.multiply(m, n, k, left, right, c.base, ldc, accumulate: accumulate)
                 for row in 0..<m {
                     for column in 0..<ldc {
                         var expected = column >= n || accumulate ? 7.0 : 0
-                        if column < n { for i in 0..<k { expected += a.data[row * k + i] * values.data[i * n + column] } }
-                        #expect(abs(Double(c.base[row * ldc + column]) - expected) < 1e-4 * max(1, Double(k).squareRoot()))
+                        if column < n {
+                            for i in 0..<k { expected += a.data[row * k + i] * values.data[i * n + column] }
+                        }
+                        #expect(
+                            abs(Double(c.base[row * ldc + column]) - expected) < 1e-4 * max(1, Double(k).squareRoot()))
                     }
                 }
             }

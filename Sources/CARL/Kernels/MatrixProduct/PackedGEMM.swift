@@ -1,13 +1,15 @@
-/// Matrix products on operands that already lie as the inner kernel reads them: nothing is copied, cleared or packed.
+/// GEMM on packed operands: they already lie as the micro-kernel reads them, so that nothing is copied, cleared or
+/// packed.
 ///
-/// Made for many products of small or middling size with a side that is kept (a Winograd convolution's 36 transformed filters), where
-/// a general library spends a large share of its time on packing.
-enum PanelProduct {
+/// Made for many products of small or middling size with a side that is kept (a Winograd convolution's 36 transformed
+/// filters), where a general library spends a large share of its time on packing.
+enum PackedGEMM {
     /// Columns of a panel of B.
-    static let width = RegisterTile.columns
+    static let width = MicroKernel.columns
     /// Rows of A taken at a time; row counts that are multiples of it waste nothing.
-    static let rows = RegisterTile.rows
-    /// Depth done at a time: a panel's part, 16 KiB with AVX2 and 32 KiB with AVX-512, stays close to the processor while rows of A pass by.
+    static let rows = MicroKernel.rows
+    /// Depth done at a time: a panel's part, 16 KiB with AVX2 and 32 KiB with AVX-512, stays close to the processor
+    /// while rows of A pass by.
     private static let depth = 256
 
     /// How an operand lies in memory: distances in values.
@@ -19,7 +21,8 @@ enum PanelProduct {
         let depthStride: Int
     }
 
-    /// B as panels of `width` columns. Values behind the last column of B are read, and must be there, but count for nothing.
+    /// B as panels of `width` columns. Values behind the last column of B are read, and must be there, but count for
+    /// nothing.
     struct Right {
         let base: UnsafePointer<Float>
         /// From a panel's values to those of the next one.
@@ -45,7 +48,8 @@ enum PanelProduct {
 
     /// The same product, with a step of `prefetch` before each tile.
     static func multiply(
-        _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool, _ prefetch: inout Prefetch
+        _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool,
+        _ prefetch: inout Prefetch
     ) {
         if k == 0 && !accumulate {
             for row in 0..<m { (c + row &* ldc).update(repeating: 0, count: n) }
@@ -75,21 +79,24 @@ enum PanelProduct {
     /// One tile of C. Rows behind the last one are computed from it again and not stored.
     @inline(never)
     private static func tile(
-        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>, _ bStep: Int,
+        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
+        _ bStep: Int,
         _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool
     ) {
-        let sums = RegisterTile(k, a, rowStride: rowStride, rowCount: rows, aStep: aStep, b, bStep: bStep)
+        let sums = MicroKernel(k, a, rowStride: rowStride, rowCount: rows, aStep: aStep, b, bStep: bStep)
         sums.forEachRow { row, left, right in
             if row < rows { store(left, right, c + row &* ldc, columns, accumulate) }
         }
     }
 
     @inline(__always)
-    private static func store(_ left: FloatLane, _ right: FloatLane, _ c: FloatPointer, _ columns: Int, _ accumulate: Bool) {
-        let half = FloatLane.scalarCount
+    private static func store(
+        _ left: FloatVector, _ right: FloatVector, _ c: FloatPointer, _ columns: Int, _ accumulate: Bool
+    ) {
+        let half = FloatVector.scalarCount
         if columns == width {
-            storeLane(accumulate ? loadLane(c) + left : left, c)
-            storeLane(accumulate ? loadLane(c + half) + right : right, c + half)
+            storeVector(accumulate ? loadVector(c) + left : left, c)
+            storeVector(accumulate ? loadVector(c + half) + right : right, c + half)
             return
         }
         for i in 0..<min(half, columns) { c[i] = accumulate ? c[i] + left[i] : left[i] }

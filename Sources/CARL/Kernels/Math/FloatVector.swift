@@ -1,0 +1,46 @@
+import CMemoryHints
+
+/// As many Float32 as a register of the processor this build is for holds: sixteen with AVX-512, otherwise eight.
+///
+/// The kernels that spend a step's arithmetic, matrix products and Winograd transforms, are written on it; passes that
+/// wait for memory stay on `Float8`.
+#if CARL_AVX512
+    typealias FloatVector = SIMD16<Float>
+#else
+    typealias FloatVector = Float8
+#endif
+
+@inline(__always)
+func loadVector(_ pointer: UnsafePointer<Float>) -> FloatVector {
+    UnsafeRawPointer(pointer).loadUnaligned(as: FloatVector.self)
+}
+
+@inline(__always)
+func loadVector(_ pointer: FloatPointer) -> FloatVector {
+    UnsafeRawPointer(pointer).loadUnaligned(as: FloatVector.self)
+}
+
+@inline(__always)
+func storeVector(_ value: FloatVector, _ pointer: FloatPointer) {
+    UnsafeMutableRawPointer(pointer).storeBytes(of: value, as: FloatVector.self)
+}
+
+/// a * b + c in one rounding.
+@inline(__always)
+func fmaVector(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) -> FloatVector { c.addingProduct(a, b) }
+
+#if CARL_AVX512
+    /// Non-temporal store of a vector, a whole cache line: the line is not brought to the caches. `pointer` is a
+    /// multiple of 64 bytes.
+    @inline(__always)
+    func storeNonTemporal(_ value: FloatVector, _ pointer: FloatPointer) { carl_store_non_temporal(pointer, value) }
+
+    /// To be called by a thread after its non-temporal stores, before other threads read.
+    func storeFence() { carl_store_fence() }
+#else
+    // A vector is half a line: by non-temporal stores every line would be written twice.
+    @inline(__always)
+    func storeNonTemporal(_ value: FloatVector, _ pointer: FloatPointer) { storeVector(value, pointer) }
+
+    func storeFence() {}
+#endif

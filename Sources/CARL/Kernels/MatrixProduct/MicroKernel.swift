@@ -1,0 +1,97 @@
+/// The micro-kernel: rows of two vectors of sums of products held in registers, of `PackedGEMM` and of the
+/// nearest-neighbour search: 6 x 16 with AVX2, 8 x 32 with AVX-512.
+///
+/// 12 of the 16 AVX2 registers leave room for two loads and a broadcast; AVX-512 has twice as many, and with 8 rows,
+/// numbers of channels and tiles are mostly whole multiples. Every sum is one chain of fused multiply-adds in order.
+struct MicroKernel {
+    #if CARL_AVX512
+        static let rows = 8
+    #else
+        static let rows = 6
+    #endif
+    static let columns = 2 * FloatVector.scalarCount
+
+    /// Left and right half of the columns of each row.
+    private(set) var left0 = FloatVector.zero, right0 = FloatVector.zero
+    private(set) var left1 = FloatVector.zero, right1 = FloatVector.zero
+    private(set) var left2 = FloatVector.zero, right2 = FloatVector.zero
+    private(set) var left3 = FloatVector.zero, right3 = FloatVector.zero
+    private(set) var left4 = FloatVector.zero, right4 = FloatVector.zero
+    private(set) var left5 = FloatVector.zero, right5 = FloatVector.zero
+    #if CARL_AVX512
+        private(set) var left6 = FloatVector.zero, right6 = FloatVector.zero
+        private(set) var left7 = FloatVector.zero, right7 = FloatVector.zero
+    #endif
+
+    /// Sums over k of a(row, k) * b(k, column).
+    ///
+    /// - Parameters:
+    ///   - a: the first row, its values `aStep` apart; the others lie `rowStride` apart. Only `rowCount` rows are read:
+    ///     the tile's last ones are computed from the last of these.
+    ///   - b: `columns` values side by side for each k, `bStep` from one k to the next.
+    @inline(__always)
+    init(
+        _ depth: Int, _ a: UnsafePointer<Float>, rowStride: Int, rowCount: Int, aStep: Int, _ b: UnsafePointer<Float>,
+        bStep: Int
+    ) {
+        let last = rowCount &- 1
+        let a1 = a + min(1, last) &* rowStride
+        let a2 = a + min(2, last) &* rowStride
+        let a3 = a + min(3, last) &* rowStride
+        let a4 = a + min(4, last) &* rowStride
+        let a5 = a + min(5, last) &* rowStride
+        #if CARL_AVX512
+            let a6 = a + min(6, last) &* rowStride
+            let a7 = a + min(7, last) &* rowStride
+        #endif
+        var panel = b
+        var at = 0
+        for _ in 0..<depth {
+            let left = loadVector(panel)
+            let right = loadVector(panel + FloatVector.scalarCount)
+            var value = FloatVector(repeating: a[at])
+            left0 = fmaVector(value, left, left0)
+            right0 = fmaVector(value, right, right0)
+            value = FloatVector(repeating: a1[at])
+            left1 = fmaVector(value, left, left1)
+            right1 = fmaVector(value, right, right1)
+            value = FloatVector(repeating: a2[at])
+            left2 = fmaVector(value, left, left2)
+            right2 = fmaVector(value, right, right2)
+            value = FloatVector(repeating: a3[at])
+            left3 = fmaVector(value, left, left3)
+            right3 = fmaVector(value, right, right3)
+            value = FloatVector(repeating: a4[at])
+            left4 = fmaVector(value, left, left4)
+            right4 = fmaVector(value, right, right4)
+            value = FloatVector(repeating: a5[at])
+            left5 = fmaVector(value, left, left5)
+            right5 = fmaVector(value, right, right5)
+            #if CARL_AVX512
+                value = FloatVector(repeating: a6[at])
+                left6 = fmaVector(value, left, left6)
+                right6 = fmaVector(value, right, right6)
+                value = FloatVector(repeating: a7[at])
+                left7 = fmaVector(value, left, left7)
+                right7 = fmaVector(value, right, right7)
+            #endif
+            panel += bStep
+            at &+= aStep
+        }
+    }
+
+    /// Calls `body` with each row in order.
+    @inline(__always)
+    func forEachRow(_ body: (_ row: Int, _ left: FloatVector, _ right: FloatVector) -> Void) {
+        body(0, left0, right0)
+        body(1, left1, right1)
+        body(2, left2, right2)
+        body(3, left3, right3)
+        body(4, left4, right4)
+        body(5, left5, right5)
+        #if CARL_AVX512
+            body(6, left6, right6)
+            body(7, left7, right7)
+        #endif
+    }
+}
