@@ -143,16 +143,16 @@ typedef struct carl_metrics {
     double used_prototypes;       /* prototypes that were somebody's argmax within the last "used_window" steps */
     double dead_prototypes;       /* K less those; 0 until so many steps have been taken */
     double max_probability;       /* mean over images and views of the largest assignment probability */
-    double embedding_std;         /* mean over dimensions of the unit-length embedding's std; healthy: about 1/sqrt(D) */
+    double embedding_std;         /* mean over dimensions of the unit-length embedding's std; about 1/sqrt(D) */
     double agreement;             /* share of image and view pairs whose argmax prototypes agree */
     double gradient_norm;         /* l2 norm over all parameters, before clipping and weight decay */
     double views_per_second;
     double seconds;               /* of this step */
     double view_seconds;          /* of these, spent making views */
     int64_t memory_bytes;         /* activations, gradients and scratch held by the trainer */
-    int32_t collapsed;            /* 0; 1 all views on few prototypes; 2 uniform assignments; 3 constant embedding; 4 all
-                                     images have much the same assignment, a spike over an even rest; 5 the embedding is
-                                     crowded into a part of the sphere */
+    int32_t collapsed;            /* 0; 1 all views on few prototypes; 2 uniform assignments; 3 constant embedding;
+                                     4 all images have much the same assignment, a spike over an even rest; 5 the
+                                     embedding is crowded into a part of the sphere */
     int32_t updated;              /* 1 when the optimizer changed the parameters, 0 while gradients accumulate */
     double contrast;              /* the contrast between images, in nats; 0 where contrast_weight is 0 */
     double contrast_weight;
