@@ -96,7 +96,7 @@ def no_work(monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("the work began")
 
-    for name in ("estimator.load", "inspection.open_source", "trainer.Trainer.resume", "encoder.Encoder.__init__"):
+    for name in ("estimator.load", "sources.labelled.open_source", "trainer.Trainer.resume", "encoder.Encoder.__init__"):
         monkeypatch.setattr(f"carl.{name}", refuse)
 
 

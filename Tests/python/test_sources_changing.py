@@ -13,7 +13,7 @@ import pytest
 
 import carl
 from carl._checkpoint import read_header
-from carl.inspection import open_labelled
+from carl.sources.labelled import open_labelled
 from carl.runs import read_config, read_metrics
 from carl.sources import as_source, read_idx
 from carl.sources.cache import CachedSource

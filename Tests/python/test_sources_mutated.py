@@ -23,7 +23,7 @@ import pytest
 import carl
 from carl import runs
 from carl._checkpoint import read_header, steps_taken
-from carl.inspection import open_labelled
+from carl.sources.labelled import open_labelled
 from carl.sources import as_source, read_idx
 from carl.sources.cache import CachedSource
 from carl.sources.formats import read_npy

@@ -16,6 +16,7 @@ from typing import Any
 from ._c_api import LIB as _LIB
 from ._c_api import LIBRARY_PATH as _LIBRARY_PATH
 from ._c_api import set_log_callback
+from ._version import __version__
 from . import evaluate
 from .callbacks import Callback
 from .classifier import Classifier, ClassifierMetrics
@@ -47,8 +48,6 @@ from .sources import as_source
 from .trainer import Trainer
 from .view_specs import expand_views
 from .views import make_views, view_sizes
-
-__version__ = "0.1.0"
 
 
 def build_info() -> dict[str, Any]:

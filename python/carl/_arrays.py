@@ -218,7 +218,7 @@ def image_shape(dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> tupl
 def one_image(value: Any, name: str) -> np.ndarray:
     """A uint8 array (H, W) or (H, W, C), or a Pillow image, with the channel dimension added."""
     if hasattr(value, "convert") and hasattr(value, "getbands"):
-        from .sources.decode import to_array
+        from ._decode import to_array
 
         value = to_array(value)
     array = as_array(value, name)

@@ -9,32 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import label_array
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL, load
-from .sources import ImageSource, path_source, read_idx
-from .sources.formats import read_npy
+from .sources import ImageSource
+from .sources.labelled import open_labelled, open_source
 from .sources.order import evenly_spaced
 from .view_specs import expand_views, least_side
 
 #: Broken images that are named.
 _TOLD = 5
-
-
-def open_source(path: str, channels: int | None) -> ImageSource:
-    """The source of a path, whose image files are read with as many channels as a model has."""
-    return path_source(os.path.expanduser(path), channels if channels in (1, 3) else None)
-
-
-def open_labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray | None]:
-    """The source of a path and its labels: from a file, an .npy or IDX one, or the source's own, or None."""
-    source = open_source(path, channels)
-    if labels is None:
-        return source, None if source.labels is None else label_array(source.labels, path, len(source))
-    if not os.path.exists(labels):
-        raise FileError(f"{labels}: no such file of labels")
-    values = read_npy(labels) if labels.endswith(".npy") else read_idx(labels)
-    return source, label_array(values, labels, len(source))
 
 
 class Sample(NamedTuple):
@@ -55,7 +38,7 @@ def sample_of(model: str | os.PathLike[str] | None, data: str | None, count: int
         config, source = seen.model.config_, seen.source
         views, size, seed = config.views, config.view_size if isinstance(config.views, str) else None, int(config.seed or 0)
     else:
-        source, _ = open_labelled(str(data), None, None)
+        source = open_source(str(data))
         views, size, seed = "auto", min(source.side, 224), 0
     # Large images are halved as training does it, so that these are its very views.
     places, images = _readable(source, count, least_side(expand_views(views, source.channels, size)))

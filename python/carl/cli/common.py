@@ -13,8 +13,8 @@ from .._judged import Judged, loaded
 from .._reading import parse_json
 from ..errors import ConfigurationError, InvalidArgumentError
 from ..estimator import CARL, load
-from ..inspection import open_labelled
 from ..sources import ImageSource
+from ..sources.labelled import check_same_classes, open_labelled
 
 DATA_HELP = (
     "a folder of images (flat, or one sub-folder a class) or of tar archives, an .npy, .npz, .tar or CIFAR .bin file, "
@@ -108,8 +108,7 @@ def labelled_pair(
     """Two labelled sets of the same classes, noted in `judged` under the names `parts`."""
     first, first_y = labelled(train, train_labels, channels)
     second, second_y = labelled(test, test_labels, channels)
-    if first.class_names and second.class_names and first.class_names != second.class_names:
-        raise InvalidArgumentError("TRAIN and TEST have different classes (names of sub-folders)")
+    check_same_classes(first, second, "TRAIN and TEST")
     judged.add(parts[0], train, train_labels, first)
     judged.add(parts[1], test, test_labels, second)
     return first, first_y, second, second_y

@@ -41,7 +41,7 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from .._features import format_of, write_features
     from ..estimator import load
-    from ..inspection import open_source
+    from ..sources.labelled import open_source
     from ._outputs import check_output
 
     format_of(arguments.out)

@@ -92,11 +92,10 @@ def options_of(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
 @contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, ...], Judged]]:
     """The encoder and the two labelled sets, labels by name where the folders give names, and what is noted of them."""
-    import numpy as np
-
     from ..encoder import Encoder
     from ..estimator import load
     from ..runs import checkpoint_path
+    from ..sources.labelled import named_labels
 
     with load(arguments.model, threads=arguments.threads).trainer_ as trainer:
         channels = int(trainer.config.in_channels or 0)
@@ -106,7 +105,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, 
             arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, channels, judged
         )
         if train.class_names and test.class_names and not (arguments.train_labels or arguments.test_labels):
-            train_y, test_y = np.asarray(train.class_names)[train_y], np.asarray(test.class_names)[test_y]
+            train_y, test_y = named_labels(train), named_labels(test)
         with train, test:
             yield encoder, (train, train_y, test, test_y), judged
 

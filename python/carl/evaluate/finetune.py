@@ -13,11 +13,11 @@ import numpy as np
 from .. import _arrays
 from ..classifier import Classifier, encoder_of
 from ..errors import InvalidArgumentError
+from ..progress import Bar
 from ..sources import ImageSource
 from ..trainer import Trainer
 from .splits import split_targets
 from .supervised import (
-    Bar,
     ClassificationResult,
     LabelledImages,
     batches_per_epoch,

@@ -11,13 +11,13 @@ import numpy as np
 from .. import _arrays
 from ..classifier import Classifier, encoder_of
 from ..errors import CARLError, InvalidArgumentError
+from ..progress import Bar
 from ..sources.order import evenly_spaced
+from ._checks import check_classes
 from .splits import encode_labels, encode_like
 from .supervised import (
-    Bar,
     ClassificationResult,
     batches_per_epoch,
-    check_classes,
     figures,
     labelled_images,
     outputs,
@@ -119,7 +119,7 @@ def _probe_features(
     rows = _arrays.float_array(train, "train_images", ("N", "F"))
     queries = _arrays.float_array(test, "test_images", ("M", rows.shape[1]))
     classes, targets = encode_labels(train_labels, "train_labels", len(rows))
-    check_classes(classes)
+    check_classes(classes, "train_labels")
     truth = encode_like(test_labels, classes, "test_labels", len(queries))
     return _logistic(rows, targets, queries, truth, classes, seeds, inverse, iterations)
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import _arrays
 from ..errors import InvalidArgumentError
-from ..sources import BatchStream, ImageSource, as_source
+from ..sources import ImageSource
+from ..sources.labelled import check_same_classes, open_labelled
 from ._checks import check_labels
 from ._probe import fit_probe
 from .knn import knn
@@ -72,8 +73,7 @@ class OnlineEvaluation:
             references, labels = self._open(parts[0], parts[1], channels, "eval_set[0]")
             if len(parts) == 4:
                 queries, truth = self._open(parts[2], parts[3], channels, "eval_set[2]")
-                if references.class_names and queries.class_names and references.class_names != queries.class_names:
-                    raise InvalidArgumentError("eval_set: its two sets have different classes (names of sub-folders)")
+                check_same_classes(references, queries, "eval_set: its two sets")
                 check_labels(labels, "eval_set[1]", truth, "eval_set[3]")
                 places, asked = np.arange(len(labels)), np.arange(len(truth))
             else:
@@ -89,20 +89,10 @@ class OnlineEvaluation:
         self._truth = truth[asked]
 
     def _open(self, images: Any, labels: Any, channels: int, name: str) -> tuple[ImageSource, np.ndarray]:
-        if isinstance(images, (str, os.PathLike)) and (labels is None or isinstance(labels, (str, os.PathLike))):
-            from ..inspection import open_labelled
-
-            source, values = open_labelled(os.fspath(images), None if labels is None else os.fspath(labels), channels)
+        labels_name = name.replace("0", "1").replace("2", "3")
+        source, values = open_labelled(images, labels, channels, name=name, labels_name=labels_name)
+        if source is not images:
             self._opened.append(source)
-        else:
-            given = isinstance(images, (ImageSource, BatchStream))
-            source_or_stream = as_source(images, channels if channels in (1, 3) else None)
-            if isinstance(source_or_stream, BatchStream):
-                raise InvalidArgumentError(f"{name}: got {source_or_stream.describe()}, want images that can be read in any order")
-            source = source_or_stream
-            if not given:
-                self._opened.append(source)
-            values = source.labels if labels is None else _arrays.label_array(labels, name.replace("0", "1").replace("2", "3"), len(source))
         if values is None:
             what = f"{os.fspath(images)} has no labels" if isinstance(images, (str, os.PathLike)) else "its images come without labels"
             raise InvalidArgumentError(f"{name}: {what}: give them, or the path of their file")

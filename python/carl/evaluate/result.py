@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._version import __version__
 from .._writing import replace_file
 
 
@@ -23,8 +24,6 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """The protocol, versions of all that took part, the seed (None where nothing was random), and the figures."""
-        from .. import __version__
-
         versions = {"carl": __version__, "numpy": np.__version__, **{name: _version(name) for name in self.packages}}
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         figures = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _arrays
 from ..errors import InvalidArgumentError
 from .base import ImageSource, Images, whole
-from .decode import is_gray, to_array
+from .._decode import is_gray, to_array
 from .items import is_pillow
 from .mapped import prepare_random_reads, read_rows
 

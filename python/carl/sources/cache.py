@@ -23,7 +23,7 @@ from .. import _arrays
 from .._reading import DataFile, check_regular, parse_json, read_bytes, read_lines, read_text
 from ..errors import FileError, InvalidArgumentError
 from .base import ImageSource, Images, broken_image, decoding_workers
-from .decode import pillow
+from .._decode import pillow
 from .loader import read_parts
 
 _RECORD = np.dtype([("offset", np.int64), ("height", np.int32), ("width", np.int32)])

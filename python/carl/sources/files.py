@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import FileError, InvalidArgumentError
 from .base import DecodedSource
-from .decode import SUFFIXES, decode, gray_file, pillow
+from .._decode import SUFFIXES, decode, gray_file, pillow
 
 
 class FileSource(DecodedSource):

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _arrays
 from ..errors import FileError, InvalidArgumentError
-from .decode import SUFFIXES, decode, gray_file, is_gray, to_array
+from .._decode import SUFFIXES, decode, gray_file, is_gray, to_array
 
 #: Names under which an image is looked for in an item that is a dict.
 IMAGE_COLUMNS = ("image", "images", "img", "picture", "pixel_values", "x")

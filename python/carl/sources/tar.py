@@ -11,7 +11,7 @@ import numpy as np
 from .._reading import DataFile, Reader
 from ..errors import FileError
 from .base import DecodedSource
-from .decode import decode, gray_file, pillow
+from .._decode import decode, gray_file, pillow
 from .files import check_file_channels, classes_of, is_image_name
 
 #: A WebDataset's label: a number as text, beside the image of the same key.

@@ -8,8 +8,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._reading import Reader
-from ..errors import CARLError, FileError
+from ._reading import Reader
+from .errors import CARLError, FileError
 
 if TYPE_CHECKING:
     from PIL import Image
