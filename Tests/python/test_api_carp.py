@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import carl
+from carl._calibration import default_encoder
 from conftest import small_model
 
 
@@ -70,6 +71,16 @@ def test_the_estimator_trains_with_partitions(images):
     assert model.predict_proba(images).shape == (40, 30)
     np.testing.assert_allclose(model.predict_proba(images).sum(1), 1, rtol=1e-5)
     assert all(np.isfinite(metrics.loss) for metrics in model.history_)
+
+
+def test_the_estimator_takes_the_encoder_of_the_setting(images):
+    """What is not given is the library's default for the objective."""
+    model = carl.CARL(
+        objective="carp", stem="small", width=1 / 16, projector=[8], prototypes=6, partition_size=3, epochs=1, progress=False,
+        views=[{"size": 12, "count": 2}],
+    )
+    assert model.fit(images).config_.encoder == "resnet50"
+    assert [default_encoder(objective) for objective in (None, "carl", "carp")] == ["resnet18", "resnet18", "resnet50"]
 
 
 def test_a_resumed_run_draws_the_same_partitions(make_trainer, views, tmp_path):

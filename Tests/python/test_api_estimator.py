@@ -66,10 +66,11 @@ def test_view_size_and_stem_follow_the_images(size, stem):
 
 
 def test_large_images_are_seen_at_224():
+    from carl._fit import trainer_config
     from carl.sources import as_source
 
     images = np.zeros((2, 300, 400, 3), np.uint8)
-    assert small_model(stem=None)._trainer_config(as_source(images)).view_size == 224
+    assert trainer_config(small_model(stem=None), as_source(images)).view_size == 224
 
 
 def test_partial_fit(images):
@@ -292,7 +293,7 @@ def test_params_go_round_and_repr_is_short():
     model = small_model()
     assert carl.CARL(**model.get_params()).get_params() == model.get_params()
     assert model.set_params(epochs=7) is model and model.epochs == 7
-    assert repr(carl.CARL(prototypes=5)) == "CARL(encoder='resnet18', prototypes=5)"
+    assert repr(carl.CARL(prototypes=5)) == "CARL(prototypes=5)"
 
 
 def test_not_fitted_errors(images):
@@ -400,6 +401,6 @@ def test_empty_streams_and_errors_in_them(images):
 def test_a_misspelt_parameter_of_the_constructor_names_the_nearest(given, meant):
     with pytest.raises(TypeError, match=f"{given!r}; did you mean {meant!r}"):
         carl.CARL(**{given: 20})
-    assert str(inspect.signature(carl.CARL)).startswith("(encoder: 'str' = 'resnet18', stem:")
+    assert str(inspect.signature(carl.CARL)).startswith("(encoder: 'str | None' = None, stem:")
     with pytest.raises(TypeError, match="positional"):
         carl.CARL("resnet18", None, 1.0, 20)

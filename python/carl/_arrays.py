@@ -20,6 +20,7 @@ from ._c_api import carl_batch, carl_image
 from ._reading import check_regular
 from .errors import FileError, InvalidArgumentError
 
+#: Limits of carl_image in carl.h, checked here so that an error names the shape.
 MAX_SIDE = 65535
 MAX_CHANNELS = 1024
 
@@ -82,6 +83,19 @@ def integer(value: Any, name: str, low: int, high: int) -> int:
     if not low <= number <= high:
         raise InvalidArgumentError(f"{name}: got {number}, want {low} .. {high}")
     return number
+
+
+def c_integer(value: Any, name: str, least: int = 0) -> int:
+    """`value` as an int of at least `least` that a C int32_t holds; how large it may be, the library checks."""
+    number = integer(value, name, -(2**63), 2**31 - 1)
+    if number < least:
+        raise InvalidArgumentError(f"{name}: got {number}, want at least {least}")
+    return number
+
+
+def thread_count(threads: int | None) -> int:
+    """Threads as the library takes them: 0 for all processors, which is None here."""
+    return 0 if threads is None else c_integer(threads, "threads", 1)
 
 
 def real(value: Any, name: str, low: float = -math.inf, *, above: bool = False) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -54,6 +55,13 @@ class Plan:
     step_seconds: float | None = None
 
 
+@functools.lru_cache
+def default_encoder(objective: str | None) -> str:
+    """The library's choice where none is given: asked of the smallest trainer there is."""
+    with Trainer(objective=objective, prototypes=2, projector=[2], width=1 / 64, threads=1) as trainer:
+        return str(trainer.config.encoder)
+
+
 class Calibration:
     """Times and weighs settings on the images of a source.
 
@@ -72,7 +80,7 @@ class Calibration:
     def work(self, rung: tuple[int | None, float]) -> float:
         """What the time of an image at a setting is about proportional to."""
         config = self.config(Setting(*rung, batch_size=2))
-        encoder = config.encoder or "resnet18"
+        encoder = config.encoder or default_encoder(config.objective)
         channels = config.in_channels or 3
         return image_cost(encoder, config.stem, rung[1], channels, self._specs(config)).work
 

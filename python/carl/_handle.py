@@ -111,7 +111,7 @@ class EmbeddingHandle:
         images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes. Returns float32 (B, width).
         """
         code, handle = output_code(output), self._handle
-        size = _arrays.integer(size, "size", 0, _arrays.MAX_SIDE)
+        size = _arrays.c_integer(size, "size")
         packed = _arrays.pack_images(images)
         result = np.empty((len(packed), self.output_width(output)), np.float32)
         for start in range(0, len(packed), EMBED_CHUNK):

@@ -11,7 +11,7 @@ import numpy as np
 from . import _arrays
 from ._c_api import carl_tensor_info, check_call
 from ._handle import EmbeddingHandle
-from .config import nearest
+from ._spelling import nearest
 from .errors import InvalidArgumentError
 
 

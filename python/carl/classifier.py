@@ -21,9 +21,6 @@ from .errors import InvalidArgumentError, not_fitted
 from .runs import checkpoint_path
 from .trainer import Trainer
 
-#: Largest number of classes.
-MAX_CLASSES = 2**20
-
 
 @dataclass(frozen=True)
 class ClassifierMetrics:
@@ -74,17 +71,19 @@ class Classifier(StateHandle):
 
     def __init__(self, model: Any, classes: Union[int, Sequence[Any], np.ndarray], **config: Any) -> None:
         super().__init__()
+        names: np.ndarray | None = None
         if isinstance(classes, (Sequence, np.ndarray)) and not isinstance(classes, (str, bytes)):
             names = np.asarray(classes)
             if names.ndim != 1 or len(names) == 0 or len(np.unique(names)) != len(names):
                 raise InvalidArgumentError("classes: want a number, or a list of labels that are all different")
+            count = len(names)
         else:
-            names = np.arange(_arrays.integer(classes, "classes", 1, MAX_CLASSES))
-        values = {"classes": len(names), **{key: value for key, value in config.items() if value is not None}}
+            count = _arrays.c_integer(classes, "classes", 1)
+        values = {"classes": count, **{key: value for key, value in config.items() if value is not None}}
         text = _arrays.c_text(dump_json(values), "config")
         with encoder_of(model) as encoder:
             pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_create, encoder._handle, text)
-        self._adopt(pointer, names)
+        self._adopt(pointer, np.arange(count) if names is None else names)
 
     def _adopt(self, pointer: Any, classes: np.ndarray) -> None:
         self._pointer = pointer
@@ -178,7 +177,7 @@ class Classifier(StateHandle):
 def _class_numbers(labels: Any, count: int) -> np.ndarray:
     """Checked class numbers as int32; the library checks that they are below the number of classes."""
     array = _arrays.label_array(labels, "labels", count)
-    wrong = np.flatnonzero((array < 0) | (array > MAX_CLASSES))
+    wrong = np.flatnonzero((array < 0) | (array >= 2**31))
     if len(wrong):
         raise InvalidArgumentError(f"labels[{wrong[0]}]: got {array[wrong[0]]}, want class numbers from 0")
     return array.astype(np.int32)

@@ -83,9 +83,9 @@ def assignment_loss(
     options.symmetric = int(bool(symmetric))
     options.prior_over_targets = int(bool(prior_over_targets))
     if partition_size is not None:
-        options.partition_size = _arrays.integer(partition_size, "partition_size", 1, 2**31 - 1)
+        options.partition_size = _arrays.c_integer(partition_size, "partition_size", 1)
     options.seed = 0 if seed is None else _arrays.integer(seed, "seed", 0, 2**64 - 1)
-    options.threads = 0 if threads is None else _arrays.integer(threads, "threads", 1, 4096)
+    options.threads = _arrays.thread_count(threads)
 
     result = carl_assignment_result()
     grad_views = [np.empty_like(array) for array in arrays]

@@ -23,7 +23,7 @@ def make_views(
     spec: one view's specification (dict), a list of them, or a preset's name (views of 32 pixels): the configuration key ``views``.
     seed: 0 .. 2^64 - 1. epoch: 0 .. 2^24 - 1.
     indices: the images' places in the data set; None numbers them 0, 1, ... A view depends on (seed, epoch, index, view) alone.
-    threads: 1 .. 1024; None means all processors.
+    threads: None for all processors.
 
     Returns one float32 array (B, size, size, C) a view, normalised: (value / 255 - mean) / std. docs/views.md defines the operations.
     Raises InvalidArgumentError for images and numbers, ConfigurationError for what is wrong in the specification.
@@ -33,7 +33,7 @@ def make_views(
     seed = _arrays.integer(seed, "seed", 0, 2**64 - 1)
     epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
     places = None if indices is None else _arrays.index_array(indices, len(packed))
-    count = 0 if threads is None else _arrays.integer(threads, "threads", 1, 1024)
+    count = _arrays.thread_count(threads)
     views = [
         np.empty((len(packed), size, size, packed.channels), np.float32) for size in _view_sizes(text, packed.channels)
     ]
@@ -46,7 +46,7 @@ def make_views(
 
 def view_sizes(spec: Any, channels: int = 3) -> list[int]:
     """The size in pixels of each view that a specification makes."""
-    return _view_sizes(spec_text(spec), _arrays.integer(channels, "channels", 1, _arrays.MAX_CHANNELS))
+    return _view_sizes(spec_text(spec), _arrays.c_integer(channels, "channels"))
 
 
 def _view_sizes(text: bytes, channels: int) -> list[int]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import __version__
-from ..config import nearest
+from .._spelling import nearest
 from ..errors import CARLError, Terminated
 from . import _keys, bench, cluster, demo, embed, export, finetune, info, knn, linear, plot, report, retrieval, train, transfer
 

@@ -52,7 +52,3 @@ def cutoffs(k: Any, most: int) -> list[int]:
     if len(counts) > 1024:
         raise InvalidArgumentError(f"k: got {len(counts)} numbers, want at most 1024")
     return list(dict.fromkeys(counts))
-
-
-def thread_count(threads: int | None) -> int:
-    return 0 if threads is None else _arrays.integer(threads, "threads", 1, 1024)

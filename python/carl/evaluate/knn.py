@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _arrays
 from .._c_api import LIB, call
-from ._checks import check_labels, cutoffs, thread_count
+from ._checks import check_labels, cutoffs
 from .result import Result
 
 
@@ -45,7 +45,7 @@ def nearest_neighbours(
     indices = np.empty((len(rows), k), np.int64)
     similarities = np.empty((len(rows), k), np.float32)
     call(
-        LIB.carl_nearest_neighbours, base, len(base), rows, len(rows), base.shape[1], k, thread_count(threads), indices, similarities
+        LIB.carl_nearest_neighbours, base, len(base), rows, len(rows), base.shape[1], k, _arrays.thread_count(threads), indices, similarities
     )
     return indices, similarities
 
@@ -84,7 +84,7 @@ def knn(
     predicted = np.empty((len(counts), len(queries)), np.int64)
     call(
         LIB.carl_knn_classify_several, references, places, len(references), queries, len(queries), references.shape[1], len(names),
-        wanted, len(wanted), temperature, thread_count(threads), predicted,
+        wanted, len(wanted), temperature, _arrays.thread_count(threads), predicted,
     )
     accuracies = {}
     if truth is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import _arrays
 from .._c_api import LIB, call
 from ..errors import InvalidArgumentError
-from ._checks import check_labels, cutoffs, thread_count
+from ._checks import check_labels, cutoffs
 from .result import Result
 
 
@@ -75,7 +75,7 @@ def retrieval(
     relevant = np.empty(precision.shape, np.int64)
     call(
         LIB.carl_retrieval, references, labels, len(references), queries, truth, len(queries), references.shape[1], wanted, len(wanted),
-        int(alone), thread_count(threads), precision, relevant,
+        int(alone), _arrays.thread_count(threads), precision, relevant,
     )
     matched = relevant[:, 0] > 0
     if not matched.any():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..config import nearest
+from .._spelling import nearest
 from ..errors import InvalidArgumentError
 from .base import Logger
 from .mlflow import MLflow
