@@ -4,9 +4,10 @@
     python python/generate.py --check          # writes nothing; status 1 and a message where something is stale
     python python/generate.py --schema FILE    # a schema as JSON, instead of that of the library
 
-Written are python/carl/_parameters.py, python/carl/cli/_help.py and the tables of the documentation between `<!-- generated: GROUP -->` and `<!-- end -->`. The
-schema is what `carl_config_schema` of carl.h gives, of the library that the package would load (CARL_LIBRARY); the estimator's own
-parameters are in estimator_keys.py. This file is not part of the package.
+Written are python/carl/_parameters.py, python/carl/cli/_help.py and the tables of the documentation between `<!--
+generated: GROUP -->` and `<!-- end -->`. The schema is what `carl_config_schema` of carl.h gives, of the library that
+the package would load (CARL_LIBRARY); the estimator's own parameters are in estimator_keys.py. This file is not part of
+the package.
 """
 
 from __future__ import annotations
@@ -86,20 +87,28 @@ def groups_of(keys: list[Key]) -> dict[str, list[Key]]:
 
 def number_text(number: float) -> str:
     """Large limits as powers."""
+    if number < 0:
+        return f"-{number_text(-number)}"
     for exponent in (20, 24, 31, 53, 63, 64):
         if number in (2**exponent, 2**exponent - 1):
             return f"2^{exponent}" + (" - 1" if number != 2**exponent else "")
     whole = float(number).is_integer()
     if whole and number >= 1e5 and str(int(number)).strip("0") == "1":
         return f"10^{len(str(int(number))) - 1}"
-    return str(int(number)) if whole else f"{number:g}"
+    return str(int(number)) if whole else f"{number:g}".replace("e-0", "e-")
 
 
 def limits_text(key: Key) -> str:
     """The values that a number may take."""
     low, high = key.get("minimum"), key.get("maximum")
     if low is None or high is None:
-        return f"at least {number_text(low)}" if low is not None else f"at most {number_text(high)}" if high is not None else ""
+        return (
+            f"at least {number_text(low)}"
+            if low is not None
+            else f"at most {number_text(high)}"
+            if high is not None
+            else ""
+        )
     if key.get("above_minimum"):
         return f"above {number_text(low)}, at most {number_text(high)}"
     return f"{number_text(low)} to {number_text(high)}"
@@ -161,7 +170,12 @@ def annotation(key: Key) -> str:
 def wrapped(text: str, indent: int, more: int = 4) -> list[str]:
     """Lines of a documentation string."""
     return textwrap.wrap(
-        text, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + more), break_on_hyphens=False, break_long_words=False
+        text,
+        WIDTH,
+        initial_indent=" " * indent,
+        subsequent_indent=" " * (indent + more),
+        break_on_hyphens=False,
+        break_long_words=False,
     )
 
 
@@ -177,8 +191,13 @@ def quoted(text: str) -> str:
 
 def dataclass_lines(groups: dict[str, list[Key]]) -> Iterator[str]:
     yield from ["@dataclass", "class TrainerKeys:"]
-    yield '    """Every key of the configuration. None means the library\'s default; ``Trainer.config`` shows what that came to.'
-    yield from ["", "    Values are checked by the library when a trainer is made, with an error that names the key.", ""]
+    yield '    """Every key of the configuration.'
+    yield from [
+        "",
+        "    None means the library's default; ``Trainer.config`` shows what that came to.",
+        "    Values are checked by the library when a trainer is made, with an error that names the key.",
+        "",
+    ]
     for group, keys in groups.items():
         yield f"    {group.capitalize()}"
         for key in keys:
@@ -192,14 +211,24 @@ def constructor_lines(trainer: list[Key]) -> Iterator[str]:
     keyed = {key["name"]: key for key in trainer}
     first = [keyed.pop(name) for name in POSITIONAL]
     keys = [*first, *keyed.values(), *OWN_KEYS]
-    yield from ["class Parameters:", '    """The estimator\'s constructor."""', "", "    @naming_nearest", "    def __init__("]
+    yield from [
+        "class Parameters:",
+        '    """The estimator\'s constructor."""',
+        "",
+        "    @naming_nearest",
+        "    def __init__(",
+    ]
     yield "        self,"
     for place, key in enumerate(keys):
         if place == len(first):
             yield "        *,"
         default = repr(key["default"]).replace("'", '"') if key in OWN_KEYS else "None"
         yield f"        {key['name']}: {annotation(key)} = {default},"
-    yield from ["    ) -> None:", '        """The keys of ``carl.TrainerConfig``, where None means the library\'s default, and', ""]
+    yield from [
+        "    ) -> None:",
+        '        """The keys of ``carl.TrainerConfig``, where None means the library\'s default, and',
+        "",
+    ]
     for key in OWN_KEYS:
         yield from wrapped(f"{key['name']}: {described(key)}", 8)
     yield '        """'
@@ -214,9 +243,22 @@ def help_lines(groups: dict[str, list[Key]]) -> Iterator[str]:
         for key in keys:
             text = literal(described(key), 12)
             line = f'        "{key["name"]}": {text[0].strip()},'
-            yield from [line] if len(text) == 1 and len(line) <= WIDTH else [f'        "{key["name"]}": (', *text, "        ),"]
+            yield from (
+                [line]
+                if len(text) == 1 and len(line) <= WIDTH
+                else [f'        "{key["name"]}": (', *text, "        ),"]
+            )
         yield "    },"
     yield "}"
+
+
+def module_docstring(summary: str) -> list[str]:
+    return [
+        f'"""{summary}',
+        "",
+        "Written by python/generate.py from the library's schema: change that, and run it.",
+        '"""',
+    ]
 
 
 def module_text(schema: dict[str, list[Key]]) -> str:
@@ -224,8 +266,7 @@ def module_text(schema: dict[str, list[Key]]) -> str:
     views = ", ".join(key["name"] for key in schema["view"])
     limits = {key["name"]: key for key in schema["trainer"] if key["kind"] == "integer"}
     lines = [
-        '"""The keys of the configuration and the parameters of the estimator. Written by python/generate.py from the library\'s schema:',
-        'change that, or estimator_keys.py, and run it."""',
+        *module_docstring("The keys of the configuration and the parameters of the estimator."),
         "",
         "from __future__ import annotations",
         "",
@@ -245,7 +286,11 @@ def module_text(schema: dict[str, list[Key]]) -> str:
         "",
         "#: Smallest and largest value of whole numbers.",
         "LIMITS: dict[str, tuple[int, int]] = {",
-        *(f'    "{name}": ({int(key["minimum"])}, {int(key["maximum"])}),' for name, key in limits.items() if "maximum" in key),
+        *(
+            f'    "{name}": ({int(key["minimum"])}, {int(key["maximum"])}),'
+            for name, key in limits.items()
+            if "maximum" in key
+        ),
         "}",
         "",
         "",
@@ -267,8 +312,7 @@ def module_text(schema: dict[str, list[Key]]) -> str:
 
 def help_text(schema: dict[str, list[Key]]) -> str:
     lines = [
-        '"""What the command line says of each parameter. Written by python/generate.py from the library\'s schema: change that, or',
-        'estimator_keys.py, and run it."""',
+        *module_docstring("What the command line says of each parameter."),
         "",
         "from __future__ import annotations",
         "",

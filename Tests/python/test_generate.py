@@ -21,14 +21,48 @@ has_schema = pytest.mark.skipif(not hasattr(LIB, "carl_config_schema"), reason="
 
 #: Three keys of different kinds that are enough for a constructor.
 KEYS = [
-    {"name": "encoder", "group": "encoder", "kind": "choice", "default": "resnet18", "structural": True,
-     "choices": ["resnet18", "resnet50"], "doc": "The `network`."},
-    {"name": "stem", "group": "encoder", "kind": "choice", "default": None, "default_text": "by size", "structural": True,
-     "choices": ["small"], "doc": "Its beginning."},
-    {"name": "width", "group": "encoder", "kind": "number", "default": 1, "structural": True, "minimum": 0, "maximum": 16,
-     "above_minimum": True, "doc": "Factor."},
-    {"name": "decay_steps", "group": "data", "kind": "integer_or_integers", "default": None, "structural": False, "minimum": 1,
-     "maximum": 2**31 - 1, "least": 1, "most": 64, "doc": "See [the page](page.md)."},
+    {
+        "name": "encoder",
+        "group": "encoder",
+        "kind": "choice",
+        "default": "resnet18",
+        "structural": True,
+        "choices": ["resnet18", "resnet50"],
+        "doc": "The `network`.",
+    },
+    {
+        "name": "stem",
+        "group": "encoder",
+        "kind": "choice",
+        "default": None,
+        "default_text": "by size",
+        "structural": True,
+        "choices": ["small"],
+        "doc": "Its beginning.",
+    },
+    {
+        "name": "width",
+        "group": "encoder",
+        "kind": "number",
+        "default": 1,
+        "structural": True,
+        "minimum": 0,
+        "maximum": 16,
+        "above_minimum": True,
+        "doc": "Factor.",
+    },
+    {
+        "name": "decay_steps",
+        "group": "data",
+        "kind": "integer_or_integers",
+        "default": None,
+        "structural": False,
+        "minimum": 1,
+        "maximum": 2**31 - 1,
+        "least": 1,
+        "most": 64,
+        "doc": "See [the page](page.md).",
+    },
 ]
 
 
@@ -63,8 +97,10 @@ def test_a_change_of_the_schema_makes_the_files_stale(tmp_path, generator, monke
     assert "page.md is stale" in told and "parameters.py is stale" in told and "old" in page.read_text()
     assert generator.main(["--schema", str(schema)]) == 0
     assert generator.main(["--check", "--schema", str(schema)]) == 0
-    assert page.read_text().startswith("before\n<!-- generated: encoder -->\n| key |") and page.read_text().endswith("\nafter\n")
-    assert '| `width` | 1 | above 0, at most 16 | Factor. |' in page.read_text()
+    assert page.read_text().startswith("before\n<!-- generated: encoder -->\n| key |") and page.read_text().endswith(
+        "\nafter\n"
+    )
+    assert "| `width` | 1 | above 0, at most 16 | Factor. |" in page.read_text()
     KEYS[2]["maximum"], before = 8, KEYS[2]["maximum"]
     try:
         schema.write_text(json.dumps({"trainer": KEYS, "view": [], "classifier": []}))
@@ -81,7 +117,12 @@ def test_what_is_written_of_a_key(generator):
         "Factor (above 0, at most 16; default 1).",
         "See the page (1 to 2^31 - 1, or a list of 1 to 64).",
     ]
-    assert [generator.annotation(key) for key in KEYS] == ["str | None", "str | None", "float | None", "int | list[int] | None"]
+    assert [generator.annotation(key) for key in KEYS] == [
+        "str | None",
+        "str | None",
+        "float | None",
+        "int | list[int] | None",
+    ]
 
 
 def test_an_unknown_group_of_a_table_is_an_error(generator):

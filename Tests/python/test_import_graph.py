@@ -75,7 +75,10 @@ def test_no_module_imports_itself_through_others():
     [
         ({"a": "from .b import x", "b": "def f():\n    from .a import y"}, ["pack.a", "pack.b", "pack.a"]),
         ({"a": "from . import b", "b": "import pack.a"}, ["pack.a", "pack.b", "pack.a"]),
-        ({"a": "from .sub.c import x", "sub/__init__": "from .d import y", "sub/c": "", "sub/d": "from .. import a"}, ["pack.a"]),
+        (
+            {"a": "from .sub.c import x", "sub/__init__": "from .d import y", "sub/c": "", "sub/d": "from .. import a"},
+            ["pack.a"],
+        ),
         ({"a": "from .b import x", "b": "if TYPE_CHECKING:\n    from .a import y"}, None),
     ],
 )

@@ -42,5 +42,7 @@ def test_the_limits_that_were_written_down_are_the_librarys(key):
     from carl._parameters import LIMITS
 
     for value in (LIMITS[key][0] - 1, LIMITS[key][1] + 1):
-        with pytest.raises(carl.ConfigurationError, match=f'"{key}" must be a whole number from {LIMITS[key][0]} to {LIMITS[key][1]}'):
+        with pytest.raises(
+            carl.ConfigurationError, match=f'"{key}" must be a whole number from {LIMITS[key][0]} to {LIMITS[key][1]}'
+        ):
             carl.Trainer({key: value})

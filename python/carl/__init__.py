@@ -13,11 +13,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from . import evaluate
 from ._c_api import LIB as _LIB
 from ._c_api import LIBRARY_PATH as _LIBRARY_PATH
 from ._c_api import set_log_callback
 from ._version import __version__
-from . import evaluate
 from .callbacks import Callback
 from .classifier import Classifier, ClassifierMetrics
 from .config import TrainerConfig
@@ -83,10 +83,41 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "CARL", "AssignmentLoss", "BrokenImagesError", "BusyError", "CARLError", "Callback", "CancelledError", "Classifier", "ClassifierMetrics",
-    "ConfigurationError", "Encoder", "FileError",
-    "InvalidArgumentError", "InvalidHandleError", "InvalidStateError", "LibraryError", "Metrics", "MissingPackageError",
-    "NotFiniteError", "NotFittedError", "OutOfMemoryError", "StopTraining", "Terminated", "Trainer", "TrainerConfig", "UnsupportedProcessorError",
-    "as_source", "assignment_loss", "build_info", "default_threads", "evaluate", "expand_views", "live_objects", "load", "make_views",
-    "set_log_callback", "view_sizes",
+    "CARL",
+    "AssignmentLoss",
+    "BrokenImagesError",
+    "BusyError",
+    "CARLError",
+    "Callback",
+    "CancelledError",
+    "Classifier",
+    "ClassifierMetrics",
+    "ConfigurationError",
+    "Encoder",
+    "FileError",
+    "InvalidArgumentError",
+    "InvalidHandleError",
+    "InvalidStateError",
+    "LibraryError",
+    "Metrics",
+    "MissingPackageError",
+    "NotFiniteError",
+    "NotFittedError",
+    "OutOfMemoryError",
+    "StopTraining",
+    "Terminated",
+    "Trainer",
+    "TrainerConfig",
+    "UnsupportedProcessorError",
+    "as_source",
+    "assignment_loss",
+    "build_info",
+    "default_threads",
+    "evaluate",
+    "expand_views",
+    "live_objects",
+    "load",
+    "make_views",
+    "set_log_callback",
+    "view_sizes",
 ]

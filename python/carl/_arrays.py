@@ -26,8 +26,14 @@ MAX_CHANNELS = 1024
 
 #: carl_image as a NumPy record, so that a batch of descriptions is filled without a Python loop.
 IMAGE_RECORD = np.dtype(
-    [("pixels", np.uintp), ("height", np.int32), ("width", np.int32), ("channels", np.int32), ("reserved", np.int32),
-     ("row_stride", np.intp)]
+    [
+        ("pixels", np.uintp),
+        ("height", np.int32),
+        ("width", np.int32),
+        ("channels", np.int32),
+        ("reserved", np.int32),
+        ("row_stride", np.intp),
+    ]
 )
 assert IMAGE_RECORD.itemsize == sizeof(carl_image)
 
@@ -56,8 +62,8 @@ def mapping_of(array: np.ndarray) -> tuple[mmap | None, int]:
 
 
 def check_mapping(array: np.ndarray, name: str) -> None:
-    """Raises FileError for an array in a mapped file that was cut short: to read what is not there any more would end the process
-    with SIGBUS."""
+    """Raises FileError for an array in a mapped file that was cut short: to read what is not there any more would end
+    the process with SIGBUS."""
     if array.base is None:
         return
     mapping, start = mapping_of(array)
@@ -69,7 +75,9 @@ def check_mapping(array: np.ndarray, name: str) -> None:
         return
     if size < start + len(mapping):
         file = getattr(array, "filename", None) or "the file it lies in"
-        raise FileError(f"{name}: {file} has become shorter since it was mapped: {size} bytes of {start + len(mapping)} are left")
+        raise FileError(
+            f"{name}: {file} has become shorter since it was mapped: {size} bytes of {start + len(mapping)} are left"
+        )
 
 
 def integer(value: Any, name: str, low: int, high: int) -> int:
@@ -107,12 +115,15 @@ def real(value: Any, name: str, low: float = -math.inf, *, above: bool = False) 
     except (TypeError, ValueError):
         raise InvalidArgumentError(f"{name}: got {value!r}, want a number") from None
     if not math.isfinite(number) or number < low or (above and number == low):
-        raise InvalidArgumentError(f"{name}: got {number}, want a finite number {'above' if above else 'of at least'} {low}")
+        raise InvalidArgumentError(
+            f"{name}: got {number}, want a finite number {'above' if above else 'of at least'} {low}"
+        )
     return number
 
 
 def _check_finite(array: np.ndarray, name: str) -> None:
-    # A sum in double precision is finite exactly when all its float32 terms are, and needs no mask as large as the array.
+    # A sum in double precision is finite exactly when all its float32 terms are, and needs no mask as large as the
+    # array.
     if array.size and not math.isfinite(float(array.sum(dtype=np.float64))):
         place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise InvalidArgumentError(f"{name}: value {array[place]} at {place}, want finite numbers only")
@@ -135,7 +146,8 @@ def float_array(value: Any, name: str, shape: Sequence[str | int], *, finite: bo
             raise InvalidArgumentError(f"{name}: got shape {array.shape}, which is empty; want {wanted}")
         if isinstance(want, int) and got != want:
             raise InvalidArgumentError(f"{name}: got shape {array.shape}, want {wanted}")
-    # A dtype of foreign byte order is unequal to float32, so it was refused above and the bytes are as the library reads them.
+    # A dtype of foreign byte order is unequal to float32, so it was refused above and the bytes are as the library
+    # reads them.
     array = np.ascontiguousarray(array)
     if finite:
         _check_finite(array, name)
@@ -247,7 +259,9 @@ def one_image(value: Any, name: str) -> np.ndarray:
 
 def _check_bytes(dtype: np.dtype[Any], name: str) -> None:
     if dtype != np.uint8:
-        hint = "; for float32 views that are already normalised use step_views() and embed()" if dtype.kind == "f" else ""
+        hint = (
+            "; for float32 views that are already normalised use step_views() and embed()" if dtype.kind == "f" else ""
+        )
         raise InvalidArgumentError(f"{name}: got dtype {dtype}, want uint8 (0 .. 255){hint}")
 
 
@@ -285,7 +299,9 @@ def pack_images(images: Any, name: str = "images", channels: int | None = None) 
     else:
         packed = _pack_array(image_batch(images, name))
     if channels is not None and packed.channels != channels:
-        raise InvalidArgumentError(f"{name}: got {packed.channels} channel(s), the model takes {channels} (in_channels)")
+        raise InvalidArgumentError(
+            f"{name}: got {packed.channels} channel(s), the model takes {channels} (in_channels)"
+        )
     return packed
 
 
@@ -319,9 +335,7 @@ def _pack_list(images: Sequence[Any], name: str) -> PackedImages:
                 f"{name}[{place}]: got {array.shape[2]} channel(s), want {channels} as in {name}[0]"
             )
         keep.append(array)
-        records[place] = (
-            array.ctypes.data, *array.shape, 0, _row_stride(array.strides[0], *array.shape)
-        )
+        records[place] = (array.ctypes.data, *array.shape, 0, _row_stride(array.strides[0], *array.shape))
     return PackedImages(records, channels, keep)
 
 
@@ -370,7 +384,21 @@ def c_file(path: Any) -> bytes:
 
 
 __all__ = [
-    "PackedImages", "as_array", "byref", "c_file", "c_path", "c_text", "describe_batch", "describe_batches", "float_array", "float_batch",
+    "PackedImages",
+    "as_array",
+    "byref",
+    "c_file",
+    "c_path",
+    "c_text",
+    "describe_batch",
+    "describe_batches",
+    "float_array",
+    "float_batch",
     "image_batch",
-    "index_array", "integer", "label_array", "one_image", "pack_images", "real",
+    "index_array",
+    "integer",
+    "label_array",
+    "one_image",
+    "pack_images",
+    "real",
 ]

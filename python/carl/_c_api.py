@@ -176,10 +176,9 @@ ClassifierHandle = POINTER(carl_classifier)
 LogCallback = CFUNCTYPE(None, c_int32, c_char_p, c_void_p)
 
 
-
 class _address(c_void_p):
-    """An array, or whatever has an `address`, as an argument; type and shape are checked before. Given as the object and not as a
-    number, it lives as long as the call."""
+    """An array, or whatever has an `address`, as an argument; type and shape are checked before. Given as the object
+    and not as a number, it lives as long as the call."""
 
     @classmethod
     def from_param(cls, value: Any) -> Any:
@@ -232,13 +231,15 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         [ClassifierHandle, _images, _address, c_size_t, _address, c_uint64, POINTER(carl_classifier_metrics)],
     ),
     "carl_classifier_step_batch": (
-        _status, [ClassifierHandle, POINTER(carl_batch), _address, c_size_t, POINTER(carl_classifier_metrics)]
+        _status,
+        [ClassifierHandle, POINTER(carl_batch), _address, c_size_t, POINTER(carl_classifier_metrics)],
     ),
     "carl_classifier_standardize": (_status, [ClassifierHandle, _images, c_size_t]),
     "carl_classifier_output_width": (_status, [ClassifierHandle, c_int32, _width_out]),
     "carl_classifier_embed": (_status, [ClassifierHandle, POINTER(carl_batch), c_int32, _floats, c_size_t]),
     "carl_classifier_embed_images": (
-        _status, [ClassifierHandle, _images, c_size_t, c_int32, c_int32, _floats, c_size_t]
+        _status,
+        [ClassifierHandle, _images, c_size_t, c_int32, c_int32, _floats, c_size_t],
     ),
     "carl_classifier_save": (_status, [ClassifierHandle, c_char_p, c_char_p]),
     "carl_classifier_load": (_status, [c_char_p, c_char_p, POINTER(ClassifierHandle)]),
@@ -254,10 +255,18 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
         _status,
         [
             POINTER(carl_assignment_options),
-            POINTER(c_void_p), c_size_t, c_int64, c_int64,  # embeddings, views, batch, dimension
-            _floats, c_int64,  # prototypes, count
-            POINTER(c_void_p), c_size_t, _floats,  # targets, count, target prototypes
-            POINTER(carl_assignment_result), POINTER(c_void_p), _floats,  # result, gradients
+            POINTER(c_void_p),
+            c_size_t,
+            c_int64,
+            c_int64,  # embeddings, views, batch, dimension
+            _floats,
+            c_int64,  # prototypes, count
+            POINTER(c_void_p),
+            c_size_t,
+            _floats,  # targets, count, target prototypes
+            POINTER(carl_assignment_result),
+            POINTER(c_void_p),
+            _floats,  # result, gradients
         ],
     ),
     "carl_make_views": (
@@ -267,7 +276,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "carl_views_describe": (_status, [c_char_p, c_int32, _address, c_size_t, _size_out]),
     "carl_views_expand": (_status, [c_char_p, c_int32, c_int32, _address, c_size_t, _size_out]),
     "carl_nearest_neighbours": (
-        _status, [_floats, c_int64, _floats, c_int64, c_int64, c_int64, c_int32, _address, _floats]
+        _status,
+        [_floats, c_int64, _floats, c_int64, c_int64, c_int64, c_int32, _address, _floats],
     ),
     "carl_knn_classify": (
         _status,
@@ -275,14 +285,37 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "carl_knn_classify_several": (
         _status,
-        [_floats, _address, c_int64, _floats, c_int64, c_int64, c_int64, _address, c_size_t, c_double, c_int32, _address],
+        [
+            _floats,
+            _address,
+            c_int64,
+            _floats,
+            c_int64,
+            c_int64,
+            c_int64,
+            _address,
+            c_size_t,
+            c_double,
+            c_int32,
+            _address,
+        ],
     ),
     "carl_retrieval": (
         _status,
         [
-            _floats, _address, c_int64, _floats, _address, c_int64, c_int64,  # references, labels, n, queries, labels, m, dimension
-            _address, c_size_t, c_int32, c_int32,  # cutoffs, count, leave one out, threads
-            _address, _address,  # precision, relevant
+            _floats,
+            _address,
+            c_int64,
+            _floats,
+            _address,
+            c_int64,
+            c_int64,  # references, labels, n, queries, labels, m, dimension
+            _address,
+            c_size_t,
+            c_int32,
+            c_int32,  # cutoffs, count, leave one out, threads
+            _address,
+            _address,  # precision, relevant
         ],
     ),
     "carl_set_log_callback": (_status, [LogCallback, c_void_p]),
@@ -344,7 +377,8 @@ def check_call(status: int) -> None:
 def call(function: Callable[..., int], *arguments: Any) -> None:
     """Calls a function that may take long, so that Ctrl-C ends it, and raises what ``check_call`` does.
 
-    All that the library reads and writes has to be reachable from the arguments: arrays themselves, not their addresses.
+    All that the library reads and writes has to be reachable from the arguments: arrays themselves, not their
+    addresses.
     """
     if not _interrupt.applies():
         check_call(function(*arguments))
@@ -431,8 +465,25 @@ def pointers(arrays: list[np.ndarray]) -> Any:
 
 
 __all__ = [
-    "ABI_VERSION", "ClassifierHandle", "EncoderHandle", "LIB", "LIBRARY_PATH", "OUTPUTS", "TrainerHandle", "c_float", "c_uint8",
-    "carl_assignment_options", "carl_assignment_result", "carl_batch", "carl_classifier_metrics", "carl_image", "carl_metrics",
+    "ABI_VERSION",
+    "ClassifierHandle",
+    "EncoderHandle",
+    "LIB",
+    "LIBRARY_PATH",
+    "OUTPUTS",
+    "TrainerHandle",
+    "c_float",
+    "c_uint8",
+    "carl_assignment_options",
+    "carl_assignment_result",
+    "carl_batch",
+    "carl_classifier_metrics",
+    "carl_image",
+    "carl_metrics",
     "carl_tensor_info",
-    "call", "check_call", "pointers", "set_log_callback", "string_from",
+    "call",
+    "check_call",
+    "pointers",
+    "set_log_callback",
+    "string_from",
 ]

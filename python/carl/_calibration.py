@@ -1,4 +1,5 @@
-"""What a time budget or a memory limit comes to on this machine with these images: steps are taken on throwaway trainers and timed."""
+"""What a time budget or a memory limit comes to on this machine with these images: steps are taken on throwaway
+trainers and timed."""
 
 from __future__ import annotations
 
@@ -14,8 +15,21 @@ from ._encoder_cost import image_cost
 from ._memory import available_memory, resident_memory
 from ._training import steps_per_epoch
 from .budget import (
-    PASSES, PRESENTATIONS, Given, Setting, best_batch, best_rung, by_memory, check_steps, duration_text, enough, fitting, memory_text,
-    parse_duration, parse_memory, rungs,
+    PASSES,
+    PRESENTATIONS,
+    Given,
+    Setting,
+    best_batch,
+    best_rung,
+    by_memory,
+    check_steps,
+    duration_text,
+    enough,
+    fitting,
+    memory_text,
+    parse_duration,
+    parse_memory,
+    rungs,
 )
 from .config import TrainerConfig
 from .errors import InvalidArgumentError
@@ -37,7 +51,8 @@ _OF_FREE, _MARGIN = 0.8, 1.1
 
 @dataclass(frozen=True)
 class Measured:
-    """seconds: an image, waiting for its reading included. fixed, each: bytes of a trainer, and of each image of its steps."""
+    """seconds: an image, waiting for its reading included. fixed, each: bytes of a trainer, and of each image of its
+    steps."""
 
     seconds: float
     fixed: float
@@ -46,7 +61,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was chosen. changes: keys of the configuration. lines: what to tell the user. epochs: about so many; None without a budget."""
+    """What was chosen. changes: keys of the configuration. lines: what to tell the user. epochs: about so many; None
+    without a budget."""
 
     setting: Setting
     changes: dict[str, Any]
@@ -69,7 +85,11 @@ class Calibration:
     """
 
     def __init__(
-        self, source: ImageSource | BatchStream, base: TrainerConfig, seconds: float, clock: Callable[[], float] = time.perf_counter
+        self,
+        source: ImageSource | BatchStream,
+        base: TrainerConfig,
+        seconds: float,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._source, self._base, self._seconds, self._clock = source, base, seconds, clock
         self._known: dict[tuple[int | None, float, bool], Measured] = {}
@@ -88,7 +108,8 @@ class Calibration:
         """As measured, or else by the measured setting that is nearest in work."""
         work = self.work(rung)
         known = {key[:2]: value.seconds for key, value in self._known.items() if not key[2]} or {
-            key[:2]: value.seconds for key, value in self._known.items()}
+            key[:2]: value.seconds for key, value in self._known.items()
+        }
         if rung in known:
             return known[rung]
         nearest = min(known, key=lambda other: abs(math.log(self.work(other) / work)))
@@ -126,7 +147,9 @@ class Calibration:
                 times.append((now - before) / count)
                 before = now
             batches.close()
-            each = max(0.0, (large.memory_bytes - small.memory_bytes) / (len(images) - few)) if len(images) > few else 0.0
+            each = (
+                max(0.0, (large.memory_bytes - small.memory_bytes) / (len(images) - few)) if len(images) > few else 0.0
+            )
             # Parameters, their gradients and moments, and the copy that is made when the number of steps is decided.
             parameters = sum(info.count for info in trainer._tensors().values()) * 4
             return Measured(median(times), max(0.0, large.memory_bytes - each * len(images)) + 6 * parameters, each)
@@ -167,8 +190,16 @@ def changes_of(setting: Setting) -> dict[str, Any]:
 
 
 def make_plan(
-    source: ImageSource | BatchStream, base: TrainerConfig, given: Given, side: int, budget: Any, memory: Any, started: float,
-    standard: Setting, calibration: Calibration | None = None, clock: Callable[[], float] = time.perf_counter,
+    source: ImageSource | BatchStream,
+    base: TrainerConfig,
+    given: Given,
+    side: int,
+    budget: Any,
+    memory: Any,
+    started: float,
+    standard: Setting,
+    calibration: Calibration | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Plan:
     """Chooses a setting.
 
@@ -181,7 +212,10 @@ def make_plan(
     calibration = calibration or Calibration(source, base, _SHARE * (seconds or 10.0), clock)
     pairs = rungs(side, given)
     if seconds is None:
-        pairs = [standard.rung, *(pair for pair in pairs if pair[1] == standard.width and (pair[0] or 0) < (standard.view_size or 0))]
+        pairs = [
+            standard.rung,
+            *(pair for pair in pairs if pair[1] == standard.width and (pair[0] or 0) < (standard.view_size or 0)),
+        ]
         chosen = standard
     else:
         chosen = _by_time(calibration, pairs, given, seconds - (clock() - started), count)
@@ -193,7 +227,10 @@ def make_plan(
     lines = []
     reduced = chosen != wanted
     if reduced:
-        lines.append(f"memory: {wanted.describe()} takes {memory_text(calibration.need(wanted))}, {memory_text(max(0, room))} are there")
+        lines.append(
+            f"memory: {wanted.describe()} takes {memory_text(calibration.need(wanted))}, {memory_text(max(0, room))} "
+            "are there"
+        )
     if seconds is None:
         if reduced:
             lines.append(f"chosen: {chosen.describe()}, {memory_text(calibration.need(chosen))}")
@@ -208,7 +245,8 @@ def make_plan(
     lines += [
         f"budget of {duration_text(seconds)}: {chosen.describe()}",
         f"measured: {1 / each:.0f} images/s, so about {_round(images)} images"
-        + (f", {epochs} epochs of {count}" if epochs else "") + f"; {memory_text(calibration.need(chosen))} of memory",
+        + (f", {epochs} epochs of {count}" if epochs else "")
+        + f"; {memory_text(calibration.need(chosen))} of memory",
         "why: the first that fits into the memory" if reduced else _reason(pairs, chosen, images, count),
     ]
     return Plan(chosen, changes_of(chosen), lines, epochs or 1_000_000, each * size)
@@ -254,11 +292,16 @@ def refuse_conflicts(params: dict[str, Any], source: ImageSource | BatchStream) 
     for key in ("epochs", "total_steps", "decay_steps"):
         if params[key] is not None:
             raise InvalidArgumentError(
-                f"{key}: got {params[key]!r} and budget={params['budget']!r}: a budget chooses the length of the run itself; leave one "
-                "away")
+                f"{key}: got {params[key]!r} and budget={params['budget']!r}: a budget chooses the length of the run "
+                "itself; leave one away"
+            )
     if params["schedule"] not in (None, "trapezoid"):
         raise InvalidArgumentError(
-            f'schedule: got {params["schedule"]!r} and budget={params["budget"]!r}: a run with a budget learns its length late, which '
-            '"trapezoid" alone allows')
+            f"schedule: got {params['schedule']!r} and budget={params['budget']!r}: a run with a budget learns its "
+            "length late, which "
+            '"trapezoid" alone allows'
+        )
     if isinstance(source, BatchStream) and source.once:
-        raise InvalidArgumentError("budget: wants images that can be gone through again; the iterator ends with its first pass")
+        raise InvalidArgumentError(
+            "budget: wants images that can be gone through again; the iterator ends with its first pass"
+        )

@@ -39,8 +39,8 @@ def to_array(image: Image.Image, channels: int | None = None, least_side: int | 
     channels: 1 or 3 to convert; None keeps gray images gray and makes everything else RGB. 16-bit values are scaled to
     8 bits, palettes and CMYK are resolved, transparency is put on white, of an animation the first picture is taken.
 
-    least_side: the image is halved while both sides stay at least so many pixels. JPEG files are decoded at the smaller size,
-    which is much faster; other pixels are averaged. The result depends on the file and this number alone.
+    least_side: the image is halved while both sides stay at least so many pixels. JPEG files are decoded at the smaller
+    size, which is much faster; other pixels are averaged. The result depends on the file and this number alone.
     """
     Image = pillow()
     from PIL import ImageOps

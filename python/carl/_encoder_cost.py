@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from .config import ViewSpec
 
 _BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
-#: What a value that is written and read again takes, in multiplications: narrow layers wait for memory rather than for arithmetic.
+#: What a value that is written and read again takes, in multiplications: narrow layers wait for memory rather than for
+#: arithmetic.
 _VALUE = 30
 
 
 @dataclass(frozen=True)
 class Cost:
-    """operations: multiplications and additions, in pairs, of a forward pass. values: float32 values kept for the way back."""
+    """operations: multiplications and additions, in pairs, of a forward pass. values: float32 values kept for the way
+    back."""
 
     operations: float
     values: float

@@ -1,4 +1,5 @@
-"""The steps of ``CARL.fit`` before its loop: the run folder, the configuration for the images, what a budget allows, going on."""
+"""The steps of ``CARL.fit`` before its loop: the run folder, the configuration for the images, what a budget allows,
+going on."""
 
 from __future__ import annotations
 
@@ -94,11 +95,14 @@ def trainer_config(model: CARL, source: ImageSource | BatchStream) -> TrainerCon
 
 
 def checked_batch_size(model: CARL) -> int:
-    return _arrays.integer(BATCH_SIZE if model.batch_size is None else model.batch_size, "batch_size", *LIMITS["batch_size"])
+    return _arrays.integer(
+        BATCH_SIZE if model.batch_size is None else model.batch_size, "batch_size", *LIMITS["batch_size"]
+    )
 
 
 def begin(model: CARL, source: ImageSource | BatchStream, epochs: int | None, plan: Plan | None = None) -> Position:
-    """Gives the model a new trainer. epochs: None where the number of steps is not known yet. plan: of a budget or memory limit."""
+    """Gives the model a new trainer. epochs: None where the number of steps is not known yet. plan: of a budget or
+    memory limit."""
     config = trainer_config(model, source)
     if plan is not None:
         config = config.replace(**plan.changes)
@@ -133,12 +137,18 @@ def begin_planned(
     )
     if model.budget is not None:
         model._pace = Pace(
-            parse_duration(model.budget), started, step_seconds=plan.step_seconds, chosen=plan.changes, clock=model._clock
+            parse_duration(model.budget),
+            started,
+            step_seconds=plan.step_seconds,
+            chosen=plan.changes,
+            clock=model._clock,
         )
     return begin(model, source, epochs, plan), plan.lines
 
 
-def resume_from(model: CARL, checkpoint: str, source: ImageSource | BatchStream, epochs: int, started: float) -> Position:
+def resume_from(
+    model: CARL, checkpoint: str, source: ImageSource | BatchStream, epochs: int, started: float
+) -> Position:
     """Gives the model the trainer of a checkpoint, with the changes of the configuration that going on allows."""
     # Read once to learn where it stood, and again with the changes if there are any.
     trainer = Trainer.resume(checkpoint)
@@ -166,18 +176,23 @@ def resume_from(model: CARL, checkpoint: str, source: ImageSource | BatchStream,
     return position
 
 
-def _remaining_pace(
-    model: CARL, config: TrainerConfig, notes: dict[str, Any], checkpoint: str, started: float
-) -> Pace:
+def _remaining_pace(model: CARL, config: TrainerConfig, notes: dict[str, Any], checkpoint: str, started: float) -> Pace:
     """Of a run that goes on with the time that is left of its budget."""
     kept = notes.get("budget")
     if kept is None:
         raise InvalidArgumentError(
-            f"budget: got {model.budget!r}, but {checkpoint} was made without one, and its schedule stays: leave it away"
+            f"budget: got {model.budget!r}, but {checkpoint} was made without one, and its schedule stays: leave it "
+            "away"
         )
     return Pace(
-        parse_duration(model.budget), started, spent=kept["spent"], step_seconds=kept["step_seconds"],
-        total_steps=config.total_steps, decay_steps=config.decay_steps, chosen=kept["chosen"], clock=model._clock,
+        parse_duration(model.budget),
+        started,
+        spent=kept["spent"],
+        step_seconds=kept["step_seconds"],
+        total_steps=config.total_steps,
+        decay_steps=config.decay_steps,
+        chosen=kept["chosen"],
+        clock=model._clock,
     )
 
 
@@ -211,8 +226,21 @@ def train(
     if model.cache is not None:
         source = _cached(model, source, specs, run)
     TrainingLoop(
-        model, source, position, epochs if model._pace is None else _NO_LIMIT, int(model.config_.seed or 0), run, callbacks,
-        bool(model.progress), every, broken, least_side(specs), evaluation, schedule, last_step, model._pace,
+        model,
+        source,
+        position,
+        epochs if model._pace is None else _NO_LIMIT,
+        int(model.config_.seed or 0),
+        run,
+        callbacks,
+        bool(model.progress),
+        every,
+        broken,
+        least_side(specs),
+        evaluation,
+        schedule,
+        last_step,
+        model._pace,
     ).run()
 
 
@@ -223,7 +251,9 @@ def _cached(
     from .sources.cache import CachedSource
 
     if isinstance(source, BatchStream):
-        raise InvalidArgumentError("cache: a stream of batches cannot be cached; pass images that can be read in any order")
+        raise InvalidArgumentError(
+            "cache: a stream of batches cannot be cached; pass images that can be read in any order"
+        )
     size = model.cache_size
     if size is None:
         size = -(-max(int(spec["size"]) for spec in specs) * 8 // 7)

@@ -25,7 +25,9 @@ def samples_of(source: ImageSource | BatchStream) -> int | None:
 
 def channels_of(source: ImageSource | BatchStream) -> int:
     """The images' channels; a stream's are those of its first item."""
-    return _arrays.pack_images(source.probe(), "images").channels if isinstance(source, BatchStream) else source.channels
+    return (
+        _arrays.pack_images(source.probe(), "images").channels if isinstance(source, BatchStream) else source.channels
+    )
 
 
 def typical_side(source: ImageSource | BatchStream) -> int:
@@ -37,7 +39,8 @@ def typical_side(source: ImageSource | BatchStream) -> int:
 
 
 def image_parts(images: Any, channels: int, on_error: str = "raise") -> Iterator[Any]:
-    """The images, some at a time, in what ``embed_images`` takes; with on_error "nan" a list has None for those that cannot be read."""
+    """The images, some at a time, in what ``embed_images`` takes; with on_error "nan" a list has None for those that
+    cannot be read."""
     if on_error not in ("raise", "nan"):
         raise InvalidArgumentError(f'on_error: got {on_error!r}, want "raise" or "nan"')
     with opened(images, channels) as source:
@@ -50,5 +53,7 @@ def image_parts(images: Any, channels: int, on_error: str = "raise") -> Iterator
             if errors and on_error == "raise":
                 raise errors[0]
             for error in errors:
-                warnings.warn(f"a row of NaN stands for an image that cannot be read: {error}", UserWarning, stacklevel=3)
+                warnings.warn(
+                    f"a row of NaN stands for an image that cannot be read: {error}", UserWarning, stacklevel=3
+                )
             yield [None if isinstance(item, BaseException) else item for item in part] if errors else part

@@ -1,26 +1,33 @@
 """Calls that Ctrl-C can end.
 
-Python runs signal handlers in the main thread, between two instructions of its own: while the main thread is inside the library they
-wait. Calls of the main thread therefore run in one other thread, and the main thread waits for it in a way that signals interrupt.
-When a handler raises (KeyboardInterrupt), the library's cancel flag is set, the call comes back soon, and the exception goes on.
+Python runs signal handlers in the main thread, between two instructions of its own: while the main thread is inside the
+library they wait. Calls of the main thread therefore run in one other thread, and the main thread waits for it in a way
+that signals interrupt. When a handler raises (KeyboardInterrupt), the library's cancel flag is set, the call comes back
+soon, and the exception goes on.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from _signal import SIGINT, SIGTERM, getsignal  # signal's own makes an enum of each answer, which takes longer than all the rest
+from _signal import (
+    SIGINT,
+    SIGTERM,
+    getsignal,
+)  # signal's own makes an enum of each answer, which takes longer than all the rest
 from collections.abc import Callable
 from ctypes import byref, c_int32
 from queue import SimpleQueue
 from typing import Any
 
-#: Seconds after which a waiting main thread looks for signals by itself: one that another thread received does not wake it.
+#: Seconds after which a waiting main thread looks for signals by itself: one that another thread received does not wake
+#: it.
 _LOOK = 0.25
 
 
 class _Job:
-    """A function to run in the worker, and what came of it. It holds the arguments, and so their memory, until it has run."""
+    """A function to run in the worker, and what came of it. It holds the arguments, and so their memory, until it has
+    run."""
 
     __slots__ = ("function", "arguments", "cancelled", "done", "error", "result", "_begin", "_end")
 
@@ -59,7 +66,8 @@ class _Worker:
         threading.Thread(target=self._work, name="carl-call", daemon=True).start()
 
     def run(self, job: _Job, cancel: bool) -> BaseException | None:
-        """Returns when the job is done: None, or the exception that a signal handler raised meanwhile. cancel: whether that ends the job."""
+        """Returns when the job is done: None, or the exception that a signal handler raised meanwhile. cancel: whether
+        that ends the job."""
         try:
             self._jobs.put(job)
             job.wait()
@@ -91,7 +99,10 @@ class _Worker:
 
 
 _worker: _Worker | None = None
-_prepare: Callable[[Any], None] = lambda flag: None
+
+
+def _prepare(flag: Any) -> None:
+    """Told the library where the flag is; ``configure`` puts another in its place."""
 
 
 def configure(prepare: Callable[[Any], None]) -> None:
@@ -109,16 +120,19 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def applies() -> bool:
-    """Whether the present thread's calls have to run elsewhere: it is the main one, and what ends a program is a Python function."""
+    """Whether the present thread's calls have to run elsewhere: it is the main one, and what ends a program is a Python
+    function."""
     if threading.get_ident() != threading.main_thread().ident:
         return False
     return callable(getsignal(SIGINT)) or callable(getsignal(SIGTERM))
 
 
 def run(function: Callable[..., Any], *arguments: Any, cancel: bool = True) -> tuple[Any, BaseException | None]:
-    """Runs a function in the worker. Returns its result, and the exception that a signal handler raised meanwhile or None.
+    """Runs a function in the worker. Returns its result, and the exception that a signal handler raised meanwhile or
+    None.
 
-    The function has ended, or was never begun, when this returns. cancel: such an exception sets the library's cancel flag.
+    The function has ended, or was never begun, when this returns. cancel: such an exception sets the library's cancel
+    flag.
     """
     global _worker
     if _worker is None:

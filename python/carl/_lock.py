@@ -20,8 +20,8 @@ NAME = ".carl.lock"
 class FolderLock:
     """``acquire`` and ``release``. The system takes the lock back when the process ends, however it ends.
 
-    It is held through a file that is open (flock). A child made by fork closes its copy of it at once, so that a data loader's
-    worker that outlives the owner does not keep the lock; other programs never get it (close-on-exec).
+    It is held through a file that is open (flock). A child made by fork closes its copy of it at once, so that a data
+    loader's worker that outlives the owner does not keep the lock; other programs never get it (close-on-exec).
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -34,7 +34,8 @@ class FolderLock:
         return self._descriptor >= 0
 
     def acquire(self) -> None:
-        """BusyError, at once, if the folder has an owner; FileError if the folder cannot be written to. Twice is once."""
+        """BusyError, at once, if the folder has an owner; FileError if the folder cannot be written to. Twice is
+        once."""
         if self.held:
             return
         path = self.folder / NAME
@@ -135,4 +136,6 @@ def _refusal(folder: Path, owner: dict[str, object]) -> str:
 def _warn(folder: Path, error: OSError) -> None:
     from logging import getLogger
 
-    getLogger("carl").warning("%s cannot be locked (%s): see that no second run is started in it", folder, error.strerror or error)
+    getLogger("carl").warning(
+        "%s cannot be locked (%s): see that no second run is started in it", folder, error.strerror or error
+    )

@@ -1,4 +1,5 @@
-"""What a model's file says beside the trainer's state: the estimator's parameters, its place in the data, where its images were."""
+"""What a model's file says beside the trainer's state: the estimator's parameters, its place in the data, where its
+images were."""
 
 from __future__ import annotations
 
@@ -12,15 +13,18 @@ if TYPE_CHECKING:
 
 
 def saved_notes(trainer: Trainer, file: str | os.PathLike[str]) -> dict[str, Any]:
-    """What ``CARL.save`` has noted in the file that a trainer was resumed from; empty if another has written it. FileError for notes
-    that ``save`` does not write."""
+    """What ``CARL.save`` has noted in the file that a trainer was resumed from; empty if another has written it.
+    FileError for notes that ``save`` does not write."""
     notes = trainer.notes.get("carl", {})
     wrong = None
     if not isinstance(notes, dict):
         raise FileError(f"{os.fspath(file)}: its notes are damaged")
     position = notes.get("position", {})
     if not isinstance(position, dict) or not all(
-        isinstance(position.get(key, 0), int) and 0 <= position.get(key, 0) < 2**63 or key == "samples" and position[key] is None
+        isinstance(position.get(key, 0), int)
+        and 0 <= position.get(key, 0) < 2**63
+        or key == "samples"
+        and position[key] is None
         for key in ("epoch", "batch", "samples", "batch_size")
     ):
         wrong = "position"
@@ -43,9 +47,14 @@ def _is_budget_note(note: Any) -> bool:
     """Whether ``Pace.to_notes`` can have written it."""
     if not isinstance(note, dict):
         return note is None
-    numbers = [note.get("seconds"), note.get("spent"), 0.0 if note.get("step_seconds") is None else note["step_seconds"]]
+    numbers = [
+        note.get("seconds"),
+        note.get("spent"),
+        0.0 if note.get("step_seconds") is None else note["step_seconds"],
+    ]
     return isinstance(note.get("chosen"), dict) and all(
-        isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < 1e12 for number in numbers)
+        isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < 1e12 for number in numbers
+    )
 
 
 def _is_path_note(note: Any) -> bool:

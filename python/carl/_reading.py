@@ -1,8 +1,8 @@
 """Files that are read: regular ones only, at positions of one's own, and never more of them than there is.
 
-A named pipe or a device given as a file would keep its reader waiting for ever, so whatever is no regular file is refused before it
-is opened. Nothing is mapped into memory: a mapping of a file that another process cuts short ends this one with SIGBUS, a read
-tells how much it got.
+A named pipe or a device given as a file would keep its reader waiting for ever, so whatever is no regular file is
+refused before it is opened. Nothing is mapped into memory: a mapping of a file that another process cuts short ends
+this one with SIGBUS, a read tells how much it got.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 from ._memory import available_memory
 from .errors import FileError, OutOfMemoryError
 
-#: From so many bytes on, a file that is read in no order is announced to the system as such, and what comes next is asked for ahead.
+#: From so many bytes on, a file that is read in no order is announced to the system as such, and what comes next is
+#: asked for ahead.
 _LARGE = 64 << 20
 #: Bytes of a text that people write, and of a line of a file of JSON lines, at most.
 LONGEST_TEXT, LONGEST_LINE = 1 << 20, 16 << 20
@@ -27,7 +28,10 @@ LONGEST_TEXT, LONGEST_LINE = 1 << 20, 16 << 20
 _DEEPEST = 100
 
 _KINDS = (
-    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
 
@@ -69,8 +73,8 @@ def _descriptor(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
 class Reader(io.BufferedReader):
     """A regular file for readers of a format. Use as a context.
 
-    Formats say how many bytes to read, and a damaged file may say anything: no more memory is taken than the file is long. It has
-    no descriptor to give away, since decoders would map the file.
+    Formats say how many bytes to read, and a damaged file may say anything: no more memory is taken than the file is
+    long. It has no descriptor to give away, since decoders would map the file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -107,8 +111,8 @@ def read_text(path: str | os.PathLike[str], most: int = LONGEST_TEXT, errors: st
 
 
 def read_lines(path: str | os.PathLike[str], longest: int = LONGEST_LINE) -> Iterator[str]:
-    """The lines of a text file, which may be of any length; bytes that are no UTF-8 are replaced. A longer line than `longest`
-    bytes is a FileError."""
+    """The lines of a text file, which may be of any length; bytes that are no UTF-8 are replaced. A longer line than
+    `longest` bytes is a FileError."""
     with Reader(path) as file:
         number = 0
         while True:
@@ -125,8 +129,8 @@ def read_lines(path: str | os.PathLike[str], longest: int = LONGEST_LINE) -> Ite
 
 
 def parse_json(text: str | bytes) -> Any:
-    """``json.loads``, where all that is wrong with the text is a ValueError. So is what is nested more than a hundred deep, on which
-    others that walk through it would stumble."""
+    """``json.loads``, where all that is wrong with the text is a ValueError. So is what is nested more than a hundred
+    deep, on which others that walk through it would stumble."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -134,8 +138,11 @@ def parse_json(text: str | bytes) -> Any:
     level = [value]
     for _ in range(_DEEPEST):
         level = [
-            item for part in level if isinstance(part, (dict, list))
-            for item in (part.values() if isinstance(part, dict) else part) if isinstance(item, (dict, list))
+            item
+            for part in level
+            if isinstance(part, (dict, list))
+            for item in (part.values() if isinstance(part, dict) else part)
+            if isinstance(item, (dict, list))
         ]
         if not level:
             return value
@@ -159,9 +166,9 @@ class DataFile:
 
     random: it is read in no order.
 
-    What other processes do to the file meanwhile is either not seen (it is renamed, removed, replaced, or grows) or a FileError (it
-    became shorter). ``close`` and unpickling leave it to the next read to open it, which must find the file unchanged. A file that
-    is dropped is closed.
+    What other processes do to the file meanwhile is either not seen (it is renamed, removed, replaced, or grows) or a
+    FileError (it became shorter). ``close`` and unpickling leave it to the next read to open it, which must find the
+    file unchanged. A file that is dropped is closed.
     """
 
     def __init__(self, path: str | os.PathLike[str], random: bool = False) -> None:
@@ -197,7 +204,8 @@ class DataFile:
         return bytes(buffer)
 
     def read_spans(self, offsets: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """uint8: stretches of `sizes` bytes from `offsets`, one behind the other. Those that adjoin in the file are read at once."""
+        """uint8: stretches of `sizes` bytes from `offsets`, one behind the other. Those that adjoin in the file are
+        read at once."""
         if len(offsets) == 0:
             return np.empty(0, np.uint8)
         handle = self._opened()
@@ -206,7 +214,8 @@ class DataFile:
         lasts = np.append(firsts[1:], len(offsets)) - 1
         spans = list(zip(offsets[firsts].tolist(), (ends[lasts] - offsets[firsts]).tolist()))
         if self._random and self.size >= _LARGE and hasattr(os, "posix_fadvise"):
-            # All are asked for before the first is waited for: a disk reads them together, and nothing that lies between them.
+            # All are asked for before the first is waited for: a disk reads them together, and nothing that lies
+            # between them.
             for offset, size in spans:
                 os.posix_fadvise(handle.number, offset, size, os.POSIX_FADV_WILLNEED)
         buffer = allocate(int(sizes.sum()), self.path)
@@ -215,7 +224,9 @@ class DataFile:
             for offset, size in spans:
                 part = view[start : start + size]
                 if read(number, [part], offset) != size:
-                    self._fill(handle, part, offset)  # from its beginning: it goes on where the system stopped, or tells what is missing
+                    self._fill(
+                        handle, part, offset
+                    )  # from its beginning: it goes on where the system stopped, or tells what is missing
                 start += size
         except FileError:
             raise
@@ -223,7 +234,9 @@ class DataFile:
             raise FileError(f"cannot read {self.path}: {error}") from error
         return buffer
 
-    def read_array(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], fortran: bool = False) -> np.ndarray:
+    def read_array(
+        self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], fortran: bool = False
+    ) -> np.ndarray:
         """An array that lies there, in memory."""
         count = _product(shape)
         self._check_span(offset, count * dtype.itemsize)
@@ -241,7 +254,9 @@ class DataFile:
             while done < size:  # the system reads at most 2 GiB at once
                 got = os.preadv(handle.number, [view[done:] if done else view], offset + done)
                 if got <= 0:
-                    raise FileError(f"{self.path} became shorter while it was read: nothing is left at byte {offset + done}")
+                    raise FileError(
+                        f"{self.path} became shorter while it was read: nothing is left at byte {offset + done}"
+                    )
                 done += got
         except FileError:
             raise

@@ -1,4 +1,5 @@
-"""What ends a training from outside: Ctrl-C (SIGINT), and SIGTERM, which `docker stop`, batch systems and `kill` send."""
+"""What ends a training from outside: Ctrl-C (SIGINT), and SIGTERM, which `docker stop`, batch systems and `kill`
+send."""
 
 from __future__ import annotations
 
@@ -18,11 +19,12 @@ _before: dict[int, Any] = {}
 
 
 class Stopping:
-    """For the time of a ``with`` block, SIGTERM raises Terminated, and both signals say at once that the training stops: what they end may
-    take a while to come back.
+    """For the time of a ``with`` block, SIGTERM raises Terminated, and both signals say at once that the training
+    stops: what they end may take a while to come back.
 
-    It does nothing outside the main thread, which alone may set handlers, nor to a signal that the program handles itself or ignores. The
-    handlers of before are there again behind the block, and in children that are forked inside it.
+    It does nothing outside the main thread, which alone may set handlers, nor to a signal that the program handles
+    itself or ignores. The handlers of before are there again behind the block, and in children that are forked inside
+    it.
 
     say: called with a line for the user when the first signal arrives, anywhere in the program.
     """
@@ -42,7 +44,9 @@ class Stopping:
                     _before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stopping = True
         if self._installed:
             try:

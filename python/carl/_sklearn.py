@@ -12,7 +12,8 @@ Self = TypeVar("Self", bound="EstimatorRules")
 
 
 class EstimatorRules:
-    """Parameters are those of the constructor, which only stores them under their names; ``clone`` and pipelines rest on that."""
+    """Parameters are those of the constructor, which only stores them under their names; ``clone`` and pipelines rest
+    on that."""
 
     #: Made by scikit-learn's clone(), so that one run_dir stands for a folder a fit.
     _is_clone = False
@@ -65,7 +66,8 @@ class EstimatorRules:
     def __repr__(self) -> str:
         defaults = self._parameter_defaults()
         shown = [
-            f"{name}={value!r}" for name, value in self.get_params().items()
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
             if value is not defaults[name] and value != defaults[name]
         ]
         return f"{type(self).__name__}({', '.join(shown)})"

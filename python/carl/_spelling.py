@@ -11,7 +11,7 @@ Arguments = ParamSpec("Arguments")
 
 
 def nearest(word: str, known: Iterable[object]) -> str:
-    """"; did you mean 'x'?" for a misspelt word, or nothing."""
+    """ "; did you mean 'x'?" for a misspelt word, or nothing."""
     import difflib
 
     close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)

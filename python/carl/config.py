@@ -12,6 +12,7 @@ from ._reading import parse_json
 from ._spelling import nearest
 from .errors import ConfigurationError
 
+
 class TrainerConfig(TrainerKeys):
     __doc__ = TrainerKeys.__doc__
 
@@ -42,11 +43,18 @@ class TrainerConfig(TrainerKeys):
 
 
 #: What a value may be, by the annotation of its key; what is not here is left to the library.
-_TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,), "list[int]": (list,)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+    "list[int]": (list,),
+}
 
 
 def check_types(values: Mapping[str, Any], name: str) -> None:
-    """Raises ConfigurationError for a value of a known key whose type is a wrong one, for what is read and not given to the library."""
+    """Raises ConfigurationError for a value of a known key whose type is a wrong one, for what is read and not given to
+    the library."""
     for field in dataclasses.fields(TrainerConfig):
         value, kind = values.get(field.name), str(field.type).removesuffix(" | None")
         if value is None or kind not in _TYPES:

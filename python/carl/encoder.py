@@ -38,4 +38,6 @@ class Encoder(EmbeddingHandle):
         return encoder
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a carl.Encoder cannot be pickled: pickle the carl.Trainer or carl.CARL, or pass the file's path")
+        raise TypeError(
+            "a carl.Encoder cannot be pickled: pickle the carl.Trainer or carl.CARL, or pass the file's path"
+        )

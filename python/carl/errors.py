@@ -70,8 +70,8 @@ class StopTraining(Exception):
 
 
 class Terminated(SystemExit):
-    """``fit`` was ended by SIGTERM; the model is usable, and the checkpoint of a run folder written. Where nobody catches it the program
-    ends with status 143, as one does that SIGTERM has ended."""
+    """``fit`` was ended by SIGTERM; the model is usable, and the checkpoint of a run folder written. Where nobody
+    catches it the program ends with status 143, as one does that SIGTERM has ended."""
 
     def __init__(self) -> None:
         super().__init__(143)

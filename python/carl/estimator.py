@@ -13,7 +13,15 @@ import numpy as np
 from . import _arrays
 from ._calibration import refuse_conflicts
 from ._fit import (
-    EPOCHS, begin, begin_planned, checked_batch_size, checkpoint_to_resume, claim_run, goes_on_with, resume_from, train,
+    EPOCHS,
+    begin,
+    begin_planned,
+    checked_batch_size,
+    checkpoint_to_resume,
+    claim_run,
+    goes_on_with,
+    resume_from,
+    train,
 )
 from ._input import channels_of, image_parts, samples_of
 from ._notes import path_from_note, path_note, path_of, saved_notes
@@ -40,23 +48,25 @@ class CARL(Parameters, EstimatorRules):
     ::
 
         model = carl.CARL(encoder="resnet18", prototypes=300, epochs=20)
-        model.fit(images)                  # uint8 (N, H, W) or (N, H, W, C); list of arrays; folder; iterable of batches
-        features = model.transform(images) # float32 (N, F)
-        clusters = model.predict(images)   # int64 (N,)
+        model.fit(images)  # uint8 (N, H, W) or (N, H, W, C); list of arrays; folder; iterable of batches
+        features = model.transform(images)  # float32 (N, F)
+        clusters = model.predict(images)  # int64 (N,)
 
-    The parameters are the keys of ``carl.TrainerConfig``, where None means the library's default, and more of its own; the constructor's
-    documentation has them all. None takes in_channels and view_size from the images: their channels, their shorter side (at most 224).
-    ``fit`` ends with the last epoch (100 by default), or with step total_steps where that is given and comes first.
+    The parameters are the keys of ``carl.TrainerConfig``, where None means the library's default, and more of its own;
+    the constructor's documentation has them all. None takes in_channels and view_size from the images: their channels,
+    their shorter side (at most 224). ``fit`` ends with the last epoch (100 by default), or with step total_steps where
+    that is given and comes first.
 
-    Attributes after ``fit``: trainer_ (carl.Trainer), config_ (the complete configuration), history_ (carl.Metrics of each step), run_dir_
-    (the folder that was written, None without one),
-    evaluations_ (figures of each evaluation on eval_set), epoch_ (epochs done), in_channels_, n_features_out_, data_wait_ (share of the time of
-    the last fit that was spent waiting for images, 0 .. 1), broken_images_ (a dict from the images it could not read, by path or number, to the
-    reasons).
+    Attributes after ``fit``: trainer_ (carl.Trainer), config_ (the complete configuration), history_ (carl.Metrics of
+    each step), run_dir_ (the folder that was written, None without one), evaluations_ (figures of each evaluation on
+    eval_set), epoch_ (epochs done), in_channels_, n_features_out_, data_wait_ (share of the time of the last fit that
+    was spent waiting for images, 0 .. 1), broken_images_ (a dict from the images it could not read, by path or number,
+    to the reasons).
 
     Images go through in an order that depends on (seed, epoch) alone; a last incomplete batch is dropped. Ctrl-C during
-    ``fit`` leaves a usable model, and a checkpoint if there is a run_dir, and is raised again. So does SIGTERM, as carl.Terminated (a
-    SystemExit of status 143), where ``fit`` runs in the main thread and the program does not handle that signal itself.
+    ``fit`` leaves a usable model, and a checkpoint if there is a run_dir, and is raised again. So does SIGTERM, as
+    carl.Terminated (a SystemExit of status 143), where ``fit`` runs in the main thread and the program does not handle
+    that signal itself.
     """
 
     _position: Position
@@ -82,16 +92,18 @@ class CARL(Parameters, EstimatorRules):
         """Trains on images; see ``carl.as_source`` for what they may be. `y` is ignored.
 
         eval_set: labelled images to judge the features on while training, by k-NN and a linear probe: (images, labels),
-            (images, labels, images, labels), or the path of labelled images; see ``carl.evaluate.OnlineEvaluation``, and eval_every
-            for when. It has no influence on training. The figures are in evaluations_ and in the run folder's eval.jsonl.
+            (images, labels, images, labels), or the path of labelled images; see ``carl.evaluate.OnlineEvaluation``,
+            and eval_every for when. It has no influence on training. The figures are in evaluations_ and in the run
+            folder's eval.jsonl.
 
-        resume: True goes on from the last checkpoint in run_dir, if there is one; a path goes on from that checkpoint or
-            run folder. The checkpoint's configuration stands, except threads, epochs and total_steps. The result is bitwise
-            that of a run without the interruption. Of a budget, what is left of it counts: the time until the checkpoint was spent.
+        resume: True goes on from the last checkpoint in run_dir, if there is one; a path goes on from that checkpoint
+            or run folder. The checkpoint's configuration stands, except threads, epochs and total_steps. The result is
+            bitwise that of a run without the interruption. Of a budget, what is left of it counts: the time until the
+            checkpoint was spent.
 
-        A run_dir that holds a run, which this fit does not resume, is an InvalidArgumentError; one that another process or model
-        trains into is a BusyError. A file that cannot be written (full disk, removed folder) is a FileError: the model stays usable
-        and the last checkpoint whole.
+        A run_dir that holds a run, which this fit does not resume, is an InvalidArgumentError; one that another process
+        or model trains into is a BusyError. A file that cannot be written (full disk, removed folder) is a FileError:
+        the model stays usable and the last checkpoint whole.
         """
         started = self._clock()
         epochs = _arrays.integer(EPOCHS if self.epochs is None else self.epochs, "epochs", *LIMITS["epochs"])
@@ -109,7 +121,9 @@ class CARL(Parameters, EstimatorRules):
             source = stack.enter_context(opened(images, self.in_channels))
             evaluation = None
             if eval_set is not None:
-                evaluation = stack.enter_context(closing(OnlineEvaluation(eval_set, self.in_channels or channels_of(source))))
+                evaluation = stack.enter_context(
+                    closing(OnlineEvaluation(eval_set, self.in_channels or channels_of(source)))
+                )
             checkpoint = checkpoint_to_resume(self, resume)
             self._pace, self._kept_budget, says = None, None, None
             if self.budget is not None:
@@ -156,11 +170,14 @@ class CARL(Parameters, EstimatorRules):
     def transform(self, images: Any, output: str = "features", *, on_error: str = "raise") -> np.ndarray:
         """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K).
 
-        on_error: an image that cannot be read is an error that names it ("raise"), or a row of NaN and a warning ("nan").
+        on_error: an image that cannot be read is an error that names it ("raise"), or a row of NaN and a warning
+            ("nan").
         """
         trainer = self._fitted("transform")
         width = trainer.output_width(output)
-        parts = [self._embedded(trainer, part, output, width) for part in image_parts(images, self.in_channels_, on_error)]
+        parts = [
+            self._embedded(trainer, part, output, width) for part in image_parts(images, self.in_channels_, on_error)
+        ]
         return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
 
     @staticmethod
@@ -181,7 +198,10 @@ class CARL(Parameters, EstimatorRules):
     def predict(self, images: Any) -> np.ndarray:
         """int64 (N,): the prototype each image is assigned to."""
         trainer = self._fitted("predict")
-        parts = [trainer.embed_images(part, output="logits").argmax(axis=1) for part in image_parts(images, self.in_channels_)]
+        parts = [
+            trainer.embed_images(part, output="logits").argmax(axis=1)
+            for part in image_parts(images, self.in_channels_)
+        ]
         return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
 
     def fit_predict(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
@@ -228,8 +248,8 @@ class CARL(Parameters, EstimatorRules):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> CARL:
-        """Reads what ``save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder. The model's run_dir is None: to go on with
-        the run, set it and ``fit(..., resume=True)``."""
+        """Reads what ``save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder. The model's run_dir is
+        None: to go on with the run, set it and ``fit(..., resume=True)``."""
         overrides = {} if threads is None else {"threads": threads}
         file = checkpoint_path(path)
         trainer = Trainer.resume(file, **overrides)
@@ -247,7 +267,13 @@ class CARL(Parameters, EstimatorRules):
         saved["run_dir"] = None  # a further fit must not overwrite the run that the model is of
         saved["cache"] = path_from_note(saved.get("cache"))
         # Parameters of other releases that this one does not know are left out.
-        model = cls(**{key: value for key, value in saved.items() if key in defaults and (value is not None or defaults[key] is None)})
+        model = cls(
+            **{
+                key: value
+                for key, value in saved.items()
+                if key in defaults and (value is not None or defaults[key] is None)
+            }
+        )
         position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
         model._data = path_from_note(notes.get("data"))
         model._eval_paths, model._kept_budget = notes.get("eval"), notes.get("budget")
@@ -274,8 +300,11 @@ class CARL(Parameters, EstimatorRules):
             trainer = Trainer.from_bytes(state["trainer"])
             position = Position.from_notes(trainer.notes["carl"]["position"])
             history = state["history"]
-            self._attach(trainer, position, history if isinstance(history, History) else [Metrics(**row) for row in history])
+            self._attach(
+                trainer, position, history if isinstance(history, History) else [Metrics(**row) for row in history]
+            )
             self.evaluations_ = list(state.get("evaluations", []))
+
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> CARL:
     """Reads a model that ``CARL.save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder.

@@ -13,11 +13,13 @@ from .trainer import Trainer
 PARTS = {"encoder": "encoder.", "model": ""}
 
 
-def export_encoder(trainer: Trainer, path: str | os.PathLike[str], part: str = "encoder", teacher: bool = False) -> Path:
+def export_encoder(
+    trainer: Trainer, path: str | os.PathLike[str], part: str = "encoder", teacher: bool = False
+) -> Path:
     """Writes tensors into a safetensors file, which appears only when complete. Needs the safetensors package.
 
-    part: "encoder" writes it under torchvision's names, such as layer1.0.conv1.weight; "model" writes the projection head
-        and the prototypes too, under the names of ``Trainer.state_dict``.
+    part: "encoder" writes it under torchvision's names, such as layer1.0.conv1.weight; "model" writes the projection
+        head and the prototypes too, under the names of ``Trainer.state_dict``.
     teacher: of the moving average instead of the model; an error if there is none.
     """
     try:
@@ -30,7 +32,9 @@ def export_encoder(trainer: Trainer, path: str | os.PathLike[str], part: str = "
     of_teacher = {name.removeprefix("teacher."): value for name, value in state.items() if name.startswith("teacher.")}
     if teacher and not of_teacher:
         raise InvalidArgumentError("teacher: this model has none, its teacher_momentum is 0")
-    chosen = of_teacher if teacher else {name: value for name, value in state.items() if not name.startswith("teacher.")}
+    chosen = (
+        of_teacher if teacher else {name: value for name, value in state.items() if not name.startswith("teacher.")}
+    )
     prefix = PARTS[part]
     tensors = {name.removeprefix(prefix): value for name, value in chosen.items() if name.startswith(prefix)}
     file = Path(path).expanduser()

@@ -31,12 +31,16 @@ class Sample(NamedTuple):
 
 
 def sample_of(model: str | os.PathLike[str] | None, data: str | None, count: int) -> Sample:
-    """At most `count` images of `data`, or of what `model` was trained on, with the model's views; without a model, those that
-    training would begin with."""
+    """At most `count` images of `data`, or of what `model` was trained on, with the model's views; without a model,
+    those that training would begin with."""
     if model is not None:
         seen = Inspection(model, data, count=count)
         config, source = seen.model.config_, seen.source
-        views, size, seed = config.views, config.view_size if isinstance(config.views, str) else None, int(config.seed or 0)
+        views, size, seed = (
+            config.views,
+            config.view_size if isinstance(config.views, str) else None,
+            int(config.seed or 0),
+        )
     else:
         source = open_source(str(data))
         views, size, seed = "auto", min(source.side, 224), 0
@@ -59,7 +63,8 @@ def _readable(source: ImageSource, count: int, least: int | None = None) -> tupl
 
 
 def _tell_broken(errors: list[BaseException]) -> None:
-    """Warns of images that are not shown, on standard error unless the program has other plans for the package's log."""
+    """Warns of images that are not shown, on standard error unless the program has other plans for the package's
+    log."""
     from logging import getLogger
 
     for error in errors[:_TOLD]:
@@ -69,15 +74,19 @@ def _tell_broken(errors: list[BaseException]) -> None:
 
 
 class Inspection:
-    """The model of a checkpoint or run folder, at most `count` of the images, evenly spaced, and what the model makes of
-    them, computed when first asked for.
+    """The model of a checkpoint or run folder, at most `count` of the images, evenly spaced, and what the model makes
+    of them, computed when first asked for.
 
-    data: path of the images; None for those the run was trained on. labels: path of their labels, if they have some that
-    are not found by themselves.
+    data: path of the images; None for those the run was trained on. labels: path of their labels, if they have some
+    that are not found by themselves.
     """
 
     def __init__(
-        self, model: str | os.PathLike[str], data: str | None = None, labels: str | None = None, count: int = 2000,
+        self,
+        model: str | os.PathLike[str],
+        data: str | None = None,
+        labels: str | None = None,
+        count: int = 2000,
         threads: int | None = None,
     ) -> None:
         self.path, self._data, self._labels, self._count, self._threads = os.fspath(model), data, labels, count, threads
@@ -93,9 +102,13 @@ class Inspection:
             return self._data
         known = self.model._data
         if known is None:
-            raise InvalidArgumentError(f"{self.path} was not trained on a folder or file of images: name some with --data")
+            raise InvalidArgumentError(
+                f"{self.path} was not trained on a folder or file of images: name some with --data"
+            )
         if not os.path.exists(known) and not glob.has_magic(known):
-            raise FileError(f"the images {self.path} was trained on, {known}, are not there any more: name some with --data")
+            raise FileError(
+                f"the images {self.path} was trained on, {known}, are not there any more: name some with --data"
+            )
         return known
 
     @cached_property

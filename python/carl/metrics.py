@@ -12,7 +12,11 @@ from ._c_api import carl_metrics
 
 #: Names of the values of ``Metrics.collapsed``.
 COLLAPSE_NAMES = {
-    0: "none", 1: "all views on few prototypes", 2: "uniform assignments", 3: "constant embedding", 4: "one assignment for all images",
+    0: "none",
+    1: "all views on few prototypes",
+    2: "uniform assignments",
+    3: "constant embedding",
+    4: "one assignment for all images",
     5: "crowded embedding",
 }
 
@@ -36,13 +40,15 @@ class Metrics(Mapping[str, Any]):
     gradient_norm: l2 norm over all parameters, before clipping and weight decay.
     views_per_second: views trained on in a second of this step.
     seconds: duration of the step; view_seconds: of these, spent making views.
-    data_wait: share, 0 .. 1, of the time from one step to the next that ``CARL.fit`` stood still because no batch was ready:
-        wait / (wait + seconds). Not a number of seconds. 0 for a direct call of ``Trainer.step``.
+    data_wait: share, 0 .. 1, of the time from one step to the next that ``CARL.fit`` stood still because no batch was
+        ready: wait / (wait + seconds). Not a number of seconds. 0 for a direct call of ``Trainer.step``.
     memory_bytes: activations, gradients and scratch held by the trainer.
-    collapsed: 0, or 1 all views on few prototypes, 2 uniform assignments, 3 constant embedding, 4 one assignment for all images (a spike over an
-        even rest, which effective_prototypes does not show), 5 the embedding crowded into a part of the sphere; seen for 30 steps.
+    collapsed: 0, or 1 all views on few prototypes, 2 uniform assignments, 3 constant embedding, 4 one assignment for
+        all images (a spike over an even rest, which effective_prototypes does not show), 5 the embedding crowded into a
+        part of the sphere; seen for 30 steps.
     contrast: the contrast between images, in nats; 0 where contrast_weight, the value this step used, is 0.
-    assigned_prototypes: exp of the entropy of the argmax prototypes' shares in this step: prototypes that its images are spread over.
+    assigned_prototypes: exp of the entropy of the argmax prototypes' shares in this step: prototypes that its images
+        are spread over.
     updated: whether the parameters changed; False while gradients accumulate.
     """
 

@@ -53,8 +53,8 @@ class Bar:
 
 
 class Progress:
-    """A bar over the steps of a fit that shows loss, consistency, prior, effective prototypes, views a second, and the share of
-    the epoch's time spent waiting for images."""
+    """A bar over the steps of a fit that shows loss, consistency, prior, effective prototypes, views a second, and the
+    share of the epoch's time spent waiting for images."""
 
     def __init__(self, shown: bool, total: int | None, done: int) -> None:
         self.shown = shown
@@ -102,7 +102,8 @@ class CacheProgress:
 
 
 def describe(metrics: Metrics, data_wait: float | None = None) -> str:
-    """The figures that tell how a run is doing, on one line. data_wait: share of the time of several steps; None for the step's own."""
+    """The figures that tell how a run is doing, on one line. data_wait: share of the time of several steps; None for
+    the step's own."""
     contrast = f"contrast {metrics.contrast:.3f}, " if metrics.contrast else ""
     return (
         f"loss {metrics.loss:.3f}, consistency {metrics.consistency:.3f}, prior {metrics.prior:.3f}, {contrast}"

@@ -13,8 +13,8 @@ import numpy as np
 from . import _arrays
 from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
 from ._checkpoint import steps_taken
-from ._reading import read_bytes
 from ._handle import made
+from ._reading import read_bytes
 from ._state import StateHandle
 from .config import TrainerConfig, dump_json, merged_json, parse_object
 from .errors import FileError, InvalidArgumentError
@@ -98,7 +98,8 @@ class Trainer(StateHandle):
 
     @property
     def last_metrics(self) -> Metrics:
-        """What the last step reported. Before the first one, and of a resumed trainer, all figures but the step are 0."""
+        """What the last step reported. Before the first one, and of a resumed trainer, all figures but the step are
+        0."""
         return Metrics.from_struct(self._report)
 
     # ---- Configuration
@@ -124,9 +125,9 @@ class Trainer(StateHandle):
     def profile(self) -> list[dict[str, Any]]:
         """Where the time of the steps since `start_profile` went, in the order of first use.
 
-        Each row has `layer`, `work` ("forward", "weight gradient", "data gradient", "normalise", ...), `method` (how a convolution was
-        computed), `calls`, `seconds`, `operations` (floating-point operations of the direct method) and `bytes` (operands and results, each
-        once a call). InvalidStateError before `start_profile`.
+        Each row has `layer`, `work` ("forward", "weight gradient", "data gradient", "normalise", ...), `method` (how a
+        convolution was computed), `calls`, `seconds`, `operations` (floating-point operations of the direct method) and
+        `bytes` (operands and results, each once a call). InvalidStateError before `start_profile`.
         """
         return json.loads(string_from(LIB.carl_trainer_profile, self._handle) or "[]")
 
@@ -181,8 +182,8 @@ class Trainer(StateHandle):
             return cls.resume(path, **overrides)
 
     def reconfigure(self, **changes: Any) -> None:
-        """Changes keys of the configuration in place: what ``resume`` of a saved file makes with the same overrides. The next step is what it
-        would have been, but for the changes. A profile ends.
+        """Changes keys of the configuration in place: what ``resume`` of a saved file makes with the same overrides.
+        The next step is what it would have been, but for the changes. A profile ends.
 
         For a moment there are two sets of parameters and moments in memory.
         """

@@ -27,10 +27,13 @@ def expand_views(spec: Any, channels: int = 3, view_size: int | None = None) -> 
 
 
 def least_side(specs: list[ViewSpec]) -> int:
-    """The shorter side of an image, in pixels, from which on even the smallest crop of any view has as many pixels as the view.
+    """The shorter side of an image, in pixels, from which on even the smallest crop of any view has as many pixels as
+    the view.
 
-    A crop of share s of the area and ratio r (width by height) is at least sqrt(s min(r, 1/r)) of the shorter side long.
+    A crop of share s of the area and ratio r (width by height) is at least sqrt(s min(r, 1/r)) of the shorter side
+    long.
     """
     return max(
-        math.ceil(spec["size"] / math.sqrt(spec["scale"][0] * min(spec["ratio"][0], 1 / spec["ratio"][1], 1.0))) for spec in specs
+        math.ceil(spec["size"] / math.sqrt(spec["scale"][0] * min(spec["ratio"][0], 1 / spec["ratio"][1], 1.0)))
+        for spec in specs
     )

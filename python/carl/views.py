@@ -18,15 +18,18 @@ def make_views(
 ) -> list[np.ndarray]:
     """Makes the views of a batch as training with the same seed does.
 
-    images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes. Parts of a larger array are read where they are, as long as the
-        pixels of a row lie side by side.
-    spec: one view's specification (dict), a list of them, or a preset's name (views of 32 pixels): the configuration key ``views``.
+    images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes. Parts of a larger array are read where
+        they are, as long as the pixels of a row lie side by side.
+    spec: one view's specification (dict), a list of them, or a preset's name (views of 32 pixels): the configuration
+        key ``views``.
     seed: 0 .. 2^64 - 1. epoch: 0 .. 2^24 - 1.
-    indices: the images' places in the data set; None numbers them 0, 1, ... A view depends on (seed, epoch, index, view) alone.
+    indices: the images' places in the data set; None numbers them 0, 1, ... A view depends on (seed, epoch, index,
+        view) alone.
     threads: None for all processors.
 
-    Returns one float32 array (B, size, size, C) a view, normalised: (value / 255 - mean) / std. docs/views.md defines the operations.
-    Raises InvalidArgumentError for images and numbers, ConfigurationError for what is wrong in the specification.
+    Returns one float32 array (B, size, size, C) a view, normalised: (value / 255 - mean) / std. docs/views.md defines
+    the operations. Raises InvalidArgumentError for images and numbers, ConfigurationError for what is wrong in the
+    specification.
     """
     packed = _arrays.pack_images(images)
     text = spec_text(spec)
@@ -38,9 +41,7 @@ def make_views(
         np.empty((len(packed), size, size, packed.channels), np.float32) for size in _view_sizes(text, packed.channels)
     ]
     room = (c_size_t * len(views))(*[view.size for view in views])
-    call(
-        LIB.carl_make_views, packed, len(packed), text, seed, epoch, places, count, pointers(views), room, len(views)
-    )
+    call(LIB.carl_make_views, packed, len(packed), text, seed, epoch, places, count, pointers(views), room, len(views))
     return views
 
 

@@ -46,7 +46,10 @@ def status_name(s: Scenario) -> None:
 
 @recipe("carl_set_log_callback", 0.5)
 def set_log_callback(s: Scenario) -> None:
-    s.call("carl_set_log_callback", {"callback": s.choose([0, s.world.log_address]), "context": s.choose([0, 1, s.world.vast.address])})
+    s.call(
+        "carl_set_log_callback",
+        {"callback": s.choose([0, s.world.log_address]), "context": s.choose([0, 1, s.world.vast.address])},
+    )
 
 
 @recipe("carl_set_cancel_flag", 0.3)

@@ -21,7 +21,9 @@ def text() -> str:
     for group, keys in HELP.items():
         lines.append(f"  {group}")
         for key, what in keys.items():
-            lines += textwrap.wrap(f"{key:<{width}}{what}", 100, initial_indent=" " * 4, subsequent_indent=" " * (4 + width))
+            lines += textwrap.wrap(
+                f"{key:<{width}}{what}", 100, initial_indent=" " * 4, subsequent_indent=" " * (4 + width)
+            )
     return "\n".join(lines)
 
 
@@ -30,7 +32,9 @@ def add_options(parser: Any) -> None:
     parser.set_defaults(options=[])
     for key in names():
         forms = dict.fromkeys([f"--{key.replace('_', '-')}", f"--{key}"])
-        parser.add_argument(*forms, dest=key, action=_Option, metavar="VALUE", help=argparse.SUPPRESS, default=argparse.SUPPRESS)
+        parser.add_argument(
+            *forms, dest=key, action=_Option, metavar="VALUE", help=argparse.SUPPRESS, default=argparse.SUPPRESS
+        )
 
 
 class _Option(argparse.Action):

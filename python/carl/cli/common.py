@@ -26,7 +26,10 @@ MODEL_HELP = "a checkpoint, such as model.carl, or a run folder"
 def add_command(subparsers: Any, name: str, summary: str, description: str, examples: str, more: str = "") -> Any:
     """A parser whose help ends with `more` and examples."""
     parser = subparsers.add_parser(
-        name, help=summary, description=description, epilog=(f"{more}\n\n" if more else "") + f"examples:\n{indented(examples)}",
+        name,
+        help=summary,
+        description=description,
+        epilog=(f"{more}\n\n" if more else "") + f"examples:\n{indented(examples)}",
         formatter_class=_Help,
     )
     return parser
@@ -56,8 +59,12 @@ def add_threads(parser: Any) -> None:
 def add_images(parser: Any) -> None:
     """Which images a plot or report is made from."""
     parser.add_argument("--data", metavar="DATA", help=f"{DATA_HELP}; default: what the run was trained on")
-    parser.add_argument("--labels", metavar="FILE", help=".npy or IDX file of labels; default: those that come with DATA")
-    parser.add_argument("--images", type=positive, default=2000, metavar="N", help="images used at most (default: %(default)s)")
+    parser.add_argument(
+        "--labels", metavar="FILE", help=".npy or IDX file of labels; default: those that come with DATA"
+    )
+    parser.add_argument(
+        "--images", type=positive, default=2000, metavar="N", help="images used at most (default: %(default)s)"
+    )
     add_threads(parser)
 
 
@@ -102,7 +109,12 @@ def load_judged(path: str, threads: int | None) -> tuple[CARL, Judged]:
 
 
 def labelled_pair(
-    train: str, train_labels: str | None, test: str, test_labels: str | None, channels: int | None, judged: Judged,
+    train: str,
+    train_labels: str | None,
+    test: str,
+    test_labels: str | None,
+    channels: int | None,
+    judged: Judged,
     parts: tuple[str, str] = ("train", "test"),
 ) -> tuple[ImageSource, np.ndarray, ImageSource, np.ndarray]:
     """Two labelled sets of the same classes, noted in `judged` under the names `parts`."""

@@ -27,7 +27,9 @@ def label_part(text: str) -> dict[str, Any]:
                 return {"label_fraction": share}
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f'{text!r} is not a share such as 1% or 0.01, nor a number a class such as 60/class')
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a share such as 1% or 0.01, nor a number a class such as 60/class"
+    )
 
 
 def number(text: str) -> float:
@@ -53,12 +55,31 @@ def whole(text: str) -> int:
 
 
 #: Defaults of the protocols' functions, for the help.
-LINEAR = {"seeds": "0", "epochs": "10", "batch_size": "256", "learning_rate": "0.1", "weight_decay": "0", "label_smoothing": "0"}
-FINETUNE = {"seeds": "0 1 2", "epochs": "60", "batch_size": "64", "learning_rate": "0.05", "weight_decay": "0.0005", "label_smoothing": "0.1"}
-TRANSFER = {name: LINEAR[name] if LINEAR[name] == FINETUNE[name] else f"{LINEAR[name]}, with --finetune {FINETUNE[name]}" for name in LINEAR}
+LINEAR = {
+    "seeds": "0",
+    "epochs": "10",
+    "batch_size": "256",
+    "learning_rate": "0.1",
+    "weight_decay": "0",
+    "label_smoothing": "0",
+}
+FINETUNE = {
+    "seeds": "0 1 2",
+    "epochs": "60",
+    "batch_size": "64",
+    "learning_rate": "0.05",
+    "weight_decay": "0.0005",
+    "label_smoothing": "0.1",
+}
+TRANSFER = {
+    name: LINEAR[name] if LINEAR[name] == FINETUNE[name] else f"{LINEAR[name]}, with --finetune {FINETUNE[name]}"
+    for name in LINEAR
+}
 
 
-def add_protocol(subparsers: Any, name: str, summary: str, description: str, examples: str, defaults: dict[str, str]) -> Any:
+def add_protocol(
+    subparsers: Any, name: str, summary: str, description: str, examples: str, defaults: dict[str, str]
+) -> Any:
     """A command of MODEL, TRAIN and TEST with what all of them take."""
 
     def default(option: str) -> str:
@@ -70,10 +91,22 @@ def add_protocol(subparsers: Any, name: str, summary: str, description: str, exa
     parser.add_argument("test", metavar="TEST", help="the same")
     parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
     parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
-    parser.add_argument("--seeds", type=whole, nargs="+", metavar="N", help=f"one or several; figures are means over them {default('seeds')}")
-    parser.add_argument("--epochs", type=positive, metavar="N", help=f"times through the labelled images {default('epochs')}")
-    parser.add_argument("--batch-size", type=positive, metavar="N", help=f"images of a step, at most {default('batch_size')}")
-    parser.add_argument("--learning-rate", type=number, metavar="RATE", help=f"at the start of a cosine to 0 {default('learning_rate')}")
+    parser.add_argument(
+        "--seeds",
+        type=whole,
+        nargs="+",
+        metavar="N",
+        help=f"one or several; figures are means over them {default('seeds')}",
+    )
+    parser.add_argument(
+        "--epochs", type=positive, metavar="N", help=f"times through the labelled images {default('epochs')}"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, metavar="N", help=f"images of a step, at most {default('batch_size')}"
+    )
+    parser.add_argument(
+        "--learning-rate", type=number, metavar="RATE", help=f"at the start of a cosine to 0 {default('learning_rate')}"
+    )
     parser.add_argument("--weight-decay", type=number, metavar="DECAY", help=default("weight_decay"))
     parser.add_argument("--label-smoothing", type=number, metavar="SHARE", help=f"0 to 1 {default('label_smoothing')}")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")

@@ -17,7 +17,8 @@ def fit_probe(features: np.ndarray, places: np.ndarray, classes: int) -> tuple[n
     """Softmax regression: weights (D, classes) and biases (classes,) for logits ``x @ weights + biases``.
 
     features: float32 (N, D), standardised by the way. places: class of each, 0 .. classes - 1.
-    Adam (Kingma and Ba, 2015) from weights of zero, in an order that depends on N alone: the same features give the same probe.
+    Adam (Kingma and Ba, 2015) from weights of zero, in an order that depends on N alone: the same features give the
+    same probe.
     """
     mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
     rows = np.empty((len(features), features.shape[1] + 1), np.float32)

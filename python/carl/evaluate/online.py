@@ -29,7 +29,8 @@ _READ = 512
 
 
 class Schedule:
-    """When to evaluate. every: a number of steps, or text such as "500 steps" or "2 epochs"; None is after every epoch."""
+    """When to evaluate. every: a number of steps, or text such as "500 steps" or "2 epochs"; None is after every
+    epoch."""
 
     def __init__(self, every: int | str | None) -> None:
         self.steps: int | None = None
@@ -39,7 +40,9 @@ class Schedule:
         elif isinstance(every, str):
             found = re.fullmatch(r"\s*(\d{1,9})\s*(step|epoch)s?\s*", every)
             if not found or int(found[1]) < 1:
-                raise InvalidArgumentError(f"eval_every: got {every!r}, want a number of steps, or text such as '500 steps' or '2 epochs'")
+                raise InvalidArgumentError(
+                    f"eval_every: got {every!r}, want a number of steps, or text such as '500 steps' or '2 epochs'"
+                )
             setattr(self, found[2] + "s", int(found[1]))
         else:
             self.steps = _arrays.integer(every, "eval_every", 1, 2**31 - 1)
@@ -55,15 +58,16 @@ class Schedule:
 class OnlineEvaluation:
     """k-NN and a linear probe on the features of a labelled set.
 
-    The features are those of evaluation mode, so that nothing of the trainer changes: training goes as it would without. The probe
-    is fitted anew each time, so its figure depends on the weights of that step alone, and a resumed run reports what an
-    uninterrupted one does.
+    The features are those of evaluation mode, so that nothing of the trainer changes: training goes as it would
+    without. The probe is fitted anew each time, so its figure depends on the weights of that step alone, and a resumed
+    run reports what an uninterrupted one does.
 
     eval_set: references with labels and images to classify, in one of these forms:
         (images, labels): one image in five of each class is classified, by the others;
         (images, labels, images, labels): references, then those to classify.
-        Images are whatever ``carl.as_source`` takes but streams of batches; labels are integers, one an image, or the path of
-        their file, or None where the source knows them (class folders, labelled archives, IDX files). A path alone is (path, None).
+        Images are whatever ``carl.as_source`` takes but streams of batches; labels are integers, one an image, or the
+        path of their file, or None where the source knows them (class folders, labelled archives, IDX files). A path
+        alone is (path, None).
     """
 
     def __init__(self, eval_set: Any, channels: int) -> None:
@@ -94,12 +98,18 @@ class OnlineEvaluation:
         if source is not images:
             self._opened.append(source)
         if values is None:
-            what = f"{os.fspath(images)} has no labels" if isinstance(images, (str, os.PathLike)) else "its images come without labels"
+            what = (
+                f"{os.fspath(images)} has no labels"
+                if isinstance(images, (str, os.PathLike))
+                else "its images come without labels"
+            )
             raise InvalidArgumentError(f"{name}: {what}: give them, or the path of their file")
         if len(source) == 0:
             raise InvalidArgumentError(f"{name}: has no images")
         if source.channels != channels:
-            raise InvalidArgumentError(f"{name}: got {source.channels} channel(s), the model takes {channels} (in_channels)")
+            raise InvalidArgumentError(
+                f"{name}: got {source.channels} channel(s), the model takes {channels} (in_channels)"
+            )
         return source, values
 
     @property
@@ -141,8 +151,8 @@ def paths_of(eval_set: Any) -> list[str | None] | None:
 
 
 def hold_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of references and of images to classify, in order: of each class the fifth, tenth, ... image is classified, the
-    last one of a class with two to four. A class with a single image is left to the references."""
+    """Places of references and of images to classify, in order: of each class the fifth, tenth, ... image is
+    classified, the last one of a class with two to four. A class with a single image is left to the references."""
     asked = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         places = np.flatnonzero(labels == label)
@@ -159,7 +169,8 @@ def _parts(eval_set: Any) -> tuple[Any, ...]:
     if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 4):
         got = f"{len(eval_set)} items" if isinstance(eval_set, (tuple, list)) else type(eval_set).__name__
         raise InvalidArgumentError(
-            f"eval_set: got {got}, want (images, labels), (images, labels, images, labels), or the path of labelled images"
+            f"eval_set: got {got}, want (images, labels), (images, labels, images, labels), or the path of labelled "
+            "images"
         )
     return tuple(eval_set)
 

@@ -30,8 +30,8 @@ _READ = 512
 class ClassificationResult(Result):
     """Figures of a classifier on test images, over one or several seeds.
 
-    accuracy: share of test images whose label is the most probable one, mean over seeds. std: its sample standard deviation over
-        seeds, 0 for a single one. accuracies: of each seed, in the order of `seeds`.
+    accuracy: share of test images whose label is the most probable one, mean over seeds. std: its sample standard
+        deviation over seeds, 0 for a single one. accuracies: of each seed, in the order of `seeds`.
     top5: share whose label is among the five most probable, mean over seeds; None for 5 classes or fewer.
     per_class: accuracy among the test images of each label, mean over seeds.
     labelled: images trained on. test_samples: images tested on. classes: how many.
@@ -65,7 +65,9 @@ class LabelledImages:
 
 
 @contextmanager
-def labelled_images(train_images: Any, train_labels: Any, test_images: Any, test_labels: Any) -> Iterator[LabelledImages]:
+def labelled_images(
+    train_images: Any, train_labels: Any, test_images: Any, test_labels: Any
+) -> Iterator[LabelledImages]:
     """Checks both sets. Labels that are None are taken from the images' source (class folders, labelled archives)."""
     with _source(train_images, "train_images") as train, _source(test_images, "test_images") as test:
         train_labels = named_labels(train) if train_labels is None else train_labels
@@ -87,15 +89,25 @@ def _source(images: Any, name: str) -> Iterator[ImageSource]:
 def batches_per_epoch(count: int, batch_size: int, least: int) -> int:
     """Equal batches of at most `batch_size` images, but of at least `least`."""
     if count < least:
-        raise InvalidArgumentError(f"got {count} labelled image(s) to train on, want at least {least}: BatchNorm takes statistics over the batch")
+        raise InvalidArgumentError(
+            f"got {count} labelled image(s) to train on, want at least {least}: BatchNorm takes statistics over the "
+            "batch"
+        )
     return max(1, min(-(-count // batch_size), count // least))
 
 
 def train_classifier(
-    classifier: Classifier, source: ImageSource, targets: np.ndarray, places: np.ndarray, epochs: int, batches: int, seed: int, bar: Bar
+    classifier: Classifier,
+    source: ImageSource,
+    targets: np.ndarray,
+    places: np.ndarray,
+    epochs: int,
+    batches: int,
+    seed: int,
+    bar: Bar,
 ) -> None:
-    """Goes `epochs` times through the images at `places`, in an order of (seed, epoch) alone, in `batches` equal batches; the few images that
-    are left over are others in each epoch."""
+    """Goes `epochs` times through the images at `places`, in an order of (seed, epoch) alone, in `batches` equal
+    batches; the few images that are left over are others in each epoch."""
     size = len(places) // batches
 
     def chosen() -> Iterator[tuple[int, np.ndarray]]:

@@ -35,7 +35,9 @@ def project(features: Any, method: str = "pca", seed: int = 0) -> np.ndarray:
             from sklearn.manifold import TSNE
         except ImportError:
             raise missing_package("method 'tsne'", "scikit-learn") from None
-        return np.asarray(TSNE(perplexity=min(30.0, (len(values) - 1) / 3), init="pca", random_state=seed).fit_transform(values))
+        return np.asarray(
+            TSNE(perplexity=min(30.0, (len(values) - 1) / 3), init="pca", random_state=seed).fit_transform(values)
+        )
     if method == "umap":
         try:
             from umap import UMAP
@@ -46,8 +48,13 @@ def project(features: Any, method: str = "pca", seed: int = 0) -> np.ndarray:
 
 
 def embedding_map(
-    features: Any, colours: Any = None, names: Sequence[str] | None = None, method: str = "pca", seed: int = 0,
-    points: np.ndarray | None = None, title: str | None = None,
+    features: Any,
+    colours: Any = None,
+    names: Sequence[str] | None = None,
+    method: str = "pca",
+    seed: int = 0,
+    points: np.ndarray | None = None,
+    title: str | None = None,
 ) -> Figure:
     """A 2-D map of features, coloured by category: prototypes or labels.
 

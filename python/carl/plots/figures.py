@@ -16,7 +16,8 @@ from ..history import History
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Colours that are told apart with any colour vision (Okabe and Ito, 2008), without the yellow, which vanishes on white.
+#: Colours that are told apart with any colour vision (Okabe and Ito, 2008), without the yellow, which vanishes on
+#: white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 GRAY = "#8a8a8a"
 #: More points than this in a line are more than the eye or the paper can tell apart.
@@ -65,7 +66,8 @@ def legend(axes: Any, **options: Any) -> None:
 
 
 def show_image(axes: Any, image: Any) -> None:
-    """An image (H, W) or (H, W, C) of bytes without axes. Of a number of channels other than 1, 3 or 4 the first is shown."""
+    """An image (H, W) or (H, W, C) of bytes without axes. Of a number of channels other than 1, 3 or 4 the first is
+    shown."""
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[2] not in (3, 4):
         array = array[..., 0]

@@ -23,7 +23,8 @@ def reading_thread() -> Workers:
 class ReadAhead(Generic[Item]):
     """Results of a function that gives the next item, and None when there is none.
 
-    The function is called in the thread of `workers`, `count` calls before its results are asked for, one call after the other.
+    The function is called in the thread of `workers`, `count` calls before its results are asked for, one call after
+    the other.
     """
 
     def __init__(self, workers: Workers, following: Callable[[], Item | None], count: int = 1) -> None:
@@ -31,7 +32,8 @@ class ReadAhead(Generic[Item]):
         self._pending: deque[Future[Item | None]] = deque(workers.submit(following) for _ in range(count))
 
     def next(self) -> tuple[Item | None, float]:
-        """The next item, None behind the last one, and the seconds that were spent waiting for it. Raises what the function raised."""
+        """The next item, None behind the last one, and the seconds that were spent waiting for it. Raises what the
+        function raised."""
         item, waited = _wait(self._pending.popleft())
         self._pending.append(self._workers.submit(self._following))
         return item, waited

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from ..errors import InvalidArgumentError
-from .base import ImageSource, Images, whole
 from .._decode import is_gray, to_array
+from ..errors import InvalidArgumentError
+from .base import Images, ImageSource, whole
 from .items import is_pillow
 from .mapped import prepare_random_reads, read_rows
 
 
 class ArraySource(ImageSource):
-    """uint8 (N, H, W) or (N, H, W, C) of any strides; an array that the caller has mapped into memory is read a batch at
-    a time, after a look whether its file still has what was mapped."""
+    """uint8 (N, H, W) or (N, H, W, C) of any strides; an array that the caller has mapped into memory is read a batch
+    at a time, after a look whether its file still has what was mapped."""
 
     def __init__(self, array: Any, name: str = "images", labels: Any = None) -> None:
         self._array, self._name = _arrays.image_batch(array, name), name
@@ -45,7 +45,8 @@ class ListSource(ImageSource):
         if channels is None and all(is_pillow(image) for image in images):
             channels = 1 if all(is_gray(image) for image in images) else 3
         self._images = [
-            whole(lambda: to_array(image, channels), f"{name}[{place}]") if is_pillow(image)
+            whole(lambda: to_array(image, channels), f"{name}[{place}]")
+            if is_pillow(image)
             else _arrays.one_image(image, f"{name}[{place}]")
             for place, image in enumerate(images)
         ]

@@ -57,7 +57,9 @@ class BrokenImages:
                 self._untold.append((name, self.reasons[name]))
         number = len(self.reasons)
         if self._count is not None and number > self._max * self._count:
-            raise self._too_many(f"{number} of {self._count} images cannot be read, more than max_broken = {self._max:.3g} allows")
+            raise self._too_many(
+                f"{number} of {self._count} images cannot be read, more than max_broken = {self._max:.3g} allows"
+            )
 
     def count_tried(self, images: int) -> None:
         """So many more were read or found broken."""
@@ -67,7 +69,9 @@ class BrokenImages:
             return
         if self._count is None and number > self._max * self._tried:
             raise self._too_many(
-                f"{number} of the first {self._tried} images cannot be read, more than max_broken = {self._max:.3g} allows")
+                f"{number} of the first {self._tried} images cannot be read, more than max_broken = {self._max:.3g} "
+                "allows"
+            )
         if number > self._tried / 2 and self._max < 0.5:
             raise self._too_many(f"{number} of the first {self._tried} images cannot be read")
 
@@ -84,8 +88,8 @@ class BrokenImages:
 
 
 def read_batch(source: ImageSource, places: np.ndarray, broken: BrokenImages, least_side: int | None = None) -> Images:
-    """The images of these places. In the place of a broken one stands the first behind it in the set that can be read; behind
-    the last comes the first. So what a batch holds depends on the files alone, not on what was read before."""
+    """The images of these places. In the place of a broken one stands the first behind it in the set that can be read;
+    behind the last comes the first. So what a batch holds depends on the files alone, not on what was read before."""
     count = len(source)
 
     def good(place: int) -> int:

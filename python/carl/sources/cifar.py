@@ -32,14 +32,18 @@ def cifar_source(path: str) -> StoredSource:
         heads = _heads(file, record, before)
         if _fits(heads, classes):
             source = StoredSource(
-                file, 0, (len(heads), _SIDE, _SIDE, 3), heads[:, before - 1].astype(np.int64), skip=before, planes=True)
+                file, 0, (len(heads), _SIDE, _SIDE, 3), heads[:, before - 1].astype(np.int64), skip=before, planes=True
+            )
             source.class_names = _class_names(os.path.join(os.path.dirname(path), names), classes)
             return source
-    raise FileError(f"{path} is not a CIFAR file: {file.size} bytes are no records of 3073 or 3074 bytes with labels in front")
+    raise FileError(
+        f"{path} is not a CIFAR file: {file.size} bytes are no records of 3073 or 3074 bytes with labels in front"
+    )
 
 
 def cifar_folder(folder: str, names: list[str]) -> ImageSource | None:
-    """The training images of a folder of CIFAR files: data_batch_1.bin to data_batch_5.bin, or train.bin; None for other folders.
+    """The training images of a folder of CIFAR files: data_batch_1.bin to data_batch_5.bin, or train.bin; None for
+    other folders.
     names: what is in it."""
     parts = sorted(name for name in names if name.startswith("data_batch_") and name.endswith(".bin"))
     if not parts and "train.bin" in names and _KINDS[100][1] in names:

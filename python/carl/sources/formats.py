@@ -31,8 +31,8 @@ def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def numpy_source(path: str) -> ImageSource:
-    """An .npy file, or the images (and labels, if any) of an .npz archive. Read a batch at a time unless compressed or in Fortran
-    order, where the values of an image are strewn over the file: those are read into memory."""
+    """An .npy file, or the images (and labels, if any) of an .npz archive. Read a batch at a time unless compressed or
+    in Fortran order, where the values of an image are strewn over the file: those are read into memory."""
     if path.lower().endswith(".npy"):
         header = _npy_header(path)
         return _source(path, header, header.start, None, path)
@@ -76,7 +76,9 @@ def _npy_header(path: str) -> Header:
     with Reader(path) as file:
         header = read_header(file, path)
         if header.start + header.size > file.size:
-            raise FileError(f"{path} is cut short: its header says {header.size} bytes of values, it has {file.size - header.start}")
+            raise FileError(
+                f"{path} is cut short: its header says {header.size} bytes of values, it has {file.size - header.start}"
+            )
     return header
 
 

@@ -20,7 +20,8 @@ from .stream import BatchStream
 
 @contextmanager
 def opened(images: Any, channels: int | None = None) -> Iterator[ImageSource | BatchStream]:
-    """A source for the time of a ``with`` block; closed behind it only if it was made here. channels: as of ``open_source``."""
+    """A source for the time of a ``with`` block; closed behind it only if it was made here. channels: as of
+    ``open_source``."""
     source = _any_source(images, channels)
     try:
         yield source
@@ -38,12 +39,18 @@ def open_source(images: Any, channels: int | None = None, name: str = "images") 
 
 
 def open_labelled(
-    images: Any, labels: Any = None, channels: int | None = None, *, name: str | None = None, labels_name: str | None = None
+    images: Any,
+    labels: Any = None,
+    channels: int | None = None,
+    *,
+    name: str | None = None,
+    labels_name: str | None = None,
 ) -> tuple[ImageSource, np.ndarray | None]:
     """A source and its labels, int64 (N,).
 
-    images: whatever ``carl.as_source`` takes but streams of batches. labels: integers (N,); the path of an .npy or IDX file; None for
-        the source's own (class folders, labelled archives, an IDX file with its labels beside it), which may be None too.
+    images: whatever ``carl.as_source`` takes but streams of batches. labels: integers (N,); the path of an .npy or IDX
+        file; None for the source's own (class folders, labelled archives, an IDX file with its labels beside it), which
+        may be None too.
     name, labels_name: of the arguments, for errors; by default the paths.
     """
     path = os.fspath(images) if isinstance(images, (str, os.PathLike)) else "images"
@@ -62,7 +69,9 @@ def open_labelled(
 def random_access(source: ImageSource | BatchStream, name: str) -> ImageSource:
     """The source, if its images can be read in any order; InvalidArgumentError for a stream of batches."""
     if isinstance(source, BatchStream):
-        raise InvalidArgumentError(f"{name}: got an iterable of {source.describe()}, want images that can be read in any order")
+        raise InvalidArgumentError(
+            f"{name}: got an iterable of {source.describe()}, want images that can be read in any order"
+        )
     return source
 
 
@@ -74,7 +83,8 @@ def named_labels(source: ImageSource) -> np.ndarray | None:
 
 
 def check_same_classes(first: ImageSource, second: ImageSource, names: str) -> None:
-    """InvalidArgumentError if two sets come from class folders of different names: their numbers do not mean the same."""
+    """InvalidArgumentError if two sets come from class folders of different names: their numbers do not mean the
+    same."""
     if first.class_names and second.class_names and first.class_names != second.class_names:
         raise InvalidArgumentError(f"{names} have different classes (names of sub-folders)")
 

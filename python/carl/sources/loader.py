@@ -38,8 +38,15 @@ class BatchReader:
     """
 
     def __init__(
-        self, source: ImageSource | BatchStream, batch_size: int, seed: int, epoch: int = 0, skip: int = 0, epochs: int | None = None,
-        broken: BrokenImages | None = None, least_side: int | None = None,
+        self,
+        source: ImageSource | BatchStream,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        skip: int = 0,
+        epochs: int | None = None,
+        broken: BrokenImages | None = None,
+        least_side: int | None = None,
     ) -> None:
         self._source, self._batch_size, self._seed = source, batch_size, seed
         self._epoch, self._skip, self._epochs = epoch, skip, epoch + 1 if epochs is None else epochs
@@ -69,7 +76,8 @@ class BatchReader:
             yield Batch(images, indices, waited)
 
     def _following(self, source: ImageSource, epoch: int, skip: int) -> Callable[[], Any]:
-        """Gives the next batch. It does not hold this object, which then ends with its last reference, and its thread with it."""
+        """Gives the next batch. It does not hold this object, which then ends with its last reference, and its thread
+        with it."""
         parts = _all_parts(len(source), self._batch_size, self._seed, epoch, self._epochs, skip)
         broken, least_side = self._broken, self._least_side
 
@@ -96,8 +104,8 @@ class BatchReader:
             yield Batch(*found, waited)
 
     def _stream_batches(self, stream: BatchStream) -> Iterator[tuple[Any, np.ndarray]]:
-        """Batches of a stream with the places of their images. BatchNorm and the prior have no meaning for one image, so batches
-        of one are no batches."""
+        """Batches of a stream with the places of their images. BatchNorm and the prior have no meaning for one image,
+        so batches of one are no batches."""
         place = 0
         for images in stream.batches_of(self._batch_size, self._broken, self._least_side):
             indices = np.arange(place, place + len(images))
@@ -107,7 +115,8 @@ class BatchReader:
 
 
 def _all_parts(count: int, size: int, seed: int, first: int, end: int, skip: int) -> Iterator[np.ndarray]:
-    """The places of each batch of epochs first .. end - 1. The order is drawn where they are asked for, a stretch at a time."""
+    """The places of each batch of epochs first .. end - 1. The order is drawn where they are asked for, a stretch at a
+    time."""
     for epoch in range(first, end):
         left = np.empty(0, np.int64)
         for stretch in epoch_stretches(count, seed, epoch):
@@ -120,8 +129,8 @@ def _all_parts(count: int, size: int, seed: int, first: int, end: int, skip: int
 
 
 def read_parts(source: ImageSource, size: int, start: int = 0, least_side: int | None = None) -> Iterator[Any]:
-    """All images in order from place `start`, `size` at a time, with errors in the places of broken ones; the next part is read
-    ahead."""
+    """All images in order from place `start`, `size` at a time, with errors in the places of broken ones; the next part
+    is read ahead."""
     firsts = iter(range(start, len(source), size))
 
     def following() -> Any:

@@ -14,8 +14,8 @@ _SMALL = 64 << 20
 
 
 def read_rows(array: np.ndarray, indices: np.ndarray, name: str) -> np.ndarray:
-    """Rows of an array. Those of a large mapped file are asked for together first, so that a disk reads them at once and reads
-    nothing else: by itself the system would fetch a row after the other, and what lies behind it too."""
+    """Rows of an array. Those of a large mapped file are asked for together first, so that a disk reads them at once
+    and reads nothing else: by itself the system would fetch a row after the other, and what lies behind it too."""
     _arrays.check_mapping(array, name)
     mapping = _large_mapping(array)
     if mapping is not None and array.flags.c_contiguous:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import _arrays
 from .._reading import DataFile
-from .base import ImageSource, Images
+from .base import Images, ImageSource
 
 
 class StoredSource(ImageSource):
@@ -21,7 +21,14 @@ class StoredSource(ImageSource):
     """
 
     def __init__(
-        self, file: DataFile, start: int, shape: tuple[int, ...], labels: Any = None, *, skip: int = 0, planes: bool = False,
+        self,
+        file: DataFile,
+        start: int,
+        shape: tuple[int, ...],
+        labels: Any = None,
+        *,
+        skip: int = 0,
+        planes: bool = False,
         name: str | None = None,
     ) -> None:
         self._file, self._start, self._skip, self._planes = file, start, skip, planes

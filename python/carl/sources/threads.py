@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 class Workers:
     """Runs functions in `count` threads, which begin with the first of them.
 
-    The threads are daemons, so that a read that takes for ever keeps neither Ctrl-C nor the end of the program waiting, and they end
-    when this object is closed or dropped. A child made by fork has none of its parent's threads: there they begin anew. Where the
-    system gives fewer threads there are fewer; where it gives none, functions run in the thread that submits them.
+    The threads are daemons, so that a read that takes for ever keeps neither Ctrl-C nor the end of the program waiting,
+    and they end when this object is closed or dropped. A child made by fork has none of its parent's threads: there
+    they begin anew. Where the system gives fewer threads there are fewer; where it gives none, functions run in the
+    thread that submits them.
     """
 
     def __init__(self, count: int, name: str) -> None:
