@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import carl
-from carl._arrays import pack_images
 from carl._c_api import LIB, ClassifierHandle, EncoderHandle, carl_batch, carl_classifier_metrics, carl_tensor_info
+from carl._images import pack_images
 
 OK, ARGUMENT, HANDLE = 0, 1, 2
 

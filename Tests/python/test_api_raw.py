@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from carl import _c_api
-from carl._arrays import pack_images
 from carl._c_api import LIB, EncoderHandle, TrainerHandle, carl_batch, carl_image, carl_metrics, carl_tensor_info
+from carl._images import pack_images
 
 OK, ARGUMENT, HANDLE, CONFIG, STATE = 0, 1, 2, 3, 8
 CONFIGURATION = b'{"width": 0.125, "prototypes": 6, "view_size": 12, "projector": [16, 8]}'

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 
 import carl
-from carl._arrays import pack_images
 from carl._c_api import LIB, pointers
+from carl._images import pack_images
 
 OK, ARGUMENT, CONFIG = 0, 1, 3
 PLAIN = {"size": 16, "scale": [1, 1], "ratio": [1, 1], "flip": 0, "jitter_p": 0, "mean": [0], "std": [1]}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -154,7 +154,7 @@ class Calibration:
             parameters = sum(info.count for info in trainer._tensors().values()) * 4
             return Measured(median(times), max(0.0, large.memory_bytes - each * len(images)) + 6 * parameters, each)
 
-    def _batches(self, count: int, side: int, seed: int) -> Iterator[Any]:
+    def _batches(self, count: int, side: int, seed: int) -> Generator[Any, None, None]:
         source = self._source
         if isinstance(source, BatchStream):
             images = list(source.probe())
@@ -260,7 +260,7 @@ def _by_time(calibration: Calibration, pairs: list[Any], given: Given, seconds: 
         return Setting(*pair, batch, bool(given.recompute))
 
     first = min(pairs, key=calibration.work)
-    calibration.measure(Setting(*first, given.batch_size or _IMAGES, bool(given.recompute)))
+    calibration.measure(Setting(first[0], first[1], given.batch_size or _IMAGES, bool(given.recompute)))
     for _ in range(2):
         chosen = setting(best_rung(pairs, calibration.seconds_an_image, seconds, count))
         if calibration.is_measured(chosen):

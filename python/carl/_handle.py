@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import _arrays
+from . import _arrays, _images
 from ._c_api import LIB, OUTPUTS, call, check_call
 from .errors import InvalidArgumentError, InvalidHandleError
 
@@ -56,7 +56,8 @@ class EmbeddingHandle:
         _ = self._handle
 
     def _function(self, name: str) -> Callable[..., int]:
-        return getattr(LIB, f"{self._prefix}_{name}")
+        function: Callable[..., int] = getattr(LIB, f"{self._prefix}_{name}")
+        return function
 
     @property
     def closed(self) -> bool:
@@ -112,7 +113,7 @@ class EmbeddingHandle:
         """
         code, handle = output_code(output), self._handle
         size = _arrays.c_integer(size, "size")
-        packed = _arrays.pack_images(images)
+        packed = _images.pack_images(images)
         result = np.empty((len(packed), self.output_width(output)), np.float32)
         for start in range(0, len(packed), EMBED_CHUNK):
             part, out = packed.part(start, start + EMBED_CHUNK), result[start : start + EMBED_CHUNK]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _arrays
+from . import _images
 from .errors import InvalidArgumentError
 from .sources import BatchStream, ImageSource
 from .sources.labelled import opened
@@ -26,14 +26,14 @@ def samples_of(source: ImageSource | BatchStream) -> int | None:
 def channels_of(source: ImageSource | BatchStream) -> int:
     """The images' channels; a stream's are those of its first item."""
     return (
-        _arrays.pack_images(source.probe(), "images").channels if isinstance(source, BatchStream) else source.channels
+        _images.pack_images(source.probe(), "images").channels if isinstance(source, BatchStream) else source.channels
     )
 
 
 def typical_side(source: ImageSource | BatchStream) -> int:
     """Pixels of the shorter side of a typical image; of a stream the median over its first item."""
     if isinstance(source, BatchStream):
-        records = _arrays.pack_images(source.probe(), "images").records
+        records = _images.pack_images(source.probe(), "images").records
         return int(np.median(np.minimum(records["height"], records["width"])))
     return source.side
 

@@ -101,8 +101,11 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _prepare(flag: Any) -> None:
-    """Told the library where the flag is; ``configure`` puts another in its place."""
+def _no_flag(flag: Any) -> None:
+    """Before the library is loaded there is nobody to tell where the flag is."""
+
+
+_prepare: Callable[[Any], None] = _no_flag
 
 
 def configure(prepare: Callable[[Any], None]) -> None:

@@ -82,7 +82,7 @@ class Reader(io.BufferedReader):
         self.size = facts.st_size
         super().__init__(io.FileIO(descriptor, "rb"))
 
-    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+    def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0 or size > self.size:
             size = max(0, self.size - self.tell())
         return super().read(size)
@@ -219,7 +219,7 @@ class DataFile:
             for offset, size in spans:
                 os.posix_fadvise(handle.number, offset, size, os.POSIX_FADV_WILLNEED)
         buffer = allocate(int(sizes.sum()), self.path)
-        view, start, number, read = memoryview(buffer), 0, handle.number, os.preadv
+        view, start, number, read = buffer.data, 0, handle.number, os.preadv
         try:
             for offset, size in spans:
                 part = view[start : start + size]
@@ -241,7 +241,7 @@ class DataFile:
         count = _product(shape)
         self._check_span(offset, count * dtype.itemsize)
         buffer = allocate(count * dtype.itemsize, self.path)
-        self._fill(self._opened(), memoryview(buffer), offset)
+        self._fill(self._opened(), buffer.data, offset)
         return buffer.view(dtype).reshape(shape, order="F" if fortran else "C")
 
     def _check_span(self, offset: int, size: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _arrays
+from . import _arrays, _images
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
 from ._handle import made
 from ._state import StateHandle
@@ -106,7 +106,7 @@ class Classifier(StateHandle):
         Raises NotFiniteError when the loss or a gradient is NaN or infinite; the parameters are then unchanged.
         """
         handle = self._handle
-        packed = _arrays.pack_images(images, "images")
+        packed = _images.pack_images(images, "images")
         targets = _class_numbers(labels, len(packed))
         places = None if indices is None else _arrays.index_array(indices, len(packed))
         epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
@@ -130,14 +130,15 @@ class Classifier(StateHandle):
         sets them to those of the features of `images`, as in ``step``, at least 2. It makes head_learning_rate mean the
         same for every encoder."""
         handle = self._handle
-        packed = _arrays.pack_images(images, "images")
+        packed = _images.pack_images(images, "images")
         call(LIB.carl_classifier_standardize, handle, packed, len(packed))
 
     # ---- Prediction
 
     def predict(self, images: Any, size: int = 0) -> np.ndarray:
         """The most probable label of each image of bytes, (N,), from ``classes_``. `size` as in ``embed_images``."""
-        return self.classes_[self.embed_images(images, size, "logits").argmax(axis=1)]
+        found: np.ndarray = self.classes_[self.embed_images(images, size, "logits").argmax(axis=1)]
+        return found
 
     def predict_proba(self, images: Any, size: int = 0) -> np.ndarray:
         """float32 (N, classes): the probability of each class."""

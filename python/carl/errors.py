@@ -83,7 +83,9 @@ def not_fitted(name: str, method: str) -> NotFittedError:
     sklearn_exceptions = sys.modules.get("sklearn.exceptions")
     if sklearn_exceptions is None:
         return NotFittedError(message)
-    both = type("NotFittedError", (NotFittedError, sklearn_exceptions.NotFittedError), {"__module__": __name__})
+    both: type[NotFittedError] = type(
+        "NotFittedError", (NotFittedError, sklearn_exceptions.NotFittedError), {"__module__": __name__}
+    )
     return both(message)
 
 

@@ -30,6 +30,7 @@ from ._parameters import LIMITS, Parameters
 from ._sklearn import EstimatorRules
 from ._training import Position, batch_size_for
 from .budget import parse_duration, parse_memory
+from .config import TrainerConfig
 from .errors import InvalidArgumentError, not_fitted
 from .evaluate.online import OnlineEvaluation, Schedule, paths_of
 from .history import History
@@ -68,6 +69,16 @@ class CARL(Parameters, EstimatorRules):
     carl.Terminated (a SystemExit of status 143), where ``fit`` runs in the main thread and the program does not handle
     that signal itself.
     """
+
+    trainer_: Trainer
+    config_: TrainerConfig
+    history_: History
+    evaluations_: list[dict[str, Any]]
+    in_channels_: int
+    n_features_out_: int
+    #: Share of the time of the last fit that was spent waiting for images, and what could not be read of them.
+    data_wait_: float
+    broken_images_: dict[str, str]
 
     _position: Position
     #: Seconds, by which a budget is measured.
@@ -160,7 +171,7 @@ class CARL(Parameters, EstimatorRules):
         self.trainer_ = trainer
         self.config_ = trainer.config
         self.history_ = history if isinstance(history, History) else History(history)
-        self.evaluations_: list[dict[str, Any]] = []
+        self.evaluations_ = []
         self.in_channels_ = int(self.config_.in_channels or 0)
         self.n_features_out_ = trainer.output_width("features")
         self._position = position

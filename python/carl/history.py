@@ -61,12 +61,11 @@ class History(Sequence[Metrics]):
 
     def _row(self, place: int) -> Metrics:
         start = place * len(FIELDS)
-        return Metrics(
-            **{
-                name: int(value) if name in _WHOLE else bool(value) if name in _FLAGS else value
-                for name, value in zip(FIELDS, self._values[start : start + len(FIELDS)])
-            }
-        )
+        figures: dict[str, Any] = {
+            name: int(value) if name in _WHOLE else bool(value) if name in _FLAGS else value
+            for name, value in zip(FIELDS, self._values[start : start + len(FIELDS)])
+        }
+        return Metrics(**figures)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Sequence) and not isinstance(other, (str, bytes)):

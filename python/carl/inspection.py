@@ -151,7 +151,7 @@ class Inspection:
 
     @cached_property
     def assignments(self) -> np.ndarray:
-        return self.logits.argmax(axis=1)
+        return np.asarray(self.logits.argmax(axis=1))
 
     @property
     def prototypes(self) -> int:

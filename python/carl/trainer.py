@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _arrays
+from . import _arrays, _images
 from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
 from ._checkpoint import steps_taken
 from ._handle import made
@@ -62,7 +62,7 @@ class Trainer(StateHandle):
         Raises NotFiniteError when the loss or a gradient is NaN or infinite; the parameters are then unchanged.
         """
         handle = self._handle
-        packed = _arrays.pack_images(batch, "batch")
+        packed = _images.pack_images(batch, "batch")
         places = None if indices is None else _arrays.index_array(indices, len(packed))
         epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
         call(LIB.carl_trainer_step, handle, packed, len(packed), places, epoch, byref(self._report))
@@ -129,7 +129,8 @@ class Trainer(StateHandle):
         convolution was computed), `calls`, `seconds`, `operations` (floating-point operations of the direct method) and
         `bytes` (operands and results, each once a call). InvalidStateError before `start_profile`.
         """
-        return json.loads(string_from(LIB.carl_trainer_profile, self._handle) or "[]")
+        rows: list[dict[str, Any]] = json.loads(string_from(LIB.carl_trainer_profile, self._handle) or "[]")
+        return rows
 
     def stop_profile(self) -> None:
         """Ends the profile and forgets it."""

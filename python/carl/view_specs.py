@@ -34,6 +34,6 @@ def least_side(specs: list[ViewSpec]) -> int:
     long.
     """
     return max(
-        math.ceil(spec["size"] / math.sqrt(spec["scale"][0] * min(spec["ratio"][0], 1 / spec["ratio"][1], 1.0)))
+        math.ceil(float(spec["size"]) / math.sqrt(spec["scale"][0] * min(spec["ratio"][0], 1 / spec["ratio"][1], 1.0)))
         for spec in specs
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _arrays
+from . import _arrays, _images
 from ._c_api import LIB, call, check_call, pointers
 from .config import dump_json
 from .errors import ConfigurationError, InvalidArgumentError
@@ -31,7 +31,7 @@ def make_views(
     the operations. Raises InvalidArgumentError for images and numbers, ConfigurationError for what is wrong in the
     specification.
     """
-    packed = _arrays.pack_images(images)
+    packed = _images.pack_images(images)
     text = spec_text(spec)
     seed = _arrays.integer(seed, "seed", 0, 2**64 - 1)
     epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)

@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .. import __version__
 from .._spelling import nearest
+from .._version import __version__
 from ..errors import CARLError, Terminated
 from . import (
     _keys,

@@ -49,10 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save is not None:
         data = (arguments.train, arguments.test, arguments.train_labels, arguments.test_labels)
         check_output(arguments.save, model=arguments.model, data=data, option="--save")
-    with opened(arguments) as (encoder, data, judged):
+    with opened(arguments) as (encoder, (train, train_labels, test, test_labels), judged):
         result = evaluate.finetune(
             encoder,
-            *data,
+            train,
+            train_labels,
+            test,
+            test_labels,
             **arguments.labels,
             balanced=not arguments.unbalanced,
             **options_of(arguments, "from_scratch", "head_learning_rate", "save"),

@@ -128,7 +128,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, 
     from ..encoder import Encoder
     from ..estimator import load
     from ..runs import checkpoint_path
-    from ..sources.labelled import named_labels
+    from ..sources.labelled import names_of
 
     with load(arguments.model, threads=arguments.threads).trainer_ as trainer:
         channels = int(trainer.config.in_channels or 0)
@@ -138,7 +138,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, 
             arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, channels, judged
         )
         if train.class_names and test.class_names and not (arguments.train_labels or arguments.test_labels):
-            train_y, test_y = named_labels(train), named_labels(test)
+            train_y, test_y = names_of(train, train_y), names_of(test, test_y)
         with train, test:
             yield encoder, (train, train_y, test, test_y), judged
 

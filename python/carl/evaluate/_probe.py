@@ -50,4 +50,5 @@ def _gradient(rows: np.ndarray, places: np.ndarray, weights: np.ndarray) -> np.n
     errors = np.exp(logits)
     errors /= errors.sum(axis=1, keepdims=True)
     errors[np.arange(len(rows)), places] -= 1
-    return rows.T @ errors / np.float32(len(rows))
+    gradient: np.ndarray = rows.T @ errors / np.float32(len(rows))
+    return gradient

@@ -92,7 +92,7 @@ def smooth(values: Sequence[float]) -> np.ndarray:
     ends = np.arange(1, len(array) + 1)
     starts = np.maximum(0, ends - window)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (sums[ends] - sums[starts]) / (numbers[ends] - numbers[starts])
+        return np.asarray((sums[ends] - sums[starts]) / (numbers[ends] - numbers[starts]))
 
 
 def line(axes: Any, x: Sequence[float], values: Sequence[float], colour: str, label: str | None = None) -> None:
@@ -107,7 +107,7 @@ def line(axes: Any, x: Sequence[float], values: Sequence[float], colour: str, la
 def series(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     """One figure of all rows; NaN where a row lacks it or it is null."""
     if isinstance(rows, History):
-        return rows.column(name).tolist()
+        return [float(value) for value in rows.column(name)]
     values = (row.get(name) if isinstance(row, dict) else row[name] for row in rows)
     return [float("nan") if value is None else float(value) for value in values]
 
@@ -118,7 +118,7 @@ def palette(count: int) -> np.ndarray:
     from matplotlib.colors import hsv_to_rgb
 
     if count <= 10:
-        return np.asarray(colormaps["tab10"].colors)[:count]
+        return np.asarray(colormaps["tab10"].colors)[:count]  # type: ignore[attr-defined]
     place = np.arange(count)
     hue = (place * 0.61803398875) % 1.0  # golden ratio: no two neighbours are alike
     return hsv_to_rgb(np.stack([hue, 0.55 + 0.4 * (place % 2), 0.6 + 0.35 * (place // 2 % 2)], axis=1))

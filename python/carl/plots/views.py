@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _images
 from ..view_specs import expand_views
 from ..views import make_views
 from .figures import new_figure, show_image
@@ -33,7 +33,7 @@ def views(
     The views are as the encoder gets them but that the normalisation is undone. Below stands with which probabilities
     and ranges they were made.
     """
-    packed = _arrays.pack_images(images)
+    packed = _images.pack_images(images)
     specs = expand_views(spec, packed.channels, view_size)
     made = make_views(images, specs, seed, epoch=epoch, indices=indices)
     columns = [each for each in specs for _ in range(int(each["count"]))]
@@ -61,7 +61,7 @@ def views(
 def denormalised(view: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
     """uint8 (H, W, C) of a normalised view (H, W, C): value * std + mean, where 0 .. 1 becomes 0 .. 255."""
     values = view * np.asarray(spec["std"], np.float32) + np.asarray(spec["mean"], np.float32)
-    return np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(values.clip(0, 1) * 255), np.uint8)
 
 
 def legend_of(specs: list[dict[str, Any]]) -> list[str]:

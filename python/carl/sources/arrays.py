@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, _images
 from .._decode import is_gray, to_array
 from ..errors import InvalidArgumentError
 from .base import Images, ImageSource, whole
@@ -20,7 +20,7 @@ class ArraySource(ImageSource):
     at a time, after a look whether its file still has what was mapped."""
 
     def __init__(self, array: Any, name: str = "images", labels: Any = None) -> None:
-        self._array, self._name = _arrays.image_batch(array, name), name
+        self._array, self._name = _images.image_batch(array, name), name
         prepare_random_reads(self._array)
         self.labels = None if labels is None else _arrays.label_array(labels, "labels", len(self._array))
 
@@ -47,7 +47,7 @@ class ListSource(ImageSource):
         self._images = [
             whole(lambda: to_array(image, channels), f"{name}[{place}]")
             if is_pillow(image)
-            else _arrays.one_image(image, f"{name}[{place}]")
+            else _images.one_image(image, f"{name}[{place}]")
             for place, image in enumerate(images)
         ]
         channels = self._images[0].shape[2]

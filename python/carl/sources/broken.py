@@ -110,4 +110,4 @@ def read_batch(source: ImageSource, places: np.ndarray, broken: BrokenImages, le
             place = good(place)
             images[slot] = source.read_each(np.array([place]), least_side)[0]
             broken.count_tried(1)
-    return images
+    return list(images)

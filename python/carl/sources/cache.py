@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, _images
 from .._decode import pillow
 from .._reading import DataFile, check_regular, parse_json, read_bytes, read_lines, read_text
 from ..errors import FileError, InvalidArgumentError
@@ -57,7 +57,7 @@ class CachedSource(ImageSource):
     ) -> None:
         self._source = source
         self.folder = os.path.abspath(os.path.expanduser(os.fspath(folder)))
-        size = _arrays.integer(size, "cache_size", 1, _arrays.MAX_SIDE)
+        size = _arrays.integer(size, "cache_size", 1, _images.MAX_SIDE)
         fingerprint = source.fingerprint()
         if fingerprint is None:
             raise InvalidArgumentError(
@@ -185,7 +185,7 @@ class _Builder:
         possible = (
             (records["height"] >= 0) & (records["width"] >= 0) & ((records["height"] == 0) == (records["width"] == 0))
         )
-        possible &= (records["height"] <= _arrays.MAX_SIDE) & (records["width"] <= _arrays.MAX_SIDE)
+        possible &= (records["height"] <= _images.MAX_SIDE) & (records["width"] <= _images.MAX_SIDE)
         possible &= (
             records["offset"]
             == np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(possible, sizes, 0))[:-1]])[: len(records)]
@@ -374,7 +374,7 @@ def _read_reasons(path: str) -> dict[int, str]:
 
 def _sizes(records: np.ndarray, channels: int) -> np.ndarray:
     """Bytes of each image, int64."""
-    return records["height"].astype(np.int64) * records["width"] * channels
+    return np.asarray(records["height"].astype(np.int64) * records["width"] * channels)
 
 
 def _end(records: np.ndarray, channels: int) -> int:

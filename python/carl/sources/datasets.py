@@ -121,7 +121,7 @@ class MapStyleSource(DecodedSource):
 def _column(table: Any) -> str:
     typed = [name for name, feature in dict(table.features or {}).items() if type(feature).__name__ == "Image"]
     if len(typed) == 1:
-        return typed[0]
+        return str(typed[0])
     for name in IMAGE_COLUMNS:
         if name in (typed or table.column_names):
             return name

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from .._arrays import image_shape
+from .._images import image_shape
 from .._reading import DataFile, Reader
 from ..errors import FileError, InvalidArgumentError
 from .arrays import ArraySource

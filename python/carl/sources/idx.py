@@ -102,7 +102,7 @@ def is_idx(path: str) -> bool:
 
 def unpack(file: IO[bytes], buffer: np.ndarray, name: str) -> np.ndarray:
     """Fills a buffer of bytes with all that a compressed stream has left, which must be as much."""
-    view, done = memoryview(buffer), 0
+    view, done = buffer.data, 0
     while done < len(view):
         content = file.read(min(_CHUNK, len(view) - done))
         if not content:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, _images
 from .._decode import SUFFIXES, decode, gray_file, is_gray, to_array
 from ..errors import FileError, InvalidArgumentError
 
@@ -125,7 +125,7 @@ def to_pixels(value: Any, name: str, channels: int | None, least_side: int | Non
             f"{name}: got dtype {array.dtype}, want uint8 (0 .. 255): leave out what makes floats, such as ToTensor "
             "and Normalize"
         )
-    array = _arrays.one_image(array, name)
+    array = _images.one_image(array, name)
     if channels == 3 and array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
     if channels is not None and array.shape[2] != channels:

@@ -77,9 +77,13 @@ def random_access(source: ImageSource | BatchStream, name: str) -> ImageSource:
 
 def named_labels(source: ImageSource) -> np.ndarray | None:
     """A source's own labels, by their classes' names where it knows names."""
-    if source.labels is None or source.class_names is None:
-        return source.labels
-    return np.asarray(source.class_names)[source.labels]
+    return None if source.labels is None else names_of(source, source.labels)
+
+
+def names_of(source: ImageSource, labels: np.ndarray) -> np.ndarray:
+    """The classes' names instead of their numbers, where the source knows names."""
+    named: np.ndarray = labels if source.class_names is None else np.asarray(source.class_names)[labels]
+    return named
 
 
 def check_same_classes(first: ImageSource, second: ImageSource, names: str) -> None:

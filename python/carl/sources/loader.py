@@ -72,8 +72,9 @@ class BatchReader:
         if self._ahead is None:
             self._ahead = ReadAhead(self._reader, self._following(self._source, epoch, skip), AHEAD)
         for _ in range(skip, len(self._source) // self._batch_size):
-            (images, indices), waited = self._ahead.next()
-            yield Batch(images, indices, waited)
+            found, waited = self._ahead.next()
+            assert found is not None  # there are as many batches as were counted
+            yield Batch(found[0], found[1], waited)
 
     def _following(self, source: ImageSource, epoch: int, skip: int) -> Callable[[], Any]:
         """Gives the next batch. It does not hold this object, which then ends with its last reference, and its thread
@@ -101,7 +102,7 @@ class BatchReader:
             found, waited = ahead.next()
             if found is None:
                 return
-            yield Batch(*found, waited)
+            yield Batch(found[0], found[1], waited)
 
     def _stream_batches(self, stream: BatchStream) -> Iterator[tuple[Any, np.ndarray]]:
         """Batches of a stream with the places of their images. BatchNorm and the prior have no meaning for one image,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, _images
 from .._reading import DataFile
 from .base import Images, ImageSource
 
@@ -32,7 +32,7 @@ class StoredSource(ImageSource):
         name: str | None = None,
     ) -> None:
         self._file, self._start, self._skip, self._planes = file, start, skip, planes
-        self._shape = _arrays.image_shape(np.dtype(np.uint8), shape, name or file.path)
+        self._shape = _images.image_shape(np.dtype(np.uint8), shape, name or file.path)
         count, height, width, channels = self._shape
         self._record = skip + height * width * channels
         self.labels = None if labels is None else _arrays.label_array(labels, "labels", count)

@@ -127,7 +127,7 @@ class BatchStream:
     def _converted(self, images: Any, name: str, least_side: int | None) -> Images:
         """A batch as the library takes it."""
         if not isinstance(images, (list, tuple)):
-            return channels_last(images)
+            return np.asarray(channels_last(images))
         if not any(is_pillow(image) or is_encoded(image) for image in images):
             return [channels_last(image) for image in images]
         self._choose_channels(images)

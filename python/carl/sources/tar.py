@@ -138,9 +138,9 @@ def _members(path: str) -> list[tuple[str, int, int]]:
                     last = member.offset_data + member.size
                     if member.size < 0 or last > file.size:
                         raise FileError(f"{path} is cut short: {member.name} should end at byte {last} of {file.size}")
-                if archive.offset <= end:  # type: ignore[attr-defined]  # a size below zero leads back, and round for ever
+                if archive.offset <= end:  # a size below zero leads back, and round for ever
                     raise FileError(f"{path} is damaged: the header behind {member.name} would lie before it")
-                end = archive.offset  # type: ignore[attr-defined]
+                end = archive.offset
                 archive.members = []  # type: ignore[attr-defined]  # else all headers stay in memory
     except FileError:
         raise
