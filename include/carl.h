@@ -92,6 +92,12 @@ carl_status carl_check_cpu(void);
 /* A JSON object: version, abi, compiler, target, blas, threads and so on. Never NULL, valid for ever. */
 const char *carl_build_info(void);
 
+/* Every configuration key, as JSON: {"trainer": [...], "view": [...], "classifier": [...]}, each an array of objects with "name", "group",
+ * "kind" ("integer", "number", "boolean", "choice", "ramp", "integers", ...), "default" (null where it depends on other keys, which
+ * "default_text" then says in words), "structural" (fixes the tensors of a model), "doc", and for numbers "minimum", "maximum" and
+ * "above_minimum", for lists "least" and "most" elements, for choices "choices". Copied like carl_trainer_config. */
+carl_status carl_config_schema(char *buffer, size_t capacity, size_t *needed);
+
 /* ---- 3. Images ------------------------------------------------------------------------------------------------- */
 
 /* One image of bytes, rows from top to bottom, channels interleaved (RGB for colour): the byte of channel c of the
@@ -202,6 +208,10 @@ carl_status carl_trainer_notes(carl_trainer *trainer, char *buffer, size_t capac
 /* The complete configuration with every default filled in, as JSON. Copies at most `capacity` bytes with a final 0; `needed` (may be
  * NULL) gets the size with the final 0. buffer may be NULL when capacity is 0. Too small a buffer is CARL_INVALID_ARGUMENT and `needed` is set. */
 carl_status carl_trainer_config(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
+
+/* The numbers of the last step by name, as a JSON object: the objective's terms, their weights, diagnostics. It holds those that carl_metrics
+ * has members for, and whatever else the objective reports. "{}" before the first step. Copied like carl_trainer_config. */
+carl_status carl_trainer_terms(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
 /* Where the time of steps goes. enabled 1: begins a new profile, which every following step adds to; 0: ends and forgets it. Measuring costs
  * some microseconds a layer and changes no result. */

@@ -3,8 +3,8 @@ import CARLHeader
 
 // Turns C's structs into the library's types, with every check that keeps what follows from trapping.
 
-func outputKind(_ output: carl_output) throws -> Model.Output {
-    guard let kind = Model.Output(rawValue: output) else {
+func outputKind(_ output: carl_output) throws -> ModelOutput {
+    guard let kind = ModelOutput(rawValue: output) else {
         throw InterfaceError(CARL_INVALID_ARGUMENT, "output: got \(output), want CARL_FEATURES (0), CARL_PROJECTION, CARL_PROBABILITIES or CARL_LOGITS (3)")
     }
     return kind
@@ -60,18 +60,6 @@ private func checkOutput(_ outCount: Int, _ count: Int, _ width: Int) throws {
             CARL_INVALID_ARGUMENT, "out_count: got \(outCount), want images * width = \(count) * \(width) floats")
     }
 }
-
-/// What the embed calls need of a model.
-protocol ImageEmbedding {
-    func width(_ output: Model.Output) throws -> Int
-    func embed(_ images: FloatImages, _ output: Model.Output, into out: FloatPointer) throws
-    func embed(
-        _ count: Int, size: Int, _ output: Model.Output, into out: FloatPointer, image: (_ number: Int) throws -> SourceImage
-    ) throws
-}
-
-extension Evaluator: ImageEmbedding {}
-extension Classifier: ImageEmbedding {}
 
 func embed(
     _ model: some ImageEmbedding, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,

@@ -1,19 +1,8 @@
 import CARL
 import CARLHeader
 
-/// A classifier behind a handle, with the names it lends to C.
-final class ClassifierObject {
-    let classifier: Classifier
-    let tensors: TensorList
-
-    init(_ classifier: Classifier) {
-        self.classifier = classifier
-        tensors = TensorList(classifier.tensors)
-    }
-}
-
-private func withClassifier(_ handle: OpaquePointer?, _ body: (ClassifierObject) throws -> Void) -> carl_status {
-    guarded { try Handles.use(handle, as: ClassifierObject.self, "classifier", body) }
+private func withClassifier(_ handle: OpaquePointer?, _ body: (TrainableObject<Classifier>) throws -> Void) -> carl_status {
+    guarded { try Handles.use(handle, as: TrainableObject<Classifier>.self, "classifier", body) }
 }
 
 @c @implementation
@@ -26,13 +15,13 @@ public func carl_classifier_create(
         let classifier = try Handles.use(encoder, as: EncoderObject.self, "encoder") {
             try Classifier(JSONValue.parse(try text(config_json, "config_json")), encoder: $0.evaluator)
         }
-        out.pointee = Handles.add(ClassifierObject(classifier))
+        out.pointee = Handles.add(TrainableObject(classifier))
     }
 }
 
 @c @implementation
 public func carl_classifier_free(_ classifier: OpaquePointer?) -> carl_status {
-    guarded { try Handles.remove(classifier, as: ClassifierObject.self, "classifier") }
+    guarded { try Handles.remove(classifier, as: TrainableObject<Classifier>.self, "classifier") }
 }
 
 @c @implementation
@@ -42,14 +31,12 @@ public func carl_classifier_step(
 ) -> carl_status {
     withClassifier(classifier) { object in
         try checkSize(metrics)
-        if indices != nil && epoch >= 1 << 24 {
-            throw InterfaceError(CARL_INVALID_ARGUMENT, "epoch: got \(epoch), want 0 to \((1 << 24) - 1)")
-        }
+        try checkEpoch(epoch, indices)
         try checkImages(images, count)
-        try object.classifier.checkBatch(count)
+        try object.value.checkBatch(count)
         let labels = try required(labels, "labels")
         let result = try SourceImage.collect(count) { try sourceImage(images, $0) } _: {
-            try object.classifier.step($0, labels: labels, indices: indices, epoch: epoch)
+            try object.value.step($0, labels: labels, indices: indices, epoch: epoch)
         }
         try report(result, to: metrics)
     }
@@ -66,7 +53,7 @@ public func carl_classifier_step_batch(
         guard label_count == batch.batch else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "label_count: got \(label_count), want images.batch = \(batch.batch)")
         }
-        try report(try object.classifier.step(batch, labels: try required(labels, "labels")), to: metrics)
+        try report(try object.value.step(batch, labels: try required(labels, "labels")), to: metrics)
     }
 }
 
@@ -74,7 +61,7 @@ public func carl_classifier_step_batch(
 public func carl_classifier_standardize(_ classifier: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ count: Int) -> carl_status {
     withClassifier(classifier) {
         try checkImages(images, count)
-        try $0.classifier.standardize(count) { try sourceImage(images, $0) }
+        try $0.value.standardize(count) { try sourceImage(images, $0) }
     }
 }
 
@@ -82,7 +69,7 @@ public func carl_classifier_standardize(_ classifier: OpaquePointer?, _ images: 
 public func carl_classifier_output_width(
     _ classifier: OpaquePointer?, _ output: carl_output, _ width: UnsafeMutablePointer<Int64>?
 ) -> carl_status {
-    withClassifier(classifier) { try required(width, "width").pointee = Int64(try $0.classifier.width(try outputKind(output))) }
+    withClassifier(classifier) { try required(width, "width").pointee = Int64(try $0.value.width(try outputKind(output))) }
 }
 
 @c @implementation
@@ -90,7 +77,7 @@ public func carl_classifier_embed(
     _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
     _ out_count: Int
 ) -> carl_status {
-    withClassifier(classifier) { try embed($0.classifier, images, output, out, out_count) }
+    withClassifier(classifier) { try embed($0.value, images, output, out, out_count) }
 }
 
 @c @implementation
@@ -98,20 +85,14 @@ public func carl_classifier_embed_images(
     _ classifier: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ count: Int, _ size: Int32, _ output: carl_output,
     _ out: UnsafeMutablePointer<Float>?, _ out_count: Int
 ) -> carl_status {
-    withClassifier(classifier) { try embed($0.classifier, images, count, size, output, out, out_count) }
+    withClassifier(classifier) { try embed($0.value, images, count, size, output, out, out_count) }
 }
 
 @c @implementation
 public func carl_classifier_save(
     _ classifier: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ notes_json: UnsafePointer<CChar>?
 ) -> carl_status {
-    withClassifier(classifier) { object in
-        let notes = try optionalJSON(notes_json, "notes_json")
-        if let notes, notes.object == nil {
-            throw InterfaceError(CARL_INVALID_ARGUMENT, "notes_json must be a JSON object, got \(notes.kind)")
-        }
-        try object.classifier.save(to: try text(path, "path"), notes: notes)
-    }
+    withClassifier(classifier) { try $0.save(path, notes_json) }
 }
 
 @c @implementation
@@ -123,7 +104,7 @@ public func carl_classifier_load(
         out.pointee = nil
         let classifier = try Classifier.load(
             from: try text(path, "path"), overrides: try optionalJSON(overrides_json, "overrides_json"))
-        out.pointee = Handles.add(ClassifierObject(classifier))
+        out.pointee = Handles.add(TrainableObject(classifier))
     }
 }
 
@@ -131,14 +112,14 @@ public func carl_classifier_load(
 public func carl_classifier_notes(
     _ classifier: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
-    withClassifier(classifier) { try copy($0.classifier.notes.serialized(), buffer, capacity, needed) }
+    withClassifier(classifier) { try copy($0.value.notes.serialized(), buffer, capacity, needed) }
 }
 
 @c @implementation
 public func carl_classifier_config(
     _ classifier: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
-    withClassifier(classifier) { try copy($0.classifier.configuration.json.serialized(), buffer, capacity, needed) }
+    withClassifier(classifier) { try copy($0.value.configuration.json.serialized(), buffer, capacity, needed) }
 }
 
 @c @implementation
@@ -150,34 +131,28 @@ public func carl_classifier_state_size(_ classifier: OpaquePointer?, _ count: Un
 public func carl_classifier_state_info(
     _ classifier: OpaquePointer?, _ index: Int64, _ out: UnsafeMutablePointer<carl_tensor_info>?
 ) -> carl_status {
-    withClassifier(classifier) { try $0.tensors.describe(index, into: try required(out, "out")) }
+    withClassifier(classifier) { try $0.describe(index, out) }
 }
 
 @c @implementation
 public func carl_classifier_state_get(
     _ classifier: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<Float>?, _ count: Int
 ) -> carl_status {
-    withClassifier(classifier) {
-        try $0.classifier.readTensor(try text(name, "name"), into: try required(out, "out"), count: count)
-    }
+    withClassifier(classifier) { try $0.read(name, out, count) }
 }
 
 @c @implementation
 public func carl_classifier_state_set(
     _ classifier: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ values: UnsafePointer<Float>?, _ count: Int
 ) -> carl_status {
-    withClassifier(classifier) {
-        try $0.classifier.writeTensor(try text(name, "name"), from: try required(values, "values"), count: count)
-    }
+    withClassifier(classifier) { try $0.write(name, values, count) }
 }
 
 @c @implementation
 public func carl_classifier_gradient_get(
     _ classifier: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<Float>?, _ count: Int
 ) -> carl_status {
-    withClassifier(classifier) {
-        try $0.classifier.readGradient(try text(name, "name"), into: try required(out, "out"), count: count)
-    }
+    withClassifier(classifier) { try $0.readGradient(name, out, count) }
 }
 
 // MARK: Metrics

@@ -30,8 +30,8 @@ public func carl_encoder_from_trainer(_ trainer: OpaquePointer?, _ teacher: Int3
     guarded {
         let out = try required(out, "out")
         out.pointee = nil
-        let evaluator = try Handles.use(trainer, as: TrainerObject.self, "trainer") {
-            try Evaluator(copying: $0.trainer, teacher: teacher != 0)
+        let evaluator = try Handles.use(trainer, as: TrainableObject<Trainer>.self, "trainer") {
+            try Evaluator(copying: $0.value, teacher: teacher != 0)
         }
         out.pointee = Handles.add(EncoderObject(evaluator))
     }
@@ -46,7 +46,7 @@ public func carl_encoder_free(_ encoder: OpaquePointer?) -> carl_status {
 public func carl_encoder_output_width(_ encoder: OpaquePointer?, _ output: carl_output, _ width: UnsafeMutablePointer<Int64>?)
     -> carl_status
 {
-    withEncoder(encoder) { try required(width, "width").pointee = Int64($0.width(try outputKind(output))) }
+    withEncoder(encoder) { try required(width, "width").pointee = Int64(try $0.width(try outputKind(output))) }
 }
 
 @c @implementation

@@ -52,6 +52,13 @@ private let buildInfo = BuildInfo()
 public func carl_build_info() -> UnsafePointer<CChar>? { buildInfo.pointer }
 
 @c @implementation
+public func carl_config_schema(
+    _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+) -> carl_status {
+    guarded { try copy(ConfigurationSchema.json.serialized(), buffer, capacity, needed) }
+}
+
+@c @implementation
 public func carl_default_threads() -> Int32 { Int32(ThreadCount.available) }
 
 @c @implementation

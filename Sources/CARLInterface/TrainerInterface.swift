@@ -1,20 +1,13 @@
 import CARL
 import CARLHeader
 
-/// A trainer behind a handle, with the names it lends to C.
-final class TrainerObject {
-    let trainer: Trainer
-    let tensors: TensorList
-
-    init(_ trainer: Trainer) {
-        self.trainer = trainer
-        tensors = TensorList(trainer.tensors)
-        trainer.warn = { log(carl_log_level(CARL_LOG_WARNING), $0) }
-    }
+private func object(_ trainer: Trainer) -> TrainableObject<Trainer> {
+    trainer.warn = { log(carl_log_level(CARL_LOG_WARNING), $0) }
+    return TrainableObject(trainer)
 }
 
-private func withTrainer(_ handle: OpaquePointer?, _ body: (TrainerObject) throws -> Void) -> carl_status {
-    guarded { try Handles.use(handle, as: TrainerObject.self, "trainer", body) }
+private func withTrainer(_ handle: OpaquePointer?, _ body: (TrainableObject<Trainer>) throws -> Void) -> carl_status {
+    guarded { try Handles.use(handle, as: TrainableObject<Trainer>.self, "trainer", body) }
 }
 
 @c @implementation
@@ -23,13 +16,13 @@ public func carl_trainer_create(_ config_json: UnsafePointer<CChar>?, _ out: Uns
         let out = try required(out, "out")
         out.pointee = nil
         let trainer = try Trainer(Configuration(json: try text(config_json, "config_json")))
-        out.pointee = Handles.add(TrainerObject(trainer))
+        out.pointee = Handles.add(object(trainer))
     }
 }
 
 @c @implementation
 public func carl_trainer_free(_ trainer: OpaquePointer?) -> carl_status {
-    guarded { try Handles.remove(trainer, as: TrainerObject.self, "trainer") }
+    guarded { try Handles.remove(trainer, as: TrainableObject<Trainer>.self, "trainer") }
 }
 
 @c @implementation
@@ -39,13 +32,11 @@ public func carl_trainer_step(
 ) -> carl_status {
     withTrainer(trainer) { object in
         try checkSize(metrics)
-        if indices != nil && epoch >= 1 << 24 {
-            throw InterfaceError(CARL_INVALID_ARGUMENT, "epoch: got \(epoch), want 0 to \((1 << 24) - 1)")
-        }
+        try checkEpoch(epoch, indices)
         try checkImages(images, count)
-        try object.trainer.checkBatch(count)
+        try object.value.checkBatch(count)
         let result = try SourceImage.collect(count) { try sourceImage(images, $0) } _: {
-            try object.trainer.step($0, indices: indices, epoch: epoch)
+            try object.value.step($0, indices: indices, epoch: epoch)
         }
         try report(result, to: metrics)
     }
@@ -59,7 +50,7 @@ public func carl_trainer_step_views(
         try checkSize(metrics)
         let count = try size(count, "count", 0...256)
         let views = try (0..<count).map { try floatImages(try required(views, "views")[$0], "views[\($0)].values") }
-        try report(try object.trainer.step(views: views), to: metrics)
+        try report(try object.value.step(views: views), to: metrics)
     }
 }
 
@@ -68,7 +59,7 @@ public func carl_trainer_output_width(_ trainer: OpaquePointer?, _ output: carl_
     -> carl_status
 {
     withTrainer(trainer) { object in
-        try required(width, "width").pointee = Int64(object.trainer.evaluator.width(try outputKind(output)))
+        try required(width, "width").pointee = Int64(try object.value.evaluator.width(try outputKind(output)))
     }
 }
 
@@ -77,7 +68,7 @@ public func carl_trainer_embed(
     _ trainer: OpaquePointer?, _ images: UnsafePointer<carl_batch>?, _ output: carl_output, _ out: UnsafeMutablePointer<Float>?,
     _ out_count: Int
 ) -> carl_status {
-    withTrainer(trainer) { try embed($0.trainer.evaluator, images, output, out, out_count) }
+    withTrainer(trainer) { try embed($0.value.evaluator, images, output, out, out_count) }
 }
 
 @c @implementation
@@ -85,20 +76,14 @@ public func carl_trainer_embed_images(
     _ trainer: OpaquePointer?, _ images: UnsafePointer<carl_image>?, _ count: Int, _ size: Int32, _ output: carl_output,
     _ out: UnsafeMutablePointer<Float>?, _ out_count: Int
 ) -> carl_status {
-    withTrainer(trainer) { try embed($0.trainer.evaluator, images, count, size, output, out, out_count) }
+    withTrainer(trainer) { try embed($0.value.evaluator, images, count, size, output, out, out_count) }
 }
 
 @c @implementation
 public func carl_trainer_save(_ trainer: OpaquePointer?, _ path: UnsafePointer<CChar>?, _ notes_json: UnsafePointer<CChar>?)
     -> carl_status
 {
-    withTrainer(trainer) { object in
-        let notes = try optionalJSON(notes_json, "notes_json")
-        if let notes, notes.object == nil {
-            throw InterfaceError(CARL_INVALID_ARGUMENT, "notes_json must be a JSON object, got \(notes.kind)")
-        }
-        try object.trainer.save(to: try text(path, "path"), notes: notes)
-    }
+    withTrainer(trainer) { try $0.save(path, notes_json) }
 }
 
 @c @implementation
@@ -110,7 +95,7 @@ public func carl_trainer_resume(
         out.pointee = nil
         let trainer = try Trainer.resume(
             from: try text(path, "path"), overrides: try optionalJSON(overrides_json, "overrides_json"))
-        out.pointee = Handles.add(TrainerObject(trainer))
+        out.pointee = Handles.add(object(trainer))
     }
 }
 
@@ -118,14 +103,21 @@ public func carl_trainer_resume(
 public func carl_trainer_notes(
     _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
-    withTrainer(trainer) { try copy($0.trainer.notes.serialized(), buffer, capacity, needed) }
+    withTrainer(trainer) { try copy($0.value.notes.serialized(), buffer, capacity, needed) }
 }
 
 @c @implementation
 public func carl_trainer_config(
     _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
-    withTrainer(trainer) { try copy($0.trainer.configuration.json.serialized(), buffer, capacity, needed) }
+    withTrainer(trainer) { try copy($0.value.configuration.json.serialized(), buffer, capacity, needed) }
+}
+
+@c @implementation
+public func carl_trainer_terms(
+    _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
+) -> carl_status {
+    withTrainer(trainer) { try copy($0.value.lastTerms.json.serialized(), buffer, capacity, needed) }
 }
 
 @c @implementation
@@ -134,7 +126,7 @@ public func carl_trainer_set_profiling(_ trainer: OpaquePointer?, _ enabled: Int
         guard enabled == 0 || enabled == 1 else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "enabled: got \(enabled), want 0 or 1")
         }
-        object.trainer.compute.profile = enabled == 1 ? Profile() : nil
+        object.value.compute.profile = enabled == 1 ? Profile() : nil
     }
 }
 
@@ -143,7 +135,7 @@ public func carl_trainer_profile(
     _ trainer: OpaquePointer?, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?
 ) -> carl_status {
     withTrainer(trainer) { object in
-        guard let profile = object.trainer.compute.profile else {
+        guard let profile = object.value.compute.profile else {
             throw CARLError.state("there is no profile: call carl_trainer_set_profiling first")
         }
         try copy(profile.json.serialized(), buffer, capacity, needed)
@@ -159,34 +151,28 @@ public func carl_trainer_state_size(_ trainer: OpaquePointer?, _ count: UnsafeMu
 public func carl_trainer_state_info(_ trainer: OpaquePointer?, _ index: Int64, _ out: UnsafeMutablePointer<carl_tensor_info>?)
     -> carl_status
 {
-    withTrainer(trainer) { try $0.tensors.describe(index, into: try required(out, "out")) }
+    withTrainer(trainer) { try $0.describe(index, out) }
 }
 
 @c @implementation
 public func carl_trainer_state_get(
     _ trainer: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<Float>?, _ count: Int
 ) -> carl_status {
-    withTrainer(trainer) {
-        try $0.trainer.readTensor(try text(name, "name"), into: try required(out, "out"), count: count)
-    }
+    withTrainer(trainer) { try $0.read(name, out, count) }
 }
 
 @c @implementation
 public func carl_trainer_state_set(
     _ trainer: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ values: UnsafePointer<Float>?, _ count: Int
 ) -> carl_status {
-    withTrainer(trainer) {
-        try $0.trainer.writeTensor(try text(name, "name"), from: try required(values, "values"), count: count)
-    }
+    withTrainer(trainer) { try $0.write(name, values, count) }
 }
 
 @c @implementation
 public func carl_trainer_gradient_get(
     _ trainer: OpaquePointer?, _ name: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<Float>?, _ count: Int
 ) -> carl_status {
-    withTrainer(trainer) {
-        try $0.trainer.readGradient(try text(name, "name"), into: try required(out, "out"), count: count)
-    }
+    withTrainer(trainer) { try $0.readGradient(name, out, count) }
 }
 
 // MARK: Metrics
@@ -198,16 +184,16 @@ private func checkSize(_ metrics: UnsafeMutablePointer<carl_metrics>?) throws {
 private func report(_ metrics: Metrics, to out: UnsafeMutablePointer<carl_metrics>?) throws {
     guard let out else { return }
     let size = structSizeMember(out)
+    func term(_ name: String) -> Double { metrics[name] ?? 0 }
     let values = carl_metrics(
-        struct_size: size, step: Int64(metrics.step), loss: metrics.result.loss,
-        consistency: metrics.result.consistency, prior: metrics.result.prior, prior_weight: metrics.priorWeight,
-        temperature: metrics.temperature, learning_rate: metrics.learningRate, teacher_momentum: metrics.teacherMomentum,
-        log_prototypes: metrics.logPrototypes, effective_prototypes: metrics.result.effectivePrototypes,
-        used_prototypes: Double(metrics.usedPrototypes), dead_prototypes: Double(metrics.deadPrototypes),
-        max_probability: metrics.result.maxProbability,
-        embedding_std: metrics.result.embeddingStd, agreement: metrics.result.agreement, gradient_norm: metrics.gradientNorm,
-        views_per_second: metrics.viewsPerSecond, seconds: metrics.seconds, view_seconds: metrics.viewSeconds,
-        memory_bytes: Int64(metrics.memoryBytes), collapsed: metrics.collapse.rawValue, updated: metrics.updated ? 1 : 0,
-        contrast: metrics.result.contrast, contrast_weight: metrics.contrastWeight, assigned_prototypes: metrics.assignedPrototypes)
+        struct_size: size, step: Int64(metrics.step), loss: metrics.loss, consistency: term("consistency"), prior: term("prior"),
+        prior_weight: term("prior_weight"), temperature: term("temperature"), learning_rate: metrics.learningRate,
+        teacher_momentum: metrics.teacherMomentum, log_prototypes: term("log_prototypes"),
+        effective_prototypes: term("effective_prototypes"), used_prototypes: term("used_prototypes"),
+        dead_prototypes: term("dead_prototypes"), max_probability: term("max_probability"), embedding_std: term("embedding_std"),
+        agreement: term("agreement"), gradient_norm: metrics.gradientNorm, views_per_second: metrics.viewsPerSecond,
+        seconds: metrics.seconds, view_seconds: metrics.viewSeconds, memory_bytes: Int64(metrics.memoryBytes),
+        collapsed: metrics.collapse.rawValue, updated: metrics.updated ? 1 : 0, contrast: term("contrast"),
+        contrast_weight: term("contrast_weight"), assigned_prototypes: term("assigned_prototypes"))
     try write(values, to: out, size: size, "metrics")
 }

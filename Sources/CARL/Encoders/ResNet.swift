@@ -1,35 +1,27 @@
 /// ResNet-18, -34 and -50 up to global average pooling: (B, H, W, C) -> features (B, F). Names and numerics are torchvision's.
-struct ResNet {
-    enum Variant: String, CaseIterable, Sendable {
-        case resnet18, resnet34, resnet50
+struct ResNet: Encoder {
+    struct Variant {
+        /// Residual blocks of each stage.
+        let blocks: [Int]
+        let bottleneck: Bool
 
-        var blocks: [Int] { self == .resnet18 ? [2, 2, 2, 2] : [3, 4, 6, 3] }
-        var bottleneck: Bool { self == .resnet50 }
+        static let resnet18 = Variant(blocks: [2, 2, 2, 2], bottleneck: false)
+        static let resnet34 = Variant(blocks: [3, 4, 6, 3], bottleneck: false)
+        static let resnet50 = Variant(blocks: [3, 4, 6, 3], bottleneck: true)
     }
 
-    /// How an image enters: "imagenet" is a 7x7 convolution of stride 2 and a max-pool (a quarter of the size),
-    /// "small" a 3x3 convolution of stride 1 without pool, for images below about 64 pixels (as SimCLR does for CIFAR).
-    enum Stem: String, CaseIterable, Sendable { case imagenet, small }
-
-    let inChannels: Int
-    let stem: Stem
+    let stem: EncoderStem
     let first: ConvolutionNorm
     let blocks: [ResidualBlock]
     /// Length of the feature vector: 512 (ResNet-50: 2048) times the width factor.
     let features: Int
 
-    /// - Parameters:
-    ///   - prefix: put in front of every name, such as "encoder.".
-    ///   - width: factor on all channel counts; 64 * width must be a whole number.
-    init(
-        _ layout: inout ParameterLayout, prefix: String, _ variant: Variant, stem: Stem, width: Double, inChannels: Int,
-        zeroInitResidual: Bool
-    ) {
-        self.inChannels = inChannels
-        self.stem = stem
-        let base = Int((64 * width).rounded())
+    /// - Parameter prefix: put in front of every name, such as "encoder.".
+    init(_ layout: inout ParameterLayout, prefix: String, _ variant: Variant, _ options: EncoderOptions) {
+        stem = options.stem
+        let base = Int((64 * options.width).rounded())
         first = ConvolutionNorm(
-            &layout, convolution: "\(prefix)conv1", norm: "\(prefix)bn1", inChannels, base,
+            &layout, convolution: "\(prefix)conv1", norm: "\(prefix)bn1", options.inChannels, base,
             kernel: stem == .imagenet ? 7 : 3, stride: stem == .imagenet ? 2 : 1, padding: stem == .imagenet ? 3 : 1)
         var blocks: [ResidualBlock] = []
         var channels = base
@@ -40,7 +32,7 @@ struct ResNet {
                     ResidualBlock(
                         &layout, "\(prefix)layer\(stage + 1).\(block)", inChannels: channels, channels: stageChannels,
                         stride: stage > 0 && block == 0 ? 2 : 1, bottleneck: variant.bottleneck,
-                        zeroInitResidual: zeroInitResidual))
+                        zeroInitResidual: options.zeroInitResidual))
                 channels = variant.bottleneck ? stageChannels * 4 : stageChannels
             }
         }
@@ -48,17 +40,19 @@ struct ResNet {
         features = channels
     }
 
-    /// What a forward pass leaves for backward. The caller owns it, so that several views can run before one goes back.
-    struct Tape {
+    /// What a forward pass leaves for backward.
+    private struct Tape {
         let x: Activation
         let first: ConvolutionNorm.Tape
         let firstResult: Activation
         let pooled: Activation?
         let blocks: [ResidualBlock.Tape]
+
+        /// The feature map before global pooling.
+        var map: Activation { blocks.last?.result ?? pooled ?? firstResult }
     }
 
-    /// Training mode: batch statistics, running statistics updated. x stays the caller's and must live as long as the tape.
-    func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> (features: Activation, tape: Tape) {
+    func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> EncoderPass {
         let entry = try enter(x, memory, compute)
         var tapes: [ResidualBlock.Tape] = []
         var input = entry.pooled ?? entry.firstResult
@@ -68,10 +62,10 @@ struct ResNet {
             input = tape.result
         }
         let features = try GlobalAveragePool.forward(input, compute)
-        return (features, Tape(x: x, first: entry.first, firstResult: entry.firstResult, pooled: entry.pooled, blocks: tapes))
+        let tape = Tape(x: x, first: entry.first, firstResult: entry.firstResult, pooled: entry.pooled, blocks: tapes)
+        return EncoderPass(features: features, map: tape.map) { try backward($0, map: $1, tape, memory, compute) }
     }
 
-    /// Training mode without a way back (a teacher): as `forward`, but memory is given back as soon as a block is done.
     func forwardWithoutTape(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
         let workspace = compute.workspace
         let entry = try enter(x, memory, compute)
@@ -89,7 +83,6 @@ struct ResNet {
         return features
     }
 
-    /// Evaluation mode: running statistics, nothing kept.
     func evaluate(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
         let workspace = compute.workspace
         var input = try first.evaluate(x, relu: true, memory, compute)
@@ -108,12 +101,16 @@ struct ResNet {
         return features
     }
 
-    /// Adds the gradients of all parameters, given that of the features. Consumes `gradient` and the tape, not x.
-    func backward(_ gradient: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute) throws {
+    private func backward(
+        _ gradient: Activation, map mapGradient: Activation?, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute
+    ) throws {
         let workspace = compute.workspace
-        let last = tape.blocks.last?.result ?? tape.pooled ?? tape.firstResult
-        var flowing = try GlobalAveragePool.backward(last, gradient, compute)
+        var flowing = try GlobalAveragePool.backward(tape.map, gradient, compute)
         workspace.give(gradient)
+        if let mapGradient {
+            for i in 0..<flowing.count { flowing.base[i] += mapGradient.base[i] }
+            workspace.give(mapGradient)
+        }
         var sums: BatchNorm.GradientSums?
         for i in blocks.indices.reversed() {
             (flowing, sums) = try blocks[i].backward(flowing, summed: sums, tape.blocks[i], memory, compute) { parts, gradient in

@@ -1,5 +1,5 @@
 /// The update rules. w: parameters, g: gradient, m, v: moments, all in memories of one layout.
-enum OptimizerKind: String, CaseIterable, Sendable {
+public enum OptimizerKind: String, SettingChoice {
     /// torch.optim.SGD: g += decay w; m = momentum m + g; w -= lr m.
     case sgd
     /// SGD whose g, after decay, is scaled per tensor by eta |w| / |g|; scales, shifts and biases are neither decayed nor scaled
@@ -36,11 +36,11 @@ struct Optimizer {
     /// - Parameters:
     ///   - update: how many updates were made before, from 0 (AdamW's bias correction).
     ///   - gradientScale: factor on the gradient, from clipping.
-    ///   - frozen: kinds of parameters that do not change.
+    ///   - frozen: groups of parameters that do not change.
     ///   - teacherMomentum: t = momentum t + (1 - momentum) w, with the new w.
     func step(
         _ layout: ParameterLayout, _ memory: Memory, learningRate: Double, update: Int, gradientScale: Double,
-        teacherMomentum: Double, frozen: [ParameterKind] = [], _ compute: Compute
+        teacherMomentum: Double, frozen: [ParameterGroup] = [], _ compute: Compute
     ) throws {
         // Pieces of slots, so that one parallel loop covers tensors of every size.
         var pieces: [(slot: Int, range: Range<Int>)] = []
@@ -66,7 +66,7 @@ struct Optimizer {
                     for i in range { teacher[i] = teacher[i] * teacherKeep + w[i] * teacherTake }
                 }
             }
-            if frozen.contains(layout.parameters[slot].kind) { return }
+            if frozen.contains(layout.parameters[slot].group) { return }
             switch kind {
             case .sgd:
                 for i in range {
@@ -118,6 +118,17 @@ struct Optimizer {
             sums[piece.slot].1 += norms[item].1
         }
         return sums.map { $0 > 0 && $1 > 0 ? Float(trustCoefficient * $0.squareRoot() / $1.squareRoot()) : 1 }
+    }
+
+    /// l2 norm of the values of all groups but some.
+    static func norm(_ layout: ParameterLayout, _ values: FloatPointer, without groups: [ParameterGroup], _ compute: Compute) throws -> Double {
+        guard !groups.isEmpty else { return try norm(values, layout.parameterCount, compute) }
+        var squares = 0.0
+        for extent in layout.extents(without: groups) {
+            let part = try norm(values + extent.lowerBound, extent.count, compute)
+            squares += part * part
+        }
+        return squares.squareRoot()
     }
 
     /// l2 norm of all values; not finite when any value is not.

@@ -1,16 +1,3 @@
-/// A number that goes linearly from `start` to `end` in `steps` steps, which count from 0.
-struct Ramp: Equatable, Sendable {
-    var start: Double
-    var end: Double
-    var steps: Int
-
-    init(_ start: Double, to end: Double, steps: Int) { (self.start, self.end, self.steps) = (start, end, steps) }
-
-    init(_ value: Double) { self.init(value, to: value, steps: 0) }
-
-    func value(step: Int) -> Double { steps == 0 ? end : start + (end - start) * min(1, Double(step) / Double(steps)) }
-}
-
 /// Values that change from step to step. Steps count from 0.
 enum Schedules {
     /// Linear warm-up over the first `warmup` steps, lr (t + 1) / warmup, then half a cosine from `base` to `minimum` at step `total`

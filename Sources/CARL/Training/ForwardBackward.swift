@@ -1,20 +1,18 @@
 extension Trainer {
-    /// Loss and gradients of one batch; gradients are added to `gradients`.
+    /// Loss and gradients of one batch; gradients are added to those of the state.
     ///
     /// The objective needs the embeddings of all views before any gradient is known. Activations of all runs of views are kept until
     /// then; or, with `recompute`, let go and computed again view by view, so that no more than one view's exist at a time.
-    func passForwardAndBack(_ views: ViewRuns, _ options: AssignmentOptions, contrastWeight: Double) throws -> AssignmentResult {
+    func passForwardAndBack(_ views: ViewRuns, _ crops: UnsafePointer<CropBox>?) throws -> ObjectiveResult {
         let workspace = compute.workspace
-        let student = ModelMemory(parameters: parameters.base, statistics: statistics.base, gradients: gradients.base)
+        let student = training.memory
         let d = model.head.outputs
 
         // The teacher first: it keeps nothing but its embeddings.
         let globalViews = views.runs[0].groups
-        let targets = teacherParameters == nil ? nil : try workspace.take(globalViews * views.batch * d)
+        let targets = training.teacher == nil ? nil : try workspace.take(globalViews * views.batch * d)
         defer { if let targets { workspace.give(targets) } }
-        if let targets, let teacherParameters, let teacherStatistics {
-            let teacher = ModelMemory(
-                parameters: teacherParameters.base, statistics: teacherStatistics.base, gradients: nil)
+        if let targets, let teacher = training.teacher {
             if configuration.recompute {
                 try embedSingly(views, 0..<globalViews, teacher, into: targets.base)
             } else {
@@ -42,29 +40,14 @@ extension Trainer {
         }
 
         func perView(_ z: FloatBuffer, _ count: Int) -> [FloatPointer] { (0..<count).map { z.base + $0 * views.batch * d } }
-        var options = options
-        options.targetViews = globalViews
-        var inputs = ConsistentAssignment.Inputs(
-            embeddings: perView(embeddings, views.views.count).map { UnsafePointer($0) }, batch: views.batch, dimension: d,
-            prototypes: parameters.base + model.prototypes, prototypeCount: model.prototypeCount)
-        inputs.targets = targets.map { perView($0, globalViews).map { UnsafePointer($0) } } ?? []
-        inputs.targetPrototypes = teacherParameters.map { UnsafePointer($0.base + model.prototypes) }
-        inputs.embeddingGradients = perView(embeddingGradients, views.views.count)
-        inputs.prototypeGradient = gradients.base + model.prototypes
-        inputs.votes = usage.votes
-        if options.partitionSize > 0 {
-            inputs.partition = try RandomPartition(
-                count: model.prototypeCount, blockSize: options.partitionSize, seed: configuration.seed, step: counters.step)
-        }
-        let result = try compute.measured("assignment", .lossAndGradients) {
-            var result = try ConsistentAssignment(options, compute).evaluate(inputs)
-            if contrastWeight > 0 {
-                result.contrast = try InstanceContrast(temperature: configuration.contrastTemperature, compute: compute).evaluate(
-                    inputs.embeddings, batch: views.batch, dimension: d, weight: contrastWeight, gradients: inputs.embeddingGradients)
-                result.loss += contrastWeight * result.contrast
-            }
-            return result
-        }
+        var batch = ObjectiveBatch(
+            step: counters.step, batch: views.batch, dimension: d,
+            embeddings: perView(embeddings, views.views.count).map { UnsafePointer($0) },
+            gradients: perView(embeddingGradients, views.views.count), globalViews: globalViews, memory: student)
+        batch.targets = targets.map { perView($0, globalViews).map { UnsafePointer($0) } } ?? []
+        batch.teacher = training.teacher
+        batch.crops = crops
+        let result = try compute.measured("assignment", .lossAndGradients) { try objective.evaluate(batch, compute) }
 
         if configuration.recompute {
             try propagateAgain(views, embeddingGradients, student)
@@ -82,20 +65,20 @@ extension Trainer {
     /// Forward once more and backward, view by view. The second forward pass must not move the running statistics again.
     private func propagateAgain(_ views: ViewRuns, _ gradients: FloatBuffer, _ memory: ModelMemory) throws {
         let size = views.batch * model.head.outputs
-        let moved = try compute.workspace.take(statistics.count)
+        let moved = try compute.workspace.take(training.statistics.count)
         let z = try compute.workspace.take(size)
         defer {
             compute.workspace.give(moved)
             compute.workspace.give(z)
         }
-        moved.copy(from: statistics)
+        moved.copy(from: training.statistics)
         for view in views.views.indices {
             try withSingleView(views, view) {
                 let tape = try embed($0, memory, into: z.base)
                 try propagate(gradients.base + view * size, $0, tape, memory)
             }
         }
-        statistics.copy(from: moved)
+        training.statistics.copy(from: moved)
     }
 
     /// One view by itself, in memory of its own.
@@ -110,12 +93,12 @@ extension Trainer {
     /// What backward needs of a run of views.
     private struct Tape {
         let head: ProjectionHead.Tape
-        let encoder: ResNet.Tape
+        let encoder: EncoderPass
     }
 
     private func embed(_ run: Activation, _ memory: ModelMemory, into out: FloatPointer) throws -> Tape {
-        let (features, encoder) = try model.encoder.forward(run, memory, compute)
-        let (z, head) = try model.head.forward(features, memory, compute)
+        let encoder = try model.encoder.forward(run, memory, compute)
+        let (z, head) = try model.head.forward(encoder.features, memory, compute)
         out.update(from: z.base, count: z.count)
         compute.workspace.give(z)
         return Tape(head: head, encoder: encoder)
@@ -142,6 +125,6 @@ extension Trainer {
         let dz = try compute.workspace.takeActivation(run.batch, 1, 1, model.head.outputs, groups: run.groups)
         dz.base.update(from: gradient, count: dz.count)
         let below = try model.head.backward(dz, tape.head, memory, compute)
-        try model.encoder.backward(below, tape.encoder, memory, compute)
+        try tape.encoder.backward(below, nil)
     }
 }

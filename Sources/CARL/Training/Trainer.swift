@@ -1,77 +1,47 @@
-/// A model in training: parameters, running statistics, moments, teacher, counters. Takes steps, embeds, saves, resumes.
+/// A model in training: takes steps, embeds, saves, resumes.
 ///
 /// Not for use by several threads at once; different trainers may run in different threads.
 public final class Trainer {
+    /// Resolved.
     public let configuration: Configuration
     public let compute: Compute
     let model: Model
-    let parameters: FloatBuffer
-    let statistics: FloatBuffer
-    let gradients: FloatBuffer
-    /// Gradients of the steps since the last update, when `accumulate` > 1.
-    let accumulated: FloatBuffer?
-    let firstMoment: FloatBuffer
-    let secondMoment: FloatBuffer?
-    let teacherParameters: FloatBuffer?
-    let teacherStatistics: FloatBuffer?
+    let training: TrainingState
+    let objective: any ObjectiveTraining
     /// Evaluation's batches have other sizes than training's: memory of its own keeps both planned.
     private let evaluationCompute: Compute
     /// Shapes of the last step's views; memory planned for other shapes is let go.
     private var plannedShapes: [[Int]] = []
     private var hasGradients = false
-    var counters = Counters()
-    let usage: PrototypeUsage
+    var counters = TrainingCounters()
     /// What the caller saved beside the model.
     public internal(set) var notes: JSONValue = .object(JSONObject())
+    /// The objective's numbers in the last step.
+    public private(set) var lastTerms = Terms()
     /// Receives warnings, such as that of a collapse.
     public var warn: ((String) -> Void)?
 
-    /// Whole numbers that a run is resumed with.
-    struct Counters: Equatable {
-        var step = 0
-        var updates = 0
-        /// Images seen by `step` without indices.
-        var images = 0
-        var collapse = Collapse.none
-        var collapseSteps = 0
-    }
-
-    /// Steps in a row that must look collapsed before the trainer says so.
-    static let collapsePatience = 30
-
     public convenience init(_ configuration: Configuration) throws {
         try self.init(uninitialized: configuration)
-        try model.initialize(parameters.base, statistics.base, seed: configuration.seed)
-        copyToTeacher()
+        try model.layout.initialize(training.parameters.base, training.statistics.base, seed: self.configuration.seed)
+        training.copyToTeacher()
     }
 
     /// Memory for a model whose values are set afterwards.
-    init(uninitialized configuration: Configuration) throws {
-        self.configuration = configuration
+    init(uninitialized given: Configuration) throws {
+        configuration = try given.resolved()
         model = try Model(configuration)
         let count = model.layout.parameterCount
-        let hasTeacher = configuration.teacherMomentum > 0
-        // Parameters, gradients, one moment; pages are written to only later, so the sum is compared, not each part.
-        let copies = 3 + (configuration.accumulate > 1 ? 1 : 0) + (configuration.optimizer.hasSecondMoment ? 1 : 0) + (hasTeacher ? 1 : 0)
+        let parts = TrainingState.Parts(
+            optimizer: configuration.optimizer, accumulates: configuration.accumulate > 1, teacher: configuration.teacherMomentum > 0)
+        // Pages are written to only later, so the sum is compared, not each part.
         try MemoryLimit.require(
-            CheckedSize.product(copies, count, MemoryLayout<Float>.stride, of: "the model"),
-            for: "a model of \(count) parameters (\"width\", \"projector\", \"prototypes\"), \(copies) values for each,")
+            CheckedSize.product(parts.copies, count, MemoryLayout<Float>.stride, of: "the model"),
+            for: "a model of \(count) parameters (\"width\", \"projector\", \"prototypes\"), \(parts.copies) values for each,")
         compute = try Compute(threads: configuration.threads)
         evaluationCompute = try Compute(threads: configuration.threads)
-        parameters = try FloatBuffer(count)
-        statistics = try FloatBuffer(model.layout.statisticCount)
-        gradients = try FloatBuffer(count)
-        accumulated = configuration.accumulate > 1 ? try FloatBuffer(count) : nil
-        firstMoment = try FloatBuffer(count)
-        secondMoment = configuration.optimizer.hasSecondMoment ? try FloatBuffer(count) : nil
-        teacherParameters = hasTeacher ? try FloatBuffer(count) : nil
-        teacherStatistics = hasTeacher ? try FloatBuffer(model.layout.statisticCount) : nil
-        usage = try PrototypeUsage(configuration.prototypes)
-    }
-
-    func copyToTeacher() {
-        teacherParameters?.copy(from: parameters)
-        teacherStatistics?.copy(from: statistics)
+        training = try TrainingState(model.layout, parts)
+        objective = try model.objective.training()
     }
 
     /// Steps taken.
@@ -93,7 +63,7 @@ public final class Trainer {
         guard count >= 2 else {
             throw CARLError.invalidArgument("images: got \(count), need at least 2 (BatchNorm and the prior are statistics over the batch)")
         }
-        let pixels = configuration.views.reduce(0) { $0 + $1.count * $1.size * $1.size }
+        let pixels = configuration.viewSpecs.reduce(0) { $0 + $1.count * $1.size * $1.size }
         let bytes = try CheckedSize.product(
             count, pixels, configuration.inChannels, MemoryLayout<Float>.stride, of: "views (images, pixels of all views, channels, bytes)")
         try MemoryLimit.require(bytes, for: "the views of \(count) images")
@@ -107,14 +77,17 @@ public final class Trainer {
             let start = monotonicSeconds()
             try checkBatch(images.count)
             try configuration.checkChannels(images)
-            let sizes = configuration.views.flatMap { Array(repeating: (height: $0.size, width: $0.size), count: $0.count) }
+            let specs = ViewSpec.views(configuration.viewSpecs)
+            let sizes = specs.map { (height: $0.size, width: $0.size) }
             let memory = try ViewRuns(sizes, batch: images.count, channels: configuration.inChannels, compute.workspace)
             defer { memory.release(compute.workspace) }
+            let nowhere = CropBox(left: 0, top: 0, right: 1, bottom: 1, flipped: false)
+            let crops = try HeapArray(specs.count * images.count, repeating: nowhere, for: "the places of \(images.count) images' views")
             try ViewMaker.make(
-                images, views: ViewSpec.views(configuration.views), seed: configuration.seed, epoch: indices == nil ? 0 : epoch,
-                indices: indices, firstIndex: UInt64(counters.images), into: memory.views, compute)
+                images, views: specs, seed: configuration.seed, epoch: indices == nil ? 0 : epoch, indices: indices,
+                firstIndex: UInt64(counters.images), into: memory.views, crops: crops.base, compute)
             let viewSeconds = monotonicSeconds() - start
-            var metrics = try takeStep(memory, start: start)
+            var metrics = try withExtendedLifetime(crops) { try takeStep(memory, crops: crops.base, start: start) }
             counters.images += images.count
             metrics.viewSeconds = viewSeconds
             return metrics
@@ -145,68 +118,41 @@ public final class Trainer {
             for (view, copy) in zip(views, memory.views) {
                 copy.update(from: view.values, count: view.batch * view.height * view.width * view.channels)
             }
-            return try takeStep(memory, start: start)
+            return try takeStep(memory, crops: nil, start: start)
         }
     }
 
-    private func takeStep(_ views: ViewRuns, start: Double) throws -> Metrics {
+    private func takeStep(_ views: ViewRuns, crops: UnsafePointer<CropBox>?, start: Double) throws -> Metrics {
         let shapes = views.runs.map { [$0.batch, $0.groups, $0.height, $0.width] }
         if shapes != plannedShapes {
             compute.workspace.trim()
             plannedShapes = shapes
         }
-        let step = counters.step
-        var options = configuration.assignment
-        options.priorWeight = configuration.priorWeight.value(step: step)
-        options.temperature = configuration.temperature.value(step: step)
         var metrics = Metrics()
-        metrics.step = step + 1
-        metrics.priorWeight = options.priorWeight
-        metrics.contrastWeight = configuration.contrastWeight.value(step: step)
-        metrics.temperature = options.temperature
-        metrics.learningRate = configuration.learningRate(step: step)
-        metrics.logPrototypes = logarithm(Double(configuration.softmaxSize))
-
-        // Running statistics move in forward; they go back when the step turns out not to be finite.
-        let before = try compute.workspace.take(statistics.count)
-        let teacherBefore = try teacherStatistics.map { try compute.workspace.take($0.count) }
-        defer {
-            compute.workspace.give(before)
-            if let teacherBefore { compute.workspace.give(teacherBefore) }
-        }
-        before.copy(from: statistics)
-        if let teacherStatistics { teacherBefore?.copy(from: teacherStatistics) }
-
-        gradients.fill(0)
+        metrics.step = counters.step + 1
+        metrics.learningRate = configuration.learningRate(step: counters.step)
         hasGradients = true
-        usage.clear()
-        func rollBack() {
-            statistics.copy(from: before)
-            if let teacherBefore { teacherStatistics?.copy(from: teacherBefore) }
+        let outcome = try StepTransaction.attempt([training], compute) {
+            try passForwardAndBack(views, crops)
+        } loss: {
+            $0.loss
+        } notFinite: { what, result in
+            .notFinite(
+                "\(what) is not finite in step \(metrics.step) (\(result.terms.description), learning rate \(metrics.learningRate)); the "
+                    + "model was not changed. Try a smaller \"learning_rate\", a longer warm-up or \"clip_norm\"")
         }
-        do {
-            metrics.result = try passForwardAndBack(views, options, contrastWeight: metrics.contrastWeight)
-            metrics.gradientNorm = try Optimizer.norm(gradients.base, gradients.count, compute)
-            try Cancellation.check()
-        } catch {
-            rollBack()
-            throw error
-        }
-        guard metrics.result.loss.isFinite, metrics.gradientNorm.isFinite else {
-            rollBack()
-            let what = metrics.result.loss.isFinite ? "the gradient" : "the loss"
-            throw CARLError.notFinite(
-                "\(what) is not finite in step \(step + 1) (consistency \(metrics.result.consistency), prior \(metrics.result.prior), learning rate \(metrics.learningRate)); the model was not changed. Try a smaller \"learning_rate\", a longer warm-up or \"clip_norm\"")
-        }
+        var result = outcome.pass
+        metrics.gradientNorm = outcome.gradientNorm
 
         // From here on the step is taken, whole.
         try Cancellation.shielded {
-            metrics.assignedPrototypes = usage.spread(blocks: configuration.assignment.partitionSize > 0 ? model.prototypeCount / configuration.softmaxSize : 1)
-            (metrics.usedPrototypes, metrics.deadPrototypes) = usage.record(step: step + 1, window: configuration.usedWindow)
             counters.step += 1
-            metrics.updated = try update(metrics: &metrics)
-            watchForCollapse(&metrics, images: views.batch)
+            metrics.collapse = objective.stepTaken(counters.step, images: views.batch, &result)
+            metrics.updated = try update(&metrics)
+            if let warning = objective.warning(metrics.collapse, result) { warn?("collapse: " + warning) }
         }
+        (metrics.loss, metrics.terms) = (result.loss, result.terms)
+        lastTerms = result.terms
         metrics.memoryBytes = compute.bytes
         metrics.seconds = monotonicSeconds() - start
         metrics.viewsPerSecond = Double(views.views.count * views.batch) / max(metrics.seconds, 1e-9)
@@ -214,77 +160,41 @@ public final class Trainer {
     }
 
     /// Lets the optimizer act, unless gradients still accumulate. Returns whether it did.
-    private func update(metrics: inout Metrics) throws -> Bool {
-        // Frozen prototypes take no part: neither in the update nor in the norm that is clipped. They are last in memory.
-        let frozen = counters.step <= configuration.freezePrototypes
-        let count = frozen ? model.prototypes : gradients.count
-        var source = gradients
-        if let accumulated {
-            let share = 1 / Float(configuration.accumulate)
-            let (sum, new) = (accumulated.base, gradients.base)
-            compute.parallelRanges(accumulated.count, grain: 1 << 14) { _, range in for i in range { sum[i] += new[i] * share } }
-            if counters.step % configuration.accumulate != 0 { return false }
-            source = accumulated
-        }
-        let scale = try configuration.clipNorm.map { limit in
-            let known = accumulated == nil && !frozen ? metrics.gradientNorm : nil
-            return try min(1, limit / ((known ?? Optimizer.norm(source.base, count, compute)) + 1e-6))
-        } ?? 1
-        metrics.teacherMomentum = teacherParameters == nil ? 0 : configuration.teacherMomentum(step: counters.step - 1)
+    private func update(_ metrics: inout Metrics) throws -> Bool {
+        training.accumulate(share: 1 / Float(configuration.accumulate), compute)
+        if counters.step % configuration.accumulate != 0 { return false }
+        let step = counters.step - 1
+        metrics.teacherMomentum = training.teacher == nil ? 0 : configuration.teacherMomentum(step: step)
         let optimizer = Optimizer(
-            kind: configuration.optimizer, momentum: configuration.momentum, weightDecay: configuration.weightDecay,
-            trustCoefficient: configuration.trustCoefficient)
-        try compute.measured("optimizer", .update, values: 5 * parameters.count) {
-            try optimizer.step(
-                model.layout,
-                .init(
-                    parameters: parameters.base, gradients: source.base, first: firstMoment.base, second: secondMoment?.base,
-                    teacher: teacherParameters?.base),
-                learningRate: metrics.learningRate, update: counters.updates, gradientScale: scale,
-                teacherMomentum: metrics.teacherMomentum, frozen: frozen ? [.prototypes] : [], compute)
-        }
-        accumulated?.fill(0)
+            kind: configuration.optimizer, momentum: configuration.momentum,
+            weightDecay: configuration.weightDecay.value(step: step), trustCoefficient: configuration.trustCoefficient)
+        try training.update(
+            optimizer, learningRate: metrics.learningRate, update: counters.updates, clipNorm: configuration.clipNorm,
+            norm: metrics.gradientNorm, teacherMomentum: metrics.teacherMomentum,
+            frozen: counters.step <= configuration.freezePrototypes ? [.objective] : [], compute)
         counters.updates += 1
         return true
     }
 
-    /// Names a collapse that has lasted, and warns once when it begins.
-    private func watchForCollapse(_ metrics: inout Metrics, images: Int) {
-        let (count, dimension) = (configuration.softmaxSize, model.head.outputs)
-        let seen = Collapse.judge(
-            metrics.result, assigned: metrics.assignedPrototypes, count: count, dimension: dimension, images: images)
-        // One kind may follow on another; a step or two without any do not end a collapse.
-        counters.collapseSteps = seen == .none ? max(0, counters.collapseSteps - 3) : counters.collapseSteps + 1
-        counters.collapse = seen
-        guard seen != .none, counters.collapseSteps >= Self.collapsePatience else { return }
-        metrics.collapse = seen
-        if counters.collapseSteps == Self.collapsePatience,
-            let advice = seen.advice(metrics, count: count, dimension: dimension, steps: counters.collapseSteps)
-        {
-            warn?("collapse: " + advice)
-        }
-    }
-
     // MARK: Evaluation and state
 
-    /// The student in evaluation mode, on the trainer's own memory.
-    public var evaluator: Evaluator {
-        Evaluator(
-            configuration: configuration, model: model, parameters: parameters, statistics: statistics,
-            compute: evaluationCompute)
+    /// The student.
+    public var trained: TrainedModel {
+        TrainedModel(configuration: configuration, model: model, parameters: training.parameters, statistics: training.statistics)
     }
+
+    /// The teacher; the student where there is none.
+    public var trainedTeacher: TrainedModel {
+        guard let parameters = training.teacherParameters, let statistics = training.teacherStatistics else { return trained }
+        return TrainedModel(configuration: configuration, model: model, parameters: parameters, statistics: statistics)
+    }
+
+    /// The student in evaluation mode, on the trainer's own memory.
+    public var evaluator: Evaluator { Evaluator(trained: trained, compute: evaluationCompute) }
 
     /// All named tensors: parameters, running statistics, and the teacher's under "teacher.". Listed once: the memories they
     /// point into stay where they are.
-    private(set) lazy var state: [StateEntry] = {
-        var entries = model.layout.entries(parameters: parameters.base, trained: true)
-        entries += model.layout.entries(statistics: statistics.base)
-        if let teacherParameters, let teacherStatistics {
-            entries += model.layout.entries(parameters: teacherParameters.base, prefix: "teacher.", trained: false)
-            entries += model.layout.entries(statistics: teacherStatistics.base, prefix: "teacher.")
-        }
-        return entries
-    }()
+    private(set) lazy var state: [StateEntry] = training.entries
 
     public var tensors: [StateTensor] { state.map(\.description) }
 
@@ -301,6 +211,13 @@ public final class Trainer {
     /// Copies the gradient of the last step's loss, before weight decay and clipping, in torch's layout.
     public func readGradient(_ name: String, into target: FloatPointer, count: Int) throws {
         guard hasGradients else { throw CARLError.state("there are no gradients before the first step") }
-        try model.layout.entries(parameters: gradients.base, trained: true).named(name, count: count).read(into: target)
+        try training.gradientEntries.named(name, count: count).read(into: target)
+    }
+}
+
+extension Evaluator {
+    /// An evaluator with a copy of a trainer's model, the teacher's if there is one and `teacher` asks for it.
+    public init(copying trainer: Trainer, teacher: Bool) throws {
+        try self.init(copying: teacher ? trainer.trainedTeacher : trainer.trained, threads: trainer.configuration.threads)
     }
 }

@@ -6,24 +6,41 @@ public enum ViewMaker {
     ///   - views: one specification a view (`ViewSpec.views` repeats each by its count).
     ///   - indices: the images' numbers in their data set (nil: `firstIndex` and those that follow); a view depends on (seed, epoch, number, place in `views`) alone.
     ///   - out: as many pointers as views.
+    ///   - crops: gets where each view was cut out, (V, B).
     /// - Throws: `CARLError.invalidArgument` when images differ in channels.
     public static func make(
         _ images: UnsafeBufferPointer<SourceImage>, views: [ViewSpec], seed: UInt64, epoch: UInt64, indices: UnsafePointer<UInt64>?,
-        firstIndex: UInt64 = 0, into out: [FloatPointer], _ compute: Compute
+        firstIndex: UInt64 = 0, into out: [FloatPointer], crops: UnsafeMutablePointer<CropBox>? = nil, _ compute: Compute
     ) throws {
         guard let first = images.first, !views.isEmpty else { return }
         try check(images)
         let channels = first.channels
-        let outputs = views.map { NormalizedRows(mean: $0.mean, std: $0.std, channels: channels) }
+        let recipes = views.map { Recipe($0, channels: channels) }
         let scratch = try compute.scratch(views.reduce(0) { max($0, scratchCount(images, $1.size, blurRadius: $1.blurRadius)) })
         // Views of an image one after the other, while it is in the cache.
         compute.parallel(try CheckedSize.product(images.count, views.count, of: "views")) { item, worker in
             let (i, lane) = item.quotientAndRemainder(dividingBy: views.count)
-            let (image, spec) = (images[i], views[lane])
-            var random = RandomStream(
-                seed: seed, purpose: .views, major: epoch, minor: indices.map { $0[i] } ?? firstIndex &+ UInt64(i), lane: UInt64(lane))
-            let parameters = ViewParameters(spec, height: image.height, width: image.width, random: &random)
-            make(image, parameters, spec, outputs[lane], out[lane] + i * (spec.size * spec.size * channels), scratch[worker])
+            let (image, recipe) = (images[i], recipes[lane])
+            let streams = ViewStreams(seed: seed, epoch: epoch, image: indices.map { $0[i] } ?? firstIndex &+ UInt64(i), view: lane)
+            let parameters = ViewParameters(recipe.spec, height: image.height, width: image.width, streams)
+            crops?[lane * images.count + i] = parameters.box(imageHeight: image.height, imageWidth: image.width)
+            make(image, parameters, recipe, out[lane] + i * (recipe.size * recipe.size * channels), scratch[worker])
+        }
+    }
+
+    /// A specification and what is made of it once for all images. A class: views are made by many threads, which would otherwise each copy
+    /// the specification for every view.
+    final class Recipe: Sendable {
+        let spec: ViewSpec
+        let size: Int
+        let blurRadius: Int
+        let interpolation: ViewSpec.Interpolation
+        let output: NormalizedRows
+
+        init(_ spec: ViewSpec, channels: Int) {
+            self.spec = spec
+            (size, blurRadius, interpolation) = (spec.size, spec.blurRadius, spec.interpolation)
+            output = NormalizedRows(mean: spec.mean, std: spec.std, channels: channels)
         }
     }
 
@@ -77,22 +94,21 @@ public enum ViewMaker {
     /// A group of rows is resized and goes through all operations while it is in the first-level cache. Contrast needs the mean of what comes before
     /// it, and blur needs rows above and below, so each of them ends one pass over the view and begins another.
     static func make(
-        _ image: SourceImage, _ parameters: ViewParameters, _ spec: ViewSpec, _ output: NormalizedRows, _ out: FloatPointer,
-        _ scratch: FloatPointer
+        _ image: SourceImage, _ parameters: ViewParameters, _ recipe: Recipe, _ out: FloatPointer, _ scratch: FloatPointer
     ) {
-        let size = spec.size
+        let size = recipe.size
         let channels = image.channels
         let planes = Planes(scratch, size: size, channels: channels)
-        let memory = Memory(planes, size: size, blurRadius: spec.blurRadius)
+        let memory = Memory(planes, size: size, blurRadius: recipe.blurRadius)
         let resampling = Resampling(
             image, (parameters.left, parameters.top, parameters.width, parameters.height), size: size, fullHeight: size, fullWidth: size,
-            spec.interpolation, mirrored: parameters.flip, scratch: memory.resampling)
+            recipe.interpolation, mirrored: parameters.flip, scratch: memory.resampling)
         let contrast = parameters.jitter.firstIndex { $0.operation == .contrast } ?? parameters.jitter.endIndex
         let (before, after) = (parameters.jitter[..<contrast], parameters.jitter[contrast...])
         let gray = parameters.gray && channels == 3
         // Where all channels are the same one plane stands for them.
         let (distinct, planeStride) = gray ? (1, 0) : (channels, planes.planeStride)
-        let blur = parameters.blur.map { GaussianBlur(sigma: $0, size: size, radius: spec.blurRadius, scratch: memory.blur) }
+        let blur = parameters.blur.map { GaussianBlur(sigma: $0, size: size, radius: recipe.blurRadius, scratch: memory.blur) }
         let blurs = (blur?.radius ?? 0) > 0
 
         func complete(_ y: Int) {
@@ -102,10 +118,10 @@ public enum ViewMaker {
             if !blurs { finish(y, rows, planeStride) }
         }
         func finish(_ y: Int, _ rows: FloatPointer, _ planeStride: Int) {
-            if parameters.solarize {
-                for c in 0..<distinct { ColorOperations.solarize(rows + c * planeStride, planes.groupCount) }
+            for operation in parameters.pixelOperations {
+                for c in 0..<distinct { operation.apply(rows + c * planeStride, planes.groupCount) }
             }
-            output.write(
+            recipe.output.write(
                 rows, pitch: planes.pitch, planeStride: planeStride, rows: min(Planes.rowGroup, size - y), width: size,
                 out + y * size * channels)
         }

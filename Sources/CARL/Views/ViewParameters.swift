@@ -1,6 +1,6 @@
-/// Everything random about one view, drawn before any pixel is touched and always in the same order, so that a view depends on
-/// (seed, epoch, image, view) alone.
-struct ViewParameters: Equatable {
+/// Everything random about one view, drawn before any pixel is touched. Each operation has a random stream of its own, so that a view depends
+/// on (seed, epoch, image, view) alone, and an operation's draws on nothing that others draw.
+struct ViewParameters {
     /// The crop in pixels of the source.
     var left: Int
     var top: Int
@@ -8,38 +8,48 @@ struct ViewParameters: Equatable {
     var height: Int
     var flip = false
     /// Colour operations in the order they apply, with their factors (hue: the shift).
-    var jitter: [(operation: ColorOperation, amount: Float)] = []
+    var jitter: [ColorOperations.Step] = []
     var gray = false
     /// Standard deviation in pixels, nil for no blur.
     var blur: Float?
-    var solarize = false
-
-    enum ColorOperation: Int { case brightness, contrast, saturation, hue }
+    /// What is done to single values at last, in order.
+    var pixelOperations: [any PixelOperation] = []
 
     init(left: Int, top: Int, width: Int, height: Int) {
         (self.left, self.top, self.width, self.height) = (left, top, width, height)
     }
 
-    init(_ spec: ViewSpec, height imageHeight: Int, width imageWidth: Int, random: inout RandomStream) {
+    init(_ spec: ViewSpec, height imageHeight: Int, width imageWidth: Int, _ streams: ViewStreams) {
+        var random = streams[.crop]
         self = Self.randomCrop(spec, imageHeight, imageWidth, &random)
+        random = streams[.flip]
         flip = random.uniform() < spec.flip
-        let jitters = random.uniform() < spec.jitterProbability
-        let amounts = (0..<4).map { i -> Float in
-            i == 3
-                ? random.uniform(-spec.jitter[3], spec.jitter[3])
-                : random.uniform(max(0, 1 - spec.jitter[i]), 1 + spec.jitter[i])
-        }
-        let order = random.permutation(4)
-        if jitters {
-            for i in order where spec.jitter[Int(i)] > 0 {
-                if let operation = ColorOperation(rawValue: Int(i)) { jitter.append((operation, amounts[Int(i)])) }
-            }
-        }
+        random = streams[.jitter]
+        if random.uniform() < spec.jitterProbability { jitter = ColorOperations.draw(spec.jitter, &random) }
+        random = streams[.gray]
         gray = random.uniform() < spec.gray
-        let blurs = random.uniform() < spec.blurProbability
-        let deviation = random.uniform(spec.blur[0], spec.blur[1])
-        blur = blurs ? deviation : nil
-        solarize = random.uniform() < spec.solarize
+        random = streams[.blur]
+        if random.uniform() < spec.blurProbability {
+            let deviations = spec.blur
+            blur = random.uniform(deviations[0], deviations[1])
+        }
+        for (stream, draw) in Self.pixelOperations {
+            random = streams[stream]
+            if let operation = draw(spec, &random) { pixelOperations.append(operation) }
+        }
+    }
+
+    /// The operations on single values, in the order they apply, and the stream of each.
+    private static let pixelOperations:
+        [(ViewStreams.Operation, @Sendable (ViewSpec, inout RandomStream) -> (any PixelOperation)?)] = [
+            (.solarize, { Solarize($0, &$1) })
+        ]
+
+    /// Where the crop lies in an image of this size.
+    func box(imageHeight: Int, imageWidth: Int) -> CropBox {
+        CropBox(
+            left: Float(left) / Float(imageWidth), top: Float(top) / Float(imageHeight),
+            right: Float(left + width) / Float(imageWidth), bottom: Float(top + height) / Float(imageHeight), flipped: flip)
     }
 
     /// torchvision's RandomResizedCrop: ten tries at an area and a ratio that fit, then the largest centre crop whose ratio is allowed.
@@ -64,10 +74,5 @@ struct ViewParameters: Equatable {
             w = max(1, min(width, Int((Double(height) * Double(spec.ratio[1])).rounded())))
         }
         return ViewParameters(left: (width - w) / 2, top: (height - h) / 2, width: w, height: h)
-    }
-
-    static func == (a: ViewParameters, b: ViewParameters) -> Bool {
-        a.left == b.left && a.top == b.top && a.width == b.width && a.height == b.height && a.flip == b.flip && a.gray == b.gray
-            && a.blur == b.blur && a.solarize == b.solarize && a.jitter.elementsEqual(b.jitter) { $0 == $1 }
     }
 }

@@ -18,7 +18,9 @@ extension ViewSpec {
     public static func preset(_ name: String, size: Int, channels: Int) throws -> [ViewSpec] {
         var base = ViewSpec()
         base.size = size
-        (base.mean, base.std) = statistics(channels)
+        let standard = statistics(channels)
+        base.$mean.setDefault(standard.mean)
+        base.$std.setDefault(standard.std)
         base.interpolation = size >= 64 ? .bicubic : .bilinear
         switch name {
         case "auto": return try preset(channels == 3 ? "simclr" : "gray", size: size, channels: channels)

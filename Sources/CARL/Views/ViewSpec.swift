@@ -4,37 +4,46 @@
 /// Operations that need colour (saturation, hue, grayscale) apply to images of three channels and are left out for others; all the rest
 /// applies to any number of channels.
 public struct ViewSpec: Equatable, Sendable {
-    public enum Interpolation: String, CaseIterable, Sendable { case bilinear, bicubic }
+    public enum Interpolation: String, SettingChoice { case bilinear, bicubic }
 
-    /// Height and width of the view in pixels.
+    @Setting("size", .view, in: 1...4096, doc: "pixels of a side")
     public var size = 32
-    /// Share of the image's area that the crop covers, smallest and largest.
+    @Setting("scale", .view, in: 1e-6...1, length: 2...2, doc: "share of the image's area that the random crop covers, smallest and largest")
     public var scale: [Float] = [0.2, 1]
-    /// Width by height of the crop, smallest and largest; log-uniform between.
+    @Setting(
+        "ratio", .view, in: 1e-3...1e3, length: 2...2, standard: "[3/4, 4/3]",
+        doc: "width by height of the crop, smallest and largest; log-uniform between")
     public var ratio: [Float] = [3 / 4, 4 / 3]
-    /// How the crop is resized; antialiased either way.
+    @Setting("interpolation", .view, doc: "how the crop is resized; antialiased either way")
     public var interpolation = Interpolation.bilinear
-    /// Probability of a horizontal flip.
+    @Setting("flip", .view, in: 0...1, doc: "probability of a horizontal flip")
     public var flip: Float = 0.5
-    /// Strengths of brightness, contrast, saturation (factors in 1 +- strength) and hue (shift in +- strength of the circle).
+    @Setting(
+        "jitter", .view, in: 0...10, length: 4...4,
+        doc: "strengths of brightness, contrast, saturation (factors in 1 +- strength) and hue (a shift of at most strength, 0.5 at most, of the "
+            + "circle), applied in random order")
     public var jitter: [Float] = [0, 0, 0, 0]
-    /// Probability of the colour jitter.
+    @Setting("jitter_p", .view, in: 0...1, doc: "probability of the colour jitter")
     public var jitterProbability: Float = 0.8
-    /// Probability of turning the view gray.
+    @Setting("gray", .view, in: 0...1, doc: "probability of turning gray")
     public var gray: Float = 0
-    /// Standard deviation of the Gaussian blur in pixels, smallest and largest.
+    @Setting("blur", .view, in: 1e-3...1e3, length: 2...2, doc: "standard deviation of the Gaussian blur in pixels, smallest and largest")
     public var blur: [Float] = [0.1, 2]
-    /// Probability of the blur.
+    @Setting("blur_p", .view, in: 0...1, doc: "probability of the blur")
     public var blurProbability: Float = 0
-    /// Pixels of the blur's kernel, odd; nil: about a tenth of the side, at least 3.
-    public var blurKernel: Int?
-    /// Probability of inverting all values of 128 and above.
+    @Setting("blur_kernel", .view, in: 1...8191, standard: "a tenth of `size`, at least 3", doc: "pixels of the blur's kernel, odd")
+    public var blurKernel: Int? = nil
+    @Setting("solarize", .view, in: 0...1, doc: "probability of inverting values of 128 and above")
     public var solarize: Float = 0
-    /// Subtracted from values scaled to 0 ... 1, per channel or one for all.
-    public var mean: [Float] = [0.5]
-    /// What the difference is divided by.
-    public var std: [Float] = [0.25]
-    /// Views made by this specification.
+    @Setting(
+        "mean", .view, in: -1e6...1e6, length: 1...1024, standard: "ImageNet's for 3 channels, else [0.5]",
+        doc: "subtracted from values scaled to 0 ... 1: one number, or one a channel")
+    public var mean: [Float] = []
+    @Setting(
+        "std", .view, in: 1e-6...1e6, length: 1...1024, standard: "ImageNet's for 3 channels, else [0.25]",
+        doc: "what the difference is divided by: one number, or one a channel")
+    public var std: [Float] = []
+    @Setting("count", .view, in: 1...64, doc: "views made by this specification")
     public var count = 1
 
     public init() {}
@@ -45,64 +54,43 @@ public struct ViewSpec: Equatable, Sendable {
     /// One specification for each view: each of `specs` as often as its count says.
     public static func views(_ specs: [ViewSpec]) -> [ViewSpec] { specs.flatMap { Array(repeating: $0, count: $0.count) } }
 
-    static let keys = [
-        "size", "scale", "ratio", "interpolation", "flip", "jitter", "jitter_p", "gray", "blur", "blur_p", "blur_kernel", "solarize",
-        "mean", "std", "count",
-    ]
-
+    /// - Parameter path: put in front of names in messages, such as "views[0].".
     /// - Throws: `CARLError.configuration` naming the key, what it got and what it wanted.
-    init(_ value: JSONValue, path: String, channels: Int) throws {
-        let reader = try ConfigurationReader(value, path: path, known: Self.keys)
-        func floats(_ key: String, _ count: ClosedRange<Int>, _ range: ClosedRange<Double>) throws -> [Float]? {
-            try reader.numbers(key, count: count, range)?.map { Float($0) }
-        }
-        func probability(_ key: String, _ standard: Float) throws -> Float { Float(try reader.number(key, 0...1) ?? Double(standard)) }
-        size = try reader.integer("size", 1...4096) ?? size
-        scale = try floats("scale", 2...2, 1e-6...1) ?? scale
-        ratio = try floats("ratio", 2...2, 1e-3...1e3) ?? ratio
-        interpolation = try reader.choice("interpolation") ?? interpolation
-        flip = try probability("flip", flip)
-        jitter = try floats("jitter", 4...4, 0...10) ?? jitter
-        guard jitter[3] <= 0.5 else { throw reader.error("jitter", "[brightness, contrast, saturation, hue] with hue at most 0.5") }
-        jitterProbability = try probability("jitter_p", jitterProbability)
-        gray = try probability("gray", gray)
-        blur = try floats("blur", 2...2, 1e-3...1e3) ?? blur
-        blurProbability = try probability("blur_p", blurProbability)
-        blurKernel = try reader.integer("blur_kernel", 1...8191)
-        guard blurKernel.map({ $0 % 2 == 1 }) ?? true else { throw reader.error("blur_kernel", "an odd number") }
-        solarize = try probability("solarize", solarize)
+    init(_ value: JSONValue, path: String) throws {
+        self.init()
+        _ = try Settings.read(value, into: self, path: path)
+    }
+
+    /// The specification for images of some channels: checked, and with the standard mean and deviation where none are given.
+    func resolved(channels: Int, path: String) throws -> ViewSpec {
+        var spec = self
         let standard = Self.statistics(channels)
-        mean = try floats("mean", 1...1024, -1e6...1e6) ?? standard.mean
-        std = try floats("std", 1...1024, 1e-6...1e6) ?? standard.std
-        count = try reader.integer("count", 1...64) ?? count
-        for (key, pair) in [("scale", scale), ("ratio", ratio), ("blur", blur)] where pair[0] > pair[1] {
-            throw reader.error(key, "[smallest, largest]")
+        spec.$mean.setDefault(standard.mean)
+        spec.$std.setDefault(standard.std)
+        func refuse(_ key: String, _ value: [Float], _ wanted: String) -> CARLError {
+            .configuration("\"\(path)\(key)\" must be \(wanted), got \(value.json.serialized())")
         }
-        for (key, values) in [("mean", mean), ("std", std)] where values.count != 1 && values.count != channels {
-            throw reader.error(key, "a list of 1 or \"in_channels\" = \(channels) numbers")
+        for (key, values) in [("scale", scale), ("ratio", ratio), ("blur", blur)] where values.count != 2 || !(values[0] <= values[1]) {
+            throw refuse(key, values, "[smallest, largest]")
         }
+        guard jitter.count == 4, jitter[3] <= 0.5 else {
+            throw refuse("jitter", jitter, "[brightness, contrast, saturation, hue] with hue at most 0.5")
+        }
+        for (key, values) in [("mean", spec.mean), ("std", spec.std)] where values.count != 1 && values.count != channels {
+            throw refuse(key, values, "a list of 1 or \"in_channels\" = \(channels) numbers")
+        }
+        if let blurKernel, blurKernel % 2 == 0 {
+            throw CARLError.configuration("\"\(path)blur_kernel\" must be an odd number, got \(blurKernel)")
+        }
+        return spec
     }
 
-    /// One specification or a list of them.
-    public static func list(_ value: JSONValue, channels: Int) throws -> [ViewSpec] {
-        if let name = value.string { return try preset(name, size: 32, channels: channels) }
-        if value.object != nil { return [try ViewSpec(value, path: "views.", channels: channels)] }
-        guard let values = value.array, !values.isEmpty, values.count <= 64 else {
-            throw CARLError.configuration("\"views\" must be a preset's name or a list of 1 to 64 specifications, got \(value.kind)")
-        }
-        return try values.enumerated().map { try ViewSpec($1, path: "views[\($0)].", channels: channels) }
-    }
-
+    /// The specification with every value in force.
     var json: JSONValue {
-        func list(_ values: [Float]) -> JSONValue { .array(values.map { .number(shortest($0)) }) }
-        func number(_ value: Float) -> JSONValue { .number(shortest(value)) }
-        /// The Double that prints like the Float, so that 0.4 is not written 0.4000000059.
-        func shortest(_ value: Float) -> Double { Double("\(value)") ?? Double(value) }
-        return [
-            "size": .number(Double(size)), "scale": list(scale), "ratio": list(ratio),
-            "interpolation": .string(interpolation.rawValue), "flip": number(flip), "jitter": list(jitter),
-            "jitter_p": number(jitterProbability), "gray": number(gray), "blur": list(blur), "blur_p": number(blurProbability),
-            "blur_kernel": .number(Double(2 * blurRadius + 1)), "solarize": number(solarize), "mean": list(mean), "std": list(std), "count": .number(Double(count)),
-        ]
+        var object = JSONObject(Settings.members(of: self))
+        object["blur_kernel"] = (2 * blurRadius + 1).json
+        if mean.isEmpty { object["mean"] = nil }
+        if std.isEmpty { object["std"] = nil }
+        return .object(object)
     }
 }

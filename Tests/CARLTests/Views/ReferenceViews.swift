@@ -76,7 +76,7 @@ enum ReferenceViews {
         0.299 * image[y, x, 0] + 0.587 * image[y, x, 1] + 0.114 * image[y, x, 2]
     }
 
-    private static func jitter(_ image: Image, _ operation: ViewParameters.ColorOperation, _ amount: Double) -> Image {
+    private static func jitter(_ image: Image, _ operation: ColorOperations.Operation, _ amount: Double) -> Image {
         let (height, width, channels) = (image.height, image.width, image.channels)
         func clamped(_ v: Double) -> Double { min(max(v, 0), 255) }
         switch operation {
@@ -132,5 +132,13 @@ enum ReferenceViews {
             }
             return value / (sum * sum)
         }
+    }
+}
+
+extension ViewParameters {
+    /// Whether values of 128 and above are inverted.
+    var solarize: Bool {
+        get { pixelOperations.contains { $0 is Solarize } }
+        set { pixelOperations = newValue ? [Solarize()] : [] }
     }
 }

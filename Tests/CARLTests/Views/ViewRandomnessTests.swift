@@ -7,8 +7,7 @@ import Testing
 @Suite struct ViewRandomnessTests {
     static func draw(_ spec: ViewSpec, _ count: Int, height: Int = 100, width: Int = 120) -> [ViewParameters] {
         (0..<count).map {
-            var random = RandomStream(seed: 3, purpose: .views, minor: UInt64($0))
-            return ViewParameters(spec, height: height, width: width, random: &random)
+            ViewParameters(spec, height: height, width: width, ViewStreams(seed: 3, epoch: 0, image: UInt64($0), view: 0))
         }
     }
 
@@ -67,6 +66,57 @@ import Testing
         #expect(orders.values.allSatisfy { $0 > 144 && $0 < 256 })
         let jittered = Float(all.filter { !$0.jitter.isEmpty }.count)
         #expect(abs(sums[0] / jittered - 1) < 0.02 && abs(sums[1] / jittered - 1.25) < 0.04 && abs(sums[3] / jittered) < 0.005)
+    }
+
+    /// Each operation has a stream of its own: what one draws does not depend on what others do, nor on the order they are listed in.
+    @Test func anOperationDoesNotMoveTheOthers() {
+        var spec = ViewSpec()
+        spec.jitter = [0.4, 0.4, 0.2, 0.1]
+        (spec.gray, spec.solarize, spec.blurProbability) = (0.5, 0.5, 0.5)
+        let all = Self.draw(spec, 200)
+        let changes: [(String, (inout ViewSpec) -> Void)] = [
+            ("crop", { $0.scale = [0.9, 1] }), ("flip", { $0.flip = 0 }), ("jitter", { $0.jitterProbability = 0.1 }),
+            ("gray", { $0.gray = 0.1 }), ("blur", { $0.blurProbability = 0.1 }), ("solarize", { $0.solarize = 0.1 }),
+        ]
+        for (changed, change) in changes {
+            var other = spec
+            change(&other)
+            let same = zip(all, Self.draw(other, 200)).map { a, b in
+                [
+                    "crop": (a.left, a.top, a.width, a.height) == (b.left, b.top, b.width, b.height), "flip": a.flip == b.flip,
+                    "jitter": a.jitter.elementsEqual(b.jitter) { $0 == $1 }, "gray": a.gray == b.gray, "blur": a.blur == b.blur,
+                    "solarize": a.solarize == b.solarize,
+                ]
+            }
+            for (name, _) in changes {
+                #expect(same.allSatisfy { $0[name] == true } == (name != changed), "\(changed) changes \(name)")
+            }
+        }
+    }
+
+    /// Where a view was cut out, as shares of its image.
+    @Test func cropsAreTold() throws {
+        let pixels = ViewTests.image(20, 40, 3)
+        var spec = ViewSpec()
+        (spec.size, spec.scale, spec.mean, spec.std) = (6, [0.2, 0.6], [0], [1])
+        let nowhere = CropBox(left: 0, top: 0, right: 1, bottom: 1, flipped: false)
+        let crops = try HeapArray(2 * 3, repeating: nowhere, for: "crops")
+        let out = try (0..<2).map { _ in try FloatBuffer(3 * 6 * 6 * 3) }
+        try pixels.withUnsafeBufferPointer {
+            let image = SourceImage(pixels: $0.baseAddress!, height: 20, width: 40, channels: 3, rowStride: 120)
+            try [image, image, image].withUnsafeBufferPointer {
+                try ViewMaker.make(
+                    $0, views: [spec, spec], seed: 3, epoch: 0, indices: nil, into: out.map(\.base), crops: crops.base, Compute(threads: 2))
+            }
+        }
+        for view in 0..<2 {
+            for image in 0..<3 {
+                let p = ViewParameters(spec, height: 20, width: 40, ViewStreams(seed: 3, epoch: 0, image: UInt64(image), view: view))
+                let box = crops[view * 3 + image]
+                #expect(box.left == Float(p.left) / 40 && box.right == Float(p.left + p.width) / 40 && box.flipped == p.flip)
+                #expect(box.top == Float(p.top) / 20 && box.bottom == Float(p.top + p.height) / 20)
+            }
+        }
     }
 
     /// A view is named by (seed, epoch, image, place in the list): not by threads, the batch around it, or the other views' specifications.

@@ -34,8 +34,8 @@ import Testing
                 spec.blurKernel = [nil, 1, 5, 9][i % 4]
                 spec.solarize = 0.3
                 for (number, (height, width)) in [(50, 41), (7, 90), (12, 12), (1, 3)].enumerated() {
-                    var random = RandomStream(seed: 11, purpose: .views, minor: UInt64(number), lane: UInt64(size))
-                    let parameters = ViewParameters(spec, height: height, width: width, random: &random)
+                    let streams = ViewStreams(seed: 11, epoch: 0, image: UInt64(number), view: size)
+                    let parameters = ViewParameters(spec, height: height, width: width, streams)
                     let pixels = ViewTests.image(height, width, channels, seed: UInt64(size))
                     worst = max(worst, try Self.error(pixels, height, width, channels, parameters, spec))
                 }
@@ -74,7 +74,7 @@ import Testing
         }
         spec.blurKernel = nil
         // Operations do not commute: every order of the jitter.
-        let operations: [(ViewParameters.ColorOperation, Float)] = [(.brightness, 1.5), (.contrast, 0.4), (.saturation, 1.8), (.hue, 0.2)]
+        let operations: [(ColorOperations.Operation, Float)] = [(.brightness, 1.5), (.contrast, 0.4), (.saturation, 1.8), (.hue, 0.2)]
         for first in 0..<4 {
             for second in 0..<4 where second != first {
                 for third in 0..<4 where third != first && third != second {

@@ -26,8 +26,7 @@ import Testing
         let out = try FloatBuffer(size * size * channels)
         pixels.withUnsafeBufferPointer {
             let source = SourceImage(pixels: $0.baseAddress!, height: height, width: width, channels: channels, rowStride: width * channels)
-            ViewMaker.make(
-                source, parameters, spec, NormalizedRows(mean: spec.mean, std: spec.std, channels: channels), out.base, scratch[0])
+            ViewMaker.make(source, parameters, ViewMaker.Recipe(spec, channels: channels), out.base, scratch[0])
         }
         return out.values.map { Double($0) * 255 }
     }
@@ -70,7 +69,7 @@ import Testing
                 parameters.blur = golden["blur"]?.array?[0].number.map { Float($0) }
                 for step in golden["jitter"]?.array ?? [] {
                     let names = ["brightness", "contrast", "saturation", "hue"]
-                    let operation = ViewParameters.ColorOperation(rawValue: names.firstIndex(of: step["op"]?.string ?? "") ?? 0)
+                    let operation = ColorOperations.Operation(rawValue: names.firstIndex(of: step["op"]?.string ?? "") ?? 0)
                     parameters.jitter.append((operation!, Float(step["amount"]?.number ?? 0)))
                 }
                 parameters.gray = golden["gray"]?.bool ?? false

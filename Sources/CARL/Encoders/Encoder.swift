@@ -1,0 +1,55 @@
+/// A network from images (B, H, W, C) to features (B, F). Its parameters lie in a `ParameterLayout`, which it extends when it is made; passes run
+/// on any memory of that layout.
+protocol Encoder: Sendable {
+    /// F.
+    var features: Int { get }
+
+    /// Training mode: batch statistics, running statistics updated. x stays the caller's and must live as long as the pass.
+    func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> EncoderPass
+
+    /// Training mode without a way back (a teacher): features as of `forward`, but memory is given back as soon as a block is done.
+    func forwardWithoutTape(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation
+
+    /// Evaluation mode: running statistics, nothing kept.
+    func evaluate(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation
+}
+
+/// A forward pass in training mode, with what backward needs of it. The caller owns it, so that several batches can run before one goes back.
+struct EncoderPass {
+    /// (B, F), the caller's from now on.
+    let features: Activation
+    /// The feature map that was pooled, (B, h, w, F): for objectives that compare positions. It is the pass's own and gone after `backward`.
+    let map: Activation
+    /// Adds the gradients of all parameters, given those of the features and, where an objective has one, of the map. Consumes both gradients
+    /// and the pass, not x. To be called once.
+    let backward: (_ features: Activation, _ map: Activation?) throws -> Void
+}
+
+/// How an image enters an encoder: "imagenet" is a 7x7 convolution of stride 2 and a max-pool (a quarter of the size), "small" a 3x3 convolution
+/// of stride 1 without pool, for images below about 64 pixels (as SimCLR does for CIFAR).
+public enum EncoderStem: String, SettingChoice { case small, imagenet }
+
+/// What an encoder is made with.
+struct EncoderOptions {
+    var stem = EncoderStem.small
+    /// Factor on all channel counts; 64 * width must be a whole number.
+    var width = 1.0
+    var inChannels = 3
+    /// The last normalisation scale of each residual block starts at 0.
+    var zeroInitResidual = true
+}
+
+/// The encoders there are, by name.
+public enum EncoderKind: String, SettingChoice {
+    case resnet18, resnet34, resnet50
+
+    /// - Parameter prefix: put in front of every tensor's name, such as "encoder.".
+    func make(_ layout: inout ParameterLayout, prefix: String, _ options: EncoderOptions) -> any Encoder {
+        layout.group = .encoder
+        switch self {
+        case .resnet18: return ResNet(&layout, prefix: prefix, .resnet18, options)
+        case .resnet34: return ResNet(&layout, prefix: prefix, .resnet34, options)
+        case .resnet50: return ResNet(&layout, prefix: prefix, .resnet50, options)
+        }
+    }
+}

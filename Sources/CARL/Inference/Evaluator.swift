@@ -1,0 +1,50 @@
+/// Embeds images with a model in evaluation mode.
+public struct Evaluator: ImageEmbedding {
+    public let trained: TrainedModel
+    let compute: Compute
+
+    public var configuration: Configuration { trained.configuration }
+
+    public func width(_ output: ModelOutput) throws -> Int { try trained.model.width(output) }
+
+    public func embed(_ images: FloatImages, _ output: ModelOutput, into out: FloatPointer) throws {
+        try compute.call {
+            let width = try width(output)
+            try inference.run(images) { try evaluate($0, output, into: out + $1 * width, first: $1) }
+        }
+    }
+
+    public func embed(
+        _ count: Int, size: Int, _ output: ModelOutput, into out: FloatPointer, image: (_ number: Int) throws -> SourceImage
+    ) throws {
+        try compute.call {
+            let width = try width(output)
+            try inference.run(count, size: size, image: image) { try evaluate($0, output, into: out + $1 * width, first: $1) }
+        }
+    }
+
+    private var inference: BatchedInference {
+        BatchedInference(configuration: configuration, view: configuration.viewSpecs[0], compute: compute)
+    }
+
+    private func evaluate(_ x: Activation, _ output: ModelOutput, into out: FloatPointer, first: Int) throws {
+        try trained.model.evaluate(x, output, trained.memory, into: out, compute)
+        try Cancellation.check()
+        try FiniteOutput.check(out, rows: x.batch, width: width(output), first: first)
+    }
+}
+
+extension Evaluator {
+    /// An evaluator with memory of its own, so that it outlives what the model came from and does not share its scratch.
+    init(copying source: TrainedModel, threads: Int) throws {
+        try MemoryLimit.require(
+            4 * (source.parameters.count + source.statistics.count), for: "a copy of a model of \(source.parameters.count) parameters")
+        try self.init(
+            trained: TrainedModel(
+                configuration: source.configuration, model: source.model, parameters: FloatBuffer(source.parameters.count),
+                statistics: FloatBuffer(source.statistics.count)),
+            compute: .forFixedWeights(threads: threads))
+        trained.parameters.copy(from: source.parameters)
+        trained.statistics.copy(from: source.statistics)
+    }
+}

@@ -1,0 +1,144 @@
+// Values of keys that were not given, where they follow from others, and the checks across keys.
+
+extension Configuration {
+    /// This configuration with every value in force: defaults of the objective and those that follow from other keys, views as
+    /// specifications. Resolving twice changes nothing.
+    ///
+    /// - Throws: `CARLError.configuration` for keys that do not go together, or are out of range by themselves.
+    public func resolved() throws -> Configuration {
+        // Through JSON, values that were set in Swift pass the checks of single keys too.
+        var result = Configuration()
+        _ = try Settings.read(.object(JSONObject(givenMembers)), into: result)
+        result.objective.setDefaults(of: &result)
+        try result.resolveEncoder()
+        try result.resolveViews()
+        try result.resolveAssignment()
+        try result.resolveOptimization()
+        return result
+    }
+
+    private var givenMembers: [(String, JSONValue)] {
+        Settings.all(of: self).filter(\.isGiven).map { ($0.key.name, $0.json) }
+    }
+
+    private func refusal(_ key: String, _ wanted: String, _ got: JSONValue) -> CARLError {
+        .configuration("\"\(key)\" must be \(wanted), got \(got.serialized())")
+    }
+
+    private mutating func resolveEncoder() throws {
+        let base = 64 * width
+        guard abs(base - base.rounded()) < 1e-9, base >= 1 else {
+            throw refusal("width", "a multiple of 1/64: 64 times it is the number of channels of the first layer", width.json)
+        }
+    }
+
+    private mutating func resolveViews() throws {
+        switch views {
+        case .preset:
+            if $stem.isGiven { $viewSize.setDefault(stem == .imagenet ? 224 : 32) }
+        case .specifications(let specs):
+            if $viewSize.isGiven {
+                throw refusal("view_size", "left out when \"views\" is a list: each specification has its own \"size\"", viewSize.json)
+            }
+            $viewSize.setDefault(specs.first?.size ?? viewSize)
+        }
+        viewSpecs = try views.resolved(size: viewSize, channels: inChannels)
+        if case .specifications = views { $views.replaceValue(.specifications(viewSpecs)) }
+        $stem.setDefault(viewSize < 64 ? .small : .imagenet)
+        let count = viewSpecs.reduce(0) { $0 + $1.count }
+        guard (2...64).contains(count) else {
+            throw refusal("views", "a preset or a list that makes 2 to 64 views of an image (it makes \(count))", views.json)
+        }
+    }
+
+    private mutating func resolveAssignment() throws {
+        if $partitionSize.isGiven {
+            guard partitionSize <= prototypes else {
+                throw refusal("partition_size", "a whole number from 0 to \"prototypes\", \(prototypes)", partitionSize.json)
+            }
+        } else {
+            $partitionSize.setDefault(min(partitionSize, prototypes))
+        }
+        $priorOverTargets.setDefault(priorOverTargets && teacherMomentum > 0)
+        if priorOverTargets && teacherMomentum == 0 {
+            throw refusal(
+                "prior_over_targets",
+                "false unless \"teacher_momentum\" is above 0: without a teacher the targets are the views themselves", .bool(true))
+        }
+        if let teacherTemperature, teacherMomentum == 0 {
+            throw refusal(
+                "teacher_temperature", "left out unless \"teacher_momentum\" is above 0: there is no teacher", teacherTemperature.json)
+        }
+        if objective != .carp { $priorWeight.setDefault(Ramp(standardPriorWeight)) }
+    }
+
+    private mutating func resolveOptimization() throws {
+        let standard = objective.rates
+        // The learning rate follows the batch size: in proportion for SGD (Goyal et al., arXiv 1706.02677) and LARS, by the square root for
+        // AdamW (Malladi et al., arXiv 2205.10287). 128 images are what the rates were measured with.
+        let batches = Double(batchSize) / 128
+        switch optimizer {
+        case .sgd:
+            $learningRate.setDefault(standard.sgd * min(batches, 4))
+            $weightDecay.setDefault(5e-4)
+        case .lars:
+            $learningRate.setDefault(standard.lars * batches)
+            $weightDecay.setDefault(Ramp(standard.larsWeightDecay))
+        case .adamw:
+            $learningRate.setDefault(2e-3 * min(batches, 16).squareRoot())
+            $weightDecay.setDefault(0.01)
+        }
+        // The beginning of a trapezoid does not depend on its length.
+        $warmupSteps.setDefault(schedule == .trapezoid ? 0 : (totalSteps ?? 0) / Self.warmupShare)
+        if schedule == .cosine && totalSteps == nil {
+            throw CARLError.configuration(
+                "\"schedule\": \"cosine\" needs \"total_steps\", the number of steps until the learning rate is at its minimum")
+        }
+        guard !decaySteps.values.isEmpty else { return }
+        guard schedule == .trapezoid, let totalSteps else {
+            throw refusal("decay_steps", "left out unless \"schedule\" is \"trapezoid\" and \"total_steps\" is given", decaySteps.json)
+        }
+        guard decaySteps.values.reduce(0, +) <= totalSteps else {
+            throw refusal("decay_steps", "at most \"total_steps\", \(totalSteps), in all", decaySteps.json)
+        }
+    }
+
+    /// Of the steps, one in so many is of the warm-up.
+    private static let warmupShare = 20
+
+    /// A tenth above the weight from which on no assignment that all images share is better than the uniform one, rounded up to tenths.
+    private var standardPriorWeight: Double {
+        (11 * UniformPrior.sufficientWeight(softmaxSize, detached: stopGradient || teacherMomentum > 0)).rounded(.up) / 10
+    }
+
+    /// Prototypes of one softmax: of a block, or all.
+    var softmaxSize: Int { partitionSize > 0 ? partitionSize : prototypes }
+
+    /// What acted before there was a key for it.
+    private static let valuesBefore: [(String, JSONValue)] = [
+        ("objective", .string("carl")), ("trust_coefficient", .number(0.001)), ("contrast_weight", .number(0)),
+    ]
+
+    /// A configuration as `json` gives it, of this or an earlier version: keys that were not there yet have the value that stood for them.
+    init(saved json: String) throws {
+        guard let saved = try JSONValue.parse(json).object else {
+            throw CARLError.configuration("the saved configuration is not a JSON object")
+        }
+        let missing = Self.valuesBefore.filter { saved[$0.0] == nil }
+        try self.init(.object(JSONObject(saved.members.map { ($0.key, $0.value) } + missing)))
+    }
+
+    /// This configuration with some keys changed; null takes a key's default.
+    public func overriding(_ changes: JSONValue) throws -> Configuration {
+        guard let changed = changes.object else {
+            throw CARLError.configuration("overrides must be a JSON object, got \(changes.kind)")
+        }
+        if let name = changed["objective"], name != .null, name != .string(objective.rawValue) {
+            throw CARLError.configuration(
+                "\"objective\" cannot be changed from \"\(objective.rawValue)\": it is a name for the values of other keys; change those")
+        }
+        var members = (json.object ?? JSONObject()).members.filter { changed[$0.key] == nil }.map { ($0.key, $0.value) }
+        members += changed.members.map { ($0.key, $0.value) }
+        return try Configuration(.object(JSONObject(members)))
+    }
+}

@@ -1,0 +1,25 @@
+/// An operation on the values of a view, each by itself, after colour and blur.
+///
+/// A new one is a file beside this with its draw and its arithmetic, a key in `ViewSpec`, a stream in `ViewStreams`, and a line in
+/// `ViewParameters.pixelOperations`.
+protocol PixelOperation: Sendable {
+    /// Changes `count` values, 0 ... 255, of one channel.
+    func apply(_ values: FloatPointer, _ count: Int)
+}
+
+/// Inverts values of 128 and above (torchvision's RandomSolarize).
+struct Solarize: PixelOperation {
+    init() {}
+
+    /// Draws whether a view is solarized.
+    init?(_ spec: ViewSpec, _ random: inout RandomStream) {
+        guard random.uniform() < spec.solarize else { return nil }
+    }
+
+    func apply(_ values: FloatPointer, _ count: Int) {
+        for i in 0..<count {
+            let v = values[i]
+            values[i] = v >= 128 ? 255 - v : v
+        }
+    }
+}

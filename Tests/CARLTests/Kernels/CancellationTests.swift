@@ -1,0 +1,98 @@
+import Testing
+
+@testable import CARL
+
+@Suite(.serialized) struct CancellationTests {
+    private func withFlag<Result>(_ body: (UnsafeMutablePointer<Int32>) throws -> Result) rethrows -> Result {
+        let flag = UnsafeMutablePointer<Int32>.allocate(capacity: 1)
+        flag.initialize(to: 0)
+        defer { flag.deallocate() }
+        return try body(flag)
+    }
+
+    @Test(arguments: [1, 3]) func loopsLeaveOutWhatHasNotBegun(threads: Int) throws {
+        let compute = try Compute(threads: threads)
+        withFlag { flag in
+            Cancellation.with(flag) {
+                let done = ThreadPoolTests.Counter()
+                compute.parallel(1000) { item, _ in
+                    done.add()
+                    if item == 5 { flag.pointee = 1 }
+                }
+                #expect(done.value >= 1 && done.value < 1000)
+                compute.parallelRanges(100) { _, _ in Issue.record("a loop began after the call was cancelled") }
+                compute.parallelAhead(100) { _, _, _ in Issue.record("a loop began after the call was cancelled") }
+                compute.parallelPhases([4, 4]) { _, _, _ in Issue.record("a loop began after the call was cancelled") }
+                #expect(throws: CARLError.self) { try compute.workspace.take(4) }
+                #expect(throws: CARLError.self) { try compute.call {} }
+                Cancellation.shielded { #expect(!Cancellation.isRequested) }
+                #expect(Cancellation.isRequested)
+            }
+            // Outside of the call the flag is nobody's.
+            #expect(!Cancellation.isRequested)
+        }
+    }
+
+    /// A trainer whose step was cancelled at any moment is as before, and its next step is what it would have been.
+    ///
+    /// The flag is a value that the step itself changes from 0: a running mean in the forward pass, a gradient in the backward pass.
+    @Test(arguments: [1, 2]) func aCancelledStepChangesNothing(threads: Int) throws {
+        let json = #"{"width": 0.125, "prototypes": 10, "partition_size": 4, "view_size": 12, "projector": [16, 8], "teacher_momentum": 0.9, "threads": \#(threads)}"#
+        let configuration = try Configuration(json: json)
+        let reference = try Trainer(configuration)
+        let pixels: [UInt8] = (0..<2592).map { (i: Int) -> UInt8 in UInt8(truncatingIfNeeded: i &* 37 &+ i / 7) }
+        try pixels.withUnsafeBufferPointer { (pixels: UnsafeBufferPointer<UInt8>) throws -> Void in
+            let images: [SourceImage] = (0..<6).map { (i: Int) -> SourceImage in
+                SourceImage(pixels: pixels.baseAddress! + i * 432, height: 12, width: 12, channels: 3, rowStride: 36)
+            }
+            let initial = (Array(reference.training.parameters.values), Array(reference.training.statistics.values))
+            _ = try reference.step(images)
+            let layout = reference.model.layout
+            let means = layout.statistics.filter { $0.name.hasSuffix("running_mean") }
+            var moments: [(isStatistic: Bool, offset: Int)] = []
+            for slot in means { moments.append((true, slot.offset)) }
+            for slot in layout.parameters { moments.append((false, slot.offset)) }
+            var cancelled = 0
+            for moment in moments {
+                let trainer = try Trainer(configuration)
+                let memory = moment.isStatistic ? trainer.training.statistics : trainer.training.gradients!
+                let flag = UnsafeRawPointer(memory.base + moment.offset).assumingMemoryBound(to: Int32.self)
+                do {
+                    _ = try Cancellation.with(flag) { try trainer.step(images) }
+                    // The value stayed 0, or changed when the step could no longer be cancelled.
+                } catch CARLError.cancelled {
+                    cancelled += 1
+                    #expect(Array(trainer.training.parameters.values) == initial.0)
+                    #expect(Array(trainer.training.statistics.values) == initial.1)
+                    #expect(trainer.counters == TrainingCounters())
+                    _ = try trainer.step(images)
+                }
+                #expect(Array(trainer.training.parameters.values) == Array(reference.training.parameters.values))
+                #expect(Array(trainer.training.statistics.values) == Array(reference.training.statistics.values))
+                #expect(trainer.counters == reference.counters)
+            }
+            #expect(cancelled > means.count)
+        }
+    }
+
+    /// What is derived from fixed weights and kept is not kept half done.
+    @Test func aCancelledEmbeddingLeavesNoHalfFilledMemory() throws {
+        let trainer = try Trainer(Configuration(json: #"{"width": 0.25, "prototypes": 4, "view_size": 16, "projector": [8]}"#))
+        let encoder = try Evaluator(copying: trainer, teacher: false)
+        let images: [Float] = (0..<3840).map { (i: Int) -> Float in Float(i % 17) / 17 }
+        let batch = images.withUnsafeBufferPointer { FloatImages($0.baseAddress!, batch: 5, height: 16, width: 16, channels: 3) }
+        let width = try encoder.width(.features)
+        var expected = [Float](repeating: 0, count: 5 * width)
+        var found = expected
+        try trainer.evaluator.embed(batch, .features, into: &expected)
+        withFlag { flag in
+            flag.pointee = 1
+            Cancellation.with(flag) {
+                #expect(throws: CARLError.cancelled("the call was cancelled")) { try encoder.embed(batch, .features, into: &found) }
+            }
+        }
+        try encoder.embed(batch, .features, into: &found)
+        #expect(found == expected)
+        withExtendedLifetime(images) {}
+    }
+}

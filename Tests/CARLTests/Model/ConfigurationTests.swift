@@ -1,0 +1,71 @@
+import Foundation
+import Testing
+
+@testable import CARL
+
+/// Configuration keys: defaults that follow from others, JSON, Swift, and the schema.
+@Suite struct ConfigurationTests {
+    /// Keys as properties: what is not set follows from what is, and single values pass the same checks as JSON.
+    @Test func configurationsCanBeSetInSwift() throws {
+        var own = Configuration()
+        own.prototypes = 40
+        own.batchSize = 64
+        own.views = .specifications([
+            { var spec = ViewSpec(); spec.size = 24; spec.count = 2; return spec }()
+        ])
+        let resolved = try own.resolved()
+        let json = try Configuration(json: #"{"prototypes": 40, "batch_size": 64, "views": [{"size": 24, "count": 2}]}"#)
+        #expect(resolved == json && resolved.learningRate == 0.1 && resolved.viewSpecs[0].mean == [0.485, 0.456, 0.406])
+        var copy = resolved
+        copy.optimizer = .sgd
+        #expect(resolved.optimizer == .lars)
+        #expect(try copy.resolved().learningRate == 0.03)
+        copy.momentum = 2
+        #expect(throws: CARLError.self) { try copy.resolved() }
+        own.prototypes = 0
+        #expect(throws: CARLError.self) { try Trainer(own) }
+    }
+
+    /// Every key is in the schema once, with a sentence, and a default that the key accepts.
+    @Test func theSchemaDescribesEveryKey() throws {
+        let schema = ConfigurationSchema.json
+        for (kind, names) in [("trainer", Configuration.keys), ("view", Settings.all(of: ViewSpec()).map(\.key.name))] {
+            let keys = schema[kind]?.array ?? []
+            #expect(keys.compactMap { $0["name"]?.string } == names && Set(names).count == names.count)
+            for key in keys {
+                #expect((key["doc"]?.string ?? "").count > 5 && key["kind"]?.string != nil)
+                if let low = key["minimum"]?.number, let high = key["maximum"]?.number { #expect(low < high) }
+            }
+        }
+        let defaults = (schema["trainer"]?.array ?? []).compactMap { key in
+            key["default"] == .null ? nil : key["name"]?.string.map { ($0, key["default"] ?? .null) }
+        }
+        #expect(defaults.count > 10)
+        #expect(try Configuration(.object(JSONObject(defaults))) == Configuration(json: "{}"))
+    }
+
+    @Test func defaultsFollowBatchSizeStepsAndPrototypes() throws {
+        func configuration(_ text: String) throws -> Configuration { try Configuration(json: text) }
+        let plain = try configuration("{}")
+        #expect(plain.objective == .contrast && plain.contrastWeight == Ramp(4) && plain.prototypes == 128)
+        #expect(plain.optimizer == .lars && plain.trustCoefficient == 0.02 && plain.weightDecay == 1e-5)
+        #expect(plain.batchSize == 128 && plain.learningRate == 0.2 && plain.warmupSteps == 0)
+        #expect(try configuration(#"{"batch_size": 64}"#).learningRate == 0.1)
+        #expect(try configuration(#"{"batch_size": 64, "optimizer": "sgd"}"#).learningRate == 0.03)
+        #expect(try configuration(#"{"batch_size": 4096, "optimizer": "sgd"}"#).learningRate == 0.24)
+        #expect(try configuration(#"{"optimizer": "sgd"}"#).weightDecay == 5e-4)
+        #expect(abs(try configuration(#"{"batch_size": 512, "optimizer": "adamw"}"#).learningRate - 0.004) < 1e-12)
+        // What files of earlier versions do not say.
+        let earlier = try Configuration(saved: #"{"optimizer": "lars"}"#)
+        #expect(earlier.objective == .carl && earlier.trustCoefficient == 0.001 && earlier.contrastWeight == Ramp(0))
+        #expect(try Configuration(saved: plain.json.serialized()) == plain)
+        #expect(try configuration(#"{"total_steps": 200}"#).warmupSteps == 10)
+        #expect(try configuration(#"{"total_steps": 200, "warmup_steps": 0}"#).warmupSteps == 0)
+        let carl = try configuration(#"{"objective": "carl"}"#)
+        #expect(try configuration(#"{"total_steps": 200, "schedule": "trapezoid"}"#).warmupSteps == 0)
+        #expect(carl.optimizer == .lars && carl.learningRate == 0.2 && carl.contrastWeight == Ramp(0) && carl.prototypes == 300 && carl.priorWeight == Ramp(3.2))
+        #expect(try configuration(#"{"prototypes": 10}"#).priorWeight == Ramp(1.4))
+        #expect(try configuration(#"{"prototypes": 10, "stop_gradient": false}"#).priorWeight == Ramp(2.7))
+        #expect(try configuration(#"{"prototypes": 1}"#).priorWeight == Ramp(0))
+    }
+}
