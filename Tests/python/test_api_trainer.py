@@ -613,3 +613,11 @@ assert trainer.step(x).loss == expected
 """
     done = run_python(code, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_terms_of_a_step_by_name(trainer, images):
+    assert trainer.terms == {}
+    metrics = trainer.step(images)
+    terms = trainer.terms
+    for name in ("consistency", "prior", "contrast", "prior_weight", "contrast_weight"):
+        assert terms[name] == pytest.approx(getattr(metrics, name), rel=1e-6), name

@@ -17,6 +17,7 @@ from . import evaluate
 from ._c_api import LIB as _LIB
 from ._c_api import LIBRARY_PATH as _LIBRARY_PATH
 from ._c_api import set_log_callback
+from ._c_api import string_from as _string_from
 from ._version import __version__
 from .callbacks import Callback
 from .classifier import Classifier, ClassifierMetrics
@@ -53,6 +54,16 @@ from .views import make_views, view_sizes
 def build_info() -> dict[str, Any]:
     """What this build of libcarl is: version, compiler, target, BLAS, threads, and the file it was loaded from."""
     return {**json.loads(_LIB.carl_build_info()), "library": _LIBRARY_PATH, "package": __version__}
+
+
+def config_schema() -> dict[str, list[dict[str, Any]]]:
+    """Every key of the configuration, by what it configures: "trainer", "view" and "classifier". Each has its name,
+    kind, default, range and meaning; carl.h says how."""
+
+    def schema(_: Any, buffer: Any, capacity: int, needed: Any) -> int:
+        return int(_LIB.carl_config_schema(buffer, capacity, needed))
+
+    return dict(json.loads(_string_from(schema, None)))
 
 
 def default_threads() -> int:
@@ -112,6 +123,7 @@ __all__ = [
     "as_source",
     "assignment_loss",
     "build_info",
+    "config_schema",
     "default_threads",
     "evaluate",
     "expand_views",

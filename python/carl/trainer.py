@@ -102,6 +102,12 @@ class Trainer(StateHandle):
         0."""
         return Metrics.from_struct(self._report)
 
+    @property
+    def terms(self) -> dict[str, float]:
+        """The numbers of the last step by name: the objective's terms, their weights and diagnostics. Those of
+        ``Metrics``, and whatever else the objective reports; empty before the first step."""
+        return parse_object(string_from(LIB.carl_trainer_terms, self._handle), "terms")
+
     # ---- Configuration
 
     @property

@@ -140,7 +140,7 @@ def _register(kind: str) -> None:
                 },
             )
 
-    for what in ["notes", "config"] + (["profile"] if kind == "trainer" else []):
+    for what in ["notes", "config"] + (["profile", "terms"] if kind == "trainer" else []):
         copied(what)
 
     @recipe(prefix + "state_size", 0.5)
