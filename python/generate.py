@@ -331,7 +331,7 @@ def table_text(keys: list[Key]) -> str:
 
 
 def page_text(page: str, tables: dict[str, list[Key]], name: str) -> str:
-    """A page with its tables written anew."""
+    """A page with its generated tables replaced."""
 
     def table(found: re.Match[str]) -> str:
         if found[1] not in tables:

@@ -45,8 +45,8 @@ def mapping_of(array: np.ndarray) -> tuple[mmap | None, int]:
 
 
 def check_mapping(array: np.ndarray, name: str) -> None:
-    """Raises FileError for an array in a mapped file that was cut short: to read what is not there any more would end
-    the process with SIGBUS."""
+    """Raises FileError for an array in a memory-mapped file that was truncated: reading past its end would end the
+    process with SIGBUS."""
     if array.base is None:
         return
     mapping, start = mapping_of(array)
@@ -185,7 +185,7 @@ def index_array(indices: Any, count: int, name: str = "indices") -> np.ndarray:
 
 
 def c_text(text: Any, name: str) -> bytes:
-    """Text for a ``const char *``: a zero inside would cut it short without a word."""
+    """Text for a ``const char *``: a zero character would truncate it silently, so it is an error."""
     if not isinstance(text, str):
         raise InvalidArgumentError(f"{name}: got {type(text).__name__}, want text")
     if "\0" in text:

@@ -120,7 +120,7 @@ def call(function: Callable[..., int], *arguments: Any) -> None:
         return
     error, exception = _interrupt.run(_outcome, function, arguments)
     if exception is not None:
-        raise exception  # of a signal handler; it is the cause of CARL_CANCELLED, and goes before anything else
+        raise exception  # of a signal handler; it is the cause of CARL_CANCELLED, so it takes precedence
     if error is not None:
         raise error
 
@@ -158,7 +158,7 @@ def _receive(level: int, message: bytes | None, context: int | None) -> None:
         _pending.exception = error
 
 
-# Kept for ever: the library holds the address.
+# Kept for the life of the process: the library holds the address.
 _on_message = LogCallback(_receive)
 
 
@@ -182,7 +182,7 @@ _interrupt.configure(LIB.carl_set_cancel_flag)
 def string_from(function: Callable[..., int], handle: Any) -> str:
     """Calls a function of the form (handle, buffer, capacity, needed) and returns the text."""
     needed = c_size_t(0)
-    # The first call learns the size; that its buffer is too small is no error here.
+    # The first call only asks for the size, so that its buffer is too small is no error.
     status = function(handle, None, 0, ctypes.byref(needed))
     if needed.value == 0:
         check_call(status)

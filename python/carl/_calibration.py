@@ -1,5 +1,4 @@
-"""What a time budget or a memory limit comes to on this machine with these images: steps are taken on throwaway
-trainers and timed."""
+"""Chooses a setting for a time budget or a memory limit by timing steps of throwaway trainers on the images."""
 
 from __future__ import annotations
 
@@ -41,18 +40,18 @@ from .view_specs import expand_views, least_side
 
 #: Share of the budget that timing one setting takes; three at most are timed.
 _SHARE = 0.012
-#: Images of a timed step: fewer where a step of so many would take too long.
+#: Images of a timed step, at most and at least: fewer where a step would take too long.
 _IMAGES, _LEAST_IMAGES = 64, 8
 #: Steps that are timed, at least and at most.
 _FEWEST, _MOST = 3, 20
-#: The machine's free memory is not taken to the last byte: others need some too, and what is planned is an estimate.
+#: Share of the machine's free memory that is used, since other processes need some; and a margin on the estimate.
 _OF_FREE, _MARGIN = 0.8, 1.1
 
 
 @dataclass(frozen=True)
 class Measured:
-    """seconds: an image, waiting for its reading included. fixed, each: bytes of a trainer, and of each image of its
-    steps."""
+    """seconds: per image, waiting for it to be read included. fixed, each: bytes of a trainer, and per image of a
+    batch."""
 
     seconds: float
     fixed: float
@@ -61,7 +60,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was chosen. changes: keys of the configuration. lines: what to tell the user. epochs: about so many; None
+    """What was chosen. changes: keys of the configuration. lines: what to tell the user. epochs: an estimate; None
     without a budget."""
 
     setting: Setting
@@ -79,7 +78,7 @@ def default_encoder(objective: str | None) -> str:
 
 
 class Calibration:
-    """Times and weighs settings on the images of a source.
+    """Measures the time and memory of settings on the images of a source.
 
     base: the configuration that a setting is put into. seconds: how long to time a setting.
     """
@@ -98,14 +97,14 @@ class Calibration:
         return self._base.replace(**changes_of(setting))
 
     def work(self, rung: tuple[int | None, float]) -> float:
-        """What the time of an image at a setting is about proportional to."""
+        """Estimated work per image at a setting, to which its time is about proportional."""
         config = self.config(Setting(*rung, batch_size=2))
         encoder = config.encoder or default_encoder(config.objective)
         channels = config.in_channels or 3
         return image_cost(encoder, config.stem, rung[1], channels, self._specs(config)).work
 
     def seconds_an_image(self, rung: tuple[int | None, float]) -> float:
-        """As measured, or else by the measured setting that is nearest in work."""
+        """As measured, or else scaled from the measured setting that is nearest in work."""
         work = self.work(rung)
         known = {key[:2]: value.seconds for key, value in self._known.items() if not key[2]} or {
             key[:2]: value.seconds for key, value in self._known.items()
@@ -201,10 +200,8 @@ def make_plan(
     calibration: Calibration | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Plan:
-    """Chooses a setting.
-
-    base: the configuration so far. given: what stands. side: of the images. started: when the budget began, on `clock`.
-    standard: what is used where there is no budget, only a limit of memory.
+    """Chooses a setting. base: the configuration so far. given: what the caller fixed. side: of the images.
+    started: when the budget began, on `clock`. standard: what is used where there is no budget, only a limit of memory.
     """
     seconds = None if budget is None else parse_duration(budget)
     limit = None if memory is None else parse_memory(memory)
@@ -253,7 +250,7 @@ def make_plan(
 
 
 def _by_time(calibration: Calibration, pairs: list[Any], given: Given, seconds: float, count: int | None) -> Setting:
-    """The setting for so many seconds. What is chosen by estimate is measured, and the choice corrected, once."""
+    """The setting for a budget of `seconds`. What is chosen by estimate is measured, and the choice corrected, once."""
 
     def setting(pair: tuple[int | None, float]) -> Setting:
         batch = best_batch(given, seconds / calibration.seconds_an_image(pair), count)
@@ -288,12 +285,12 @@ def _round(number: float) -> str:
 
 
 def refuse_conflicts(params: dict[str, Any], source: ImageSource | BatchStream) -> None:
-    """InvalidArgumentError for parameters that a budget leaves no room for."""
+    """InvalidArgumentError for parameters that contradict a budget."""
     for key in ("epochs", "total_steps", "decay_steps"):
         if params[key] is not None:
             raise InvalidArgumentError(
                 f"{key}: got {params[key]!r} and budget={params['budget']!r}: a budget chooses the length of the run "
-                "itself; leave one away"
+                "itself; leave one out"
             )
     if params["schedule"] not in (None, "trapezoid"):
         raise InvalidArgumentError(

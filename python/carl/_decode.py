@@ -88,11 +88,11 @@ def _opened(file: str | IO[bytes]) -> Iterator[Image.Image]:
     Image = pillow()
     from PIL import UnidentifiedImageError
 
-    # Given a path, Pillow would wait at a named pipe, and map a file that is not compressed.
+    # Given a path, Pillow would block on a named pipe, and memory-map a file that is not compressed.
     with Reader(file) if isinstance(file, str) else file as content:
         try:
             image = Image.open(content)
-        except UnidentifiedImageError:  # its text would name the object
+        except UnidentifiedImageError:  # Pillow's message would show the file object
             raise FileError("cannot identify image file") from None
         with image:
             yield image

@@ -1,4 +1,4 @@
-"""Files of features: a row an image, in the format that the file's ending says."""
+"""Files of features: one row per image, in the format given by the file's suffix."""
 
 from __future__ import annotations
 

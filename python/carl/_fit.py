@@ -1,5 +1,5 @@
-"""The steps of ``CARL.fit`` before its loop: the run folder, the configuration for the images, what a budget allows,
-going on."""
+"""The steps of ``CARL.fit`` before its loop: the run folder, the configuration for the images, the choice for a budget,
+resuming."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 #: Used where they are not given, and neither is a budget.
 EPOCHS, BATCH_SIZE = 100, 128
-#: With a budget, about one step in so many is of the warm-up, as without one.
+#: The warm-up takes one step in so many, with a budget as without one.
 _WARMUP_SHARE = 20
-#: Epochs of a run whose length a budget decides: more than it can come to.
+#: Epochs of a run whose length a budget decides: an upper bound.
 _NO_LIMIT = 1_000_000
 
 
@@ -149,7 +149,7 @@ def begin_planned(
 def resume_from(
     model: CARL, checkpoint: str, source: ImageSource | BatchStream, epochs: int, started: float
 ) -> Position:
-    """Gives the model the trainer of a checkpoint, with the changes of the configuration that going on allows."""
+    """Gives the model the trainer of a checkpoint, with the changes of the configuration that resuming allows."""
     # Read once to learn where it stood, and again with the changes if there are any.
     trainer = Trainer.resume(checkpoint)
     notes = saved_notes(trainer, checkpoint)
@@ -177,12 +177,11 @@ def resume_from(
 
 
 def _remaining_pace(model: CARL, config: TrainerConfig, notes: dict[str, Any], checkpoint: str, started: float) -> Pace:
-    """Of a run that goes on with the time that is left of its budget."""
+    """The pace of a resumed run, which has the rest of its budget left."""
     kept = notes.get("budget")
     if kept is None:
         raise InvalidArgumentError(
-            f"budget: got {model.budget!r}, but {checkpoint} was made without one, and its schedule stays: leave it "
-            "away"
+            f"budget: got {model.budget!r}, but {checkpoint} was made without one, and its schedule stays: leave it out"
         )
     return Pace(
         parse_duration(model.budget),

@@ -118,7 +118,7 @@ def _check_sides(whole: tuple[int, ...], shape: tuple[int, ...], name: str) -> N
 
 
 def _rows_usable(strides: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether pixels lie side by side within a row, so that a stride from row to row says it all."""
+    """Whether pixels are contiguous within each row, so that a row stride describes the image."""
     height, width, channels = shape
     row, column, channel = strides
     return (

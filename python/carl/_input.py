@@ -14,7 +14,7 @@ from .sources import BatchStream, ImageSource
 from .sources.labelled import opened
 from .sources.loader import read_parts
 
-#: Images read at a time: so many, or fewer where so many bytes are reached.
+#: Images of a chunk at most, and bytes of its pixels at most.
 _READ, _READ_BYTES = 512, 256_000_000
 
 

@@ -14,7 +14,7 @@ from _signal import (
     SIGINT,
     SIGTERM,
     getsignal,
-)  # signal's own makes an enum of each answer, which takes longer than all the rest
+)  # the functions of signal convert each result to an enum, which takes longer than everything else here
 from collections.abc import Callable
 from ctypes import byref, c_int32
 from queue import SimpleQueue
@@ -41,7 +41,7 @@ class _Job:
 
     def run(self) -> None:
         if not self._begin.acquire(blocking=False):
-            return  # given twice, see _Worker._finish
+            return  # queued twice, see _Worker._finish
         try:
             if not self.cancelled:
                 self.result = self.function(*self.arguments)
@@ -76,12 +76,12 @@ class _Worker:
             return self._finish(job, cancel, exception)
 
     def _finish(self, job: _Job, cancel: bool, exception: BaseException) -> BaseException:
-        """A second Ctrl-C does not come between: the call is about to end, and its memory is in use until then."""
+        """A second Ctrl-C changes nothing: the call is about to end, and its memory is in use until then."""
         try:
             if cancel:
                 job.cancelled = True
                 self._flag.value = 1
-            # Nobody knows whether it was put into the queue: the worker runs it once in any case.
+            # It may or may not be in the queue already: the worker runs it once in either case.
             self._jobs.put(job)
             job.wait()
         except BaseException:
@@ -92,7 +92,7 @@ class _Worker:
         self._prepare(byref(self._flag))
         while True:
             job = self._jobs.get()
-            # In this order: a flag that is set for this job is set behind `cancelled`, which it looks at next.
+            # In this order: who cancels this job sets `cancelled`, which run() looks at next, before the flag.
             self._flag.value = 0
             job.run()
             del job  # its arguments must not live on here until the next one comes
@@ -102,7 +102,7 @@ _worker: _Worker | None = None
 
 
 def _no_flag(flag: Any) -> None:
-    """Before the library is loaded there is nobody to tell where the flag is."""
+    """Stands in until the library is loaded."""
 
 
 _prepare: Callable[[Any], None] = _no_flag
@@ -151,7 +151,7 @@ def run(function: Callable[..., Any], *arguments: Any, cancel: bool = True) -> t
 
 
 def shielded(function: Callable[..., None], *arguments: Any) -> None:
-    """Runs a function that Ctrl-C comes before or behind, never in the middle of. Short ones only."""
+    """Runs a short function that Ctrl-C cannot interrupt: it takes effect before or after it."""
     if not applies():
         function(*arguments)
         return

@@ -1,4 +1,4 @@
-"""Which checkpoint figures and pictures are of: noted with them, so that the report can tell those of an earlier
+"""Records with figures and pictures which checkpoint they are of, so that the report can mark those of an earlier
 model."""
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def facts_or_none(model: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 @dataclass
 class Judged:
-    """What a command judges. run: its folder, None for a lone checkpoint, whose figures are kept nowhere."""
+    """What a command evaluates. run: its folder; None for a single checkpoint, whose figures are not kept."""
 
     run: str | None
     checkpoint: dict[str, Any] | None
@@ -85,8 +85,8 @@ class Judged:
 
 
 def loaded(path: str, load: Callable[[str], Model]) -> tuple[Model, Judged]:
-    """A model and what is noted of it. A run that goes on may replace its checkpoint at any moment: the facts are those
-    of the file that was loaded."""
+    """A model and the facts of its checkpoint. A run in progress may replace the checkpoint at any moment: the facts
+    are those of the file that was loaded."""
     if not (os.path.isdir(os.path.expanduser(path)) and is_run_folder(path)):
         return load(path), Judged(None, None)
     file = checkpoint_path(path)

@@ -28,7 +28,8 @@ def _machine() -> int:
 
 
 def _groups(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> list[int]:
-    """What each control group leaves: its limit less what is in use and cannot be dropped. Version 2 and 1."""
+    """Bytes that each control group has left: its limit less what is in use and cannot be reclaimed. Version 2 and
+    1."""
     folders = {(root, True), (f"{root}/memory", False)}
     with suppress(OSError):
         for line in _text(membership).splitlines():

@@ -1,4 +1,4 @@
-"""What a model's file says beside the trainer's state: the estimator's parameters, its place in the data, where its
+"""What a model's file holds besides the trainer's state: the estimator's parameters, its place in the data, where its
 images were."""
 
 from __future__ import annotations

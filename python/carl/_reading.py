@@ -1,8 +1,8 @@
-"""Files that are read: regular ones only, at positions of one's own, and never more of them than there is.
+"""Reading files: regular ones only, by positioned reads (pread), and never more than they hold.
 
-A named pipe or a device given as a file would keep its reader waiting for ever, so whatever is no regular file is
-refused before it is opened. Nothing is mapped into memory: a mapping of a file that another process cuts short ends
-this one with SIGBUS, a read tells how much it got.
+Reading a named pipe or a device could block forever, so whatever is no regular file is refused before it is opened.
+Nothing is memory-mapped: if another process truncates a mapped file, this one ends with SIGBUS; a read reports how much
+it got.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 from ._memory import available_memory
 from .errors import FileError, OutOfMemoryError
 
-#: From so many bytes on, a file that is read in no order is announced to the system as such, and what comes next is
-#: asked for ahead.
+#: Files of at least so many bytes that are accessed randomly are announced to the kernel as such (posix_fadvise), and
+#: prefetched.
 _LARGE = 64 << 20
 #: Bytes of a text that people write, and of a line of a file of JSON lines, at most.
 LONGEST_TEXT, LONGEST_LINE = 1 << 20, 16 << 20
@@ -55,7 +55,7 @@ def _check_mode(name: str, mode: int) -> None:
 def _descriptor(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
     """A regular file, open for reading, and its facts."""
     name = os.fspath(path)
-    check_regular(name)  # first of all: to open a device or a pipe may do something
+    check_regular(name)  # before opening: to open a device or a pipe may have side effects
     try:
         # What lies there may be another file by now: O_NONBLOCK does not wait for a pipe's other end.
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -204,8 +204,8 @@ class DataFile:
         return bytes(buffer)
 
     def read_spans(self, offsets: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """uint8: stretches of `sizes` bytes from `offsets`, one behind the other. Those that adjoin in the file are
-        read at once."""
+        """uint8: ranges of `sizes` bytes from `offsets`, concatenated. Those that adjoin in the file are read at
+        once."""
         if len(offsets) == 0:
             return np.empty(0, np.uint8)
         handle = self._opened()
@@ -214,8 +214,8 @@ class DataFile:
         lasts = np.append(firsts[1:], len(offsets)) - 1
         spans = list(zip(offsets[firsts].tolist(), (ends[lasts] - offsets[firsts]).tolist()))
         if self._random and self.size >= _LARGE and hasattr(os, "posix_fadvise"):
-            # All are asked for before the first is waited for: a disk reads them together, and nothing that lies
-            # between them.
+            # All ranges are prefetched before the first is read: the disk reads them together, without what lies
+            # between.
             for offset, size in spans:
                 os.posix_fadvise(handle.number, offset, size, os.POSIX_FADV_WILLNEED)
         buffer = allocate(int(sizes.sum()), self.path)

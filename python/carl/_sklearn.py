@@ -12,7 +12,7 @@ Self = TypeVar("Self", bound="EstimatorRules")
 
 
 class EstimatorRules:
-    """Parameters are those of the constructor, which only stores them under their names; ``clone`` and pipelines rest
+    """Parameters are those of the constructor, which only stores them under their names: ``clone`` and pipelines rely
     on that."""
 
     #: Made by scikit-learn's clone(), so that one run_dir stands for a folder a fit.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Position:
-    """Where a run is in its data: `batch` batches of epoch number `epoch` are done. `samples`: size of the data set,
+    """Position of a run in its data: `batch` batches of epoch number `epoch` are done. `samples`: size of the data set,
     None for streams."""
 
     epoch: int = 0
@@ -78,7 +78,7 @@ class WaitClock:
         return self._waited / self._all if self._all > 0 else 0.0
 
 
-#: Broken images that are warned of by name.
+#: Broken images that warnings name, at most.
 _WARNINGS = 5
 
 
@@ -164,7 +164,7 @@ class TrainingLoop:
             raise
         except Exception as error:
             self._sync()
-            with suppress(FileError):  # what went wrong first is what matters
+            with suppress(FileError):  # the first error is the one to raise
                 self._tell_broken()
             self._log(f"failed: {type(error).__name__}: {error}")
             raise
@@ -185,7 +185,7 @@ class TrainingLoop:
         if self._evaluation is not None:
             self._log(f"judged on {self._evaluation.queries} labelled images by {self._evaluation.references} others")
             self._evaluated = self._run.last_evaluation() if self._run is not None else None
-            # Of a run that goes on, what Ctrl-C may have come before.
+            # Of a resumed run, an evaluation that Ctrl-C may have prevented.
             if self._trainer.step_count == 0 or self._due():
                 self._evaluate()
         if self._pace is not None:
@@ -252,7 +252,7 @@ class TrainingLoop:
             self._decide(self._pace, changes)
 
     def _decide(self, pace: Pace, changes: dict[str, Any]) -> None:
-        """Fixes how many steps there are, in the configuration too, from which the run can be repeated."""
+        """Fixes the number of steps, in the configuration too, so that it can be used to repeat the run."""
         self._last_step = changes["total_steps"]
         if self._per_epoch:
             changes["epochs"] = -(-self._last_step // self._per_epoch)

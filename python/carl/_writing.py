@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: replaced in one step, or extended by whole lines."""
+"""Atomic writes: files are replaced in one step, or extended by whole lines."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def remove_abandoned(folder: str | os.PathLike[str]) -> list[str]:
             found = _TEMPORARY.fullmatch(name)
             if found is None:
                 continue
-            with suppress(OSError):  # its writer was faster, or may do what this process may not
+            with suppress(OSError):  # its writer has renamed or removed it, or this process lacks the permission
                 file = os.path.join(folder, name)
                 if not _is_written_by(int(found[1]), os.stat(file, follow_symlinks=False).st_mtime):
                     os.unlink(file)
@@ -201,7 +201,7 @@ def _is_written_by(process: int, modified: float) -> bool:
     except PermissionError:
         pass  # somebody else's process
     started = _start_of(process)
-    # In a container the first process has the same number each time: then its start tells.
+    # In a container the first process has the same number each time: its start time distinguishes them.
     return started is None or modified >= started - _SLACK
 
 

@@ -1,4 +1,4 @@
-"""What a time budget and a memory limit are, and the rule by which sizes are chosen for them."""
+"""Parsing of time budgets and memory limits, and the rule by which sizes are chosen for them."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def memory_text(size: float) -> str:
 
 #: Views of these sizes by networks of these widths, the best first. Larger views show more of a photo and wider
 #: networks learn more of it, but either only if there is time to go through the images often enough. Pixels come before
-#: channels up to 160: below, photos lose what they are told apart by, while quarter width still learns.
+#: channels up to 160: below, photos lose the details that distinguish them, while quarter width still learns.
 LADDER: tuple[tuple[int, float], ...] = (
     (224, 1.0),
     (160, 1.0),
@@ -92,22 +92,22 @@ LADDER: tuple[tuple[int, float], ...] = (
     (48, 0.25),
     (32, 0.25),
 )
-#: Images smaller than that are seen whole, as they are: only the width is chosen.
+#: Smaller images are not resized: only the width is chosen.
 SMALL_SIDE = 64
 WIDTHS = (1.0, 0.5, 0.25)
-#: What is enough for a setting: so many passes over the images, or so many images in all where that is less. With less
-#: training a smaller network on smaller views has learnt more.
+#: Training that a setting needs: passes over the images, or images in all if that is less. With less training, a
+#: smaller network on smaller views learns more.
 PASSES, PRESENTATIONS = 20, 300_000
-#: Sizes of a step. A large one has better statistics (of the prior, and of BatchNorm), but so many steps should be
-#: taken in all, and so many in an epoch, before it grows.
+#: Batch sizes, and the fewest steps of a run and of an epoch with a large one, which has better statistics (for the
+#: prior, and for BatchNorm).
 BATCHES, LEAST_STEPS, STEPS_AN_EPOCH = (128, 64), 1_000, 4
-#: Fewer steps than that are no training: the budget is refused.
+#: A budget for fewer steps is refused.
 NO_TRAINING = 10
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is chosen. view_size None: the views are a list of the caller's, with sizes of their own."""
+    """A choice of sizes. view_size None: the views are specifications of the caller's, with their own sizes."""
 
     view_size: int | None
     width: float
@@ -127,7 +127,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Given:
-    """What the caller has fixed: it stands. None is open."""
+    """What the caller has fixed; None is to be chosen."""
 
     view_size: int | None = None
     width: float | None = None
@@ -150,7 +150,7 @@ def rungs(side: int, given: Given) -> list[tuple[int | None, float]]:
 
 
 def enough(count: int | None) -> int:
-    """Images to be gone through, passes counted, of a set of `count` images; None for a set of unknown size."""
+    """Images to train on in all, repetitions counted, for a set of `count` images; None: of unknown size."""
     return PRESENTATIONS if count is None else min(PASSES * count, PRESENTATIONS)
 
 
@@ -169,7 +169,7 @@ def best_rung(
 
 
 def best_batch(given: Given, presentations: float, count: int | None) -> int:
-    """The largest size of a step of which there would be steps enough, else the smallest."""
+    """The largest batch size that leaves enough steps, else the smallest."""
     if given.batch_size is not None:
         return given.batch_size
     for size in BATCHES:

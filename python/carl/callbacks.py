@@ -1,4 +1,4 @@
-"""Code of the user's own that runs during ``CARL.fit``."""
+"""User code that runs during ``CARL.fit``."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from .runs import refuse_if_in_use
 from .sources import ArraySource, read_idx
 from .trainer import Trainer
 
-#: Views for these images, which are small, gray and in their middle: larger crops than for photos, no blur. Searched on
-#: images set apart.
+#: Views for these images, which are small, gray and centred: larger crops than for photos, no blur. Tuned on held-out
+#: images.
 VIEWS: list[dict[str, Any]] = [
     {"size": 28, "scale": [0.5, 1.0], "jitter": [0.6, 0.6, 0.0, 0.0], "mean": [0.5], "std": [0.25], "count": 2}
 ]

@@ -42,7 +42,7 @@ class NotFiniteError(CARLError, ArithmeticError):
 
 
 class InvalidStateError(CARLError):
-    """The right call at the wrong moment, such as gradients before the first step."""
+    """A call that the object's present state does not allow, such as gradients before the first step."""
 
 
 class CancelledError(CARLError):

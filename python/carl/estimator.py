@@ -85,13 +85,13 @@ class CARL(Parameters, EstimatorRules):
     _clock = staticmethod(time.perf_counter)
     #: Of a fit with a budget.
     _pace: Pace | None = None
-    #: What its checkpoint says of it, where the fit is over.
+    #: The budget's entry in the checkpoint, once the fit is over.
     _kept_budget: dict[str, Any] | None = None
     #: The path of the images of the last fit, None if they had none.
     _data: str | None = None
     #: The paths that the eval_set of the last fit was made of, None if it was not, or there was none.
     _eval_paths: list[str | None] | None = None
-    #: The folder of the last fit, and what tells the checkpoint that this object wrote there from any other.
+    #: The folder of the last fit, and an identification of the checkpoint that this object wrote there.
     run_dir_: Path | None = None
     _stamp: tuple[Any, ...] | None = None
 
@@ -243,7 +243,7 @@ class CARL(Parameters, EstimatorRules):
     # ---- Files and copies
 
     def _notes(self) -> dict[str, Any]:
-        # run_dir is of this run, not of what is made of the model later.
+        # run_dir belongs to this run, not to later uses of the model.
         params = {key: value for key, value in self.get_params().items() if key not in ("callbacks", "run_dir")}
         params["cache"] = path_note(params["cache"])
         notes = {"format": 1, "params": params, "position": self._position.to_notes(), "data": path_note(self._data)}

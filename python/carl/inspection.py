@@ -1,4 +1,4 @@
-"""A trained model beside some of its images: what plots and reports are made from."""
+"""A trained model with some of its images: what plots and reports are made from."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sample_of(model: str | os.PathLike[str] | None, data: str | None, count: int
     else:
         source = open_source(str(data))
         views, size, seed = "auto", min(source.side, 224), 0
-    # Large images are halved as training does it, so that these are its very views.
+    # Large images are halved as in training, so that these are exactly its views.
     places, images = _readable(source, count, least_side(expand_views(views, source.channels, size)))
     return Sample(images, places, views, size, seed)
 
@@ -77,8 +77,8 @@ class Inspection:
     """The model of a checkpoint or run folder, at most `count` of the images, evenly spaced, and what the model makes
     of them, computed when first asked for.
 
-    data: path of the images; None for those the run was trained on. labels: path of their labels, if they have some
-    that are not found by themselves.
+    data: path of the images; None for those the run was trained on. labels: path of their labels, where the source does
+    not know them.
     """
 
     def __init__(

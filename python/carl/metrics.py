@@ -30,10 +30,10 @@ class Metrics(Mapping[str, Any]):
     consistency: mean of -log sum_k p1 p2 over images and ordered pairs of views, in nats.
     prior: KL(mean assignment || uniform), in nats.
     prior_weight, temperature, learning_rate, teacher_momentum: the values this step used.
-    log_prototypes: log K (of a block, with partitions), what a collapsed run's terms come to.
+    log_prototypes: log K (of a block, with partitions), the value of a collapsed run's terms.
     effective_prototypes: exp of the entropy of the mean assignment, 1 .. K (1 .. block, with partitions).
     used_prototypes: prototypes that were somebody's argmax (in any block) within the last ``used_window`` steps.
-    dead_prototypes: K less those; 0 until so many steps have been taken.
+    dead_prototypes: K less those; 0 until used_window steps have been taken.
     max_probability: mean largest assignment probability.
     embedding_std: std of the unit-length embedding, mean over dimensions; about 1/sqrt(D) is healthy.
     agreement: share of images and pairs of views whose argmax prototypes agree.

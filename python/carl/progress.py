@@ -26,7 +26,7 @@ class Bar:
             self._bar = tqdm(total=total, initial=done, unit=unit, desc=name, dynamic_ncols=True, mininterval=interval)
 
     def advance(self, text: str | None = None, by: int = 1) -> None:
-        """So many units more are done. text: what stands behind the bar from now on."""
+        """Advances the bar. text: what is shown after it from now on."""
         if self._bar is not None:
             if text is not None:
                 self._bar.set_postfix_str(text, refresh=False)
@@ -75,7 +75,7 @@ class Progress:
         self._bar.advance(figures)
 
     def note(self, text: str) -> None:
-        """Text behind the figures from now on."""
+        """Text to show after the figures from now on."""
         self._note = f", {text}"
 
 

@@ -258,7 +258,7 @@ def _warning(stale: Mapping[str, str]) -> str:
 
 
 def _marked(name: str, report: Report) -> str:
-    """A file's name, behind it what is the matter with its figures."""
+    """A file's name, followed by what is wrong with its figures."""
     return f"{name} ({report.stale[name]})" if name in report.stale else name
 
 

@@ -1,4 +1,4 @@
-"""The training loop by hand: one step at a time, with the state in reach."""
+"""Training one step at a time, with access to all of the state."""
 
 from __future__ import annotations
 

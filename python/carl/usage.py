@@ -86,7 +86,7 @@ def describe_assignments(logits: np.ndarray) -> dict[str, Any]:
 def make_recorder(
     source: Any, batch_size: int, total_steps: int | None, run: RunFolder, broken: BrokenImages
 ) -> UsageRecorder | None:
-    """A recorder, or None for streams, which cannot be sampled, and behind a damaged usage.jsonl."""
+    """A recorder; None for streams, which cannot be sampled, and after a damaged usage.jsonl."""
     from .runs import read_usage
     from .sources import ImageSource
 

@@ -94,7 +94,7 @@ def positive(text: str) -> int:
 
 
 def labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray]:
-    """A source and its labels: from its class folders or archive, from beside an IDX file, or from a file."""
+    """A source and its labels: from class folders, a labelled archive, an IDX file's companion, or a file of labels."""
     source, values = open_labelled(path, labels, channels)
     if values is None:
         raise InvalidArgumentError(

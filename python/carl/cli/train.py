@@ -157,7 +157,7 @@ def _places(arguments: argparse.Namespace) -> tuple[str | None, str, bool]:
         data = None
     if data is not None and os.path.isdir(data) and is_run_folder(data):
         if arguments.out is not None and os.path.realpath(arguments.out) != os.path.realpath(data):
-            raise InvalidArgumentError(f"{data} is a run folder: it goes on in place, so leave --out away")
+            raise InvalidArgumentError(f"{data} is a run folder: it goes on in place, so --out is not needed")
         if not arguments.resume:
             raise InvalidArgumentError(f"{data} is the folder of a run: add --resume to go on with it")
         return None, data, True

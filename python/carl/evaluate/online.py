@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Neighbours that vote, fewer where there are fewer references; temperature of the vote.
 NEIGHBOURS, TEMPERATURE = 20, 0.07
-#: One image in so many of each class is classified where one set has to serve for both purposes.
+#: Where one set serves as references and queries, every so many-th image of each class is a query.
 _HELD_OUT = 5
 #: Images read at a time.
 _READ = 512

@@ -19,7 +19,7 @@ class Result:
     """A protocol's figures. Arrays are left out of the JSON."""
 
     protocol: ClassVar[str]
-    #: Packages beside NumPy that the figures came about with.
+    #: Packages besides NumPy that the figures were computed with.
     packages: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:

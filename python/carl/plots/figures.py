@@ -16,7 +16,7 @@ from ..history import History
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Colours that are told apart with any colour vision (Okabe and Ito, 2008), without the yellow, which vanishes on
+#: Colours that can be distinguished with any colour vision (Okabe and Ito, 2008), without the yellow, which vanishes on
 #: white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 GRAY = "#8a8a8a"

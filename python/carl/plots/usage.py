@@ -57,7 +57,7 @@ def usage(records: Sequence[Mapping[str, Any]], prototypes: int | None = None) -
         np.ma.masked_equal(rows, 0) / table.shape[1],
         cmap="magma_r",
         norm=PowerNorm(0.5, 0, most),
-        rasterized=True,  # the root: one image of the sample must be seen beside a hundred
+        rasterized=True,  # square-root scale: a count of one must be visible next to a hundred
     )
     bar = figure.colorbar(mesh, ax=picture, pad=0.01, extend="max")
     bar.set_label("share of the sample's images", fontsize=8)

@@ -24,7 +24,7 @@ _CHARACTERS = 16
 def views(
     images: Any, spec: Any = "auto", seed: int = 0, *, view_size: int | None = None, epoch: int = 0, indices: Any = None
 ) -> Figure:
-    """A contact sheet: an image at the left of each row, and behind it the views that training makes of it.
+    """A contact sheet: an image at the left of each row, followed by the views that training makes of it.
 
     images: uint8 (N, H, W), (N, H, W, C) or a list of images of any sizes. spec: the configuration key ``views``;
     view_size: of a preset. seed, epoch, indices (places in the data set): those of training show the very views that it

@@ -1,4 +1,4 @@
-"""Reading ahead: what comes next is read while what is there is used."""
+"""Prefetching: the next items are read in a thread while the present one is used."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ReadAhead(Generic[Item]):
         self._pending: deque[Future[Item | None]] = deque(workers.submit(following) for _ in range(count))
 
     def next(self) -> tuple[Item | None, float]:
-        """The next item, None behind the last one, and the seconds that were spent waiting for it. Raises what the
+        """The next item, None after the last one, and the seconds that were spent waiting for it. Raises what the
         function raised."""
         item, waited = _wait(self._pending.popleft())
         self._pending.append(self._workers.submit(self._following))

@@ -16,8 +16,8 @@ from .mapped import prepare_random_reads, read_rows
 
 
 class ArraySource(ImageSource):
-    """uint8 (N, H, W) or (N, H, W, C) of any strides; an array that the caller has mapped into memory is read a batch
-    at a time, after a look whether its file still has what was mapped."""
+    """uint8 (N, H, W) or (N, H, W, C) of any strides; a memory-mapped array is read a batch at a time, after a check
+    that its file has not been truncated."""
 
     def __init__(self, array: Any, name: str = "images", labels: Any = None) -> None:
         self._array, self._name = _images.image_batch(array, name), name

@@ -1,4 +1,4 @@
-"""What training needs of a data set."""
+"""The interface that training needs of a data set."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ImageSource(ABC):
     any OSError) of ``read``: training then leaves that image out, by its ``on_error``.
 
     labels: int64 (N,) where the source knows them (class folders, labelled archives), used in evaluation only.
-    class_names: the names behind the labels.
+    class_names: the name of each label.
     """
 
     labels: np.ndarray | None = None
@@ -67,7 +67,7 @@ class ImageSource(ABC):
         return None
 
     def close(self) -> None:  # noqa: B027
-        """Ends threads and closes files, if any; a later read begins them anew. Leaving a ``with`` block does so too,
+        """Ends threads and closes files, if any; a later read starts them again. Leaving a ``with`` block does so too,
         and so does dropping the last reference."""
 
     def __enter__(self) -> ImageSource:
@@ -154,7 +154,7 @@ def decoding_workers(count: int | None) -> Workers:
 
 
 def tried(function: Callable[[], Any], name: str) -> Any:
-    """The result, or a FileError that names the image which cannot be read. Errors that are not the image's fault are
+    """The result, or a FileError that names the image which cannot be read. Errors that the image did not cause are
     raised."""
     try:
         return function()
@@ -184,7 +184,7 @@ def broken_image(name: str, error: Exception) -> FileError:
 
 
 class JoinedSource(ImageSource):
-    """Several sources one behind the other."""
+    """Several sources, concatenated."""
 
     def __init__(self, parts: list[ImageSource]) -> None:
         for part in parts[1:]:

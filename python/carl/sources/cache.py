@@ -3,7 +3,7 @@
 A cache is a folder of
 
     cache.json     what it was made from, written last: without it the rest is unfinished
-    pixels.bin     uint8 pixels of one image behind the other, rows first, channels last
+    pixels.bin     uint8 pixels of all images, concatenated, each (H, W, C) in C order
     images.bin     a record (offset, height, width) of each image; height 0 for one that could not be read
     broken.jsonl   place and reason of those
 """
@@ -38,7 +38,7 @@ class CachedSource(ImageSource):
     be.
 
     folder: of the cache; a new or empty one, or one that a cache was made in. A cache that was cut off is completed;
-    one of other images or another size is made anew, as is one that is damaged.
+    one of other images or another size is rebuilt, as is one that is damaged.
     size: pixels of the shorter side; smaller images stay as they are.
     progress: called with (images done, images in all) while the cache is made.
     say: called with a line of text about what is done.
@@ -180,7 +180,7 @@ class _Builder:
             return None
 
     def _following(self, records: np.ndarray) -> int:
-        """How many of the first records are possible ones, each image's pixels right behind those of the one before."""
+        """How many of the first records are valid: each image's pixels directly follow those of the one before."""
         sizes = _sizes(records, self._key["channels"])
         possible = (
             (records["height"] >= 0) & (records["width"] >= 0) & ((records["height"] == 0) == (records["width"] == 0))
@@ -239,7 +239,7 @@ class _Builder:
             return False
 
     def _usable(self) -> int:
-        """Images of an unfinished cache that are whole. What lies behind them is cut off."""
+        """Complete images of an unfinished cache. What follows them is cut off."""
         pixels, images, broken = (
             self._path(name + ".partial") for name in ("pixels.bin", "images.bin", "broken.jsonl")
         )
@@ -313,7 +313,7 @@ class _Builder:
         return np.ascontiguousarray(small[..., None] if small.ndim == 2 else small)
 
     def _check_room(self, needed: float) -> None:
-        """Full disks are told before hours of decoding, not behind them."""
+        """A disk too small is reported before hours of decoding, not after them."""
         free = shutil.disk_usage(self._folder).free
         if needed > free:
             raise FileError(
@@ -368,7 +368,7 @@ def _read_reasons(path: str) -> dict[int, str]:
             row = parse_json(line)
             reasons[int(row["place"])] = str(row["reason"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        pass  # what is missing is told apart by those who need it
+        pass  # callers see what is missing
     return reasons
 
 

@@ -65,7 +65,7 @@ def _heads(file: DataFile, record: int, before: int) -> np.ndarray:
 
 
 def _fits(heads: np.ndarray, classes: int) -> bool:
-    """Whether the labels are possible ones: sizes that are multiples of both records do not tell the kinds apart."""
+    """Whether the labels are possible ones: a file size that is a multiple of both record sizes is ambiguous."""
     if classes == 100:
         return bool((heads[:, 0] < 20).all() and (heads[:, 1] < 100).all())
     return bool((heads[:, 0] < 10).all())

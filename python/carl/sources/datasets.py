@@ -1,4 +1,4 @@
-"""Data sets of other packages, told by what they can do: Hugging Face ``datasets`` and map-style sets of torch."""
+"""Data sets of other packages, recognised by their methods: Hugging Face ``datasets`` and map-style sets of torch."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TableSource(DecodedSource):
                 f"column: got {self._column!r}, the data set has {', '.join(table.column_names)}"
             )
         self.labels, self.class_names = _table_labels(table)
-        # Other columns, which may be large, are not read along.
+        # Other columns, which may be large, are not read.
         self._table = table.select_columns([self._column]) if hasattr(table, "select_columns") else table
         self._print = getattr(table, "_fingerprint", None)
         self._choose_channels(channels)

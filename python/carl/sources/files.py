@@ -121,7 +121,7 @@ def _images_below(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) 
                 kind = _kind(entry)
                 if kind == "folder":
                     yield from _images_below(entry.path, f"{prefix}{entry.name}/", (*above, own))
-                # A link to nothing is a broken image; a pipe by an image's name would wait for ever.
+                # A link to nothing is a broken image; reading a pipe with an image's name would block forever.
                 elif kind != "other" and is_image_name(entry.name):
                     yield prefix + entry.name
     except OSError as error:

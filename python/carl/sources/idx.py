@@ -10,7 +10,7 @@ import numpy as np
 from .._reading import DataFile, Reader, allocate
 from ..errors import CARLError, FileError
 
-#: Dimensions that every release of NumPy has.
+#: Most dimensions that every release of NumPy supports.
 MOST_DIMENSIONS = 32
 _CHUNK = 1 << 20
 

@@ -134,7 +134,7 @@ def to_pixels(value: Any, name: str, channels: int | None, least_side: int | Non
 
 
 def channels_last(value: Any) -> Any:
-    """Tensors (C, H, W) and (B, C, H, W), torch's order, with the channels moved behind; everything else as it is."""
+    """Tensors (C, H, W) and (B, C, H, W), torch's order, made channels-last; everything else unchanged."""
     if not is_tensor(value):
         return value
     array = _arrays.as_array(value, "images")

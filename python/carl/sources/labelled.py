@@ -20,7 +20,7 @@ from .stream import BatchStream
 
 @contextmanager
 def opened(images: Any, channels: int | None = None) -> Iterator[ImageSource | BatchStream]:
-    """A source for the time of a ``with`` block; closed behind it only if it was made here. channels: as of
+    """A source for the time of a ``with`` block; closed after it only if it was made here. channels: as of
     ``open_source``."""
     source = _any_source(images, channels)
     try:

@@ -14,7 +14,7 @@ from .broken import BrokenImages, read_batch
 from .order import epoch_stretches
 from .stream import BatchStream
 
-#: Batches read ahead. Two cover a source whose batches take unequal time; more would only cost memory.
+#: Batches read ahead. Two compensate for batches that take unequal time to read; more would only cost memory.
 AHEAD = 2
 
 
@@ -31,7 +31,7 @@ class BatchReader:
     """Reads batches in a thread of its own, over the end of an epoch into the next one. Use as a context.
 
     epoch, skip: where it begins: `skip` batches of epoch number `epoch` are left out. epochs: where it ends.
-    broken: what becomes of images that cannot be read; None makes them an error.
+    broken: collects images that cannot be read; None makes them an error.
     least_side: see ``ImageSource.read_each``.
 
     A last incomplete batch of an epoch is dropped. Streams are read ahead within an epoch only.
@@ -105,8 +105,8 @@ class BatchReader:
             yield Batch(found[0], found[1], waited)
 
     def _stream_batches(self, stream: BatchStream) -> Iterator[tuple[Any, np.ndarray]]:
-        """Batches of a stream with the places of their images. BatchNorm and the prior have no meaning for one image,
-        so batches of one are no batches."""
+        """Batches of a stream with the places of their images. Batch-norm statistics and the prior are undefined for
+        one image, so batches of one are skipped."""
         place = 0
         for images in stream.batches_of(self._batch_size, self._broken, self._least_side):
             indices = np.arange(place, place + len(images))
@@ -116,8 +116,7 @@ class BatchReader:
 
 
 def _all_parts(count: int, size: int, seed: int, first: int, end: int, skip: int) -> Iterator[np.ndarray]:
-    """The places of each batch of epochs first .. end - 1. The order is drawn where they are asked for, a stretch at a
-    time."""
+    """The places of each batch of epochs first .. end - 1. The order is drawn lazily, a chunk at a time."""
     for epoch in range(first, end):
         left = np.empty(0, np.int64)
         for stretch in epoch_stretches(count, seed, epoch):

@@ -14,7 +14,7 @@ from .idx import MOST_DIMENSIONS, unpack
 
 #: Bytes of a header at most. One of a plain array has 128.
 _LONGEST = 1024
-#: Bytes that a byte of the deflate format can stand for at most, about.
+#: Largest compression ratio of the deflate format, about.
 DEFLATED = 1032
 
 
@@ -30,7 +30,7 @@ class Header:
 
 def read_header(file: IO[bytes], name: str) -> Header:
     """The header that begins where `file` stands. Whatever is wrong with it is a FileError, and nothing of the size it
-    speaks of is made."""
+    claims is allocated."""
     try:
         head = file.read(8)
         if head[:6] != b"\x93NUMPY" or len(head) < 8:
@@ -46,7 +46,7 @@ def read_header(file: IO[bytes], name: str) -> Header:
         shape, fortran, dtype = parse(io.BytesIO(text))
     except CARLError:
         raise
-    except Exception as error:  # the header is an expression of Python, and may be wrong in all its ways
+    except Exception as error:  # the header is a Python expression, and may be malformed in any way
         raise FileError(f"{name} is damaged: {error}") from error
     if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None or dtype.itemsize == 0:
         raise FileError(f"{name} has values of dtype {dtype}, want plain numbers")

@@ -1,4 +1,4 @@
-"""Images that lie in a file as bytes one behind the other, read a batch at a time."""
+"""Images stored in a file as consecutive raw bytes, read a batch at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StoredSource(ImageSource):
     start: where the first record begins. skip: bytes of a record in front of its pixels, such as labels.
     shape: (N, H, W) or (N, H, W, C). planes: the pixels lie as (C, H, W).
 
-    Nothing is mapped: a file that becomes shorter is a FileError, which names it, for what is missing.
+    Nothing is memory-mapped: reading past the end of a truncated file is a FileError that names it.
     """
 
     def __init__(

@@ -114,8 +114,7 @@ def is_tar(path: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """What the files of one sample have in common: the path without anything behind the first dot of the file's
-    name."""
+    """What the files of one sample have in common: the path up to the first dot of the file's name."""
     folder, separator, base = name.rpartition("/")
     return folder + separator + base.partition(".")[0]
 
@@ -138,7 +137,7 @@ def _members(path: str) -> list[tuple[str, int, int]]:
                     last = member.offset_data + member.size
                     if member.size < 0 or last > file.size:
                         raise FileError(f"{path} is cut short: {member.name} should end at byte {last} of {file.size}")
-                if archive.offset <= end:  # a size below zero leads back, and round for ever
+                if archive.offset <= end:  # a negative size would loop forever
                     raise FileError(f"{path} is damaged: the header behind {member.name} would lie before it")
                 end = archive.offset
                 archive.members = []  # type: ignore[attr-defined]  # else all headers stay in memory
