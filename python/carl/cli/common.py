@@ -48,6 +48,15 @@ def indented(text: str) -> str:
     return "\n".join(f"  {line.strip()}" for line in text.strip().splitlines())
 
 
+def add_labelled_pair(parser: Any) -> None:
+    """MODEL, and labelled sets TRAIN and TEST."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
+    parser.add_argument("test", metavar="TEST", help="the same")
+    parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
+    parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
+
+
 def add_json(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 

@@ -4,10 +4,9 @@ import argparse
 from typing import Any
 
 from .common import (
-    DATA_HELP,
-    MODEL_HELP,
     add_command,
     add_json,
+    add_labelled_pair,
     add_threads,
     labelled_pair,
     load_judged,
@@ -29,17 +28,13 @@ def add(subparsers: Any) -> None:
         carl knn model.carl train.npy test.npy --train-labels train_y.npy --test-labels test_y.npy
         """,
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
-    parser.add_argument("test", metavar="TEST", help="the same")
+    add_labelled_pair(parser)
     parser.add_argument(
         "-k", type=positive, nargs="+", default=[20], help="neighbours, one or several numbers (default: 20)"
     )
     parser.add_argument(
         "--temperature", type=float, default=0.07, help="of the vote; 0 for equal votes (default: %(default)s)"
     )
-    parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
-    parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
     add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)

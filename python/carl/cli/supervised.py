@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .._judged import Judged, loaded
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, labelled_pair, positive, print_table
+from .common import add_command, add_json, add_labelled_pair, add_threads, labelled_pair, positive, print_table
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -86,11 +86,7 @@ def add_protocol(
         return f"(default: {defaults[option]})"
 
     parser = add_command(subparsers, name, summary, description, examples)
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
-    parser.add_argument("test", metavar="TEST", help="the same")
-    parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
-    parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
+    add_labelled_pair(parser)
     parser.add_argument(
         "--seeds",
         type=whole,
