@@ -278,7 +278,7 @@ def test_arguments_live_as_long_as_the_call():
     import gc
     import weakref
 
-    from carl import _arrays, _c_api
+    from carl import _arrays, _c_api, _images
 
     def referred(make, array):
         held = make(array)
@@ -290,7 +290,7 @@ def test_arguments_live_as_long_as_the_call():
     assert referred(_arrays.describe_batch, np.zeros((1, 2, 2, 3), np.float32))
     assert referred(lambda array: _arrays.describe_batches([array]), np.zeros((1, 2, 2, 3), np.float32))
     assert referred(lambda array: _c_api.pointers([array]), np.zeros(3, np.float32))
-    assert referred(lambda array: _arrays.pack_images(array).part(0, 1), np.zeros((2, 4, 4, 3), np.uint8))
+    assert referred(lambda array: _images.pack_images(array).part(0, 1), np.zeros((2, 4, 4, 3), np.uint8))
 
 
 def test_a_forked_child_has_a_worker_of_its_own(tmp_path):
