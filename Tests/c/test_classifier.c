@@ -8,27 +8,14 @@
 #include <unistd.h>
 
 #include "carl.h"
+#include "check.h"
 
-static int passed, failed;
-
-#define CHECK(condition)                                                                   \
-    do {                                                                                   \
-        if (condition) passed++;                                                           \
-        else { failed++; printf("%s:%d: %s  (last error: %s)\n", __FILE__, __LINE__, #condition, carl_last_error()); } \
-    } while (0)
-/* The call fails with this status, and the message names the culprit. */
-#define FAILS(call, wanted, word)                                                          \
-    do {                                                                                   \
-        carl_status status_ = (call);                                                      \
-        if (status_ == (wanted) && strstr(carl_last_error(), word)) passed++;              \
-        else { failed++; printf("%s:%d: %s gave %s: %s\n", __FILE__, __LINE__, #call, carl_status_name(status_), carl_last_error()); } \
-    } while (0)
-
-enum { COUNT = 12, SIDE = 10, CLASSES = 3, FEATURES = 64 };
+enum { COUNT = 12, CLASSES = 3, FEATURES = 64 };
 static uint8_t pixels[COUNT][SIDE][SIDE];
 static carl_image images[COUNT];
 static int32_t labels[COUNT];
 
+/* Images whose class shows. */
 static void draw(void) {
     for (int i = 0; i < COUNT; i++) {
         labels[i] = i % CLASSES;

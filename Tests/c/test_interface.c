@@ -9,36 +9,15 @@
 #include <unistd.h>
 
 #include "carl.h"
+#include "check.h"
 
-static int passed, failed;
-
-#define CHECK(condition)                                                                   \
-    do {                                                                                   \
-        if (condition) passed++;                                                           \
-        else { failed++; printf("%s:%d: %s  (last error: %s)\n", __FILE__, __LINE__, #condition, carl_last_error()); } \
-    } while (0)
-/* The call fails with this status, and the message names the culprit. */
-#define FAILS(call, wanted, word)                                                          \
-    do {                                                                                   \
-        carl_status status_ = (call);                                                      \
-        if (status_ == (wanted) && strstr(carl_last_error(), word)) passed++;              \
-        else { failed++; printf("%s:%d: %s gave %s: %s\n", __FILE__, __LINE__, #call, carl_status_name(status_), carl_last_error()); } \
-    } while (0)
-
-enum { COUNT = 12, SIDE = 10 };
+enum { COUNT = 12 };
 static uint8_t pixels[COUNT][SIDE][SIDE];
 static carl_image images[COUNT];
 static const char *CONFIG = "{\"width\": 0.125, \"in_channels\": 1, \"prototypes\": 6, \"projector\": [8, 4], \"threads\": 1,"
                             " \"views\": [{\"size\": 8, \"count\": 2}]}";
 
-static void draw(void) {
-    srand(3);
-    for (int i = 0; i < COUNT; i++) {
-        for (int y = 0; y < SIDE; y++)
-            for (int x = 0; x < SIDE; x++) pixels[i][y][x] = (uint8_t)((x / 3 * 37 + y / 4 * 91 + i * 53) % 256);
-        images[i] = (carl_image){&pixels[i][0][0], SIDE, SIDE, 1, 0, SIDE};
-    }
-}
+static void draw(void) { draw_images(pixels, images, COUNT); }
 
 static carl_trainer *make(void) {
     carl_trainer *trainer = NULL;

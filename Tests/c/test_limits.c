@@ -17,26 +17,8 @@
 #include <unistd.h>
 
 #include "carl.h"
-
-static int passed, failed;
-
-#define CHECK(condition)                                                                   \
-    do {                                                                                   \
-        if (!(condition)) {                                                                \
-            printf("%s:%d: %s  (last error: %s)\n", __FILE__, __LINE__, #condition, carl_last_error()); \
-            fflush(stdout);                                                                \
-            _exit(1);                                                                      \
-        }                                                                                  \
-    } while (0)
-#define FAILS(call, wanted, word)                                                          \
-    do {                                                                                   \
-        carl_status status_ = (call);                                                      \
-        if (status_ != (wanted) || !strstr(carl_last_error(), word)) {                     \
-            printf("%s:%d: %s gave %s: %s\n", __FILE__, __LINE__, #call, carl_status_name(status_), carl_last_error()); \
-            fflush(stdout);                                                                \
-            _exit(1);                                                                      \
-        }                                                                                  \
-    } while (0)
+#define CHECK_EXITS
+#include "check.h"
 
 /* Sanitizers reserve address space and threads of their own. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -78,7 +60,7 @@ static void run(const char *name, void (*test)(void)) {
     }
 }
 
-enum { COUNT = 12, SIDE = 10 };
+enum { COUNT = 12 };
 static uint8_t pixels[COUNT][SIDE][SIDE][3];
 static carl_image images[COUNT];
 

@@ -13,29 +13,16 @@
 #include <unistd.h>
 
 #include "carl.h"
+#include "check.h"
 
-static atomic_int passed, failed;
-
-#define CHECK(condition)                                                                   \
-    do {                                                                                   \
-        if (condition) passed++;                                                           \
-        else { failed++; printf("%s:%d: %s  (last error: %s)\n", __FILE__, __LINE__, #condition, carl_last_error()); } \
-    } while (0)
-
-enum { COUNT = 12, SIDE = 10, PROTOTYPES = 6, MOST = 8 };
+enum { COUNT = 12, PROTOTYPES = 6, MOST = 8 };
 static uint8_t pixels[COUNT][SIDE][SIDE];
 static carl_image images[COUNT];
 #define MODEL "\"width\": 0.125, \"in_channels\": 1, \"prototypes\": 6, \"projector\": [8, 4], \"views\": [{\"size\": 8, \"count\": 2}]"
 static const char *ONE_THREAD = "{" MODEL ", \"threads\": 1}";
 static const char *TWO_THREADS = "{" MODEL ", \"threads\": 2}";
 
-static void draw(void) {
-    for (int i = 0; i < COUNT; i++) {
-        for (int y = 0; y < SIDE; y++)
-            for (int x = 0; x < SIDE; x++) pixels[i][y][x] = (uint8_t)((x / 3 * 37 + y / 4 * 91 + i * 53) % 256);
-        images[i] = (carl_image){&pixels[i][0][0], SIDE, SIDE, 1, 0, SIDE};
-    }
-}
+static void draw(void) { draw_images(pixels, images, COUNT); }
 
 static carl_trainer *make(const char *config) {
     carl_trainer *trainer = NULL;

@@ -116,7 +116,7 @@ import Testing
             for word in words { #expect(advice(kind).contains(word), "\(kind): \(word) in \(advice(kind))") }
         }
         // Where the target gets a gradient too, twice the weight is needed.
-        #expect(advice(.sharedPrototypes, detached: false).contains("want 4.139 or more"))
+        #expect(advice(.sharedPrototypes, detached: false).contains("want 4.138 or more"))
         #expect(Collapse.none.advice(terms, count: 100, dimension: 16, steps: 30, detached: true) == nil)
     }
 }

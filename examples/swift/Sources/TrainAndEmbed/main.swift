@@ -25,12 +25,13 @@ for image in 0..<count {
     }
 }
 
-let trainer = try Trainer(
-    Configuration(
-        json: """
-            {"width": 0.25, "in_channels": 1, "prototypes": 16, "projector": [64, 32], "learning_rate": 0.03, "seed": 0,
-             "views": [{"size": 16, "scale": [0.5, 1], "count": 2}]}
-            """))
+var views = ViewSpec()
+(views.size, views.scale, views.count) = (side, [0.5, 1], 2)
+var configuration = Configuration()
+(configuration.width, configuration.inChannels, configuration.projector) = (0.25, 1, [64, 32])
+(configuration.prototypes, configuration.learningRate) = (16, 0.03)
+configuration.views = .specifications([views])
+let trainer = try Trainer(configuration)
 try pixels.withUnsafeBufferPointer { buffer in
     let images = (0..<count).map {
         SourceImage(pixels: buffer.baseAddress! + $0 * side * side, height: side, width: side, channels: 1, rowStride: side)
@@ -38,12 +39,12 @@ try pixels.withUnsafeBufferPointer { buffer in
     for step in 1...20 {
         let metrics = try trainer.step(images)
         if step % 5 == 0 {
-            print("step \(step): loss \(metrics.result.loss), effective prototypes \(metrics.result.effectivePrototypes)")
+            print("step \(step): loss \(metrics.loss), effective prototypes \(metrics["effective_prototypes"] ?? 0)")
         }
     }
 
     let evaluator = trainer.evaluator
-    let width = evaluator.width(.features)
+    let width = try evaluator.width(.features)
     var features = [Float](repeating: 0, count: count * width)
     try features.withUnsafeMutableBufferPointer { try evaluator.embed(images, size: side, .features, into: $0.baseAddress!) }
 
