@@ -2,8 +2,9 @@
 
     python Benchmarks/all.py [--quick] [--json]
 
-Each program runs by itself with this interpreter. One whose peer is not installed is left out and named at the end; one that
-fails is named too, the others still run, and the exit status is 1. A "ratio" is how many times the peer takes of CARL's time or
+Each program runs by itself with this interpreter. One whose peer is not installed is left out and named at the end; one
+that fails is named too, the others still run, and the exit status is 1. A "ratio" is how many times the peer takes of
+CARL's time or
 memory: above 1, CARL needs less. --json prints the ratios and everything that the programs found.
 """
 
@@ -21,7 +22,15 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 def line(work, peer, ours, theirs, unit, **more):
     """A row in which less is better; `ours` and `theirs` in `unit`."""
-    return {"work": work, "peer": peer, "carl": ours, "theirs": theirs, "unit": unit, "ratio": theirs / ours if ours > 0 else None, **more}
+    return {
+        "work": work,
+        "peer": peer,
+        "carl": ours,
+        "theirs": theirs,
+        "unit": unit,
+        "ratio": theirs / ours if ours > 0 else None,
+        **more,
+    }
 
 
 def seconds_and_memory(work, seconds, memory, **more):
@@ -30,14 +39,19 @@ def seconds_and_memory(work, seconds, memory, **more):
     rows = rows or [{"work": work, "carl": seconds["carl"], "unit": "s", **more}]
     held = {program: size / 1e6 for program, size in memory.items() if size is not None}
     if "carl" in held:
-        rows += [line(f"{work}: memory", peer, held["carl"], size, "MB") for peer, size in held.items() if peer != "carl"]
+        rows += [
+            line(f"{work}: memory", peer, held["carl"], size, "MB") for peer, size in held.items() if peer != "carl"
+        ]
     return rows
 
 
 def train_step(found):
     rows = []
     for work, row in found["rows"].items():
-        speed = {"operations_per_second": row["operations_per_second"]["carl"], "share_of_peak": row["share_of_peak"]["carl"]}
+        speed = {
+            "operations_per_second": row["operations_per_second"]["carl"],
+            "share_of_peak": row["share_of_peak"]["carl"],
+        }
         rows += seconds_and_memory(work, row["seconds"], found["memory_bytes"].get(work, {}), **speed)
     return rows
 
@@ -50,7 +64,10 @@ def assignment(found):
 
 
 def views(found):
-    return [line(f"view {work}, one core", "torchvision", 1 / row["carl"], 1 / row["torchvision"], "s") for work, row in found.items()]
+    return [
+        line(f"view {work}, one core", "torchvision", 1 / row["carl"], 1 / row["torchvision"], "s")
+        for work, row in found.items()
+    ]
 
 
 def knn(found):
@@ -69,9 +86,22 @@ def data_wait(found):
     rows = []
     for row in found["training"]:
         cached = ", cached" if row["cache"] else ""
-        rows.append({"work": f"waiting for images, views of {row['view_size']}{cached}", "carl": row["data_wait"], "unit": "share"})
+        rows.append(
+            {
+                "work": f"waiting for images, views of {row['view_size']}{cached}",
+                "carl": row["data_wait"],
+                "unit": "share",
+            }
+        )
     mapped = found["mapped"]
-    return [*rows, {"work": f"first views of {mapped['images']:,} mapped images", "carl": mapped["seconds_to_first_views"], "unit": "s"}]
+    return [
+        *rows,
+        {
+            "work": f"first views of {mapped['images']:,} mapped images",
+            "carl": mapped["seconds_to_first_views"],
+            "unit": "s",
+        },
+    ]
 
 
 PROGRAMS = [train_step, assignment, views, knn, import_time, data_wait]
@@ -83,7 +113,7 @@ PROGRAMS = [train_step, assignment, views, knn, import_time, data_wait]
 def run(name, options):
     """What the program found, or None; and its remarks: peers that it does without, or why it stopped."""
     command = [sys.executable, os.path.join(FOLDER, f"{name}.py"), "--json", *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     remarks = [text for text in done.stderr.splitlines() if text.strip()]
     if done.returncode == 0:
         return json.loads(done.stdout), [text for text in remarks if text.startswith("without ")]
@@ -92,7 +122,9 @@ def run(name, options):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smaller and fewer: minutes instead of a quarter of an hour and more")
+    parser.add_argument(
+        "--quick", action="store_true", help="smaller and fewer: minutes instead of a quarter of an hour and more"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     passed_on = ["--quick"] if options.quick else []
@@ -128,7 +160,8 @@ def table(rows, skipped, failed):
     for row in rows:
         theirs = number(row["theirs"], row["unit"]) if "peer" in row else ""
         ratio = f"{row['ratio']:.2f}x" if row.get("ratio") is not None else ""
-        text = f"{row['work']:<{width}}{row.get('peer', ''):<28}{number(row['carl'], row['unit']):>12}{theirs:>12}{ratio:>9}"
+        ours = number(row["carl"], row["unit"])
+        text = f"{row['work']:<{width}}{row.get('peer', ''):<28}{ours:>12}{theirs:>12}{ratio:>9}"
         if "operations_per_second" in row:
             text += f"{row['operations_per_second'] / 1e9:>10.1f}"
         if "share_of_peak" in row:

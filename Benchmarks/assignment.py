@@ -2,10 +2,11 @@
 
     python Benchmarks/assignment.py [--quick] [--json]
 
-Rows: CARP's setting (two views of 256 images, D = 256, K = 65,536 prototypes in random blocks of 512, each a teacher's view as target or the
-other view), the same K in one softmax (CARL), and K from 4,096 to 262,144 in blocks of 512, whose time is to grow with K. "memory" is what the
-process holds at the peak of one call beside its inputs and the gradients it returns, measured in a process of its own. PyTorch must be installed; it is
-not needed for anything else in this project.
+Rows: CARP's setting (two views of 256 images, D = 256, K = 65,536 prototypes in random blocks of 512, each a teacher's
+view as target or the other view), the same K in one softmax (CARL), and K from 4,096 to 262,144 in blocks of 512, whose
+time is to grow with K. "memory" is what the process holds at the peak of one call beside its inputs and the gradients
+it returns, measured in a process of its own. PyTorch must be installed; it is not needed for anything else in this
+project.
 """
 
 import argparse
@@ -85,7 +86,11 @@ def status(key):
 def peak_memory(name, prototypes, block):
     """Bytes beside inputs and returned gradients at the peak of the first call, in a process of its own."""
     code = subprocess.run(
-        [sys.executable, __file__, "--peak", name, str(prototypes), str(block or 0)], capture_output=True, text=True, check=True)
+        [sys.executable, __file__, "--peak", name, str(prototypes), str(block or 0)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return int(code.stdout.split()[-1])
 
 
@@ -117,7 +122,11 @@ def main():
     rounds = 3 if options.quick else 9
     linux = os.path.exists("/proc/self/clear_refs")
     rows = {}
-    for label, prototypes, block in [("CARP, K = 65,536, blocks of 512", 65_536, 512), ("CARL, K = 65,536", 65_536, None), ("CARL, K = 4,096", 4_096, None)]:
+    for label, prototypes, block in [
+        ("CARP, K = 65,536, blocks of 512", 65_536, 512),
+        ("CARL, K = 65,536", 65_536, None),
+        ("CARL, K = 4,096", 4_096, None),
+    ]:
         rows[label] = {"seconds": measure(prototypes, block, rounds)}
         if linux:
             rows[label]["bytes"] = {name: peak_memory(name, prototypes, block) for name in CALLS}
@@ -128,11 +137,17 @@ def main():
     print(f"{'work':<36}{'carl ms':>9}{'torch ms':>10}{'ratio':>8}{'carl MB':>9}{'torch MB':>10}{'ratio':>8}")
     for label, row in rows.items():
         seconds, held = row["seconds"], row.get("bytes")
-        line = f"{label:<36}{seconds['carl'] * 1e3:>9.1f}{seconds['torch'] * 1e3:>10.1f}{seconds['torch'] / seconds['carl']:>7.2f}x"
+        ours, theirs = seconds["carl"], seconds["torch"]
+        line = f"{label:<36}{ours * 1e3:>9.1f}{theirs * 1e3:>10.1f}{theirs / ours:>7.2f}x"
         if held:
-            line += f"{held['carl'] / 1e6:>9.1f}{held['torch'] / 1e6:>10.1f}{held['torch'] / max(held['carl'], 1):>7.1f}x"
+            line += (
+                f"{held['carl'] / 1e6:>9.1f}{held['torch'] / 1e6:>10.1f}{held['torch'] / max(held['carl'], 1):>7.1f}x"
+            )
         print(line)
-    print("time by K, blocks of 512: " + ", ".join(f"{k:,}: {s * 1e3:.1f} ms ({s / k * 1e6:.2f} us a prototype)" for k, s in growth.items()))
+    print(
+        "time by K, blocks of 512: "
+        + ", ".join(f"{k:,}: {s * 1e3:.1f} ms ({s / k * 1e6:.2f} us a prototype)" for k, s in growth.items())
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Whether training stands still for want of images, and what a very large set costs before and while it is read.
 
-1. Trains a ResNet-18 of half width for one epoch on a folder of 2,000 JPEG files of about 400 x 300 pixels, made here from random smooth
-   images: the share of the time spent waiting for images (want: below 5%), with views of 224 pixels, as the images suggest; with views
-   of 32 pixels, where a step is short and decoding counts for more; and of 32 pixels from a cache of reduced images. Beside it the time
-   that decoding takes by itself, in one thread.
-2. Views of an .npy file of a million images of 32 x 32 x 3, mapped into memory: the time from its path to the first batch of views (want:
-   below a second), and the memory of the process's own, RssAnon, that is held beyond what it was before, beside the bytes of the
-   batches in flight. Pages of the file itself, RssFile, are the system's to drop.
+1. Trains a ResNet-18 of half width for one epoch on a folder of 2,000 JPEG files of about 400 x 300 pixels, made here
+   from random smooth images: the share of the time spent waiting for images (want: below 5%), with views of 224 pixels,
+   as the images suggest; with views of 32 pixels, where a step is short and decoding counts for more; and of 32 pixels
+   from a cache of reduced images. Beside it the time that decoding takes by itself, in one thread.
+2. Views of an .npy file of a million images of 32 x 32 x 3, mapped into memory: the time from its path to the first
+   batch of views (want: below a second), and the memory of the process's own, RssAnon, that is held beyond what it was
+   before, beside the bytes of the batches in flight. Pages of the file itself, RssFile, are the system's to drop.
 
     python Benchmarks/data_wait.py              # some minutes
     python Benchmarks/data_wait.py --quick      # 256 JPEG files, 100,000 mapped images
@@ -61,13 +61,26 @@ def train(folder, view_size, cache=None):
 
     started = time.perf_counter()
     model = carl.CARL(
-        encoder="resnet18", width=0.5, view_size=view_size, epochs=1, batch_size=BATCH, progress=False, cache=cache, seed=0)
+        encoder="resnet18",
+        width=0.5,
+        view_size=view_size,
+        epochs=1,
+        batch_size=BATCH,
+        progress=False,
+        cache=cache,
+        seed=0,
+    )
     model.fit(folder)
     seconds = time.perf_counter() - started
     waits = [metrics.data_wait for metrics in model.history_]
     return {
-        "view_size": view_size, "cache": cache is not None, "data_wait": model.data_wait_, "first_step_data_wait": waits[0],
-        "largest_later_data_wait": max(waits[1:]), "steps": len(waits), "seconds": seconds,
+        "view_size": view_size,
+        "cache": cache is not None,
+        "data_wait": model.data_wait_,
+        "first_step_data_wait": waits[0],
+        "largest_later_data_wait": max(waits[1:]),
+        "steps": len(waits),
+        "seconds": seconds,
         "images_per_second": len(waits) * BATCH / sum(m.seconds / (1 - m.data_wait) for m in model.history_),
     }
 
@@ -79,7 +92,9 @@ def decoding(folder, view_size):
     import carl
     from carl.view_specs import expand_views, least_side
 
-    source = carl.sources.FileSource([os.path.join(folder, name) for name in sorted(os.listdir(folder))[:128]], workers=1)
+    source = carl.sources.FileSource(
+        [os.path.join(folder, name) for name in sorted(os.listdir(folder))[:128]], workers=1
+    )
     least = least_side(expand_views("auto", 3, view_size))
     best = min(_timed(lambda: source.read_each(np.arange(len(source)), least)) for _ in range(3))
     source.close()
@@ -112,7 +127,9 @@ def measure_mapped(path):
     from carl.sources.loader import AHEAD, BatchReader
 
     spec = carl.expand_views("auto", 3, 32)
-    carl.make_views(np.zeros((MAPPED_BATCH, 32, 32, 3), np.uint8), spec)  # the library's own threads and tables are there
+    carl.make_views(
+        np.zeros((MAPPED_BATCH, 32, 32, 3), np.uint8), spec
+    )  # the library's own threads and tables are there
     before = memory()
     start = time.perf_counter()
     source = carl.as_source(path)
@@ -132,9 +149,13 @@ def measure_mapped(path):
     # Batches read ahead, the one being read and the one in use, as bytes; and the views of one batch, as floats.
     flight = (AHEAD + 2) * one + sum(view.nbytes for view in views)
     return {
-        "images": len(source), "file_bytes": os.path.getsize(path), "seconds_to_first_views": first,
-        "held_bytes": most - before["RssAnon"], "held_after_first_bytes": after_first - before["RssAnon"],
-        "in_flight_bytes": flight, "file_pages_bytes": after["RssFile"] - before["RssFile"],
+        "images": len(source),
+        "file_bytes": os.path.getsize(path),
+        "seconds_to_first_views": first,
+        "held_bytes": most - before["RssAnon"],
+        "held_after_first_bytes": after_first - before["RssAnon"],
+        "in_flight_bytes": flight,
+        "file_pages_bytes": after["RssFile"] - before["RssFile"],
         "peak_rss_bytes": after["VmHWM"],
     }
 
@@ -152,7 +173,12 @@ def memory():
 def run(given):
     import carl
 
-    results = {"library": carl.build_info()["library"], "threads": carl.default_threads(), "photos": given.images, "training": []}
+    results = {
+        "library": carl.build_info()["library"],
+        "threads": carl.default_threads(),
+        "photos": given.images,
+        "training": [],
+    }
     with tempfile.TemporaryDirectory(prefix="carl-data-") as folder:
         photos = os.path.join(folder, "photos")
         os.mkdir(photos)
@@ -164,30 +190,48 @@ def run(given):
             results["training"].append(row)
         mapped = os.path.join(folder, "million.npy")
         write_mapped(mapped, given.mapped)
-        done = subprocess.run([sys.executable, __file__, "--measure-mapped", mapped], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, __file__, "--measure-mapped", mapped], check=True, capture_output=True, text=True
+        )
         results["mapped"] = json.loads(done.stdout)
     return results
 
 
 def table(results):
     print(f"{results['library']}, {results['threads']} threads")
-    print(f"\nResNet-18 of half width, {results['photos']} JPEG files of about 400 x 300 ({results['photo_bytes'] / 1000:.0f} kB each)")
-    print(f"  {'views':<16}{'waiting':>9}{'first step':>12}{'later, most':>13}{'images/s':>10}{'decoding, one thread':>22}")
+    print(
+        f"\nResNet-18 of half width, {results['photos']} JPEG files of about 400 x 300 "
+        f"({results['photo_bytes'] / 1000:.0f} kB each)"
+    )
+    print(
+        "  "
+        f"{'views':<16}{'waiting':>9}{'first step':>12}{'later, most':>13}{'images/s':>10}{'decoding, one thread':>22}"
+    )
     for row in results["training"]:
         name = f"{row['view_size']}{', cached' if row['cache'] else ''}"
         alone = "" if row["decoding_ms"] is None else f"{row['decoding_ms']:.1f} ms"
-        print(f"  {name:<16}{row['data_wait']:>9.2%}{row['first_step_data_wait']:>12.1%}{row['largest_later_data_wait']:>13.1%}"
-              f"{row['images_per_second']:>10.1f}{alone:>22}")
+        print(
+            "  "
+            f"{name:<16}{row['data_wait']:>9.2%}{row['first_step_data_wait']:>12.1%}{row['largest_later_data_wait']:>13.1%}{row['images_per_second']:>10.1f}{alone:>22}"
+        )
     worst = max(row["data_wait"] for row in results["training"])
     print(f"  below 5%: {'yes' if worst < 0.05 else 'NO'}")
     row = results["mapped"]
     mega = 1e6
-    print(f"\n{row['images']:,} images of 32 x 32 x 3 in an .npy file of {row['file_bytes'] / 1e9:.2f} GB, batches of {MAPPED_BATCH}, two views")
-    print(f"  from its path to the first views     {row['seconds_to_first_views']:.3f} s   below 1 s: "
-          f"{'yes' if row['seconds_to_first_views'] < 1 else 'NO'}")
+    print(
+        f"\n{row['images']:,} images of 32 x 32 x 3 in an .npy file of {row['file_bytes'] / 1e9:.2f} GB, batches of "
+        f"{MAPPED_BATCH}, two views"
+    )
+    print(
+        f"  from its path to the first views     {row['seconds_to_first_views']:.3f} s   below 1 s: "
+        f"{'yes' if row['seconds_to_first_views'] < 1 else 'NO'}"
+    )
     print(f"  memory held beyond the start, most   {row['held_bytes'] / mega:.1f} MB over {MAPPED_BATCHES} batches")
     beyond = row["held_bytes"] - row["in_flight_bytes"]
-    print(f"  batches in flight                    {row['in_flight_bytes'] / mega:.1f} MB; beyond them: {beyond / mega:.1f} MB (stacks of threads, a stretch of the order)")
+    print(
+        f"  batches in flight                    {row['in_flight_bytes'] / mega:.1f} MB; beyond them: "
+        f"{beyond / mega:.1f} MB (stacks of threads, a stretch of the order)"
+    )
     print(f"  pages of the file, the system's      {row['file_pages_bytes'] / mega:.1f} MB")
 
 

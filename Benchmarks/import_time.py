@@ -2,8 +2,8 @@
 
     python Benchmarks/import_time.py [--quick] [--json]
 
-Medians of the seconds of the import statement alone, NumPy's included; the interpreter's own start is not counted. One start of each comes
-before, so that files and compiled modules are in place. Without PyTorch CARL is timed alone.
+Medians of the seconds of the import statement alone, NumPy's included; the interpreter's own start is not counted. One
+start of each comes before, so that files and compiled modules are in place. Without PyTorch CARL is timed alone.
 """
 
 import argparse
@@ -34,7 +34,9 @@ def main():
         print("without torch: not installed", file=sys.stderr)
     for module in modules:
         seconds_to_import(module)
-    seconds = take_turns({module: lambda module=module: seconds_to_import(module) for module in modules}, 5 if options.quick else 15)
+    seconds = take_turns(
+        {module: lambda module=module: seconds_to_import(module) for module in modules}, 5 if options.quick else 15
+    )
     if options.json:
         print(json.dumps({"seconds": seconds}))
         return

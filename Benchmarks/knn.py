@@ -1,8 +1,8 @@
 """Exact k nearest neighbours by cosine similarity: CARL against faiss-cpu's flat index and scikit-learn's brute force.
 
-Every program starts from the same raw float32 rows and ends with the k neighbours of each query and their similarities, so the
-normalisation that faiss leaves to its user is timed too. The programs take turns, and the ratios are those of the best times.
-"memory" is what the process held at its peak beside the rows and the result.
+Every program starts from the same raw float32 rows and ends with the k neighbours of each query and their similarities,
+so the normalisation that faiss leaves to its user is timed too. The programs take turns, and the ratios are those of
+the best times. "memory" is what the process held at its peak beside the rows and the result.
 
     python Benchmarks/knn.py [--threads N] [--quick] [--json]
 """
@@ -82,7 +82,10 @@ def main():
     queries = random.standard_normal((options.queries, options.dimension), dtype=np.float32)
 
     programs = {"carl": carl_search(options.threads)}
-    for name, key, make in (("faiss-cpu IndexFlatIP", "faiss", faiss_search), ("scikit-learn brute, cosine", "sklearn", sklearn_search)):
+    for name, key, make in (
+        ("faiss-cpu IndexFlatIP", "faiss", faiss_search),
+        ("scikit-learn brute, cosine", "sklearn", sklearn_search),
+    ):
         if key in options.skip:
             continue
         try:
@@ -111,20 +114,34 @@ def main():
 
     best = {name: min(times) for name, times in seconds.items()}
     if options.json:
-        print(json.dumps({
-            "references": options.references, "queries": options.queries, "dimension": options.dimension, "k": options.k,
-            "threads": options.threads, "seconds": seconds, "memory": memory, "largest difference of similarity": agreement,
-            "speed of carl relative to": {name: best[name] / best["carl"] for name in best if name != "carl"},
-        }))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "references": options.references,
+                    "queries": options.queries,
+                    "dimension": options.dimension,
+                    "k": options.k,
+                    "threads": options.threads,
+                    "seconds": seconds,
+                    "memory": memory,
+                    "largest difference of similarity": agreement,
+                    "speed of carl relative to": {name: best[name] / best["carl"] for name in best if name != "carl"},
+                }
+            )
+        )
         return
-    print(f"{options.references} references, {options.queries} queries, {options.dimension} values, k = {options.k}, {options.threads} threads")
+    print(
+        f"{options.references} references, {options.queries} queries, {options.dimension} values, k = {options.k}, "
+        f"{options.threads} threads"
+    )
     operations = 2 * options.references * options.queries * options.dimension
     for name, time_taken in best.items():
         line = f"{name:28} {time_taken:8.2f} s {operations / time_taken * 1e-9:8.0f} GFLOP/s"
         if name in memory:
             line += f" {memory[name] / 2**20:8.0f} MB"
         if name != "carl":
-            line += f"   carl is {time_taken / best['carl']:.2f} x as fast, similarities differ by at most {agreement[name]:.1e}"
+            line += f"   carl is {time_taken / best['carl']:.2f} x as fast, "
+            line += f"similarities differ by at most {agreement[name]:.1e}"
         print(line)
 
 

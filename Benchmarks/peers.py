@@ -51,7 +51,12 @@ ENDS = 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--peers", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help=f"of {', '.join(METHODS)} (default: all)"
+        "--peers",
+        nargs="+",
+        choices=METHODS,
+        default=list(METHODS),
+        metavar="NAME",
+        help=f"of {', '.join(METHODS)} (default: all)",
     )
     parser.add_argument("--data", help="Fashion-MNIST's folder, or an .npz as study.py takes")
     parser.add_argument("--epochs", type=int, default=3, help="passes over the images (default: %(default)s)")
@@ -63,11 +68,17 @@ def main() -> None:
     parser.add_argument("--views", default="auto", help="a preset of the library (default: %(default)s)")
     rates = parser.add_mutually_exclusive_group()
     factors = ", ".join(map(str, SEARCHED))
-    rates.add_argument("--rates", type=float, nargs="+", help=f"learning rates (default: the published one times {factors})")
+    rates.add_argument(
+        "--rates", type=float, nargs="+", help=f"learning rates (default: the published one times {factors})"
+    )
     rates.add_argument("--best", metavar="FILE", help="each method at the rate that did best in this file of a search")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
-        "--option", action="append", default=[], metavar="NAME.KEY=VALUE", help="of a method, such as simclr.temperature=0.2"
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME.KEY=VALUE",
+        help="of a method, such as simclr.temperature=0.2",
     )
     add_judging(parser)
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
@@ -121,11 +132,14 @@ def rates_of(name: str, options: dict[str, Any], data: Data, arguments: argparse
 
 
 def best_rate(name: str, options: dict[str, Any], data: Data, arguments: argparse.Namespace) -> float:
-    """The rate with the best mean k-NN (k = 20) on held-out images, of a search with the same budget if there is one."""
+    """The rate with the best mean k-NN (k = 20) on held-out images, of a search with the same budget if there is
+    one."""
     wanted = plan(name, 0.0, 0, options, data, arguments)["config"]
 
     def alike(row: dict[str, Any], left_out: tuple[str, ...]) -> bool:
-        pair = [{key: value for key, value in config.items() if key not in left_out} for config in (row["config"], wanted)]
+        pair = [
+            {key: value for key, value in config.items() if key not in left_out} for config in (row["config"], wanted)
+        ]
         return pair[0] == pair[1]
 
     tried = [row for row in read_lines(arguments.best) if (row["data"], row["split"]) == (data.name, "held out")]
@@ -135,7 +149,9 @@ def best_rate(name: str, options: dict[str, Any], data: Data, arguments: argpars
         # A run that failed counts as nothing.
         figures.setdefault(row["config"]["learning_rate"], []).append(row.get("knn20", 0.0))
     if not figures:
-        raise SystemExit(f"--best: {arguments.best} has no search of {name} on {data.name} with this width, batch and options")
+        raise SystemExit(
+            f"--best: {arguments.best} has no search of {name} on {data.name} with this width, batch and options"
+        )
     best = max(figures, key=lambda rate: float(np.mean(figures[rate])))
     if len(figures) > 1 and best in (min(figures), max(figures)):
         tried_rates = ", ".join(f"{rate:g}" for rate in sorted(figures))
@@ -143,20 +159,33 @@ def best_rate(name: str, options: dict[str, Any], data: Data, arguments: argpars
     return best
 
 
-def plan(name: str, rate: float, seed: int, options: dict[str, Any], data: Data, arguments: argparse.Namespace) -> dict[str, Any]:
+def plan(
+    name: str, rate: float, seed: int, options: dict[str, Any], data: Data, arguments: argparse.Namespace
+) -> dict[str, Any]:
     """Everything that decides a run, as its line in the results begins."""
     method = METHODS[name]
     budget = {"budget_seconds": arguments.seconds} if arguments.seconds else {"epochs": arguments.epochs}
     config = {
-        "peer": name, "encoder": arguments.encoder, "width": arguments.width, "batch_size": arguments.batch_size,
-        "views": arguments.views, "learning_rate": rate, **method.defaults(), **options, **budget, "seed": seed,
+        "peer": name,
+        "encoder": arguments.encoder,
+        "width": arguments.width,
+        "batch_size": arguments.batch_size,
+        "views": arguments.views,
+        "learning_rate": rate,
+        **method.defaults(),
+        **options,
+        **budget,
+        "seed": seed,
     }
     if arguments.compile:
         config["compile"] = True
     changed = "".join(f", {key} {value}" for key, value in options.items())
     return {
-        "name": f"{method.title} (lightly), rate {rate:g}{changed}", "config": config, "data": data.name,
-        "split": data.split, "images": len(data.train),
+        "name": f"{method.title} (lightly), rate {rate:g}{changed}",
+        "config": config,
+        "data": data.name,
+        "split": data.split,
+        "images": len(data.train),
     }
 
 
@@ -187,10 +216,19 @@ def train_and_judge(run: dict[str, Any], data: Data, judge: Judge, arguments: ar
             meter.go_on()
     meter.pause()
     row: dict[str, Any] = {
-        "seconds": meter.seconds, "steps": steps, "peak_memory": meter.peak, "presentations": shown,
+        "seconds": meter.seconds,
+        "steps": steps,
+        "peak_memory": meter.peak,
+        "presentations": shown,
         "loss": [float(np.mean(losses[:ENDS])), float(np.mean(losses[-ENDS:]))],
-        **judge(embed, config["seed"], assigned(method, views, data)), "warnings": [],
-        "settings": {"precision": precision.name, "threads": torch.get_num_threads(), "torch": torch.__version__, "views": specs},
+        **judge(embed, config["seed"], assigned(method, views, data)),
+        "warnings": [],
+        "settings": {
+            "precision": precision.name,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "views": specs,
+        },
     }
     if arguments.curve:
         row["curve"] = [*points, {"seconds": meter.seconds, "step": steps, "knn20": row["knn20"]}]

@@ -3,14 +3,18 @@
     python Benchmarks/train_step.py [--quick] [--json]
 
 Rows: a whole training step of ResNet-18 on 128 views of 32x32 (two views of 64 images, 3x3 stem, head 512-512-128,
-300 prototypes, SGD), against PyTorch in float32 and, where the processor has bfloat16 instructions, in bfloat16 autocast,
-both channels_last; embedding of batches of 128; and a step of ResNet-50 on 32 views of 224x224. Ratios are of medians.
+300 prototypes, SGD), against PyTorch in float32 and, where the processor has bfloat16 instructions, in bfloat16
+autocast, both channels_last; embedding of batches of 128; and a step of ResNet-50 on 32 views of 224x224. Ratios are of
+medians.
 
-GFLOP/s are operations of the direct method, the same for both, over the time of each; "of peak" is their share of what this
-machine's processors do when they only multiply and add in float32, measured here. A fast method or bfloat16 may exceed 100%.
+GFLOP/s are operations of the direct method, the same for both, over the time of each; "of peak" is their share of what
+this machine's processors do when they only multiply and add in float32, measured here. A fast method or bfloat16 may
+exceed 100%.
 
-Memory is what a process of its own holds at its peak in two steps, beyond what it held with everything imported and the views
-made: model, optimizer and steps, all in float32. Something tiny has run before, so that the start of the libraries does not count.
+Memory is what a process of its own holds at its peak in two steps, beyond what it held with everything imported and the
+views
+made: model, optimizer and steps, all in float32. Something tiny has run before, so that the start of the libraries does
+    not count.
 
 PyTorch must be installed; it is not needed for anything else in this project.
 """
@@ -39,7 +43,8 @@ from support.torch_resnet import Block, has_bfloat16, resnet
 def torch_model(name, stem, prototypes):
     encoder = resnet(name, stem)
     head = nn.Sequential(
-        nn.Linear(encoder.features, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Linear(512, 128))
+        nn.Linear(encoder.features, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Linear(512, 128)
+    )
     model = nn.ModuleDict({"encoder": encoder, "head": head, "prototypes": nn.Linear(128, prototypes, bias=False)})
     return model.to(memory_format=torch.channels_last)
 
@@ -74,7 +79,9 @@ def random_views(size, images):
 
 
 def carl_trainer(name, stem, size):
-    return carl.Trainer(encoder=name, stem=stem, projector=[512, 128], prototypes=300, views=[{"size": size, "count": 2}])
+    return carl.Trainer(
+        encoder=name, stem=stem, projector=[512, 128], prototypes=300, views=[{"size": size, "count": 2}]
+    )
 
 
 def torch_run(name, stem, views, bfloat16=False):
@@ -117,7 +124,9 @@ def embed_row(operations, rounds):
 
 def row(items, operations, seconds):
     return {
-        "items": items, "seconds": seconds, "operations": operations,
+        "items": items,
+        "seconds": seconds,
+        "operations": operations,
         "operations_per_second": {name: operations / time for name, time in seconds.items()},
     }
 
@@ -183,7 +192,11 @@ def main():
     peak = max(peak, peak_rate())
     for found in rows.values():
         found["share_of_peak"] = {name: rate / peak for name, rate in found["operations_per_second"].items()}
-    memory = {name: {peer: peak_memory(peer, *STEPS[name]) for peer in ("carl", "torch float32")} for name in rows if name in STEPS}
+    memory = {
+        name: {peer: peak_memory(peer, *STEPS[name]) for peer in ("carl", "torch float32")}
+        for name in rows
+        if name in STEPS
+    }
     if options.json:
         print(json.dumps({"peak_operations_per_second": peak, "rows": rows, "memory_bytes": memory}))
     else:
@@ -194,7 +207,8 @@ def table(peak, rows, memory):
     print(f"{'work':<34}{'program':<16}{'items/s':>9}{'GFLOP/s':>9}{'of peak':>9}{'carl is':>9}")
     for name, found in rows.items():
         for program, seconds in found["seconds"].items():
-            line = f"{name:<34}{program:<16}{found['items'] / seconds:>9.1f}{found['operations_per_second'][program] / 1e9:>9.1f}"
+            rate = found["operations_per_second"][program]
+            line = f"{name:<34}{program:<16}{found['items'] / seconds:>9.1f}{rate / 1e9:>9.1f}"
             line += f"{found['share_of_peak'][program]:>9.0%}"
             print(line if program == "carl" else f"{line}{seconds / found['seconds']['carl']:>8.2f}x")
     print(f"peak: {peak / 1e9:.0f} GFLOP/s of float32, {carl.default_threads()} threads")
@@ -202,7 +216,10 @@ def table(peak, rows, memory):
     for name, held in memory.items():
         ours, peers = held["carl"], held["torch float32"]
         known = ours is not None and peers is not None
-        print(f"{name:<34}" + (f"{ours / 1e6:>9.0f}{peers / 1e6:>10.0f}{peers / ours:>7.2f}x" if known else "  not told by this system"))
+        print(
+            f"{name:<34}"
+            + (f"{ours / 1e6:>9.0f}{peers / 1e6:>10.0f}{peers / ours:>7.2f}x" if known else "  not told by this system")
+        )
 
 
 if __name__ == "__main__":

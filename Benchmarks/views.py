@@ -3,10 +3,10 @@
     pip install torch torchvision
     python Benchmarks/views.py [--quick] [--json] [--agreement]
 
-Both take the same images of bytes and make normalised float32 views with the same operations, ranges and probabilities: random resized crop, flip,
-colour jitter, grayscale, Gaussian blur. torchvision gets Pillow images that are ready and leaves a view a tensor; the batch that it would still have
-to be copied to is not counted. Times are CPU seconds of one thread. "all cores" is libcarl alone, by the clock. torchvision is not needed for
-anything else in this project.
+Both take the same images of bytes and make normalised float32 views with the same operations, ranges and probabilities:
+random resized crop, flip, colour jitter, grayscale, Gaussian blur. torchvision gets Pillow images that are ready and
+leaves a view a tensor; the batch that it would still have to be copied to is not counted. Times are CPU seconds of one
+thread. "all cores" is libcarl alone, by the clock. torchvision is not needed for anything else in this project.
 
 --agreement compares single operations: libcarl draws a factor, torchvision is given the same one.
 """
@@ -59,15 +59,17 @@ def photos(count, side, seed=0):
 
 
 def peer(transforms, size, spec):
-    return transforms.Compose([
-        transforms.RandomResizedCrop(size, tuple(spec["scale"])),
-        transforms.RandomHorizontalFlip(),
-        transforms.RandomApply([transforms.ColorJitter(*spec["jitter"])], spec["jitter_p"]),
-        transforms.RandomGrayscale(spec["gray"]),
-        transforms.RandomApply([transforms.GaussianBlur(spec["blur_kernel"], tuple(spec["blur"]))], spec["blur_p"]),
-        transforms.ToTensor(),
-        transforms.Normalize(MEAN, STD),
-    ])
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(size, tuple(spec["scale"])),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomApply([transforms.ColorJitter(*spec["jitter"])], spec["jitter_p"]),
+            transforms.RandomGrayscale(spec["gray"]),
+            transforms.RandomApply([transforms.GaussianBlur(spec["blur_kernel"], tuple(spec["blur"]))], spec["blur_p"]),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
 
 
 def speed(rounds):
@@ -89,9 +91,12 @@ def speed(rounds):
         for run in runs.values():
             run()
         seconds = medians(runs, rounds, time.process_time)
-        together = medians({"all": lambda: [carl.make_views(images, spec, next(seeds)) for _ in range(repeats)]}, rounds)["all"]
+        together = medians(
+            {"all": lambda: [carl.make_views(images, spec, next(seeds)) for _ in range(repeats)]}, rounds
+        )["all"]
         rows[name] = {
-            "carl": repeats * count / seconds["carl"], "torchvision": count / seconds["torchvision"],
+            "carl": repeats * count / seconds["carl"],
+            "torchvision": count / seconds["torchvision"],
             "carl_all_cores": repeats * count / together,
         }
         rows[name]["ratio"] = rows[name]["carl"] / rows[name]["torchvision"]
@@ -121,12 +126,26 @@ def agreement():
         mode = modes[interpolation.upper()]
         for size in (40, 96, 150):
             compare(
-                f"resize 96 to {size}, {interpolation}", {"size": size, "interpolation": interpolation},
-                lambda image, _, size=size, mode=mode: functional.resize(image, [size, size], mode))
+                f"resize 96 to {size}, {interpolation}",
+                {"size": size, "interpolation": interpolation},
+                lambda image, _, size=size, mode=mode: functional.resize(image, [size, size], mode),
+            )
     compare("flip", {"flip": 1}, lambda image, _: functional.hflip(image))
-    compare("brightness", {"jitter": [0.4, 0, 0, 0]}, functional.adjust_brightness, lambda view: float(view[0, 1, 0]) / 100)
-    compare("contrast", {"jitter": [0, 0.4, 0, 0]}, functional.adjust_contrast, lambda view: float(view[0, 0, 0] - view[0, 0, 1]) / 100)
-    compare("saturation", {"jitter": [0, 0, 0.4, 0]}, functional.adjust_saturation, lambda view: float(view[0, 0, 0] - view[0, 0, 1]) / 100)
+    compare(
+        "brightness", {"jitter": [0.4, 0, 0, 0]}, functional.adjust_brightness, lambda view: float(view[0, 1, 0]) / 100
+    )
+    compare(
+        "contrast",
+        {"jitter": [0, 0.4, 0, 0]},
+        functional.adjust_contrast,
+        lambda view: float(view[0, 0, 0] - view[0, 0, 1]) / 100,
+    )
+    compare(
+        "saturation",
+        {"jitter": [0, 0, 0.4, 0]},
+        functional.adjust_saturation,
+        lambda view: float(view[0, 0, 0] - view[0, 0, 1]) / 100,
+    )
 
     def turned(view):
         hue = colorsys.rgb_to_hsv(*(float(v) for v in view[0, 0]))[0]
@@ -134,13 +153,18 @@ def agreement():
 
     compare("hue, Pillow image", {"jitter": [0, 0, 0, 0.2]}, functional.adjust_hue, turned)
     compare(
-        "hue, torchvision tensor", {"jitter": [0, 0, 0, 0.2]},
-        lambda image, shift: functional.adjust_hue(functional.to_tensor(image), shift).permute(1, 2, 0).numpy() * 255, turned)
+        "hue, torchvision tensor",
+        {"jitter": [0, 0, 0, 0.2]},
+        lambda image, shift: functional.adjust_hue(functional.to_tensor(image), shift).permute(1, 2, 0).numpy() * 255,
+        turned,
+    )
     compare("grayscale", {"gray": 1}, lambda image, _: functional.to_grayscale(image, 3))
     for kernel, sigma in ((3, 0.5), (9, 2.0), (23, 2.0)):
         compare(
-            f"blur, kernel {kernel}, sigma {sigma}", {"blur": [sigma, sigma], "blur_p": 1, "blur_kernel": kernel},
-            lambda image, _, kernel=kernel, sigma=sigma: functional.gaussian_blur(image, kernel, sigma))
+            f"blur, kernel {kernel}, sigma {sigma}",
+            {"blur": [sigma, sigma], "blur_p": 1, "blur_kernel": kernel},
+            lambda image, _, kernel=kernel, sigma=sigma: functional.gaussian_blur(image, kernel, sigma),
+        )
     compare("solarize", {"solarize": 1}, lambda image, _: functional.solarize(image, 128))
     return rows
 
@@ -161,7 +185,9 @@ def main():
     else:
         print(f"{'views a second':<24}{'carl':>10}{'torchvision':>13}{'ratio':>8}{'carl, all cores':>17}")
         for name, row in rows.items():
-            print(f"{name:<24}{row['carl']:>10,.0f}{row['torchvision']:>13,.0f}{row['ratio']:>7.1f}x{row['carl_all_cores']:>17,.0f}")
+            print(
+                f"{name:<24}{row['carl']:>10,.0f}{row['torchvision']:>13,.0f}{row['ratio']:>7.1f}x{row['carl_all_cores']:>17,.0f}"
+            )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Does CARL help where labels are few? The same small network on Fashion-MNIST with 600 labels (60 of each class), fine-tuned after CARL and from
-scratch, and a linear layer on the frozen encoder, trained by CARL and untrained, with all labels.
+"""Does CARL help where labels are few? The same small network on Fashion-MNIST with 600 labels (60 of each class),
+fine-tuned after CARL and from scratch, and a linear layer on the frozen encoder, trained by CARL and untrained, with
+all labels.
 
     python Benchmarks/studies/finetune.py                                    # trains CARL first, as `carl demo` does
     python Benchmarks/studies/finetune.py --checkpoint runs/demo             # ... or not
     python Benchmarks/studies/finetune.py --checkpoint runs/demo --out finetune.json
 
-Both ways have the same images, number of steps, schedule, augmentation, smoothing and batch size. The learning rate of each is the best of one
-grid, measured with a seed of its own on 5,000 training images that no training sees the labels of. Then every seed draws its own 600 labels and
-starts anew; accuracies are those on the 10,000 test images, mean and sample standard deviation over seeds.
+Both ways have the same images, number of steps, schedule, augmentation, smoothing and batch size. The learning rate of
+each is the best of one grid, measured with a seed of its own on 5,000 training images that no training sees the labels
+of. Then every seed draws its own 600 labels and starts anew; accuracies are those on the 10,000 test images, mean and
+sample standard deviation over seeds.
 """
 
 from __future__ import annotations
@@ -33,9 +35,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", help="a model trained on Fashion-MNIST without labels; default: trained here")
     parser.add_argument("--pretraining-epochs", type=int, default=3)
-    parser.add_argument("--per-class", type=int, default=60, help="labels of each class (default: %(default)s, 1%% of all)")
+    parser.add_argument(
+        "--per-class", type=int, default=60, help="labels of each class (default: %(default)s, 1%% of all)"
+    )
     parser.add_argument("--epochs", type=int, default=60, help="of fine-tuning (default: %(default)s)")
-    parser.add_argument("--probe-epochs", type=int, default=3, help="of the linear probe, on all labels (default: %(default)s)")
+    parser.add_argument(
+        "--probe-epochs", type=int, default=3, help="of the linear probe, on all labels (default: %(default)s)"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--data", help="folder of the four IDX files")
     parser.add_argument("--out", help="a JSON file for all figures")
@@ -55,14 +61,23 @@ def main() -> None:
         result = protocol(to_report, arguments.seeds, rate)
         results[name] = {"grid": grid, "learning_rate": rate, **result.to_dict()}
         print(
-            f"{name:<34} {result.accuracy:.4f} +- {result.std:.4f}   ({', '.join(f'{share:.4f}' for share in result.accuracies)}; rate {rate} of "
-            f"{', '.join(f'{each}: {share:.4f}' for each, share in grid.items())}; {time.perf_counter() - start:.0f} s)", flush=True,
+            f"{name:<34} {result.accuracy:.4f} +- {result.std:.4f}   "
+            f"({', '.join(f'{share:.4f}' for share in result.accuracies)}; rate {rate} of "
+            f"{', '.join(f'{each}: {share:.4f}' for each, share in grid.items())}; {time.perf_counter() - start:.0f} "
+            "s)",
+            flush=True,
         )
 
     def few_labels(from_scratch: bool) -> Any:
         return lambda data, seeds, rate: evaluate.finetune(
-            model, *data, labels_per_class=arguments.per_class, seeds=seeds, epochs=arguments.epochs, learning_rate=rate,
-            from_scratch=from_scratch, progress=False,
+            model,
+            *data,
+            labels_per_class=arguments.per_class,
+            seeds=seeds,
+            epochs=arguments.epochs,
+            learning_rate=rate,
+            from_scratch=from_scratch,
+            progress=False,
         )
 
     def probe(encoder: Any) -> Any:

@@ -1,12 +1,12 @@
-"""Does training by Winograd's algorithm, which rounds differently, go as well as training by direct convolutions? The same small network on
-Fashion-MNIST, the same seed, images and steps, once each way; every run is a process of its own.
+"""Does training by Winograd's algorithm, which rounds differently, go as well as training by direct convolutions? The
+same small network on Fashion-MNIST, the same seed, images and steps, once each way; every run is a process of its own.
 
     python Benchmarks/studies/winograd_curve.py
     python Benchmarks/studies/winograd_curve.py --width 0.5 --json
 
-Training magnifies any difference in rounding, so two runs part after some tens of steps, whatever the method. Two yardsticks say how far is far:
-direct runs of two seeds (other initial weights, images and views), and runs by Winograd's algorithm with two numbers of threads, which differ in
-the order of sums alone.
+Training magnifies any difference in rounding, so two runs part after some tens of steps, whatever the method. Two
+yardsticks say how far is far: direct runs of two seeds (other initial weights, images and views), and runs by
+Winograd's algorithm with two numbers of threads, which differ in the order of sums alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of every run, at least 100 (default: %(default)s)")
     parser.add_argument("--width", type=float, default=0.25, help="of the ResNet-18 (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=64, help="images of a step (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of all runs but one, which has one thread more or less (default: %(default)s)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=2,
+        help="of all runs but one, which has one thread more or less (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="the other seed is one more (default: %(default)s)")
     parser.add_argument("--data", help="folder of the four IDX files")
     parser.add_argument("--json", action="store_true", help="print one JSON object, curves included, instead of tables")
@@ -67,7 +72,9 @@ def started(arguments: argparse.Namespace, *, winograd: bool, **changes: int) ->
     environment = {**os.environ, "CARL_WINOGRAD": str(int(winograd))}
     run = json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
     if bool(run["winograd_layers"]) != winograd:
-        raise SystemExit(f"want {'some' if winograd else 'no'} convolutions by Winograd's algorithm, got {run['winograd_layers']}")
+        raise SystemExit(
+            f"want {'some' if winograd else 'no'} convolutions by Winograd's algorithm, got {run['winograd_layers']}"
+        )
     return run
 
 
@@ -78,7 +85,9 @@ def train(arguments: argparse.Namespace) -> Run:
 
     images = demo.load_fashion_mnist(arguments.data)[0]
     model = {key: value for key, value in demo.MODEL.items() if key != "batch_size"}
-    model.update(width=arguments.width, in_channels=1, view_size=images.shape[1], seed=arguments.seed, threads=arguments.threads)
+    model.update(
+        width=arguments.width, in_channels=1, view_size=images.shape[1], seed=arguments.seed, threads=arguments.threads
+    )
     trainer = carl.Trainer(model)
     order = np.random.default_rng(arguments.seed).permutation(len(images))
     trainer.start_profile()
@@ -123,17 +132,29 @@ def print_tables(arguments: argparse.Namespace, result: dict[str, Any], runs: di
     run = runs["winograd"]
     print(
         f"ResNet-18 of width {arguments.width:g}, {arguments.batch} images a step, {arguments.steps} steps; "
-        f"{run['winograd_layers']} of {run['convolutions']} convolutions and gradients by Winograd's algorithm, in the direct runs none\n"
+        f"{run['winograd_layers']} of {run['convolutions']} convolutions and gradients by Winograd's algorithm, in the "
+        "direct runs none\n"
     )
     print(f"{'mean loss of the steps':<32}{'first 10':>12}{f'last {LAST}':>12}")
     for name, mean in result["last_mean"].items():
         print(f"{name:<32}{np.mean(runs[name]['losses'][:10]):>12.5f}{mean:>12.5f}")
     counts = list(result["differences"]["direct, seeds"]["largest"])
-    print(f"\n{'largest difference of the loss':<32}" + "".join(f"{f'first {count}':>12}" for count in counts) + f"{f'mean, last {LAST}':>16}")
+    print(
+        f"\n{'largest difference of the loss':<32}"
+        + "".join(f"{f'first {count}':>12}" for count in counts)
+        + f"{f'mean, last {LAST}':>16}"
+    )
     for name, row in result["differences"].items():
-        print(f"{name:<32}" + "".join(f"{row['largest'][count]:>12.2e}" for count in counts) + f"{row['last_mean']:>16.2e}")
-    print(f"\nwinograd - direct, mean of the last {LAST}: {result['ratio_to_seeds']:.3f} of the difference between seeds, "
-          f"{result['ratio_to_threads']:.3f} of that between numbers of threads")
+        print(
+            f"{name:<32}"
+            + "".join(f"{row['largest'][count]:>12.2e}" for count in counts)
+            + f"{row['last_mean']:>16.2e}"
+        )
+    print(
+        f"\nwinograd - direct, mean of the last {LAST}: {result['ratio_to_seeds']:.3f} of the difference between "
+        "seeds, "
+        f"{result['ratio_to_threads']:.3f} of that between numbers of threads"
+    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ def take_turns(measures, rounds):
 
 
 def medians(runs, rounds, clock=time.perf_counter):
-    """Median seconds of each of `runs`, a dict of functions. They should have run once before, to warm up. `clock` may be `time.process_time` for
-    work on one core: what other programs do then counts less."""
+    """Median seconds of each of `runs`, a dict of functions. They should have run once before, to warm up. `clock` may
+    be `time.process_time` for work on one core: what other programs do then counts less."""
 
     def timed(run):
         start = clock()

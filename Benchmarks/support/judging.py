@@ -46,14 +46,18 @@ class Judge:
         if self.other is not None:
             references, queries = embed(self.other.references), embed(self.other.queries)
             figures["transfer"] = self.other.name
-            figures.update({"transfer_" + key: value for key, value in nearest(references, queries, self.other).items()})
+            figures.update(
+                {"transfer_" + key: value for key, value in nearest(references, queries, self.other).items()}
+            )
             figures["transfer_linear"] = linear(references, self.other.labels, queries, self.other.truth)
         return figures
 
     def quick(self, embed: Embed) -> float:
         """k-NN with 20 neighbours alone."""
         data = self.data
-        return float(evaluate.knn(embed(data.references), data.labels, embed(data.queries), data.truth, 20).accuracies[20])
+        return float(
+            evaluate.knn(embed(data.references), data.labels, embed(data.queries), data.truth, 20).accuracies[20]
+        )
 
 
 def nearest(references: np.ndarray, queries: np.ndarray, data: Data) -> dict[str, float]:
@@ -76,6 +80,12 @@ def judge_of(arguments: Any, data: Data) -> Judge:
 def add_judging(parser: Any) -> None:
     """The options that decide what is judged, the same for all programs."""
     parser.add_argument("--final", action="store_true", help="train on all training images, judge by the test images")
-    parser.add_argument("--curve", action="store_true", help=f"k-NN at {CURVE} points of each run, not counted in its seconds")
+    parser.add_argument(
+        "--curve", action="store_true", help=f"k-NN at {CURVE} points of each run, not counted in its seconds"
+    )
     parser.add_argument("--labels", action="store_true", help="also a linear layer on 1%% and on 10%% of the labels")
-    parser.add_argument("--transfer", metavar="DATA", help='also k-NN and a linear layer on another data set: an .npz, or "fashion-mnist"')
+    parser.add_argument(
+        "--transfer",
+        metavar="DATA",
+        help='also k-NN and a linear layer on another data set: an .npz, or "fashion-mnist"',
+    )

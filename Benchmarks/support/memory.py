@@ -20,7 +20,8 @@ def restart_peak():
 
 
 def peak_beside(run):
-    """What `run` returns, and how many bytes more than before it the process held at its peak; None where that cannot be measured."""
+    """What `run` returns, and how many bytes more than before it the process held at its peak; None where that cannot
+    be measured."""
     if not restart_peak():
         return run(), None
     before = status("VmRSS")
@@ -29,7 +30,8 @@ def peak_beside(run):
 
 
 class Meter:
-    """Seconds, and the process's largest resident memory, over the stretches of a run that count: what judges it in between does not.
+    """Seconds, and the process's largest resident memory, over the stretches of a run that count: what judges it in
+    between does not.
 
     seconds: of the stretches that have ended. peak: bytes of the whole process, None where the system does not tell.
     """

@@ -6,15 +6,16 @@
 | SwAV | Adam, 0.001, 1e-6, cosine | F-512-128, 512 prototypes, temperature 0.1, Sinkhorn 3 x 0.05 | 1 |
 | BYOL | SGD 0.9, 0.06, 5e-4, cosine | F-1024-256, prediction 256-1024-256, teacher 0.99 | 1 |
 | DINO | SGD 0.9, 0.06, 5e-4, cosine | F-2048-256, 2048 prototypes, teacher 0.99, temperatures 0.1 and 0.04 | 1 |
-| Barlow Twins | LARS 0.9, 0.15, 1e-4 but for biases and norms, trust 0.02, a tenth warm-up, cosine | F-2048-2048-2048, lambda 0.005, loss x 0.1 | 2 |
-| VICReg | as Barlow Twins | F-2048-2048-2048, 25, 25, 1 | 2 |
+| Barlow Twins | LARS 0.9, 0.15, 1e-4 but for biases and norms, trust 0.02, a tenth warm-up, cosine | F-2048-2048-2048,
+lambda 0.005, loss x 0.1 | 2 | | VICReg | as Barlow Twins | F-2048-2048-2048, 25, 25, 1 | 2 |
 
-1: lightly, docs/source/getting_started/benchmarks/cifar10_benchmark.py, ResNet-18 at a batch of 128, whose features are judged as here: the trained
-encoder's, not the teacher's (`judged` = "teacher" judges that). 2: solo-learn, scripts/pretrain/cifar/barlow.yaml and vicreg.yaml (0.3 at a batch of
-256; lightly's LARS has not its limit of the local rate); the warm-up is that of lightly's imagenette_benchmark.py, 20 of 200 epochs. Barlow Twins
-with the SGD of 1 is not finite after its first step here: the loss is a sum over 2048 x 2048 correlations.
-No head is narrower than published, also at a small width of the encoder. All take two views of one size; SwAV and DINO have no small crops, as in 1.
-Rates grow in proportion to the batch size.
+1: lightly, docs/source/getting_started/benchmarks/cifar10_benchmark.py, ResNet-18 at a batch of 128, whose features are
+judged as here: the trained encoder's, not the teacher's (`judged` = "teacher" judges that). 2: solo-learn,
+scripts/pretrain/cifar/barlow.yaml and vicreg.yaml (0.3 at a batch of 256; lightly's LARS has not its limit of the local
+rate); the warm-up is that of lightly's imagenette_benchmark.py, 20 of 200 epochs. Barlow Twins with the SGD of 1 is not
+finite after its first step here: the loss is a sum over 2048 x 2048 correlations. No head is narrower than published,
+also at a small width of the encoder. All take two views of one size; SwAV and DINO have no small crops, as in 1. Rates
+grow in proportion to the batch size.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Method(nn.Module):
         return self.encoder
 
     def scores(self, features: Tensor) -> Tensor | None:
-        """Scores of the prototypes, (B, K), from the judged encoder's features; None if the method has no prototypes."""
+        """Scores of the prototypes, (B, K), from the judged encoder's features; None if the method has no
+        prototypes."""
         return None
 
     @classmethod
@@ -89,7 +91,13 @@ class SwAV(Method):
     title = "SwAV"
     rate = 0.001
     options = {
-        "optimizer": "adam", "weight_decay": 1e-6, "hidden": 512, "dim": 128, "prototypes": 512, "temperature": 0.1, "epsilon": 0.05,
+        "optimizer": "adam",
+        "weight_decay": 1e-6,
+        "hidden": 512,
+        "dim": 128,
+        "prototypes": 512,
+        "temperature": 0.1,
+        "epsilon": 0.05,
     }
 
     def build(self, features, options):
@@ -156,21 +164,33 @@ class BYOL(WithTeacher):
 class DINO(WithTeacher):
     title = "DINO"
     options = {
-        "hidden": 2048, "dim": 256, "prototypes": 2048, "temperature": 0.1, "teacher_temperature": 0.04, "teacher_momentum": 0.99,
+        "hidden": 2048,
+        "dim": 256,
+        "prototypes": 2048,
+        "temperature": 0.1,
+        "teacher_temperature": 0.04,
+        "teacher_momentum": 0.99,
         "judged": "student",
     }
 
     def new_head(self, features, options):
-        head = heads.DINOProjectionHead(features, options["hidden"], options["dim"], options["prototypes"], batch_norm=True)
+        head = heads.DINOProjectionHead(
+            features, options["hidden"], options["dim"], options["prototypes"], batch_norm=True
+        )
         # Two layers before the prototypes, as published for CIFAR-10.
-        head.layers = heads.ProjectionHead([
-            (features, options["hidden"], nn.BatchNorm1d(options["hidden"]), nn.GELU()), (options["hidden"], options["dim"], None, None),
-        ]).layers
+        head.layers = heads.ProjectionHead(
+            [
+                (features, options["hidden"], nn.BatchNorm1d(options["hidden"]), nn.GELU()),
+                (options["hidden"], options["dim"], None, None),
+            ]
+        ).layers
         return head
 
     def build(self, features, options):
         super().build(features, options)
-        self.loss = losses.DINOLoss(options["prototypes"], teacher_temp=options["teacher_temperature"], student_temp=options["temperature"])
+        self.loss = losses.DINOLoss(
+            options["prototypes"], teacher_temp=options["teacher_temperature"], student_temp=options["temperature"]
+        )
 
     def scores(self, features):
         return (self.head if self.judged() is self.encoder else self.teacher_head)(features)
@@ -210,7 +230,12 @@ class VICReg(Method):
 
 
 METHODS: dict[str, type[Method]] = {
-    "simclr": SimCLR, "swav": SwAV, "byol": BYOL, "dino": DINO, "barlow_twins": BarlowTwins, "vicreg": VICReg,
+    "simclr": SimCLR,
+    "swav": SwAV,
+    "byol": BYOL,
+    "dino": DINO,
+    "barlow_twins": BarlowTwins,
+    "vicreg": VICReg,
 }
 
 
@@ -227,7 +252,9 @@ def optimizer_of(method: Method, rate: float) -> torch.optim.Optimizer:
             {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
             {"params": [parameter for parameter in parameters if parameter.ndim == 1], "weight_decay": 0.0},
         ]
-        return LARS(groups, lr=rate, momentum=options["momentum"], weight_decay=decay, trust_coefficient=options["trust"])
+        return LARS(
+            groups, lr=rate, momentum=options["momentum"], weight_decay=decay, trust_coefficient=options["trust"]
+        )
     if kind == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=options["momentum"], weight_decay=decay)
     raise SystemExit(f"optimizer: got {kind!r}, want sgd, adam, adamw or lars")

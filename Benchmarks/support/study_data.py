@@ -20,8 +20,8 @@ class Data:
     """A labelled data set, parted.
 
     place: an .npz with `KEYS`; or Fashion-MNIST's folder; None or "fashion-mnist" is where the library looks for it.
-    final: train on all training images, judge by the test images. Otherwise a fifth of the training images is set apart and judges, and the
-        test images are not touched.
+    final: train on all training images, judge by the test images. Otherwise a fifth of the training images is set apart
+        and judges, and the test images are not touched.
     limit: train on the first so many images only; the references of k-NN and the linear layer stay all of them.
     """
 
@@ -53,8 +53,8 @@ class Data:
         return int(self.train.shape[1])
 
     def as_seen_by(self, other: Data) -> Data:
-        """This data set for an encoder that was trained on `other`: gray images repeated to three channels, colour ones turned gray (ITU-R 601), then
-        resized to the other's side, bilinearly with antialiasing."""
+        """This data set for an encoder that was trained on `other`: gray images repeated to three channels, colour ones
+        turned gray (ITU-R 601), then resized to the other's side, bilinearly with antialiasing."""
         for name in ("references", "queries"):
             setattr(self, name, convert(getattr(self, name), other.channels, other.side))
         self.train = self.references[: len(self.train)]

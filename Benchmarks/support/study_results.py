@@ -16,7 +16,9 @@ SOME = ("linear_1_percent", "linear_10_percent", "transfer_knn20", "transfer_knn
 def read_lines(path: str) -> list[dict[str, Any]]:
     if not Path(path).exists():
         return []
-    return [json.loads(line) for line in Path(path).read_text().splitlines() if line.strip() and not line.startswith("#")]
+    return [
+        json.loads(line) for line in Path(path).read_text().splitlines() if line.strip() and not line.startswith("#")
+    ]
 
 
 def add_line(path: str, row: dict[str, Any]) -> None:
@@ -36,7 +38,8 @@ def short(row: dict[str, Any]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A line a configuration, mean over its seeds and sample standard deviation, the best first; columns that no run has are left out."""
+    """A line a configuration, mean over its seeds and sample standard deviation, the best first; columns that no run
+    has are left out."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if "error" not in row:
@@ -48,7 +51,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     if memory:
         heads.append("peak MB")
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for group in sorted(groups.values(), key=lambda group: (group[0]["data"], -np.mean([row["knn20"] for row in group]))):
+    for group in sorted(
+        groups.values(), key=lambda group: (group[0]["data"], -np.mean([row["knn20"] for row in group]))
+    ):
         first = group[0]
         views = np.mean([row["presentations"] for row in group])
         cells = [first["name"], f"{first['data']}, {first['split']}", f"{views:,.0f}", str(len(group))]
@@ -76,8 +81,12 @@ def draw(rows: list[dict[str, Any]], path: str) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
     for row in rows:
         if "curve" in row:
-            axes.plot([p["seconds"] for p in row["curve"]], [p["knn20"] for p in row["curve"]], "o-",
-                      label=f"{row['name']}, seed {row['config']['seed']}")
+            axes.plot(
+                [p["seconds"] for p in row["curve"]],
+                [p["knn20"] for p in row["curve"]],
+                "o-",
+                label=f"{row['name']}, seed {row['config']['seed']}",
+            )
     axes.set(xlabel="training seconds", ylabel="k-NN accuracy, k = 20")
     axes.legend(fontsize="small")
     figure.savefig(path, dpi=120)

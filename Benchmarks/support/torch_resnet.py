@@ -13,8 +13,11 @@ class Block(nn.Module):
     def __init__(self, inputs, channels, stride, bottleneck):
         super().__init__()
         outputs = channels * 4 if bottleneck else channels
-        widths = [(inputs, channels, 1, 1), (channels, channels, 3, stride), (channels, outputs, 1, 1)] if bottleneck else [
-            (inputs, channels, 3, stride), (channels, channels, 3, 1)]
+        widths = (
+            [(inputs, channels, 1, 1), (channels, channels, 3, stride), (channels, outputs, 1, 1)]
+            if bottleneck
+            else [(inputs, channels, 3, stride), (channels, channels, 3, 1)]
+        )
         self.depth = len(widths)
         for place, (before, after, kernel, step) in enumerate(widths, 1):
             self.add_module(f"conv{place}", nn.Conv2d(before, after, kernel, step, kernel // 2, bias=False))
@@ -65,7 +68,8 @@ def resnet(name="resnet18", stem="small", width=1.0, channels=3):
 
 
 def has_bfloat16():
-    """Whether the processor multiplies bfloat16 itself; without, PyTorch emulates it some thirty times slower, which compares nothing."""
+    """Whether the processor multiplies bfloat16 itself; without, PyTorch emulates it some thirty times slower, which
+    compares nothing."""
     try:
         with open("/proc/cpuinfo") as lines:
             text = lines.read()

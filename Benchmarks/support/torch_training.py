@@ -32,7 +32,8 @@ class NotFinite(Exception):
 
 
 class Views:
-    """The views that training this library's model on `images` with the same seed would see, in the same order, made by a thread that reads ahead.
+    """The views that training this library's model on `images` with the same seed would see, in the same order, made by
+    a thread that reads ahead.
 
     specs: as carl.expand_views returns, two views of one size in all.
     """
@@ -68,11 +69,16 @@ class Views:
         views = carl.make_views(self.images[places], self.specs, self.seed, epoch=epoch, indices=places, threads=1)
         return [channels_last(view) for view in views]
 
-    def embed(self, encoder: torch.nn.Module, images: np.ndarray, then: Callable[[torch.Tensor], torch.Tensor] | None = None) -> np.ndarray:
-        """Features of uint8 images as they are, normalised as the views are; in evaluation mode, float32. `then` goes on from the features."""
+    def embed(
+        self, encoder: torch.nn.Module, images: np.ndarray, then: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> np.ndarray:
+        """Features of uint8 images as they are, normalised as the views are; in evaluation mode, float32. `then` goes
+        on from the features."""
         spec = self.specs[0]
         if images.shape[1:3] != (spec["size"], spec["size"]):
-            raise SystemExit(f"images: got {images.shape[1]}x{images.shape[2]} pixels, want {spec['size']}, the size of the views")
+            raise SystemExit(
+                f"images: got {images.shape[1]}x{images.shape[2]} pixels, want {spec['size']}, the size of the views"
+            )
         mean, std = (np.asarray(spec[key], np.float32) for key in ("mean", "std"))
         training = encoder.training
         encoder.eval()

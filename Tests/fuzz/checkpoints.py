@@ -17,9 +17,22 @@ from .scenario import Scenario, World
 
 #: Calls with an object that could be read.
 _USES = {
-    "trainer": ["carl_trainer_step", "carl_trainer_step_views", "carl_trainer_embed", "carl_trainer_embed_images", "carl_trainer_save", "carl_trainer_config"],
+    "trainer": [
+        "carl_trainer_step",
+        "carl_trainer_step_views",
+        "carl_trainer_embed",
+        "carl_trainer_embed_images",
+        "carl_trainer_save",
+        "carl_trainer_config",
+    ],
     "encoder": ["carl_encoder_embed", "carl_encoder_embed_images", "carl_encoder_output_width"],
-    "classifier": ["carl_classifier_step", "carl_classifier_step_batch", "carl_classifier_embed_images", "carl_classifier_embed", "carl_classifier_save"],
+    "classifier": [
+        "carl_classifier_step",
+        "carl_classifier_step_batch",
+        "carl_classifier_embed_images",
+        "carl_classifier_embed",
+        "carl_classifier_save",
+    ],
 }
 _KINDS = 12
 
@@ -46,7 +59,10 @@ class CheckpointFuzzer:
             for _ in range(3):
                 perform(s, f"carl_{kind}_step")
             path = self.world.folder / f"good-{kind}-{number}"
-            status = s.call(f"carl_{kind}_save", {kind: handle.value, "path": s.text(bytes(path)), "notes_json": s.text(b'{"note": "x"}')})
+            status = s.call(
+                f"carl_{kind}_save",
+                {kind: handle.value, "path": s.text(bytes(path)), "notes_json": s.text(b'{"note": "x"}')},
+            )
             if status == 0:
                 found.append((kind, path.read_bytes()))
         s.close()
@@ -71,7 +87,10 @@ class CheckpointFuzzer:
         out = ctypes.c_void_p()
         path = s.text(bytes(self._path))
         name, arguments = {
-            "trainer": ("carl_trainer_resume", {"overrides_json": 0 if s.random.random() < 0.7 else s.text(b'{"threads": 1}')}),
+            "trainer": (
+                "carl_trainer_resume",
+                {"overrides_json": 0 if s.random.random() < 0.7 else s.text(b'{"threads": 1}')},
+            ),
             "classifier": ("carl_classifier_load", {"overrides_json": 0}),
             "encoder": ("carl_encoder_load", {"threads": 1}),
         }[kind]

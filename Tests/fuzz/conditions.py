@@ -26,7 +26,7 @@ class MemoryMeter:
 
     def _kilobytes(self, key: bytes) -> int:
         text = os.pread(self._status, 8192, 0)
-        return int(text[text.index(key) + len(key):].split(None, 1)[0])
+        return int(text[text.index(key) + len(key) :].split(None, 1)[0])
 
 
 def address_space() -> int:
@@ -47,7 +47,8 @@ def limited(kind: int, limit: int) -> Iterator[None]:
 
 
 def limit_worker(more_memory: int) -> None:
-    """Limits this process for good: no core files, so many bytes of address space beyond the present use, files of 256 MB."""
+    """Limits this process for good: no core files, so many bytes of address space beyond the present use, files of 256
+    MB."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     limit = address_space() + more_memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))

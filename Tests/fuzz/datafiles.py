@@ -17,6 +17,7 @@ _LABELS = np.array([0, 1, 2, 0, 1])
 
 def png(image: np.ndarray) -> bytes:
     """An image as a PNG file."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -40,12 +41,18 @@ def _npz(save: Callable[..., None], **arrays: np.ndarray) -> bytes:
 
 
 def _idx(array: np.ndarray) -> bytes:
-    return bytes([0, 0, 8, array.ndim]) + b"".join(struct.pack(">I", n) for n in array.shape) + array.astype(np.uint8).tobytes()
+    return (
+        bytes([0, 0, 8, array.ndim])
+        + b"".join(struct.pack(">I", n) for n in array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 def _cifar(labels: int) -> bytes:
     random = np.random.default_rng(1)
-    return b"".join(bytes([i % 10] * labels) + random.integers(0, 256, 3072).astype(np.uint8).tobytes() for i in range(4))
+    return b"".join(
+        bytes([i % 10] * labels) + random.integers(0, 256, 3072).astype(np.uint8).tobytes() for i in range(4)
+    )
 
 
 def _tar(format: int) -> bytes:
@@ -62,9 +69,17 @@ def _tar(format: int) -> bytes:
 def good_files() -> dict[str, bytes]:
     """File name -> content. A name with a slash lies in a folder, which is what is opened."""
     return {
-        "rgb.npy": _npy(_IMAGES), "gray.npy": _npy(_IMAGES[..., 0]), "fortran.npy": _npy(np.asfortranarray(_IMAGES)),
-        "stored.npz": _npz(np.savez, images=_IMAGES, labels=_LABELS), "packed.npz": _npz(np.savez_compressed, x_train=_IMAGES, y_train=_LABELS),
-        "train-images-idx3-ubyte": _idx(_IMAGES[..., 0]), "colour.idx": _idx(_IMAGES), "packed.idx.gz": gzip.compress(_idx(_IMAGES[..., 0]), mtime=0),
-        "data_batch_1.bin": _cifar(1), "train.bin": _cifar(2), "gnu.tar": _tar(tarfile.GNU_FORMAT), "pax.tar": _tar(tarfile.PAX_FORMAT),
+        "rgb.npy": _npy(_IMAGES),
+        "gray.npy": _npy(_IMAGES[..., 0]),
+        "fortran.npy": _npy(np.asfortranarray(_IMAGES)),
+        "stored.npz": _npz(np.savez, images=_IMAGES, labels=_LABELS),
+        "packed.npz": _npz(np.savez_compressed, x_train=_IMAGES, y_train=_LABELS),
+        "train-images-idx3-ubyte": _idx(_IMAGES[..., 0]),
+        "colour.idx": _idx(_IMAGES),
+        "packed.idx.gz": gzip.compress(_idx(_IMAGES[..., 0]), mtime=0),
+        "data_batch_1.bin": _cifar(1),
+        "train.bin": _cifar(2),
+        "gnu.tar": _tar(tarfile.GNU_FORMAT),
+        "pax.tar": _tar(tarfile.PAX_FORMAT),
         "folder/image.png": png(_IMAGES[0]),
     }

@@ -1,7 +1,7 @@
 """Reads carl.h: every function with its parameters, every struct with its fields.
 
-The header is regular, so a plain parser does. What it does not understand is an error: a declaration that is skipped would be a function
-that nobody tests.
+The header is regular, so a plain parser does. What it does not understand is an error: a declaration that is skipped
+would be a function that nobody tests.
 """
 
 from __future__ import annotations
@@ -11,8 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 SCALARS = {
-    "void", "char", "int", "float", "double", "size_t", "ptrdiff_t",
-    "int8_t", "uint8_t", "int16_t", "uint16_t", "int32_t", "uint32_t", "int64_t", "uint64_t",
+    "void",
+    "char",
+    "int",
+    "float",
+    "double",
+    "size_t",
+    "ptrdiff_t",
+    "int8_t",
+    "uint8_t",
+    "int16_t",
+    "uint16_t",
+    "int32_t",
+    "uint32_t",
+    "int64_t",
+    "uint64_t",
 }
 
 
@@ -94,7 +107,12 @@ class Header:
                 cplusplus = True
             elif directive == "#endif":
                 cplusplus = False
-            elif directive == "#define" and len(words) == 3 and re.fullmatch(r"\w+", words[1]) and re.fullmatch(r"-?(0x)?[0-9a-fA-F]+", words[2]):
+            elif (
+                directive == "#define"
+                and len(words) == 3
+                and re.fullmatch(r"\w+", words[1])
+                and re.fullmatch(r"-?(0x)?[0-9a-fA-F]+", words[2])
+            ):
                 self.constants[words[1]] = int(words[2], 0)
             elif not (directive in ("#include", "#ifndef") or directive == "#define" and len(words) == 2):
                 raise HeaderError(f"directive not understood: {line}")
@@ -161,16 +179,25 @@ class Header:
     def _variable(self, text: str, statement: str) -> Variable:
         match = re.fullmatch(
             r"(?P<before>(?:(?:const|volatile) )*)(?P<type>\w+)\s*(?P<pointers>(?:\*\s*(?:const\b\s*)?)*)(?P<name>\w+)"
-            r"(?:\[(?P<length>\d+)\])?", text.strip())
+            r"(?:\[(?P<length>\d+)\])?",
+            text.strip(),
+        )
         if match is None or match["name"] in ("const", "volatile"):
             raise HeaderError(f"'{text.strip()}' not understood in: {statement}")
         known = self.resolve(match["type"])
-        if known not in SCALARS and known not in self.structs and known not in self.opaque and known not in self.callbacks:
+        if (
+            known not in SCALARS
+            and known not in self.structs
+            and known not in self.opaque
+            and known not in self.callbacks
+        ):
             raise HeaderError(f"unknown type '{match['type']}' in: {statement}")
         depth = match["pointers"].count("*")
         if depth == 0 and known in self.opaque:
             raise HeaderError(f"an opaque struct by value in: {statement}")
-        return Variable(match["name"], Type(match["type"], depth, "const" in match["before"], int(match["length"] or 0)))
+        return Variable(
+            match["name"], Type(match["type"], depth, "const" in match["before"], int(match["length"] or 0))
+        )
 
     def resolve(self, name: str) -> str:
         """The type behind an alias."""

@@ -35,7 +35,7 @@ class Journal:
         data = text.encode("utf-8", "replace")[: _SIZE - _TEXT - 8]
         _PLACE.pack_into(self._map, 0, number, call, self.place()[2] + 1)
         _LENGTH.pack_into(self._map, _TEXT, len(data))
-        self._map[_TEXT + 8:_TEXT + 8 + len(data)] = data
+        self._map[_TEXT + 8 : _TEXT + 8 + len(data)] = data
 
     def place(self) -> tuple[int, int, int]:
         """Scenario, call, and a number that grows with each note."""
@@ -43,7 +43,7 @@ class Journal:
 
     def text(self) -> str:
         length = _LENGTH.unpack_from(self._map, _TEXT)[0]
-        return self._map[_TEXT + 8:_TEXT + 8 + length].decode("utf-8", "replace")
+        return self._map[_TEXT + 8 : _TEXT + 8 + length].decode("utf-8", "replace")
 
     def add(self, name: str, amount: int = 1) -> None:
         place = self._places[name]

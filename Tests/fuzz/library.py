@@ -14,9 +14,16 @@ from .header import Header, Type
 ROOT = Path(__file__).resolve().parents[2]
 
 _SCALARS: dict[str, Any] = {
-    "char": ctypes.c_char, "int": ctypes.c_int, "float": ctypes.c_float, "double": ctypes.c_double, "size_t": ctypes.c_size_t,
-    "ptrdiff_t": ctypes.c_ssize_t, **{name + "_t": getattr(ctypes, "c_" + name) for name in
-        ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")},
+    "char": ctypes.c_char,
+    "int": ctypes.c_int,
+    "float": ctypes.c_float,
+    "double": ctypes.c_double,
+    "size_t": ctypes.c_size_t,
+    "ptrdiff_t": ctypes.c_ssize_t,
+    **{
+        name + "_t": getattr(ctypes, "c_" + name)
+        for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+    },
 }
 
 
@@ -34,7 +41,9 @@ def exported_functions(path: Path) -> set[str]:
     nm = shutil.which("nm")
     if nm is None:
         raise FileNotFoundError("nm (binutils) is needed to list the library's symbols")
-    lines = subprocess.run([nm, "-D", "--defined-only", str(path)], check=True, capture_output=True, text=True).stdout.splitlines()
+    lines = subprocess.run(
+        [nm, "-D", "--defined-only", str(path)], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
     symbols = [line.split() for line in lines]
     return {parts[2].partition("@")[0] for parts in symbols if len(parts) == 3 and parts[1] == "T"}
 

@@ -1,8 +1,8 @@
 """Buffers that show an access outside of them: each ends directly before a page that nobody may touch.
 
-A buffer begins behind such a page too. What lies between the buffer and its pages' borders, because sizes are no multiple of a page and
-misaligned buffers end some bytes early, is filled with a pattern that `check` compares. Buffers that the library may only read are
-write-protected.
+A buffer begins behind such a page too. What lies between the buffer and its pages' borders, because sizes are no
+multiple of a page and misaligned buffers end some bytes early, is filled with a pattern that `check` compares. Buffers
+that the library may only read are write-protected.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Buffer:
 
 
 class Vast:
-    """A region of many gigabytes that may be read and written, and takes no more memory than one `chunk`, which it repeats.
+    """A region of many gigabytes that may be read and written, and takes no more memory than one `chunk`, which it
+    repeats.
 
     It stands for the buffers of calls that claim enormous sizes. Made before the address space is limited.
     """

@@ -10,7 +10,11 @@ from typing import Any
 TOO_LONG, IMPOSSIBLE = 2e9, 1 << 38
 
 #: The plainest call that makes an object of a kind.
-KINDS_MADE_BY = {"trainer": "carl_trainer_create", "encoder": "carl_encoder_from_trainer", "classifier": "carl_classifier_create"}
+KINDS_MADE_BY = {
+    "trainer": "carl_trainer_create",
+    "encoder": "carl_encoder_from_trainer",
+    "classifier": "carl_classifier_create",
+}
 
 
 @dataclass
@@ -32,16 +36,23 @@ class Handle:
     def view_sizes(self) -> list[int]:
         views = self.config["views"]
         if isinstance(views, str):
-            return [int(self.config["view_size"])] * 2 + ([int(self.config["view_size"])] * 6 if views == "multicrop" else [])
+            return [int(self.config["view_size"])] * 2 + (
+                [int(self.config["view_size"])] * 6 if views == "multicrop" else []
+            )
         return [int(view["size"]) for view in views for _ in range(int(view["count"]))]
 
     def step_bytes(self) -> int:
-        """What a step or an embedding of some images may take at most: its activations, and the parameters as often as they are held."""
+        """What a step or an embedding of some images may take at most: its activations, and the parameters as often as
+        they are held."""
         try:
             side = max([*self.view_sizes, int(self.own.get("view", {}).get("size", 1))])
             pixels = 20 * len(self.view_sizes) * side**2
-            channels = 64 * float(self.config["width"]) * {"resnet18": 1, "resnet34": 1}.get(self.config["encoder"], 4) + int(self.config["in_channels"])
-            parameters = int(self.config["prototypes"]) * self.config["projector"][-1] + sum(count for _, count in self.names)
+            channels = 64 * float(self.config["width"]) * {"resnet18": 1, "resnet34": 1}.get(
+                self.config["encoder"], 4
+            ) + int(self.config["in_channels"])
+            parameters = int(self.config["prototypes"]) * self.config["projector"][-1] + sum(
+                count for _, count in self.names
+            )
             return int(4 * (100 * pixels * channels + 10 * parameters + 200 * int(self.config["prototypes"])))
         except (KeyError, TypeError, ValueError, IndexError):
             return 0
@@ -52,26 +63,48 @@ def trainer_config(random: random.Random, diverging: bool = False) -> dict[str, 
     choose = random.choice
     prototypes = choose([1, 2, 5, 7, 8, 9, 12, 13, 17, 31, 100])
     config: dict[str, Any] = {
-        "width": choose([1 / 64, 1 / 64, 1 / 64, 1 / 32, 3 / 64, 1 / 8]), "prototypes": prototypes,
-        "projector": choose([[4, 3], [3], [8, 8], [5, 1], [9, 6, 4]]), "threads": choose([1, 1, 2, 2, 3, 0]),
+        "width": choose([1 / 64, 1 / 64, 1 / 64, 1 / 32, 3 / 64, 1 / 8]),
+        "prototypes": prototypes,
+        "projector": choose([[4, 3], [3], [8, 8], [5, 1], [9, 6, 4]]),
+        "threads": choose([1, 1, 2, 2, 3, 0]),
     }
     if random.random() < 0.8:
         config["view_size"] = choose([4, 7, 8, 8, 9, 12, 16])
         config["views"] = choose(["auto", "auto", "weak", "gray", "multicrop", "byol"])
     else:
-        config["views"] = [{"size": choose([5, 8, 11])}, {"size": choose([4, 8]), "count": choose([1, 2, 3]), "blur_p": 1, "solarize": 0.5}]
+        config["views"] = [
+            {"size": choose([5, 8, 11])},
+            {"size": choose([4, 8]), "count": choose([1, 2, 3]), "blur_p": 1, "solarize": 0.5},
+        ]
     if random.random() < 0.4:
         config["partition_size"] = random.randint(1, prototypes)
     if random.random() < 0.4:
         config["teacher_momentum"] = choose([0.5, 0.99, 1])
         config["prior_over_targets"] = random.random() < 0.5
     options: list[tuple[str, list[Any]]] = [
-        ("in_channels", [1, 2, 5]), ("accumulate", [2, 3]), ("recompute", [True]), ("optimizer", ["lars", "adamw"]), ("stem", ["small", "imagenet"]),
-        ("objective", ["carp"]), ("encoder", ["resnet18", "resnet34", "resnet50"]), ("projector_activation", ["gelu"]), ("stop_gradient", [False]),
-        ("symmetric", [False]), ("normalize_embedding", [False]), ("normalize_prototypes", [False]), ("clip_norm", [1e-3, 1, 1e12]),
-        ("temperature", [1e-3, 1, {"start": 1, "end": 0.1, "steps": 3}]), ("prior_weight", [0, 1e3, {"start": 0, "end": 2, "steps": 2}]),
-        ("used_window", [1, 2]), ("freeze_prototypes", [2]), ("total_steps", [1, 4]), ("learning_rate", [0, 1e-3, 0.5, 1e6]), ("seed", [1, 2**53]),
-        ("zero_init_residual", [False]), ("weight_decay", [0, 1e3]), ("threads", [5, 64, 1024]),
+        ("in_channels", [1, 2, 5]),
+        ("accumulate", [2, 3]),
+        ("recompute", [True]),
+        ("optimizer", ["lars", "adamw"]),
+        ("stem", ["small", "imagenet"]),
+        ("objective", ["carp"]),
+        ("encoder", ["resnet18", "resnet34", "resnet50"]),
+        ("projector_activation", ["gelu"]),
+        ("stop_gradient", [False]),
+        ("symmetric", [False]),
+        ("normalize_embedding", [False]),
+        ("normalize_prototypes", [False]),
+        ("clip_norm", [1e-3, 1, 1e12]),
+        ("temperature", [1e-3, 1, {"start": 1, "end": 0.1, "steps": 3}]),
+        ("prior_weight", [0, 1e3, {"start": 0, "end": 2, "steps": 2}]),
+        ("used_window", [1, 2]),
+        ("freeze_prototypes", [2]),
+        ("total_steps", [1, 4]),
+        ("learning_rate", [0, 1e-3, 0.5, 1e6]),
+        ("seed", [1, 2**53]),
+        ("zero_init_residual", [False]),
+        ("weight_decay", [0, 1e3]),
+        ("threads", [5, 64, 1024]),
     ]
     for key, values in random.sample(options, random.choice([0, 0, 1, 2, 3])):
         config[key] = choose(values)
@@ -87,9 +120,17 @@ def trainer_config(random: random.Random, diverging: bool = False) -> dict[str, 
 def classifier_config(random: random.Random) -> dict[str, Any]:
     config: dict[str, Any] = {"classes": random.choice([1, 2, 3, 7, 10, 17])}
     options: list[tuple[str, list[Any]]] = [
-        ("freeze_encoder", [True]), ("from_scratch", [True]), ("label_smoothing", [0.1, 1]), ("head_learning_rate", [0, 1e6]), ("momentum", [0, 0.5]),
-        ("weight_decay", [0, 1e3]), ("total_steps", [1, 5]), ("warmup_steps", [2]), ("view", [{"size": 6}, {"flip": 1, "jitter": [1, 1, 1, 0.5]}]),
-        ("threads", [1, 2, 64]), ("seed", [5]),
+        ("freeze_encoder", [True]),
+        ("from_scratch", [True]),
+        ("label_smoothing", [0.1, 1]),
+        ("head_learning_rate", [0, 1e6]),
+        ("momentum", [0, 0.5]),
+        ("weight_decay", [0, 1e3]),
+        ("total_steps", [1, 5]),
+        ("warmup_steps", [2]),
+        ("view", [{"size": 6}, {"flip": 1, "jitter": [1, 1, 1, 0.5]}]),
+        ("threads", [1, 2, 64]),
+        ("seed", [5]),
     ]
     for key, values in random.sample(options, random.choice([0, 1, 2, 3])):
         config[key] = random.choice(values)
@@ -107,9 +148,21 @@ def view_spec(random: random.Random) -> Any:
 
     def one() -> dict[str, Any]:
         options: dict[str, list[Any]] = {
-            "size": [1, 2, 5, 8, 17], "scale": [[1e-6, 1e-6], [0.2, 1], [1, 1]], "ratio": [[1e-3, 1e3], [1, 1]], "interpolation": ["bilinear", "bicubic"],
-            "flip": [0, 1], "jitter": [[0.4, 0.4, 0.2, 0.1], [10, 10, 10, 0.5]], "jitter_p": [1], "gray": [1], "blur": [[1e-3, 1e3], [1, 1]], "blur_p": [1],
-            "blur_kernel": [1, 3, 99, 8191], "solarize": [1], "mean": [[0.5], [-1e6]], "std": [[1e-6], [1e6]], "count": [1, 2, 3],
+            "size": [1, 2, 5, 8, 17],
+            "scale": [[1e-6, 1e-6], [0.2, 1], [1, 1]],
+            "ratio": [[1e-3, 1e3], [1, 1]],
+            "interpolation": ["bilinear", "bicubic"],
+            "flip": [0, 1],
+            "jitter": [[0.4, 0.4, 0.2, 0.1], [10, 10, 10, 0.5]],
+            "jitter_p": [1],
+            "gray": [1],
+            "blur": [[1e-3, 1e3], [1, 1]],
+            "blur_p": [1],
+            "blur_kernel": [1, 3, 99, 8191],
+            "solarize": [1],
+            "mean": [[0.5], [-1e6]],
+            "std": [[1e-6], [1e6]],
+            "count": [1, 2, 3],
         }
         return {key: choose(options[key]) for key in random.sample(sorted(options), random.randrange(len(options)))}
 
@@ -117,7 +170,8 @@ def view_spec(random: random.Random) -> Any:
 
 
 def too_long(config: dict[str, Any], images: int, sizes: list[int]) -> bool:
-    """Whether a call on so many images would take too long to wait for, without being so large that it has to be refused at once."""
+    """Whether a call on so many images would take too long to wait for, without being so large that it has to be
+    refused at once."""
     try:
         channels = 64 * float(config["width"])
         pixels = images * sum(size * size for size in sizes)
@@ -127,6 +181,9 @@ def too_long(config: dict[str, Any], images: int, sizes: list[int]) -> bool:
         inputs = int(config["in_channels"])
     except (KeyError, TypeError, ValueError):
         return True
-    work = pixels * (1000 * depth * channels**2 + 100 * channels * inputs + 1000 * inputs) + images * len(sizes) * (prototypes + projector) * 10
+    work = (
+        pixels * (1000 * depth * channels**2 + 100 * channels * inputs + 1000 * inputs)
+        + images * len(sizes) * (prototypes + projector) * 10
+    )
     work += 100 * prototypes + 1e4 * channels**2 * 64 * depth / 64
     return work > TOO_LONG and pixels * channels * 4 < IMPOSSIBLE

@@ -17,17 +17,37 @@ _DTYPES = ["F32", "F64", "F16", "BF16", "I64", "I32", "U8", "BOOL", "F8_E4M3", "
 def split(data: bytes) -> tuple[dict[str, Any], bytes]:
     """Header and data section of a valid file."""
     length = struct.unpack_from("<Q", data)[0]
-    return json.loads(data[8:8 + length]), data[8 + length:]
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
 def join(header: dict[str, Any] | bytes, body: bytes, claimed: int | None = None) -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    text = (
+        header
+        if isinstance(header, bytes)
+        else json.dumps(header, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    )
     return struct.pack("<Q", (len(text) if claimed is None else claimed) & (2**64 - 1)) + text + body
 
 
 def mutated(random: random.Random, data: bytes) -> bytes:
     """The file with something wrong, or something merely different."""
-    return random.choice([_bytes, _cut, _length, _tensor, _tensor, _names, _metadata, _metadata, _metadata, _numbers, _numbers, _numbers, _text])(random, data)
+    return random.choice(
+        [
+            _bytes,
+            _cut,
+            _length,
+            _tensor,
+            _tensor,
+            _names,
+            _metadata,
+            _metadata,
+            _metadata,
+            _numbers,
+            _numbers,
+            _numbers,
+            _text,
+        ]
+    )(random, data)
 
 
 def _bytes(random: random.Random, data: bytes) -> bytes:
@@ -38,7 +58,9 @@ def _bytes(random: random.Random, data: bytes) -> bytes:
 
 def _cut(random: random.Random, data: bytes) -> bytes:
     header = 8 + struct.unpack_from("<Q", data)[0]
-    place = random.choice([0, 1, 7, 8, 9, header - 1, header, header + 1, len(data) - 1, len(data) - 4, random.randrange(len(data))])
+    place = random.choice(
+        [0, 1, 7, 8, 9, header - 1, header, header + 1, len(data) - 1, len(data) - 4, random.randrange(len(data))]
+    )
     return data[:place] if random.random() < 0.8 else data + random.randbytes(random.choice([1, 4, 4096]))
 
 
@@ -64,7 +86,9 @@ def _tensor(random: random.Random, data: bytes) -> bytes:
             place = random.randrange(len(numbers))
             numbers[place] = random.choice([values.size(random, numbers[place]), 2**64, 1e308, 0.5, -0.0, None, "1"])
         else:
-            numbers = random.choice([[], numbers + [1], numbers[::-1], [1] * 100, [2**32, 2**32], numbers[:-1], [0, 2**62, 4]])
+            numbers = random.choice(
+                [[], numbers + [1], numbers[::-1], [1] * 100, [2**32, 2**32], numbers[:-1], [0, 2**62, 4]]
+            )
         entry[key] = numbers
     return join(header, body)
 
@@ -99,7 +123,9 @@ def _metadata(random: random.Random, data: bytes) -> bytes:
     key = random.choice(sorted(metadata))
     action = random.random()
     if action < 0.15:
-        metadata[key] = random.choice(["", "{}", "x", "null", "9" * 30, "-1", "0", "2", "1e5", "\u0000", "{" * 200, 7, None, {}])
+        metadata[key] = random.choice(
+            ["", "{}", "x", "null", "9" * 30, "-1", "0", "2", "1e5", "\u0000", "{" * 200, 7, None, {}]
+        )
     elif action < 0.2:
         del metadata[key]
     elif action < 0.3:
@@ -107,7 +133,9 @@ def _metadata(random: random.Random, data: bytes) -> bytes:
     elif key in ("config", "encoder_config", "counters", "notes"):
         value = json.loads(metadata[key])
         if key == "counters":
-            value[random.choice(sorted(value))] = random.choice([-1, 0, 1, 2**31, 2**53, 2**53 + 2, 2**62, 2**63 - 1, 2**63, 1e300, 0.5, None, "1"])
+            value[random.choice(sorted(value))] = random.choice(
+                [-1, 0, 1, 2**31, 2**53, 2**53 + 2, 2**62, 2**63 - 1, 2**63, 1e300, 0.5, None, "1"]
+            )
         else:
             for _ in range(random.choice([1, 1, 2])):
                 value = values.altered(random, value)
@@ -118,18 +146,23 @@ def _metadata(random: random.Random, data: bytes) -> bytes:
 
 
 def _numbers(random: random.Random, data: bytes) -> bytes:
-    """NaN, infinities, extremes and negative variances in the tensors; counters beyond their range in those of integers."""
+    """NaN, infinities, extremes and negative variances in the tensors; counters beyond their range in those of
+    integers."""
     header, body = split(data)
     changed = bytearray(body)
     tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-    special = [entry for name, entry in header.items() if "running_var" in name or "last_used" in name or "deviation" in name]
+    special = [
+        entry for name, entry in header.items() if "running_var" in name or "last_used" in name or "deviation" in name
+    ]
     for _ in range(random.choice([1, 1, 3, 30])):
         entry = random.choice(special if special and random.random() < 0.4 else tensors)
         begin, end = entry["data_offsets"]
         if entry["dtype"] == "I64":
             new = np.full((end - begin) // 8, random.choice([-1, 2**62, -(2**63), 2**63 - 1, 2**40]), np.int64)
         elif random.random() < 0.3:
-            new = np.full((end - begin) // 4, random.choice([-1, 0, np.nan, np.inf, -np.inf, 3e38, 1e-45, -1e-3]), np.float32)
+            new = np.full(
+                (end - begin) // 4, random.choice([-1, 0, np.nan, np.inf, -np.inf, 3e38, 1e-45, -1e-3]), np.float32
+            )
         else:
             new = values.floats(random, (end - begin) // 4, True)
         changed[begin:end] = new.tobytes()

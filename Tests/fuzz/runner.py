@@ -39,7 +39,10 @@ class Finding:
         return f"python -m fuzz {self.target} --seed {self.seed} {numbers}"
 
     def __str__(self) -> str:
-        return f"{self.kind.upper()}: {self.what}\n  in {self.doing[:600]}\n  number {self.last}, call {self.call}; again: {self.replay}"
+        return (
+            f"{self.kind.upper()}: {self.what}\n  in {self.doing[:600]}\n  number {self.last}, call {self.call}; "
+            f"again: {self.replay}"
+        )
 
 
 @dataclass
@@ -54,13 +57,22 @@ class Summary:
         """The closing figures in one line."""
         kinds = Counter(finding.kind for finding in self.findings)
         statuses = ", ".join(
-            f"{name[7:]}: {count:,}" for name, count in sorted(self.counts.items(), key=lambda item: item[0]) if name.startswith("status_") and count)
-        files = f"{self.counts['ended']:,} files ({self.counts['accepted']:,} accepted), " if self.target != "interface" else ""
+            f"{name[7:]}: {count:,}"
+            for name, count in sorted(self.counts.items(), key=lambda item: item[0])
+            if name.startswith("status_") and count
+        )
+        files = (
+            f"{self.counts['ended']:,} files ({self.counts['accepted']:,} accepted), "
+            if self.target != "interface"
+            else ""
+        )
         return (
-            f"{self.target}: {files}{self.counts['calls']:,} calls in {self.seconds:.0f} s; statuses {{{statuses}}}; crashes {kinds.pop('crash', 0)}, "
-            f"hangs {kinds.pop('hang', 0)}, calls beyond their memory class {kinds.pop('memory', 0)}, other findings {sum(kinds.values())}; "
-            f"most memory of a call {self.counts['peak_growth'] >> 20} MB, longest call {self.counts['largest_time_us'] / 1e6:.1f} s"
-            + (f" ({self.slowest[:200]})" if self.slowest else ""))
+            f"{self.target}: {files}{self.counts['calls']:,} calls in {self.seconds:.0f} s; statuses {{{statuses}}}; "
+            f"crashes {kinds.pop('crash', 0)}, hangs {kinds.pop('hang', 0)}, calls beyond their memory class "
+            f"{kinds.pop('memory', 0)}, other findings {sum(kinds.values())}; most memory of a call "
+            f"{self.counts['peak_growth'] >> 20} MB, longest call "
+            f"{self.counts['largest_time_us'] / 1e6:.1f} s" + (f" ({self.slowest[:200]})" if self.slowest else "")
+        )
 
 
 @dataclass
@@ -75,7 +87,14 @@ class Runner:
     more_memory: int = 3 << 30
     tell: Callable[[Finding], None] = print
 
-    def run(self, first: int, end: int, calls: int = 0, findings: int = 100, progress: Callable[[Summary], None] = lambda summary: None) -> Summary:
+    def run(
+        self,
+        first: int,
+        end: int,
+        calls: int = 0,
+        findings: int = 100,
+        progress: Callable[[Summary], None] = lambda summary: None,
+    ) -> Summary:
         """Runs numbers up to `end`, or until so many calls were made, or so many findings were told."""
         summary = Summary(self.target)
         begin = time.monotonic()
@@ -95,9 +114,25 @@ class Runner:
             if journal.counters()["largest_time_us"] > summary.counts["largest_time_us"]:
                 summary.slowest = journal.slowest()
             for key, value in journal.counters().items():
-                summary.counts[key] = max(summary.counts[key], value) if key in ("peak_growth", "largest_time_us") else summary.counts[key] + value
+                summary.counts[key] = (
+                    max(summary.counts[key], value)
+                    if key in ("peak_growth", "largest_time_us")
+                    else summary.counts[key] + value
+                )
             for told in self._reported(folder):
-                self._add(summary, Finding(told["kind"], self.target, self.seed, told["number"], told["number"], told["call"], told["doing"], told["what"]))
+                self._add(
+                    summary,
+                    Finding(
+                        told["kind"],
+                        self.target,
+                        self.seed,
+                        told["number"],
+                        told["number"],
+                        told["call"],
+                        told["doing"],
+                        told["what"],
+                    ),
+                )
             if outcome is None:
                 return end
             number, call, _ = journal.place()
@@ -106,7 +141,12 @@ class Runner:
                 raise RuntimeError(f"the fuzzer itself failed at number {number}: {outcome[1]}")
             number = max(number, first)  # files to damage are made under numbers below 0
             alone = kind == "hang" or number == first or self._again(number)
-            self._add(summary, Finding(kind, self.target, self.seed, number if alone else first, number, call, journal.text(), outcome[1]))
+            self._add(
+                summary,
+                Finding(
+                    kind, self.target, self.seed, number if alone else first, number, call, journal.text(), outcome[1]
+                ),
+            )
             return number + 1
 
     def _add(self, summary: Summary, finding: Finding) -> None:
@@ -127,10 +167,27 @@ class Runner:
         """Runs a worker to its end: None, or the kind of its failure and what is known of it."""
         journal = Journal(folder / "journal")
         command = [
-            sys.executable, "-m", "fuzz.worker", self.target, str(self.library), str(self.header), str(self.seed), str(first), str(end), str(folder),
-            str(self.more_memory)]
-        python = os.pathsep.join(filter(None, [str(_TESTS), os.environ.get("PYTHONPATH", ""), str(_TESTS.parent / "python")]))
-        environment = {**os.environ, "PYTHONPATH": python, "CARL_LIBRARY": str(self.library), "PYTHONWARNINGS": "ignore"}
+            sys.executable,
+            "-m",
+            "fuzz.worker",
+            self.target,
+            str(self.library),
+            str(self.header),
+            str(self.seed),
+            str(first),
+            str(end),
+            str(folder),
+            str(self.more_memory),
+        ]
+        python = os.pathsep.join(
+            filter(None, [str(_TESTS), os.environ.get("PYTHONPATH", ""), str(_TESTS.parent / "python")])
+        )
+        environment = {
+            **os.environ,
+            "PYTHONPATH": python,
+            "CARL_LIBRARY": str(self.library),
+            "PYTHONWARNINGS": "ignore",
+        }
         with open(folder / "output", "wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, stdin=subprocess.DEVNULL)
             try:
@@ -157,7 +214,9 @@ class Runner:
                 pass
             if journal.place() != place:
                 place, since = journal.place(), time.monotonic()
-            elif time.monotonic() - since > (self.hang_seconds if place[2] > 1 else max(self.hang_seconds, 120)):  # loading may take a while
+            elif time.monotonic() - since > (
+                self.hang_seconds if place[2] > 1 else max(self.hang_seconds, 120)
+            ):  # loading may take a while
                 return "hang", f"no end after {self.hang_seconds:.0f} s; {stack(process.pid)}"
         if status == 0:
             return None
@@ -169,7 +228,9 @@ class Runner:
 def _told(text: str) -> str:
     """What a dying process said: Swift's fatal error, else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    fatal = [line for line in lines if "atal error" in line or "failed to allocate" in line or "terminate called" in line]
+    fatal = [
+        line for line in lines if "atal error" in line or "failed to allocate" in line or "terminate called" in line
+    ]
     return (fatal or lines or [""])[-1][:300]
 
 

@@ -1,6 +1,7 @@
 """One scenario: some tens of calls on models of its own, all drawn from (seed, number).
 
-Scenarios depend on nothing but their number and what the process keeps (threads, buffers), so one can be repeated by itself.
+Scenarios depend on nothing but their number and what the process keeps (threads, buffers), so one can be repeated by
+itself.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from . import conditions, models, values
+from . import conditions, values
 from .journal import Journal
 from .library import Library
 from .memory import Arena, Buffer, Vast
@@ -39,14 +40,23 @@ class TooMuch(Exception):
 class World:
     """What all scenarios of a process share."""
 
-    def __init__(self, library: Library, journal: Journal, folder: Path, report: Callable[[dict[str, Any]], None], check_memory: bool = True):
+    def __init__(
+        self,
+        library: Library,
+        journal: Journal,
+        folder: Path,
+        report: Callable[[dict[str, Any]], None],
+        check_memory: bool = True,
+    ):
         self.library, self.journal, self.folder, self.report = library, journal, folder, report
         self.patience = Patience(library, journal)
         self.meter = conditions.MemoryMeter() if check_memory else None
         self.vast = Vast(64 * _GIGABYTE, 16 << 20)
         self._pixels = Buffer(1024)
         #: Arrays of 2^31 images of one pixel, by their number of channels.
-        self.vast_images = {channels: Vast(64 * _GIGABYTE, 16 << 20, self.one_pixel(channels)) for channels in (3, 1024)}
+        self.vast_images = {
+            channels: Vast(64 * _GIGABYTE, 16 << 20, self.one_pixel(channels)) for channels in (3, 1024)
+        }
         #: Lives as long as the process: the library may keep the address.
         self.cancel_flag = Buffer(4)
         prototype = ctypes.CFUNCTYPE(None, ctypes.c_int32, ctypes.c_char_p, ctypes.c_void_p)
@@ -139,7 +149,8 @@ class Scenario:
         return buffer.address
 
     def _misaligned(self) -> int:
-        # carl.h asks for no alignment beyond that of the types; processors of this kind allow less, and callers get it wrong.
+        # carl.h asks for no alignment beyond that of the types; processors of this kind allow less, and callers get it
+        # wrong.
         return self.choose([1, 2, 3, 4, 8]) if self.odd(0.05) else 0
 
     def text(self, data: bytes) -> int:
@@ -175,11 +186,30 @@ class Scenario:
         return self.library.structs[name](**fields)
 
     def sized_struct(self, name: str, fill: bytes = b"") -> int:
-        """Memory for a struct that begins with struct_size: as this header has it, or as an older or newer one would."""
+        """Memory for a struct that begins with struct_size: as this header has it, or as an older or newer one
+        would."""
         right = ctypes.sizeof(self.library.structs[name])
         claimed = right
         if self.odd(0.2):
-            claimed = self.choose([0, 1, 7, 8, 9, 16, right - 8, right - 1, right + 1, right + 8, right + 4096, 2**31, 2**40, 2**63, 2**64 - 1])
+            claimed = self.choose(
+                [
+                    0,
+                    1,
+                    7,
+                    8,
+                    9,
+                    16,
+                    right - 8,
+                    right - 1,
+                    right + 1,
+                    right + 8,
+                    right + 4096,
+                    2**31,
+                    2**40,
+                    2**63,
+                    2**64 - 1,
+                ]
+            )
         data = bytearray((fill + bytes(right))[:right])
         data[:8] = claimed.to_bytes(8, "little")
         room = min(max(claimed, 8), right + 8192)
@@ -194,7 +224,8 @@ class Scenario:
         return self.choose(found) if found else None
 
     def need(self, kind: str) -> Handle | None:
-        """A live object, made if there is none; None when the library refuses to make one (which a condition may cause)."""
+        """A live object, made if there is none; None when the library refuses to make one (which a condition may
+        cause)."""
         from .recipes import make  # recipes need this module
 
         handle = self.live(kind)
@@ -222,7 +253,10 @@ class Scenario:
         handle.config = config
         width = ctypes.c_int64()
         for output in range(4):
-            if self.library.call(f"carl_{handle.kind}_output_width", handle.value, output, ctypes.addressof(width)) == 0:
+            if (
+                self.library.call(f"carl_{handle.kind}_output_width", handle.value, output, ctypes.addressof(width))
+                == 0
+            ):
                 handle.widths[output] = width.value
         if handle.kind == "encoder":
             return
@@ -278,16 +312,21 @@ class Scenario:
         """Makes a call, some pointer perhaps NULL, and checks what must hold after any call."""
         parameters = self.header.functions[name].parameters
         if set(arguments) != {parameter.name for parameter in parameters}:
-            raise AssertionError(f"{name}: the recipe gives {sorted(arguments)}, carl.h wants {[p.name for p in parameters]}")
+            raise AssertionError(
+                f"{name}: the recipe gives {sorted(arguments)}, carl.h wants {[p.name for p in parameters]}"
+            )
         drawn = [arguments[parameter.name] for parameter in parameters]
         # Handles are spoiled where they are drawn, so that the recipe knows which one it passed.
-        pointers = [i for i, parameter in enumerate(parameters) if parameter.type.depth and parameter.name not in KINDS_MADE_BY]
+        pointers = [
+            i for i, parameter in enumerate(parameters) if parameter.type.depth and parameter.name not in KINDS_MADE_BY
+        ]
         if pointers and self.odd(0.12):
             drawn[self.choose(pointers)] = 0
         for buffer in self._constant.values():
             buffer.protect()
-        described = ", ".join(
-            f"{p.name}={hex(v) if p.type.depth and v else v}" for p, v in zip(parameters, drawn)) + (f" [{self.condition}]" if self.condition else "")
+        described = ", ".join(f"{p.name}={hex(v) if p.type.depth and v else v}" for p, v in zip(parameters, drawn)) + (
+            f" [{self.condition}]" if self.condition else ""
+        )
         self.world.journal.note(self.number, self.calls, f"{name}({described})")
         self.calls += 1
         result = self._measured(name, drawn)
@@ -312,9 +351,11 @@ class Scenario:
         return result
 
     def _memory_class(self, name: str, result: Any) -> int:
-        """What a call may take: models are small, so some megabytes beside a multiple of what it was passed. Models that
-        were asked for and made may be as large as the limit of the address space."""
-        if result in (0, self.header.constants.get("CARL_CANCELLED")) and ("create" in name or "resume" in name or "load" in name or "from_trainer" in name):
+        """What a call may take: models are small, so some megabytes beside a multiple of what it was passed. Models
+        that were asked for and made may be as large as the limit of the address space."""
+        if result in (0, self.header.constants.get("CARL_CANCELLED")) and (
+            "create" in name or "resume" in name or "load" in name or "from_trainer" in name
+        ):
             return 1 << 40
         return (192 << 20) + 16 * self.arena.bytes + max((handle.step_bytes() for handle in self.handles), default=0)
 
@@ -348,4 +389,12 @@ class Scenario:
 
     def finding(self, kind: str, what: str) -> None:
         """Reports something wrong that was no crash."""
-        self.world.report({"kind": kind, "number": self.number, "call": self.calls - 1, "doing": self.world.journal.text(), "what": what})
+        self.world.report(
+            {
+                "kind": kind,
+                "number": self.number,
+                "call": self.calls - 1,
+                "doing": self.world.journal.text(),
+                "what": what,
+            }
+        )

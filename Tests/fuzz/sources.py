@@ -17,9 +17,23 @@ from .datafiles import good_files
 from .journal import Journal
 
 _NPY_TEXTS = [
-    b"'shape': (5, 6, 7, 99999999999)", b"'shape': (0,)", b"'shape': ()", b"'shape': (5, 6, 7, -3)", b"'shape': (4611686018427387904, 4)",
-    b"'shape': (5,0,7,3)", b"'descr': '|O'", b"'descr': '<f8'", b"'descr': '|V1'", b"'descr': '>u8'", b"'descr': [('a', '|u1')]", b"'descr': '|S3'",
-    b"'fortran_order': 7", b"'shape': " + b"(" * 300, b"'shape': 5", b"'shape': ('5',)", b"'descr': '|u1', 'x': 1",
+    b"'shape': (5, 6, 7, 99999999999)",
+    b"'shape': (0,)",
+    b"'shape': ()",
+    b"'shape': (5, 6, 7, -3)",
+    b"'shape': (4611686018427387904, 4)",
+    b"'shape': (5,0,7,3)",
+    b"'descr': '|O'",
+    b"'descr': '<f8'",
+    b"'descr': '|V1'",
+    b"'descr': '>u8'",
+    b"'descr': [('a', '|u1')]",
+    b"'descr': '|S3'",
+    b"'fortran_order': 7",
+    b"'shape': " + b"(" * 300,
+    b"'shape': 5",
+    b"'shape': ('5',)",
+    b"'descr': '|u1', 'x': 1",
 ]
 
 
@@ -41,7 +55,9 @@ class SourceFuzzer:
         shutil.rmtree(self._folder, ignore_errors=True)
         path = self._folder / name
         path.parent.mkdir(parents=True)
-        (path.parent / "train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, draw.choice([5, 5, 6])]) + bytes(5))
+        (path.parent / "train-labels-idx1-ubyte").write_bytes(
+            bytes([0, 0, 8, 1, 0, 0, 0, draw.choice([5, 5, 6])]) + bytes(5)
+        )
         path.write_bytes(self._good[name] if moment == "between opening and reading" else data)
         if moment == "special":
             path.unlink()
@@ -49,7 +65,12 @@ class SourceFuzzer:
         self._journal.note(number, 0, f"{name}, damaged {moment}: {len(data)} bytes")
         self._journal.add("calls")
         try:
-            self._use(draw, path if "/" not in name else path.parent, path, data if moment == "between opening and reading" else None)
+            self._use(
+                draw,
+                path if "/" not in name else path.parent,
+                path,
+                data if moment == "between opening and reading" else None,
+            )
         except self._carl.CARLError as error:
             if not str(error):
                 self._tell(number, "no message", type(error).__name__)
@@ -79,7 +100,9 @@ class SourceFuzzer:
     def _mutated(self, draw: random.Random, name: str, data: bytes) -> bytes:
         kind = draw.randrange(5)
         if kind == 0 and data:
-            return data[: draw.choice([0, 1, 4, 10, 128, 512, 1024, len(data) - 1, len(data) // 2, draw.randrange(len(data))])]
+            return data[
+                : draw.choice([0, 1, 4, 10, 128, 512, 1024, len(data) - 1, len(data) // 2, draw.randrange(len(data))])
+            ]
         if kind == 1:
             return data + draw.randbytes(draw.choice([1, 512, 5000]))
         if kind == 2 and name.endswith(".npy"):
@@ -88,8 +111,13 @@ class SourceFuzzer:
             return _npz_member(draw)
         if kind == 2 and ("idx" in name or name.endswith("ubyte")) and not name.endswith(".gz"):
             dimensions = draw.choice([0, 1, 2, 4, 5, 33, 64, 65, 70, 255])
-            sizes = [draw.choice([1, 1, 1, 0, 2**16, 2**31, 2**32 - 1]) if draw.random() < 0.2 else 1 for _ in range(dimensions)]
-            head = bytes([0, 0, draw.choice([8, 8, 9, 11, 12, 13, 14, 7]), dimensions]) + b"".join(n.to_bytes(4, "big") for n in sizes)
+            sizes = [
+                draw.choice([1, 1, 1, 0, 2**16, 2**31, 2**32 - 1]) if draw.random() < 0.2 else 1
+                for _ in range(dimensions)
+            ]
+            head = bytes([0, 0, draw.choice([8, 8, 9, 11, 12, 13, 14, 7]), dimensions]) + b"".join(
+                n.to_bytes(4, "big") for n in sizes
+            )
             return head + bytes(draw.choice([1, 1, 2, 4, 8]))
         if kind <= 3:  # where the headers are
             head = bytearray(data[:600])
@@ -106,7 +134,11 @@ class SourceFuzzer:
 def _npy_header(draw: random.Random, data: bytes) -> bytes:
     """Another header of the right length field."""
     key = draw.choice(_NPY_TEXTS)
-    parts = {b"descr": b"'descr': '|u1'", b"fortran_order": b"'fortran_order': False", b"shape": b"'shape': (5, 6, 7, 3)"}
+    parts = {
+        b"descr": b"'descr': '|u1'",
+        b"fortran_order": b"'fortran_order': False",
+        b"shape": b"'shape': (5, 6, 7, 3)",
+    }
     parts[key[1:].partition(b"'")[0]] = key
     text = b"{" + b", ".join(parts.values()) + b"}"
     text += b" " * (-(len(text) + 11) % 64) + b"\n"
@@ -115,6 +147,7 @@ def _npy_header(draw: random.Random, data: bytes) -> bytes:
 
 def _npz_member(draw: random.Random) -> bytes:
     """An archive with members of other kinds than arrays of images."""
+
     def array(value: Any) -> bytes:
         file = io.BytesIO()
         np.save(file, value)
@@ -127,5 +160,7 @@ def _npz_member(draw: random.Random) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", draw.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])) as archive:
         for name in draw.sample(names, draw.choice([0, 1, 2, 2, 3])):
-            archive.writestr(name, images if name.startswith("images") and draw.random() < 0.7 else draw.choice(options))
+            archive.writestr(
+                name, images if name.startswith("images") and draw.random() < 0.7 else draw.choice(options)
+            )
     return file.getvalue()

@@ -47,7 +47,9 @@ def _sources(library: Library, journal: Journal, folder: Path, report: Report) -
 
 #: Name -> how to prepare it, and how many numbers a process gets.
 TARGETS: dict[str, tuple[Callable[[Library, Journal, Path, Report], Run], int]] = {
-    "interface": (_interface, BATCH), "checkpoints": (_checkpoints, 1000), "sources": (_sources, 1000),
+    "interface": (_interface, BATCH),
+    "checkpoints": (_checkpoints, 1000),
+    "sources": (_sources, 1000),
 }
 
 
@@ -55,6 +57,10 @@ def make_odd_files(folder: Path) -> None:
     """What a path may lead to beside a proper file."""
     (folder / "empty").touch()
     (folder / "text").write_text("no checkpoint\n")
-    for name, make in (("pipe", os.mkfifo), ("loop", lambda path: os.symlink("loop", path)), ("readonly", lambda path: os.mkdir(path, 0o500))):
+    for name, make in (
+        ("pipe", os.mkfifo),
+        ("loop", lambda path: os.symlink("loop", path)),
+        ("readonly", lambda path: os.mkdir(path, 0o500)),
+    ):
         if not os.path.lexists(folder / name):
             make(folder / name)

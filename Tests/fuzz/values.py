@@ -10,11 +10,46 @@ import numpy as np
 
 #: Sizes at which arithmetic goes wrong.
 SIZES = [
-    0, -1, 1, 2**15, 2**16, 2**24, 2**31 - 1, 2**31, 2**31 + 1, 2**32, 2**33 + 1, 2**40, 2**48, 2**61, 2**62, 2**63 - 1, -(2**31), -(2**63),
+    0,
+    -1,
+    1,
+    2**15,
+    2**16,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**31 + 1,
+    2**32,
+    2**33 + 1,
+    2**40,
+    2**48,
+    2**61,
+    2**62,
+    2**63 - 1,
+    -(2**31),
+    -(2**63),
 ]
 
 NUMBERS = [
-    0.0, -0.0, 1.0, -1.0, 1e-300, 5e-324, 1e-45, 1e-8, 0.5, 2.0, 1e6, 3e38, -3e38, 1e39, 1e308, -1e308, float("inf"), float("-inf"), float("nan"),
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    1e-300,
+    5e-324,
+    1e-45,
+    1e-8,
+    0.5,
+    2.0,
+    1e6,
+    3e38,
+    -3e38,
+    1e39,
+    1e308,
+    -1e308,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
 ]
 
 _EXTREMES = np.array([3e38, -3e38, 3.4028235e38, 1e-45, -1e-45, 1e-38, 0.0, -0.0, 1.0, 1e19, -1e19, 1e30], np.float32)
@@ -63,8 +98,30 @@ def floats(random: random.Random, count: int, wild: bool) -> np.ndarray:
 
 
 _NOISE = [
-    b"", b"{", b"[", b"null", b"{}", b"[]", b'"', b'"simclr"', b"nan", b"-", b"1e999", b"\xff\xfe", b"\xc3", b"\xed\xa0\x80", b'{"a":1,"a":2}', b"{} x",
-    b'"\\ud800"', b'"\\u0000"', b"\xef\xbb\xbf{}", b"\xf4\x90\x80\x80", b"[" * 99, b"0" * 400, b"1" * 400, b"{" + b" " * 5000 + b"}",
+    b"",
+    b"{",
+    b"[",
+    b"null",
+    b"{}",
+    b"[]",
+    b'"',
+    b'"simclr"',
+    b"nan",
+    b"-",
+    b"1e999",
+    b"\xff\xfe",
+    b"\xc3",
+    b"\xed\xa0\x80",
+    b'{"a":1,"a":2}',
+    b"{} x",
+    b'"\\ud800"',
+    b'"\\u0000"',
+    b"\xef\xbb\xbf{}",
+    b"\xf4\x90\x80\x80",
+    b"[" * 99,
+    b"0" * 400,
+    b"1" * 400,
+    b"{" + b" " * 5000 + b"}",
 ]
 
 
@@ -83,9 +140,60 @@ def noise(random: random.Random) -> bytes:
 
 
 _JSON_VALUES: list[Any] = [
-    None, True, False, 0, 1, -1, 2, 3, 7, 8, 9, 64, 255, 1023, 1024, 1025, 4096, 65536, 2**24, 2**24 + 1, 2**31 - 1, 2**31, 2**53, 2**53 + 1, 2**63,
-    -(2**63), 2**64, 0.5, 1e-300, 1e-6, 1e6, 1e7, 1e300, -1e300, 0.015625, 1.5, "", "sgd", "x", "auto", "é\u0000", "a" * 3000, [], {}, [1], [0, 0], [1, 0], [[1]],
-    [2**62, 2**62], {"start": 1, "end": 0, "steps": 1}, {"start": 0, "end": 1e300, "steps": 2**31}, {"size": 4096, "count": 64}, [{"size": 1}], [{}] * 65,
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    8,
+    9,
+    64,
+    255,
+    1023,
+    1024,
+    1025,
+    4096,
+    65536,
+    2**24,
+    2**24 + 1,
+    2**31 - 1,
+    2**31,
+    2**53,
+    2**53 + 1,
+    2**63,
+    -(2**63),
+    2**64,
+    0.5,
+    1e-300,
+    1e-6,
+    1e6,
+    1e7,
+    1e300,
+    -1e300,
+    0.015625,
+    1.5,
+    "",
+    "sgd",
+    "x",
+    "auto",
+    "é\u0000",
+    "a" * 3000,
+    [],
+    {},
+    [1],
+    [0, 0],
+    [1, 0],
+    [[1]],
+    [2**62, 2**62],
+    {"start": 1, "end": 0, "steps": 1},
+    {"start": 0, "end": 1e300, "steps": 2**31},
+    {"size": 4096, "count": 64},
+    [{"size": 1}],
+    [{}] * 65,
 ]
 
 
@@ -136,11 +244,11 @@ def damage(random: random.Random, data: bytearray) -> None:
         if action == 0:
             data[place] ^= 1 << random.randrange(8)
         elif action == 1:
-            data[place] = random.choice(b"\x00\xff\x7f\x80{}[]\",:0-eE.9 ")
+            data[place] = random.choice(b'\x00\xff\x7f\x80{}[]",:0-eE.9 ')
         elif action == 2:
             data[place:place] = random.randbytes(random.choice([1, 1, 4, 16]))
         elif action == 3:
-            del data[place:place + random.choice([1, 1, 4, 64])]
+            del data[place : place + random.choice([1, 1, 4, 64])]
         elif action == 4:
             end = min(len(data), place + random.randrange(1, 32))
             data[place:place] = data[place:end]

@@ -1,6 +1,7 @@
 """Writes the golden files: a checkpoint and a classifier of format version 1, and what they must give.
 
-Run once for each version of the file format, by the library that introduced it; later libraries have to read what lies here.
+Run once for each version of the file format, by the library that introduced it; later libraries have to read what lies
+here.
 
     python Tests/golden/make.py FOLDER
 """
@@ -16,11 +17,35 @@ import numpy as np
 import carl
 
 TRAINER = {
-    "encoder": "resnet18", "width": 1 / 64, "in_channels": 3, "projector": [6, 4], "prototypes": 11, "partition_size": 5, "objective": "carl",
-    "teacher_momentum": 0.9, "prior_over_targets": True, "optimizer": "adamw", "accumulate": 2, "learning_rate": 0.01, "total_steps": 40, "warmup_steps": 2,
-    "views": [{"size": 8, "flip": 0.5, "jitter": [0.4, 0.4, 0.2, 0.1], "count": 2}, {"size": 6}], "clip_norm": 10, "used_window": 3, "seed": 7, "threads": 1,
+    "encoder": "resnet18",
+    "width": 1 / 64,
+    "in_channels": 3,
+    "projector": [6, 4],
+    "prototypes": 11,
+    "partition_size": 5,
+    "objective": "carl",
+    "teacher_momentum": 0.9,
+    "prior_over_targets": True,
+    "optimizer": "adamw",
+    "accumulate": 2,
+    "learning_rate": 0.01,
+    "total_steps": 40,
+    "warmup_steps": 2,
+    "views": [{"size": 8, "flip": 0.5, "jitter": [0.4, 0.4, 0.2, 0.1], "count": 2}, {"size": 6}],
+    "clip_norm": 10,
+    "used_window": 3,
+    "seed": 7,
+    "threads": 1,
 }
-CLASSIFIER = {"classes": 3, "label_smoothing": 0.1, "learning_rate": 0.02, "head_learning_rate": 0.1, "total_steps": 20, "seed": 5, "threads": 1}
+CLASSIFIER = {
+    "classes": 3,
+    "label_smoothing": 0.1,
+    "learning_rate": 0.02,
+    "head_learning_rate": 0.1,
+    "total_steps": 20,
+    "seed": 5,
+    "threads": 1,
+}
 
 
 def byte_images() -> np.ndarray:
@@ -41,23 +66,39 @@ LABELS = np.array([0, 1, 2, 0, 1, 2])
 def trainer_values(trainer: carl.Trainer) -> dict[str, object]:
     """What a trainer says of the images, then of its next step."""
     values = {
-        "features": trainer.embed(float_images(), output="features").tolist(), "projection": trainer.embed(float_images(), output="projection").tolist(),
+        "features": trainer.embed(float_images(), output="features").tolist(),
+        "projection": trainer.embed(float_images(), output="projection").tolist(),
         "probabilities": trainer.embed_images(byte_images(), output="probabilities").tolist(),
     }
     steps = [trainer.step(byte_images(), indices=np.arange(6), epoch=epoch) for epoch in (3, 4, 5, 6)]
     first = steps[0]
     # The later losses depend on the moments and the accumulated gradient that the file holds.
     return {
-        **values, "step": first.step, "loss": first.loss, "learning_rate": first.learning_rate, "updated": bool(first.updated),
-        "used_prototypes": first.used_prototypes, "teacher_momentum": first.teacher_momentum, "later_losses": [step.loss for step in steps[1:]]}
+        **values,
+        "step": first.step,
+        "loss": first.loss,
+        "learning_rate": first.learning_rate,
+        "updated": bool(first.updated),
+        "used_prototypes": first.used_prototypes,
+        "teacher_momentum": first.teacher_momentum,
+        "later_losses": [step.loss for step in steps[1:]],
+    }
 
 
 def classifier_values(classifier: carl.Classifier) -> dict[str, object]:
-    values = {"features": classifier.embed(float_images(), output="features").tolist(), "logits": classifier.embed(float_images(), output="logits").tolist()}
+    values = {
+        "features": classifier.embed(float_images(), output="features").tolist(),
+        "logits": classifier.embed(float_images(), output="logits").tolist(),
+    }
     steps = [classifier.step(byte_images(), LABELS, indices=np.arange(6), epoch=epoch) for epoch in (3, 4, 5)]
     first = steps[0]
     return {
-        **values, "step": first.step, "loss": first.loss, "learning_rate": first.learning_rate, "later_losses": [step.loss for step in steps[1:]]}
+        **values,
+        "step": first.step,
+        "loss": first.loss,
+        "learning_rate": first.learning_rate,
+        "later_losses": [step.loss for step in steps[1:]],
+    }
 
 
 def write(folder: Path) -> None:
@@ -72,8 +113,13 @@ def write(folder: Path) -> None:
         classifier.step(byte_images(), LABELS, indices=np.arange(6), epoch=2)
     classifier.save(folder / "classifier.safetensors")
     expected = {
-        "library": carl.build_info()["version"], "trainer": trainer_values(carl.Trainer.resume(folder / "trainer.safetensors")),
-        "encoder": {"features": carl.Encoder(folder / "trainer.safetensors", threads=1).embed(float_images(), output="features").tolist()},
+        "library": carl.build_info()["version"],
+        "trainer": trainer_values(carl.Trainer.resume(folder / "trainer.safetensors")),
+        "encoder": {
+            "features": carl.Encoder(folder / "trainer.safetensors", threads=1)
+            .embed(float_images(), output="features")
+            .tolist()
+        },
         "classifier": classifier_values(carl.Classifier.load(folder / "classifier.safetensors")),
     }
     (folder / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")

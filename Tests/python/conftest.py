@@ -15,14 +15,21 @@ import pytest
 
 import carl
 
-# A shell starts what runs in its background with SIGINT ignored, and children inherit that: tests of Ctrl-C want it as a terminal has it.
+# A shell starts what runs in its background with SIGINT ignored, and children inherit that: tests of Ctrl-C want it as
+# a terminal has it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: A network small enough that a step takes milliseconds.
 SMALL: dict[str, Any] = {
-    "encoder": "resnet18", "stem": "small", "width": 0.125, "projector": [16, 8], "prototypes": 6, "view_size": 12,
-    "learning_rate": 0.01, "seed": 3,
+    "encoder": "resnet18",
+    "stem": "small",
+    "width": 0.125,
+    "projector": [16, 8],
+    "prototypes": 6,
+    "view_size": 12,
+    "learning_rate": 0.01,
+    "seed": 3,
 }
 
 

@@ -1,4 +1,5 @@
-"""Makes Tests/CARLTests/Views/goldens.json: what Pillow's operations, as torchvision applies them, make of small random images.
+"""Makes Tests/CARLTests/Views/goldens.json: what Pillow's operations, as torchvision applies them, make of small random
+images.
 
 Run it with Pillow and NumPy installed, only when a case is added: python Tests/python/make_view_goldens.py
 """
@@ -20,12 +21,17 @@ def hue(image, shift):
 
 
 def apply(image, operation, amount):
-    enhancers = {"brightness": ImageEnhance.Brightness, "contrast": ImageEnhance.Contrast, "saturation": ImageEnhance.Color}
+    enhancers = {
+        "brightness": ImageEnhance.Brightness,
+        "contrast": ImageEnhance.Contrast,
+        "saturation": ImageEnhance.Color,
+    }
     return hue(image, amount) if operation == "hue" else enhancers[operation](image).enhance(amount)
 
 
 def gaussian_blur(image, sigma, kernel):
-    """torchvision's, on bytes: a float convolution with reflected edges, rounded to bytes. (Pillow's own is a sum of box filters.)"""
+    """torchvision's, on bytes: a float convolution with reflected edges, rounded to bytes. (Pillow's own is a sum of
+    box filters.)"""
     pixels = np.asarray(image).astype(np.float64)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     reach = kernel // 2
@@ -39,7 +45,17 @@ def gaussian_blur(image, sigma, kernel):
 
 
 def case(
-    name, shape, size, tolerance, crop=None, interpolation="bilinear", flip=False, jitter=(), gray=False, blur=None, solarize=False
+    name,
+    shape,
+    size,
+    tolerance,
+    crop=None,
+    interpolation="bilinear",
+    flip=False,
+    jitter=(),
+    gray=False,
+    blur=None,
+    solarize=False,
 ):
     height, width, channels = shape
     pixels = rng.integers(0, 256, shape, dtype=np.uint8)
@@ -57,9 +73,19 @@ def case(
     if solarize:
         image = ImageOps.solarize(image, 128)
     return {
-        "name": name, "shape": shape, "size": size, "tolerance": tolerance, "crop": [left, top, w, h],
-        "interpolation": interpolation, "flip": flip, "jitter": [{"op": o, "amount": a} for o, a in jitter], "gray": gray,
-        "blur": blur, "solarize": solarize, "pixels": pixels.ravel().tolist(), "expected": np.asarray(image).ravel().tolist(),
+        "name": name,
+        "shape": shape,
+        "size": size,
+        "tolerance": tolerance,
+        "crop": [left, top, w, h],
+        "interpolation": interpolation,
+        "flip": flip,
+        "jitter": [{"op": o, "amount": a} for o, a in jitter],
+        "gray": gray,
+        "blur": blur,
+        "solarize": solarize,
+        "pixels": pixels.ravel().tolist(),
+        "expected": np.asarray(image).ravel().tolist(),
     }
 
 
@@ -80,7 +106,9 @@ CASES = [
     case("solarize", (8, 8, 3), 8, 0.6, solarize=True),
     # Pillow's HSV cuts the hue to one of 256 steps, each worth 6 steps of a channel, and turns it by 51 / 256 for 0.2.
     case("hue", (8, 8, 3), 8, 10.0, jitter=[("hue", 0.2)]),
-    case("all", (8, 8, 3), 8, 14.0, jitter=[("hue", -0.1), ("brightness", 0.8), ("saturation", 1.3), ("contrast", 1.2)]),
+    case(
+        "all", (8, 8, 3), 8, 14.0, jitter=[("hue", -0.1), ("brightness", 0.8), ("saturation", 1.3), ("contrast", 1.2)]
+    ),
     case("flip", (9, 14, 3), 11, 1.1, flip=True),
     case("bicubic crop and flip", (50, 45, 3), 13, 1.3, crop=(4, 0, 41, 37), interpolation="bicubic", flip=True),
     case("enlarge one pixel", (6, 6, 3), 9, 1.1, crop=(5, 2, 1, 1)),

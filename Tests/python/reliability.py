@@ -1,11 +1,13 @@
-"""Whether training survives what a machine does to it: `python Tests/python/reliability.py`, about a quarter of an hour.
+"""Whether training survives what a machine does to it: `python Tests/python/reliability.py`, about a quarter of an
+hour.
 
     200 times kill -9 at random moments, with exact resume and nothing left behind
     a disk that becomes full in training (a tmpfs of its own, which needs root)
     10,000 steps and 1,000 models made and freed, in memory that does not grow
 
-It prints what it found and ends with 1 if something was wrong. test_reliability_*.py do the same a few times. Needs what the tests need: the
-package, and CARL_LIBRARY or an installed library. `--seed N` chooses other moments, `--only kill`, `disk` or `memory` a part.
+It prints what it found and ends with 1 if something was wrong. test_reliability_*.py do the same a few times. Needs
+what the tests need: the package, and CARL_LIBRARY or an installed library. `--seed N` chooses other moments, `--only
+kill`, `disk` or `memory` a part.
 """
 
 from __future__ import annotations
@@ -32,8 +34,18 @@ from carl import runs
 
 #: Steps of milliseconds, and a checkpoint every third one, so that many kills come while one is written.
 SETTINGS: dict[str, Any] = {
-    "encoder": "resnet18", "stem": "small", "width": 0.125, "projector": [16, 8], "prototypes": 6, "learning_rate": 0.01, "seed": 3,
-    "batch_size": 8, "epochs": 40, "checkpoint_every": 3, "progress": False, "threads": 1,
+    "encoder": "resnet18",
+    "stem": "small",
+    "width": 0.125,
+    "projector": [16, 8],
+    "prototypes": 6,
+    "learning_rate": 0.01,
+    "seed": 3,
+    "batch_size": 8,
+    "epochs": 40,
+    "checkpoint_every": 3,
+    "progress": False,
+    "threads": 1,
 }
 _PROGRAM = """
 import json, sys
@@ -58,7 +70,11 @@ def some_images(count: int = 40) -> np.ndarray:
 
 def temporaries(folder: Path) -> list[str]:
     """Files that somebody began to write."""
-    return [str(file) for file in folder.rglob("*") if re.search(r"\.(tmp|partial)$", file.name) or file.name == ".carl.lock"]
+    return [
+        str(file)
+        for file in folder.rglob("*")
+        if re.search(r"\.(tmp|partial)$", file.name) or file.name == ".carl.lock"
+    ]
 
 
 # ---- kill -9
@@ -69,13 +85,16 @@ def start(folder: Path, images: Path) -> subprocess.Popen[str]:
     import json
 
     return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, json.dumps(SETTINGS), str(folder), str(images)], stdout=subprocess.PIPE, text=True, env=environment()
+        [sys.executable, "-c", _PROGRAM, json.dumps(SETTINGS), str(folder), str(images)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
     )
 
 
 def kill_often(place: Path, kills: int, seed: int) -> dict[str, int]:
-    """Kills training `kills` times, each time goes on, and compares with a run that nobody disturbed: bitwise the same parameters, the same
-    figures of each step, no file of a killed writer. AssertionError says what is not so."""
+    """Kills training `kills` times, each time goes on, and compares with a run that nobody disturbed: bitwise the same
+    parameters, the same figures of each step, no file of a killed writer. AssertionError says what is not so."""
     moments = random.Random(seed)
     np.save(place / "images.npy", some_images())
     whole = carl.CARL(**SETTINGS).fit(some_images())
@@ -121,9 +140,13 @@ def _check_finished(folder: Path, whole: carl.CARL, wanted: dict[str, np.ndarray
     with carl.Trainer.resume(runs.checkpoint_path(folder), threads=1) as trainer:
         state = trainer.state_dict()
         assert trainer.step_count == whole.trainer_.step_count
-    assert all(state[name].tobytes() == value.tobytes() for name, value in wanted.items()), "not bitwise the run without kills"
+    assert all(state[name].tobytes() == value.tobytes() for name, value in wanted.items()), (
+        "not bitwise the run without kills"
+    )
     rows = runs.read_metrics(folder)
-    assert [(row["step"], row["loss"]) for row in rows] == [(row.step, row.loss) for row in whole.history_], "other figures"
+    assert [(row["step"], row["loss"]) for row in rows] == [(row.step, row.loss) for row in whole.history_], (
+        "other figures"
+    )
 
 
 # ---- A full disk
@@ -147,8 +170,9 @@ def small_disk(place: Path, megabytes: int) -> Iterator[Path | None]:
 
 
 def fill_disk(disk: Path) -> None:
-    """Trains on a disk that another program fills meanwhile: a FileError that names the path, a model that works, the checkpoint of before, whole
-    lines; and with room again the run goes on to what it would have been. Once the checkpoint finds no room, once the figures."""
+    """Trains on a disk that another program fills meanwhile: a FileError that names the path, a model that works, the
+    checkpoint of before, whole lines; and with room again the run goes on to what it would have been. Once the
+    checkpoint finds no room, once the figures."""
     for count, every, full_at, kept in ((40, 3, 7, 6), (160, None, 22, 20)):
         settings = {**SETTINGS, "epochs": 3, "checkpoint_every": every}
         images, folder = some_images(count), disk / f"run{count}"
@@ -234,13 +258,20 @@ assert carl.live_objects() == 1
 
 
 def grown(steps: int, cycles: int, timeout: float = 3600) -> dict[str, tuple[int, int]]:
-    """Kilobytes by which resident memory and data of a process grew in `steps` steps ("take") and `cycles` models ("cycle"), behind a fifth of
-    as many to warm up."""
+    """Kilobytes by which resident memory and data of a process grew in `steps` steps ("take") and `cycles` models
+    ("cycle"), behind a fifth of as many to warm up."""
     process = subprocess.run(
-        [sys.executable, "-c", _MEMORY, str(steps), str(cycles)], capture_output=True, text=True, env=environment(), timeout=timeout
+        [sys.executable, "-c", _MEMORY, str(steps), str(cycles)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=timeout,
     )
     assert process.returncode == 0, process.stderr
-    return {name: (int(resident), int(data)) for name, resident, data in (line.split() for line in process.stdout.splitlines())}
+    return {
+        name: (int(resident), int(data))
+        for name, resident, data in (line.split() for line in process.stdout.splitlines())
+    }
 
 
 def _memory() -> str:

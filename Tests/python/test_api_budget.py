@@ -27,8 +27,8 @@ class Clock:
 
 
 def budgeted(monkeypatch, step: float = 0.02, budget="1s", **changes) -> carl.CARL:
-    """An unfitted model of the small network with a budget, by a clock on which a step takes `step` seconds, those of calibration as much as
-    they have images, and all else takes none."""
+    """An unfitted model of the small network with a budget, by a clock on which a step takes `step` seconds, those of
+    calibration as much as they have images, and all else takes none."""
     clock, an_image = Clock(), step / changes.get("batch_size", 40)
 
     def stepped(trainer, batch, *arguments):
@@ -38,7 +38,9 @@ def budgeted(monkeypatch, step: float = 0.02, budget="1s", **changes) -> carl.CA
     monkeypatch.setattr(carl.Trainer, "step", stepped)
     monkeypatch.setattr(budget_rule, "WIDTHS", WIDTHS)
     monkeypatch.setattr(carl.CARL, "_clock", clock)
-    return small_model(**{"epochs": None, "batch_size": None, "width": None, "view_size": 12, "budget": budget, **changes})
+    return small_model(
+        **{"epochs": None, "batch_size": None, "width": None, "view_size": 12, "budget": budget, **changes}
+    )
 
 
 def test_it_trains_as_long_as_the_budget_and_the_result_can_be_had_without(images, monkeypatch, tmp_path):
@@ -46,7 +48,9 @@ def test_it_trains_as_long_as_the_budget_and_the_result_can_be_had_without(image
     config = model.config_
     assert model._kept_budget["spent"] == pytest.approx(1, abs=0.03)
     assert model.trainer_.step_count == config.total_steps == len(model.history_) > NO_TRAINING
-    assert config.schedule == "trapezoid" and len(config.decay_steps) > 1 and sum(config.decay_steps) < config.total_steps
+    assert (
+        config.schedule == "trapezoid" and len(config.decay_steps) > 1 and sum(config.decay_steps) < config.total_steps
+    )
     assert config.epochs == config.total_steps  # 40 images are one batch
     assert (config.view_size, config.batch_size) == (12, 40) and config.width in WIDTHS
     assert json.loads((tmp_path / "config.json").read_text()) == json.loads(json.dumps(vars(config)))
@@ -54,7 +58,11 @@ def test_it_trains_as_long_as_the_budget_and_the_result_can_be_had_without(image
     start = config.total_steps - sum(config.decay_steps)
     warm = config.warmup_steps
     assert 0 < warm <= config.total_steps / 10 and rates[:warm] == sorted(rates[:warm])
-    assert set(rates[warm : start + 1]) == {0.01} and rates[start:] == sorted(rates[start:], reverse=True) and 0 < rates[-1] < 0.002
+    assert (
+        set(rates[warm : start + 1]) == {0.01}
+        and rates[start:] == sorted(rates[start:], reverse=True)
+        and 0 < rates[-1] < 0.002
+    )
 
     again = carl.CARL(**json.loads((tmp_path / "config.json").read_text()), progress=False).fit(images)
     assert again.budget is None and same_state(model.trainer_, again.trainer_)
@@ -70,7 +78,9 @@ def test_a_budget_ends_within_an_epoch(images, monkeypatch):
 
 
 def test_given_parameters_stand(images, monkeypatch):
-    model = budgeted(monkeypatch, width=0.125, batch_size=10, recompute=True, teacher_momentum=0.9, warmup_steps=3).fit(images)
+    model = budgeted(monkeypatch, width=0.125, batch_size=10, recompute=True, teacher_momentum=0.9, warmup_steps=3).fit(
+        images
+    )
     config = model.config_
     assert (config.width, config.batch_size, config.view_size, config.recompute) == (0.125, 10, 12, True)
     momenta = [metrics.teacher_momentum for metrics in model.history_]
@@ -145,7 +155,11 @@ def test_the_budget_is_kept_in_files_that_are_read_again(images, monkeypatch, tm
     model.save(tmp_path / "a.carl")
     carl.load(tmp_path / "a.carl").save(tmp_path / "b.carl")
     notes = [carl.load(tmp_path / name).trainer_.notes["carl"]["budget"] for name in ("a.carl", "b.carl")]
-    assert notes[0] == notes[1] and notes[0]["spent"] == pytest.approx(1, abs=0.03) and notes[0]["chosen"]["view_size"] == 12
+    assert (
+        notes[0] == notes[1]
+        and notes[0]["spent"] == pytest.approx(1, abs=0.03)
+        and notes[0]["chosen"]["view_size"] == 12
+    )
     model.set_params(budget=None, epochs=1).fit(images)
     assert "budget" not in model._notes()["carl"]
 
@@ -170,7 +184,9 @@ def test_a_trapezoid_by_hand(images):
     model = small_model(schedule="trapezoid", decay_steps=4).fit(images)
     rates = [metrics.learning_rate / 0.01 for metrics in model.history_]
     assert rates == pytest.approx([1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
-    assert [m.learning_rate for m in small_model(schedule="trapezoid").fit(images).history_][-2:] == pytest.approx([0.01, 0.005])
+    assert [m.learning_rate for m in small_model(schedule="trapezoid").fit(images).history_][-2:] == pytest.approx(
+        [0.01, 0.005]
+    )
     with pytest.raises(carl.ConfigurationError, match="decay_steps"):
         small_model(schedule="trapezoid", decay_steps=11).fit(images)
     with pytest.raises(carl.ConfigurationError, match="decay_steps.*trapezoid"):
@@ -178,7 +194,10 @@ def test_a_trapezoid_by_hand(images):
 
 
 def test_reconfigure_is_exact(images, make_trainer):
-    a, b = make_trainer(schedule="trapezoid", accumulate=2), make_trainer(schedule="trapezoid", accumulate=2, total_steps=6, decay_steps=2)
+    a, b = (
+        make_trainer(schedule="trapezoid", accumulate=2),
+        make_trainer(schedule="trapezoid", accumulate=2, total_steps=6, decay_steps=2),
+    )
     for trainer in (a, b):
         for _ in range(3):
             trainer.step(images)
@@ -207,7 +226,9 @@ def test_memory_is_kept_by_smaller_batches_then_recompute(images, monkeypatch):
     assert needs["30M"][:2] < (128, False) and needs["30M"][2] < 30 << 20
     given = small_model(epochs=1, batch_size=256, memory="60M", view_size=12).fit(source)
     assert given.config_.recompute and given.trainer_.last_metrics.memory_bytes < 60 << 20
-    with pytest.raises(carl.InvalidArgumentError, match=r"memory: got 3 MiB, and the smallest setting .* want at least"):
+    with pytest.raises(
+        carl.InvalidArgumentError, match=r"memory: got 3 MiB, and the smallest setting .* want at least"
+    ):
         small_model(epochs=1, memory="3M").fit(source)
 
 
@@ -226,7 +247,8 @@ def test_what_is_planned_is_what_is_held(images):
 
 
 def test_timing_is_not_left_to_chance(images):
-    """The real clock is looked at: a budget of a few seconds of steps of milliseconds trains, and says truly what it spent."""
+    """The real clock is looked at: a budget of a few seconds of steps of milliseconds trains, and says truly what it
+    spent."""
     start = time.perf_counter()
     try:
         model = small_model(epochs=None, width=0.125, view_size=12, budget=4.0).fit(images)
@@ -257,6 +279,10 @@ def test_command_line(images, monkeypatch, tmp_path, capsys):
     again = str(tmp_path / "again")
     assert main(["train", data, "--config", f"{run}/config.json", "--out", again, "--quiet"]) == 0
     assert same_state(carl.load(again).trainer_, model.trainer_)
-    for arguments, word in ((["--budget", "1w"], "budget: got '1w'"), (["budget=1m", "epochs=3"], "epochs: got 3"), (["--memory", "4X"], "memory: got '4X'")):
+    for arguments, word in (
+        (["--budget", "1w"], "budget: got '1w'"),
+        (["budget=1m", "epochs=3"], "epochs: got 3"),
+        (["--memory", "4X"], "memory: got '4X'"),
+    ):
         assert main(["train", data, *small, *arguments, "--out", str(tmp_path / "none"), "--quiet"]) == 1
         assert word in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""What CARP adds to training: partitions, its setting by name, several sizes of views in less memory, and the warning of a degenerate run."""
+"""What CARP adds to training: partitions, its setting by name, several sizes of views in less memory, and the warning
+of a degenerate run."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import carl
+from carl._calibration import default_encoder
 from conftest import small_model
 
 
@@ -15,8 +17,18 @@ def test_carp_is_a_name_for_its_published_values():
     small = dict(encoder="resnet18", width=0.125, projector=[16, 8], view_size=16, prototypes=40, partition_size=16)
     with carl.Trainer(objective="carp", batch_size=512, **small) as trainer:
         config = trainer.config
-    assert (config.objective, config.teacher_momentum, config.prior_over_targets, config.optimizer) == ("carp", 0.99, True, "lars")
-    assert (config.temperature, config.normalize_embedding, config.normalize_prototypes, config.prior_weight) == (1, False, True, 1)
+    assert (config.objective, config.teacher_momentum, config.prior_over_targets, config.optimizer) == (
+        "carp",
+        0.99,
+        True,
+        "lars",
+    )
+    assert (config.temperature, config.normalize_embedding, config.normalize_prototypes, config.prior_weight) == (
+        1,
+        False,
+        True,
+        1,
+    )
     assert (config.learning_rate, config.weight_decay, config.projector_activation) == (0.9, 1e-6, "gelu")
     assert (config.partition_size, config.prototypes, config.views, config.encoder) == (16, 40, "multicrop", "resnet18")
     with carl.Trainer(config.to_json()) as again:
@@ -29,7 +41,9 @@ def test_blocks_of_a_partition(make_trainer, images):
         metrics = trainer.step(images)
         assert metrics.log_prototypes == pytest.approx(math.log(8))
         assert 1 <= metrics.effective_prototypes <= 8 and 1 / 8 <= metrics.max_probability <= 1
-        assert metrics.consistency < 3 * math.log(8) and 0 <= metrics.prior <= math.log(8) and 0 <= metrics.agreement <= 1
+        assert (
+            metrics.consistency < 3 * math.log(8) and 0 <= metrics.prior <= math.log(8) and 0 <= metrics.agreement <= 1
+        )
     assert metrics.used_prototypes + metrics.dead_prototypes == 50 and metrics.used_prototypes >= 6
     # Two prototypes sit out a step; which ones changes from step to step.
     left = []
@@ -63,17 +77,50 @@ def test_recomputing_takes_less_memory(make_trainer):
 
 
 def test_the_estimator_trains_with_partitions(images):
-    model = small_model(objective="carp", encoder="resnet18", prototypes=30, partition_size=8, epochs=1, views=[
-        {"size": 12, "count": 2}, {"size": 8, "count": 2}])
+    model = small_model(
+        objective="carp",
+        encoder="resnet18",
+        prototypes=30,
+        partition_size=8,
+        epochs=1,
+        views=[{"size": 12, "count": 2}, {"size": 8, "count": 2}],
+    )
     model.fit(images)
-    assert model.config_.objective == "carp" and model.config_.partition_size == 8 and model.config_.teacher_momentum == 0.99
+    assert (
+        model.config_.objective == "carp"
+        and model.config_.partition_size == 8
+        and model.config_.teacher_momentum == 0.99
+    )
     assert model.predict_proba(images).shape == (40, 30)
     np.testing.assert_allclose(model.predict_proba(images).sum(1), 1, rtol=1e-5)
     assert all(np.isfinite(metrics.loss) for metrics in model.history_)
 
 
+def test_the_estimator_takes_the_encoder_of_the_setting(images):
+    """What is not given is the library's default for the objective."""
+    model = carl.CARL(
+        objective="carp",
+        stem="small",
+        width=1 / 16,
+        projector=[8],
+        prototypes=6,
+        partition_size=3,
+        epochs=1,
+        progress=False,
+        views=[{"size": 12, "count": 2}],
+    )
+    assert model.fit(images).config_.encoder == "resnet50"
+    assert [default_encoder(objective) for objective in (None, "carl", "carp")] == ["resnet18", "resnet18", "resnet50"]
+
+
 def test_a_resumed_run_draws_the_same_partitions(make_trainer, views, tmp_path):
-    config = dict(prototypes=30, partition_size=8, teacher_momentum=0.9, temperature={"start": 1, "end": 0.1, "steps": 5}, freeze_prototypes=1)
+    config = dict(
+        prototypes=30,
+        partition_size=8,
+        teacher_momentum=0.9,
+        temperature={"start": 1, "end": 0.1, "steps": 5},
+        freeze_prototypes=1,
+    )
     whole, half = make_trainer(**config), make_trainer(**config)
     for _ in range(2):
         whole.step_views(views)

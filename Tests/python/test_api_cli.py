@@ -68,10 +68,14 @@ def test_config_file(data, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train", "DATA", "prototipes=3"], "prototypes"), (["train", "/no/such/data"], "/no/such/data"),
-        (["train", "DATA", "epochs"], "key=value"), (["train", "DATA", "run_dir=3"], "run_dir"),
-        (["train", "DATA", "encoder=vgg"], "encoder"), (["embed", "/no/model", "DATA", "--out", "x.npy"], "/no/model"),
-        (["info", "DATA"], "data.npz"), (["demo", "--data", "/nowhere"], "dataset-fashion-mnist"),
+        (["train", "DATA", "prototipes=3"], "prototypes"),
+        (["train", "/no/such/data"], "/no/such/data"),
+        (["train", "DATA", "epochs"], "key=value"),
+        (["train", "DATA", "run_dir=3"], "run_dir"),
+        (["train", "DATA", "encoder=vgg"], "encoder"),
+        (["embed", "/no/model", "DATA", "--out", "x.npy"], "/no/model"),
+        (["info", "DATA"], "data.npz"),
+        (["demo", "--data", "/nowhere"], "dataset-fashion-mnist"),
     ],
 )
 def test_errors_are_one_line_and_exit_1(data, tmp_path, monkeypatch, capsys, arguments, words):
@@ -96,7 +100,9 @@ def test_help(command, capsys):
 
 
 def test_module_runs():
-    done = run_python("import runpy, sys; sys.argv = ['carl', '--version']; runpy.run_module('carl', run_name='__main__')")
+    done = run_python(
+        "import runpy, sys; sys.argv = ['carl', '--version']; runpy.run_module('carl', run_name='__main__')"
+    )
     assert done.stdout.strip() == f"carl {carl.__version__}", done.stderr
 
 

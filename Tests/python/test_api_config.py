@@ -43,7 +43,8 @@ def test_configuration_goes_round(trainer):
 def test_forms_and_overrides(form):
     values = {**SMALL, "prototypes": np.int64(9)}
     config = {
-        "dataclass": lambda: carl.TrainerConfig(**values), "dict": lambda: values,
+        "dataclass": lambda: carl.TrainerConfig(**values),
+        "dict": lambda: values,
         "json": lambda: carl.TrainerConfig(**values).to_json(),
     }[form]()
     with carl.Trainer(config, seed=11, temperature=None) as trainer:
@@ -56,7 +57,7 @@ def test_forms_and_overrides(form):
         ({"prototipes": 4}, ["prototipes", "prototypes"]),
         ({"learning_rates": 4}, ["learning_rates", "learning_rate"]),
         ({"prototypes": 0}, ["prototypes"]),
-        ({"prototypes": 4, "partition_size": 5}, ["partition_size", "0 to 4", "5"]),
+        ({"prototypes": 4, "partition_size": 5}, ["partition_size", "from 0 to", "4, got 5"]),
         ({"partition_size": -1}, ["partition_size"]),
         ({"partition_size": 2.5}, ["partition_size"]),
         ({"objective": "crap"}, ["objective", "carl", "carp"]),
@@ -105,13 +106,17 @@ def test_bad_values_name_the_key(changes, words, no_leak):
         assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '{"width": 0.125} x', '{"width": NaN}', "{'width': 1}", "[" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "3", '{"width": 0.125} x', '{"width": NaN}', "{'width': 1}", "[" * 5000]
+)
 def test_malformed_json(text):
     with pytest.raises(carl.ConfigurationError):
         carl.Trainer(text)
 
 
-@pytest.mark.parametrize("config", [3, [("width", 1)], {3: 4}, {"width": object()}, {"width": float("nan")}, {"seed": 1 + 2j}])
+@pytest.mark.parametrize(
+    "config", [3, [("width", 1)], {3: 4}, {"width": object()}, {"width": float("nan")}, {"seed": 1 + 2j}]
+)
 def test_other_types(config):
     with pytest.raises(carl.ConfigurationError):
         carl.Trainer(config)

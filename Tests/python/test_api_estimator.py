@@ -66,10 +66,11 @@ def test_view_size_and_stem_follow_the_images(size, stem):
 
 
 def test_large_images_are_seen_at_224():
+    from carl._fit import trainer_config
     from carl.sources import as_source
 
     images = np.zeros((2, 300, 400, 3), np.uint8)
-    assert small_model(stem=None)._trainer_config(as_source(images)).view_size == 224
+    assert trainer_config(small_model(stem=None), as_source(images)).view_size == 224
 
 
 def test_partial_fit(images):
@@ -241,11 +242,16 @@ def test_load_takes_a_trainer_s_file(images, tmp_path, trainer):
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"epochs": 0}, carl.InvalidArgumentError), ({"epochs": 1.5}, carl.InvalidArgumentError),
-        ({"batch_size": 1}, carl.InvalidArgumentError), ({"batch_size": "8"}, carl.InvalidArgumentError),
-        ({"checkpoint_every": 0}, carl.InvalidArgumentError), ({"in_channels": 1}, carl.InvalidArgumentError),
-        ({"encoder": "vgg"}, carl.ConfigurationError), ({"prototypes": -1}, carl.ConfigurationError),
-        ({"run_dir": 3}, carl.InvalidArgumentError), ({"temperature": float("nan")}, carl.ConfigurationError),
+        ({"epochs": 0}, carl.InvalidArgumentError),
+        ({"epochs": 1.5}, carl.InvalidArgumentError),
+        ({"batch_size": 1}, carl.InvalidArgumentError),
+        ({"batch_size": "8"}, carl.InvalidArgumentError),
+        ({"checkpoint_every": 0}, carl.InvalidArgumentError),
+        ({"in_channels": 1}, carl.InvalidArgumentError),
+        ({"encoder": "vgg"}, carl.ConfigurationError),
+        ({"prototypes": -1}, carl.ConfigurationError),
+        ({"run_dir": 3}, carl.InvalidArgumentError),
+        ({"temperature": float("nan")}, carl.ConfigurationError),
     ],
 )
 def test_bad_parameters(images, changes, error):
@@ -255,8 +261,18 @@ def test_bad_parameters(images, changes, error):
 
 @pytest.mark.parametrize(
     "data",
-    [np.zeros((4, 12, 12, 3)), np.zeros((4, 12, 12, 3), np.float32), np.zeros((4, 144), np.uint8), [], 3, None, {"a": 1},
-     np.zeros((0, 12, 12), np.uint8), b"123", [np.zeros((4, 4)), 3]],
+    [
+        np.zeros((4, 12, 12, 3)),
+        np.zeros((4, 12, 12, 3), np.float32),
+        np.zeros((4, 144), np.uint8),
+        [],
+        3,
+        None,
+        {"a": 1},
+        np.zeros((0, 12, 12), np.uint8),
+        b"123",
+        [np.zeros((4, 4)), 3],
+    ],
 )
 def test_bad_images(data):
     with pytest.raises(carl.InvalidArgumentError, match="images"):
@@ -292,12 +308,18 @@ def test_params_go_round_and_repr_is_short():
     model = small_model()
     assert carl.CARL(**model.get_params()).get_params() == model.get_params()
     assert model.set_params(epochs=7) is model and model.epochs == 7
-    assert repr(carl.CARL(prototypes=5)) == "CARL(encoder='resnet18', prototypes=5)"
+    assert repr(carl.CARL(prototypes=5)) == "CARL(prototypes=5)"
 
 
 def test_not_fitted_errors(images):
-    for call in (lambda m: m.transform(images), lambda m: m.predict(images), lambda m: m.predict_proba(images),
-                 lambda m: m.save("x"), lambda m: m.epoch_, lambda m: m.get_feature_names_out()):
+    for call in (
+        lambda m: m.transform(images),
+        lambda m: m.predict(images),
+        lambda m: m.predict_proba(images),
+        lambda m: m.save("x"),
+        lambda m: m.epoch_,
+        lambda m: m.get_feature_names_out(),
+    ):
         with pytest.raises(carl.NotFittedError, match="fit"):
             call(small_model())
     exceptions = pytest.importorskip("sklearn.exceptions")
@@ -396,10 +418,12 @@ def test_empty_streams_and_errors_in_them(images):
         small_model().fit(broken())
 
 
-@pytest.mark.parametrize(("given", "meant"), [("prototype", "prototypes"), ("learning_rat", "learning_rate"), ("batchsize", "batch_size")])
+@pytest.mark.parametrize(
+    ("given", "meant"), [("prototype", "prototypes"), ("learning_rat", "learning_rate"), ("batchsize", "batch_size")]
+)
 def test_a_misspelt_parameter_of_the_constructor_names_the_nearest(given, meant):
     with pytest.raises(TypeError, match=f"{given!r}; did you mean {meant!r}"):
         carl.CARL(**{given: 20})
-    assert str(inspect.signature(carl.CARL)).startswith("(encoder: 'str' = 'resnet18', stem:")
+    assert str(inspect.signature(carl.CARL)).startswith("(encoder: 'str | None' = None, stem:")
     with pytest.raises(TypeError, match="positional"):
         carl.CARL("resnet18", None, 1.0, 20)

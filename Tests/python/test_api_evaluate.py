@@ -88,13 +88,22 @@ def test_strided_features(features):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"train_x": lambda x: x.astype(np.float64)}, "train_x.*float64"), ({"train_x": lambda x: x[0]}, "train_x"),
-        ({"train_x": lambda x: x[:0]}, "train_x.*empty"), ({"test_x": lambda x: x[:, :3]}, "test_x"),
-        ({"train_x": lambda x: x * np.nan}, "train_x.*finite"), ({"train_y": lambda y: y[:5]}, "train_y.*300"),
-        ({"train_y": lambda y: y - 3}, "train_y"), ({"train_y": lambda y: y * 1.0}, "train_y.*float64"),
-        ({"test_y": lambda y: y[:5]}, "test_y"), ({"k": lambda k: 301}, "k: got 301"), ({"k": lambda k: 0}, "k: got 0"),
-        ({"k": lambda k: []}, "k"), ({"k": lambda k: 2.5}, "k"), ({"temperature": lambda t: -1}, "temperature"),
-        ({"temperature": lambda t: "hot"}, "temperature"), ({"threads": lambda t: 0}, "threads"),
+        ({"train_x": lambda x: x.astype(np.float64)}, "train_x.*float64"),
+        ({"train_x": lambda x: x[0]}, "train_x"),
+        ({"train_x": lambda x: x[:0]}, "train_x.*empty"),
+        ({"test_x": lambda x: x[:, :3]}, "test_x"),
+        ({"train_x": lambda x: x * np.nan}, "train_x.*finite"),
+        ({"train_y": lambda y: y[:5]}, "train_y.*300"),
+        ({"train_y": lambda y: y - 3}, "train_y"),
+        ({"train_y": lambda y: y * 1.0}, "train_y.*float64"),
+        ({"test_y": lambda y: y[:5]}, "test_y"),
+        ({"k": lambda k: 301}, "k: got 301"),
+        ({"k": lambda k: 0}, "k: got 0"),
+        ({"k": lambda k: []}, "k"),
+        ({"k": lambda k: 2.5}, "k"),
+        ({"temperature": lambda t: -1}, "temperature"),
+        ({"temperature": lambda t: "hot"}, "temperature"),
+        ({"threads": lambda t: 0}, "threads"),
     ],
 )
 def test_bad_input(features, changes, words):
@@ -116,7 +125,11 @@ def test_clustering():
     one = cluster(np.zeros(30, int), labels)
     assert one.nmi == 0 and one.accuracy == pytest.approx(1 / 3)
     table, clusters, classes = confusion(np.repeat([2, 0, 1], 10), labels)
-    assert table.tolist() == [[0, 10, 0], [0, 0, 10], [10, 0, 0]] and list(classes) == [4, 9, 11] and list(clusters) == [0, 1, 2]
+    assert (
+        table.tolist() == [[0, 10, 0], [0, 0, 10], [10, 0, 0]]
+        and list(classes) == [4, 9, 11]
+        and list(clusters) == [0, 1, 2]
+    )
     for bad in [(labels, labels[:3]), (labels * 1.0, labels), (labels[:0], labels[:0]), (labels[None], labels)]:
         with pytest.raises(carl.InvalidArgumentError):
             cluster(*bad)

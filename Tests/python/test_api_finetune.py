@@ -37,15 +37,31 @@ def test_splits_can_keep_proportions():
 @pytest.mark.parametrize(
     ("labels", "options", "words"),
     [
-        (np.repeat(["cat", "dog"], [90, 10]), {"fraction": 0.5}, "'dog' has 10 images, the split takes 25.*balanced=False"),
+        (
+            np.repeat(["cat", "dog"], [90, 10]),
+            {"fraction": 0.5},
+            "'dog' has 10 images, the split takes 25.*balanced=False",
+        ),
         (np.repeat(["cat", "dog"], [90, 10]), {"per_class": 11}, "'dog' has 10 images"),
-        (np.repeat(["cat", "dog"], [90, 10]), {"fraction": 0.02, "balanced": False}, "class 'dog' .10 images. no sample"),
+        (
+            np.repeat(["cat", "dog"], [90, 10]),
+            {"fraction": 0.02, "balanced": False},
+            "class 'dog' .10 images. no sample",
+        ),
         (np.arange(10) % 5, {"fraction": 0.1}, "class 0 .2 images. no sample"),
-        ([0, 1], {"fraction": 0.0}, "label_fraction"), ([0, 1], {"fraction": 1.5}, "label_fraction"),
-        ([0, 1], {"fraction": float("nan")}, "label_fraction"), ([0, 1], {"per_class": 0}, "labels_per_class"),
-        ([0, 1], {}, "either"), ([0, 1], {"fraction": 0.5, "per_class": 1}, "either"), ([0, 1], {"fraction": 1.0, "seed": -1}, "seed"),
-        ([0.5, 1.0], {"fraction": 1.0}, "float64"), ([0, -1], {"fraction": 1.0}, r"labels\[1\]: got -1"), ([], {"fraction": 1.0}, "empty"),
-        ([[0], [1]], {"fraction": 1.0}, "one label"), ([[0], [1, 2]], {"fraction": 1.0}, "one label"), (None, {"fraction": 1.0}, "None"),
+        ([0, 1], {"fraction": 0.0}, "label_fraction"),
+        ([0, 1], {"fraction": 1.5}, "label_fraction"),
+        ([0, 1], {"fraction": float("nan")}, "label_fraction"),
+        ([0, 1], {"per_class": 0}, "labels_per_class"),
+        ([0, 1], {}, "either"),
+        ([0, 1], {"fraction": 0.5, "per_class": 1}, "either"),
+        ([0, 1], {"fraction": 1.0, "seed": -1}, "seed"),
+        ([0.5, 1.0], {"fraction": 1.0}, "float64"),
+        ([0, -1], {"fraction": 1.0}, r"labels\[1\]: got -1"),
+        ([], {"fraction": 1.0}, "empty"),
+        ([[0], [1]], {"fraction": 1.0}, "one label"),
+        ([[0], [1, 2]], {"fraction": 1.0}, "one label"),
+        (None, {"fraction": 1.0}, "None"),
         ([0, "a", None], {"fraction": 1.0}, "object|dtype"),
     ],
 )
@@ -103,8 +119,18 @@ def test_finetune(trainer, data, tmp_path, no_leak):
     train, labels, test, truth = data
     names = np.array(["dark", "middle", "bright"])
     result = finetune(
-        trainer, train, names[labels], test, names[truth], labels_per_class=10, seeds=(0, 1), epochs=15, batch_size=15, learning_rate=0.05,
-        progress=False, save=tmp_path / "c.carl",
+        trainer,
+        train,
+        names[labels],
+        test,
+        names[truth],
+        labels_per_class=10,
+        seeds=(0, 1),
+        epochs=15,
+        batch_size=15,
+        learning_rate=0.05,
+        progress=False,
+        save=tmp_path / "c.carl",
     )
     assert result.accuracy > 0.8 and result.labelled == 30 and result.classes == 3
     assert set(result.per_class) == {"dark", "middle", "bright"} and result.settings["total_steps"] == 30
@@ -149,7 +175,8 @@ def test_figures_are_those_of_the_scores():
     found = figures([scores, -scores], np.array([0, 1, 2, 3]), classes)
     assert found["accuracies"] == [0.75, 0.0] and found["accuracy"] == 0.375
     assert found["per_class"] == {10: 0.5, 20: 0.5, 30: 0.5, 40: 0.0}
-    # Best five by the scores: the best, then 6, 5, 4, 3. By the negated ones 0 to 5 without the best: only class 3's row has its own among them.
+    # Best five by the scores: the best, then 6, 5, 4, 3. By the negated ones 0 to 5 without the best: only class 3's
+    # row has its own among them.
     assert found["top5"] == (1 + 0.25) / 2
     assert found["predictions"].tolist() == [10, 20, 30, 30]
 
@@ -178,11 +205,14 @@ def test_features_by_themselves():
 BAD = [
     ({"train_labels": np.arange(59) % 3}, "train_labels: got 59 labels for 60 images"),
     ({"test_labels": np.arange(31) % 3}, "test_labels: got 31 labels for 30 images"),
-    ({"train_labels": np.arange(60) / 3}, "train_labels: got dtype float64"), ({"train_labels": np.arange(60) % 3 - 1}, "got -1"),
-    ({"train_labels": None}, "train_labels: got None"), ({"train_labels": np.zeros(60, int)}, "at least 2 classes"),
+    ({"train_labels": np.arange(60) / 3}, "train_labels: got dtype float64"),
+    ({"train_labels": np.arange(60) % 3 - 1}, "got -1"),
+    ({"train_labels": None}, "train_labels: got None"),
+    ({"train_labels": np.zeros(60, int)}, "at least 2 classes"),
     ({"test_labels": np.arange(30) % 4}, "test_labels: class 3 .first at 3. has no image in the training set"),
     ({"test_labels": np.full(30, "a")}, "test_labels: got labels such as 'a'"),
-    ({"train_images": np.zeros((60, 12, 12, 1), np.uint8)}, "channels"), ({"train_images": np.zeros((60, 12, 12, 3), np.float32)}, "float32"),
+    ({"train_images": np.zeros((60, 12, 12, 1), np.uint8)}, "channels"),
+    ({"train_images": np.zeros((60, 12, 12, 3), np.float32)}, "float32"),
     ({"train_images": iter([np.zeros((60, 12, 12, 3), np.uint8)])}, "train_images: got an iterable of batches"),
 ]
 
@@ -199,12 +229,20 @@ def test_bad_data(trainer, data, protocol, change, words, no_leak):
 @pytest.mark.parametrize(
     ("protocol", "options", "words"),
     [
-        (linear_probe, {"method": "svm"}, "method"), (linear_probe, {"seeds": []}, "seeds"), (linear_probe, {"epochs": 0}, "epochs"),
-        (linear_probe, {"method": "logistic", "inverse_regularization": 0}, "inverse_regularization"), (linear_probe, {"batch_size": 0}, "batch_size"),
-        (finetune, {"seeds": [1, 1]}, "seeds"), (finetune, {"seeds": "12"}, "seeds"), (finetune, {"label_fraction": 0.01}, "no sample"),
-        (finetune, {"label_fraction": 0.5, "labels_per_class": 2}, "either"), (finetune, {"labels_per_class": 21}, "has 20 images"),
-        (finetune, {"batch_size": 1}, "batch_size"), (finetune, {"labels_per_class": 1, "warmup_epochs": 4}, "warmup_epochs"),
-        (finetune, {"labels_per_class": 1, "architecture": {}}, "architecture"), (transfer, {"mode": "cold"}, "mode"),
+        (linear_probe, {"method": "svm"}, "method"),
+        (linear_probe, {"seeds": []}, "seeds"),
+        (linear_probe, {"epochs": 0}, "epochs"),
+        (linear_probe, {"method": "logistic", "inverse_regularization": 0}, "inverse_regularization"),
+        (linear_probe, {"batch_size": 0}, "batch_size"),
+        (finetune, {"seeds": [1, 1]}, "seeds"),
+        (finetune, {"seeds": "12"}, "seeds"),
+        (finetune, {"label_fraction": 0.01}, "no sample"),
+        (finetune, {"label_fraction": 0.5, "labels_per_class": 2}, "either"),
+        (finetune, {"labels_per_class": 21}, "has 20 images"),
+        (finetune, {"batch_size": 1}, "batch_size"),
+        (finetune, {"labels_per_class": 1, "warmup_epochs": 4}, "warmup_epochs"),
+        (finetune, {"labels_per_class": 1, "architecture": {}}, "architecture"),
+        (transfer, {"mode": "cold"}, "mode"),
     ],
 )
 def test_bad_options(trainer, data, protocol, options, words):
@@ -234,10 +272,12 @@ def run(data, trainer, tmp_path, model_of):
 @pytest.mark.parametrize(
     ("arguments", "protocol"),
     [
-        (["linear", "--epochs", "2", "--batch-size", "20"], "linear"), (["linear", "--method", "logistic"], "linear"),
+        (["linear", "--epochs", "2", "--batch-size", "20"], "linear"),
+        (["linear", "--method", "logistic"], "linear"),
         (["finetune", "--labels", "50%", "--epochs", "2", "--seeds", "0", "1"], "finetune"),
         (["finetune", "--labels", "4/class", "--epochs", "2", "--seeds", "0"], "finetune"),
-        (["transfer", "--epochs", "1"], "transfer"), (["transfer", "--finetune", "--epochs", "1", "--seeds", "0"], "transfer"),
+        (["transfer", "--epochs", "1"], "transfer"),
+        (["transfer", "--finetune", "--epochs", "1", "--seeds", "0"], "transfer"),
     ],
 )
 def test_commands(run, arguments, protocol, tmp_path, capsys, no_leak):
@@ -257,12 +297,26 @@ def test_commands_name_classes_by_their_folders(run, data, tmp_path, capsys):
             folder = tmp_path / part / f"level{label}"
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(folder / f"{place}.png")
-    arguments = [run[0], str(tmp_path / "train"), str(tmp_path / "test"), "--labels", "5/class", "--epochs", "1", "--seeds", "0", "--json", "--quiet"]
+    arguments = [
+        run[0],
+        str(tmp_path / "train"),
+        str(tmp_path / "test"),
+        "--labels",
+        "5/class",
+        "--epochs",
+        "1",
+        "--seeds",
+        "0",
+        "--json",
+        "--quiet",
+    ]
     assert main(["finetune", *arguments, "--save", str(tmp_path / "c.carl")]) == 0
     assert set(json.loads(capsys.readouterr().out)["per_class"]) == {"level0", "level1", "level2"}
     with carl.Classifier.load(tmp_path / "c.carl") as classifier:
         assert set(classifier.classes_) == {"level0", "level1", "level2"}
-    result = finetune(run[0], tmp_path / "train", None, tmp_path / "test", None, labels_per_class=5, seeds=0, epochs=1, progress=False)
+    result = finetune(
+        run[0], tmp_path / "train", None, tmp_path / "test", None, labels_per_class=5, seeds=0, epochs=1, progress=False
+    )
     assert set(result.per_class) == {"level0", "level1", "level2"}
 
 
@@ -277,11 +331,16 @@ def test_the_help_shows_the_functions_defaults(function, shown):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["finetune", "RUN", "--labels", "1%", "--quiet"], 1, "no sample"), (["finetune", "RUN", "--labels", "0%"], 2, "0%"),
-        (["finetune", "RUN", "--labels", "x"], 2, "x"), (["finetune", "RUN", "--labels", "0/class"], 2, "0/class"),
-        (["linear", "RUN", "--method", "svm"], 2, "svm"), (["linear", "RUN", "--learning-rate", "-1"], 2, "-1"),
-        (["linear", "RUN", "--label-smoothing", "7", "--quiet"], 1, "label_smoothing"), (["transfer", "RUN", "--from-scratch"], 1, "--finetune"),
-        (["linear", "/no/model", "x", "y"], 1, "/no/model"), (["linear", "RUN", "--seeds", "-1"], 2, "-1"),
+        (["finetune", "RUN", "--labels", "1%", "--quiet"], 1, "no sample"),
+        (["finetune", "RUN", "--labels", "0%"], 2, "0%"),
+        (["finetune", "RUN", "--labels", "x"], 2, "x"),
+        (["finetune", "RUN", "--labels", "0/class"], 2, "0/class"),
+        (["linear", "RUN", "--method", "svm"], 2, "svm"),
+        (["linear", "RUN", "--learning-rate", "-1"], 2, "-1"),
+        (["linear", "RUN", "--label-smoothing", "7", "--quiet"], 1, "label_smoothing"),
+        (["transfer", "RUN", "--from-scratch"], 1, "--finetune"),
+        (["linear", "/no/model", "x", "y"], 1, "/no/model"),
+        (["linear", "RUN", "--seeds", "-1"], 2, "-1"),
     ],
 )
 def test_wrong_usage(run, arguments, code, words, capsys):

@@ -22,8 +22,8 @@ import sys
 import numpy as np
 import carl
 images = np.load(sys.argv[1])
-model = carl.CARL(width=0.125, projector=[16, 8], prototypes=6, epochs=2000, batch_size=8, progress=False, run_dir=sys.argv[2],
-                  callbacks=lambda model, metrics: print(metrics.step, flush=True))
+model = carl.CARL(width=0.125, projector=[16, 8], prototypes=6, epochs=2000, batch_size=8, progress=False,
+                  run_dir=sys.argv[2], callbacks=lambda model, metrics: print(metrics.step, flush=True))
 try:
     model.fit(images)
 except KeyboardInterrupt:
@@ -41,8 +41,11 @@ def test_ctrl_c_leaves_a_model_and_a_checkpoint(images, tmp_path, attempt):
     root = os.path.dirname(os.path.dirname(carl.__file__))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))}
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "images.npy"), str(run)], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env=env,
+        [sys.executable, "-c", PROGRAM, str(tmp_path / "images.npy"), str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
     )
     try:
         for line in process.stdout:
@@ -151,6 +154,7 @@ def test_what_a_handler_raises_goes_on_and_one_that_returns_changes_nothing(flag
     handlers = []
     before = signal.signal(signal.SIGALRM, fail)
     try:
+
         def call():
             os.kill(os.getpid(), signal.SIGALRM)
             _until(lambda: flag.value)
@@ -177,6 +181,7 @@ def test_a_handler_may_call_the_library_meanwhile(images, trainer, flag):
 
     before = signal.signal(signal.SIGUSR1, save)
     try:
+
         def call():
             os.kill(os.getpid(), signal.SIGUSR1)
             time.sleep(0.05)
@@ -208,7 +213,9 @@ def test_errors_come_through(flag):
 def test_other_threads_and_ignored_signals_call_directly(images, trainer, monkeypatch):
     threads = []
     real = LIB.carl_trainer_embed_images
-    monkeypatch.setattr(LIB, "carl_trainer_embed_images", lambda *given: threads.append(threading.current_thread()) or real(*given))
+    monkeypatch.setattr(
+        LIB, "carl_trainer_embed_images", lambda *given: threads.append(threading.current_thread()) or real(*given)
+    )
     trainer.embed_images(images)
     assert threads.pop().name == "carl-call"
     thread = threading.Thread(target=trainer.embed_images, args=(images,))
@@ -241,7 +248,11 @@ def test_a_step_that_was_done_counts(images, tmp_path, monkeypatch):
         time.sleep(5)
     steps = model.trainer_.step_count
     assert steps == len(calls) >= 7
-    assert [row.step for row in model.history_] == [row["step"] for row in carl.runs.read_metrics(tmp_path)] == list(range(1, steps + 1))
+    assert (
+        [row.step for row in model.history_]
+        == [row["step"] for row in carl.runs.read_metrics(tmp_path)]
+        == list(range(1, steps + 1))
+    )
     monkeypatch.setattr(LIB, "carl_trainer_step", real)
     resumed = small_model(run_dir=tmp_path).fit(images, resume=True)
     assert same_state(resumed.trainer_, small_model().fit(images).trainer_)
@@ -267,7 +278,7 @@ def test_arguments_live_as_long_as_the_call():
     import gc
     import weakref
 
-    from carl import _arrays, _c_api
+    from carl import _arrays, _c_api, _images
 
     def referred(make, array):
         held = make(array)
@@ -279,7 +290,7 @@ def test_arguments_live_as_long_as_the_call():
     assert referred(_arrays.describe_batch, np.zeros((1, 2, 2, 3), np.float32))
     assert referred(lambda array: _arrays.describe_batches([array]), np.zeros((1, 2, 2, 3), np.float32))
     assert referred(lambda array: _c_api.pointers([array]), np.zeros(3, np.float32))
-    assert referred(lambda array: _arrays.pack_images(array).part(0, 1), np.zeros((2, 4, 4, 3), np.uint8))
+    assert referred(lambda array: _images.pack_images(array).part(0, 1), np.zeros((2, 4, 4, 3), np.uint8))
 
 
 def test_a_forked_child_has_a_worker_of_its_own(tmp_path):
@@ -351,12 +362,16 @@ def photos(count, side):
 #: Calls that take a minute and more on two processors, or one thread.
 _CALLS = {
     "nearest_neighbours": "x = points(400_000)\ninterrupted(lambda: carl.evaluate.nearest_neighbours(x, x, 20))",
-    "knn": "x = points(400_000); y = random.integers(0, 10, len(x))\ninterrupted(lambda: carl.evaluate.knn(x, y, x, y))",
-    "retrieval": "x = points(150_000); y = random.integers(0, 10, len(x))\ninterrupted(lambda: carl.evaluate.retrieval(x, y))",
-    "cluster": "x = points(100_000); y = random.integers(0, 10, len(x))\ninterrupted(lambda: carl.evaluate.cluster(x, y, 1000))",
+    "knn": "x = points(400_000); y = random.integers(0, 10, len(x))\ninterrupted(lambda: carl.evaluate.knn(x, y, x, "
+    "y))",
+    "retrieval": "x = points(150_000); y = random.integers(0, 10, len(x))\ninterrupted(lambda: "
+    "carl.evaluate.retrieval(x, y))",
+    "cluster": "x = points(100_000); y = random.integers(0, 10, len(x))\ninterrupted(lambda: carl.evaluate.cluster(x, "
+    "y, 1000))",
     "make_views": "x = photos(64, 256)\n"
-                  "interrupted(lambda: carl.make_views(x, [{'size': 224, 'count': 64, 'blur': [0.1, 2.0]}], threads=1))",
-    "embed_images": "t = carl.Trainer(encoder='resnet50', threads=1); x = photos(512, 224)\ninterrupted(lambda: t.embed_images(x))",
+    "interrupted(lambda: carl.make_views(x, [{'size': 224, 'count': 64, 'blur': [0.1, 2.0]}], threads=1))",
+    "embed_images": "t = carl.Trainer(encoder='resnet50', threads=1); x = photos(512, 224)\ninterrupted(lambda: "
+    "t.embed_images(x))",
     "step": """
 settings = dict(encoder='resnet50', view_size=96, prototypes=32, threads=1)
 t, x = carl.Trainer(settings), photos(48, 96)
@@ -378,7 +393,8 @@ interrupted(lambda: c.standardize(np.concatenate([x] * 8)))
 """,
     "transform": """
 x = photos(512, 224)
-model = carl.CARL(encoder='resnet50', width=0.25, view_size=32, epochs=1, batch_size=2, threads=1, progress=False).fit(x[:2])
+small = dict(encoder='resnet50', width=0.25, view_size=32, epochs=1, batch_size=2, threads=1, progress=False)
+model = carl.CARL(**small).fit(x[:2])
 model._attach(carl.Trainer(encoder='resnet50', view_size=224, threads=1), model._position, [])
 interrupted(lambda: model.transform(x))
 """,

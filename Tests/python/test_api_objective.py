@@ -10,8 +10,11 @@ import pytest
 import carl
 
 
-def reference(views, prototypes, temperature, prior_weight, normalize_embedding=True, normalize_prototypes=True, symmetric=True):
+def reference(
+    views, prototypes, temperature, prior_weight, normalize_embedding=True, normalize_prototypes=True, symmetric=True
+):
     """Loss, consistency, prior as defined; no gradients."""
+
     def rows(x, unit):
         x = np.asarray(x, np.float64)
         return x / np.linalg.norm(x, axis=1, keepdims=True) if unit else x
@@ -36,7 +39,9 @@ def data():
     return views, random.standard_normal((9, 7)).astype(np.float32)
 
 
-@pytest.mark.parametrize("options", [{}, {"normalize_embedding": False}, {"normalize_prototypes": False}, {"symmetric": False}])
+@pytest.mark.parametrize(
+    "options", [{}, {"normalize_embedding": False}, {"normalize_prototypes": False}, {"symmetric": False}]
+)
 def test_values(data, options):
     views, prototypes = data
     found = carl.assignment_loss(views, prototypes, temperature=0.3, prior_weight=2, **options)
@@ -76,7 +81,9 @@ def test_known_values():
     sharp = (np.eye(3) * 1e4).astype(np.float32)
     found = carl.assignment_loss([sharp, sharp], np.eye(3, dtype=np.float32), normalize_embedding=False)
     assert found.consistency == pytest.approx(0, abs=1e-6) and found.prior == pytest.approx(0, abs=1e-6)
-    apart = carl.assignment_loss([sharp, sharp[::-1].copy()], np.eye(3, dtype=np.float32), normalize_embedding=False, stop_gradient=False)
+    apart = carl.assignment_loss(
+        [sharp, sharp[::-1].copy()], np.eye(3, dtype=np.float32), normalize_embedding=False, stop_gradient=False
+    )
     assert math.isfinite(apart.loss) and apart.loss > 1000
     assert all(np.isfinite(gradient).all() for gradient in [*apart.grad_views, apart.grad_prototypes])
     assert np.abs(apart.grad_views[0]).max() > 0
@@ -95,7 +102,10 @@ def test_targets_get_no_gradient_and_count(data):
 def test_strided_input(data):
     views, prototypes = data
     strided = [np.repeat(view, 2, axis=1)[:, ::2] for view in views]
-    assert carl.assignment_loss(strided, np.asfortranarray(prototypes)).loss == carl.assignment_loss(views, prototypes).loss
+    assert (
+        carl.assignment_loss(strided, np.asfortranarray(prototypes)).loss
+        == carl.assignment_loss(views, prototypes).loss
+    )
     assert carl.assignment_loss(np.stack(views), prototypes).loss == carl.assignment_loss(views, prototypes).loss
 
 
@@ -145,7 +155,10 @@ def test_make_views_is_what_training_sees(images):
     assert [view.shape[1] for view in mixed] == [10, 10, 6] == carl.view_sizes([{"size": 10, "count": 2}, {"size": 6}])
     assert np.array_equal(mixed[1], views[1])
     spec = [{"size": 10, "count": 2}]
-    with carl.Trainer(width=0.125, views=spec, seed=5, prototypes=4) as a, carl.Trainer(width=0.125, views=spec, seed=5, prototypes=4) as b:
+    with (
+        carl.Trainer(width=0.125, views=spec, seed=5, prototypes=4) as a,
+        carl.Trainer(width=0.125, views=spec, seed=5, prototypes=4) as b,
+    ):
         first = a.step(images, np.arange(40), 2)
         second = b.step_views(carl.make_views(images, spec, 5, epoch=2))
         assert first.loss == second.loss
@@ -154,10 +167,15 @@ def test_make_views_is_what_training_sees(images):
 @pytest.mark.parametrize(
     ("spec", "seed", "error"),
     [
-        ({"size": 0}, 0, carl.ConfigurationError), ({"size": 10, "flop": 1}, 0, carl.ConfigurationError),
-        ([], 0, carl.ConfigurationError), ("unknown", 0, carl.ConfigurationError), (3, 0, carl.InvalidArgumentError),
-        ({"size": 10, "flip": 2}, 0, carl.ConfigurationError), ({"size": 10, "count": 0}, 0, carl.ConfigurationError),
-        ({"size": 10, "scale": [0.5]}, 0, carl.ConfigurationError), ({"size": 10}, -1, carl.InvalidArgumentError),
+        ({"size": 0}, 0, carl.ConfigurationError),
+        ({"size": 10, "flop": 1}, 0, carl.ConfigurationError),
+        ([], 0, carl.ConfigurationError),
+        ("unknown", 0, carl.ConfigurationError),
+        (3, 0, carl.InvalidArgumentError),
+        ({"size": 10, "flip": 2}, 0, carl.ConfigurationError),
+        ({"size": 10, "count": 0}, 0, carl.ConfigurationError),
+        ({"size": 10, "scale": [0.5]}, 0, carl.ConfigurationError),
+        ({"size": 10}, -1, carl.InvalidArgumentError),
     ],
 )
 def test_bad_views(images, spec, seed, error):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from carl import _c_api
-from carl._arrays import pack_images
 from carl._c_api import LIB, EncoderHandle, TrainerHandle, carl_batch, carl_image, carl_metrics, carl_tensor_info
+from carl._images import pack_images
 
 OK, ARGUMENT, HANDLE, CONFIG, STATE = 0, 1, 2, 3, 8
 CONFIGURATION = b'{"width": 0.125, "prototypes": 6, "view_size": 12, "projector": [16, 8]}'
@@ -44,7 +44,11 @@ def calls(handle):
     yield "step_views", lambda: LIB.carl_trainer_step_views(handle, batches, 2, byref(metrics())), keep
     yield "width", lambda: LIB.carl_trainer_output_width(handle, 0, byref(number)), keep
     yield "embed", lambda: LIB.carl_trainer_embed(handle, batches, 0, out.ctypes.data, 128), keep
-    yield "embed_images", lambda: LIB.carl_trainer_embed_images(handle, packed.address, 4, 0, 0, out.ctypes.data, 256), keep
+    yield (
+        "embed_images",
+        lambda: LIB.carl_trainer_embed_images(handle, packed.address, 4, 0, 0, out.ctypes.data, 256),
+        keep,
+    )
     yield "save", lambda: LIB.carl_trainer_save(handle, b"/nonexistent/x", None), keep
     yield "notes", lambda: LIB.carl_trainer_notes(handle, None, 0, byref(needed)), keep
     yield "config", lambda: LIB.carl_trainer_config(handle, None, 0, byref(needed)), keep
@@ -151,7 +155,14 @@ def test_wrong_sizes(handle):
     assert LIB.carl_trainer_embed_images(handle, packed.address, 4, 0, 9, out.ctypes.data, 256) == ARGUMENT
     assert LIB.carl_trainer_embed_images(handle, packed.address, 0, 0, 0, out.ctypes.data, 0) == ARGUMENT
     assert LIB.carl_trainer_step(handle, packed.address, 2**62, None, 0, None) == ARGUMENT
-    for shape in [(0, 12, 12, 3), (-1, 12, 12, 3), (2, 0, 12, 3), (2, 12, 2**31 - 1, 3), (2**31 - 1,) * 4, (2, 12, 12, 0)]:
+    for shape in [
+        (0, 12, 12, 3),
+        (-1, 12, 12, 3),
+        (2, 0, 12, 3),
+        (2, 12, 2**31 - 1, 3),
+        (2**31 - 1,) * 4,
+        (2, 12, 12, 0),
+    ]:
         batch = carl_batch(floats.ctypes.data, *shape)
         assert LIB.carl_trainer_embed(handle, byref(batch), 0, out.ctypes.data, 128) == ARGUMENT, shape
         assert LIB.carl_trainer_step_views(handle, (carl_batch * 2)(batch, batch), 2, None) == ARGUMENT, shape
@@ -171,11 +182,30 @@ def test_wrong_sizes(handle):
 def test_wrong_images(handle):
     pixels = np.zeros(12 * 12 * 3, np.uint8)
     for change in [
-        {"pixels": None}, {"height": 0}, {"height": -1}, {"height": 70_000}, {"width": 0}, {"width": 2**31 - 1},
-        {"channels": 0}, {"channels": 1}, {"channels": 2000}, {"reserved": 1}, {"row_stride": 0}, {"row_stride": 35},
-        {"row_stride": -35}, {"row_stride": 2**63 - 1}, {"row_stride": -(2**63)},
+        {"pixels": None},
+        {"height": 0},
+        {"height": -1},
+        {"height": 70_000},
+        {"width": 0},
+        {"width": 2**31 - 1},
+        {"channels": 0},
+        {"channels": 1},
+        {"channels": 2000},
+        {"reserved": 1},
+        {"row_stride": 0},
+        {"row_stride": 35},
+        {"row_stride": -35},
+        {"row_stride": 2**63 - 1},
+        {"row_stride": -(2**63)},
     ]:
-        values = {"pixels": pixels.ctypes.data, "height": 12, "width": 12, "channels": 3, "reserved": 0, "row_stride": 36}
+        values = {
+            "pixels": pixels.ctypes.data,
+            "height": 12,
+            "width": 12,
+            "channels": 3,
+            "reserved": 0,
+            "row_stride": 36,
+        }
         image = carl_image(**{**values, **change})
         images = (carl_image * 2)(image, image)
         status = LIB.carl_trainer_step(handle, cast(images, c_void_p), 2, None, 0, None)
@@ -217,14 +247,35 @@ def test_evaluation_refuses_sizes_that_cannot_be(handle):
     def retrieval(n=3, m=3, dimension=3, cutoffs=(1,), count=1, leave=0, threads=1):
         wanted = np.array(cutoffs, np.int64)
         return LIB.carl_retrieval(
-            rows.ctypes.data, labels.ctypes.data, n, rows.ctypes.data, labels.ctypes.data, m, dimension, wanted.ctypes.data, count, leave,
-            threads, out.ctypes.data, counts.ctypes.data,
+            rows.ctypes.data,
+            labels.ctypes.data,
+            n,
+            rows.ctypes.data,
+            labels.ctypes.data,
+            m,
+            dimension,
+            wanted.ctypes.data,
+            count,
+            leave,
+            threads,
+            out.ctypes.data,
+            counts.ctypes.data,
         )
 
     def classify(k=(1,), count=1, classes=3, temperature=0.1, threads=1):
         wanted = np.array(k, np.int64)
         return LIB.carl_knn_classify_several(
-            rows.ctypes.data, labels.ctypes.data, 3, rows.ctypes.data, 3, 3, classes, wanted.ctypes.data, count, temperature, threads,
+            rows.ctypes.data,
+            labels.ctypes.data,
+            3,
+            rows.ctypes.data,
+            3,
+            3,
+            classes,
+            wanted.ctypes.data,
+            count,
+            temperature,
+            threads,
             counts.ctypes.data,
         )
 
@@ -232,6 +283,13 @@ def test_evaluation_refuses_sizes_that_cannot_be(handle):
     for bad in (0, -1, 2**62, -(2**63)):
         assert retrieval(n=bad) == retrieval(m=bad) == retrieval(dimension=bad) == retrieval(cutoffs=(bad,)) == ARGUMENT
         assert classify(k=(bad,)) == ARGUMENT
-    assert retrieval(cutoffs=(4,)) == retrieval(leave=2) == retrieval(leave=-1) == retrieval(threads=-1) == retrieval(m=2, leave=1) == ARGUMENT
+    assert (
+        retrieval(cutoffs=(4,))
+        == retrieval(leave=2)
+        == retrieval(leave=-1)
+        == retrieval(threads=-1)
+        == retrieval(m=2, leave=1)
+        == ARGUMENT
+    )
     assert retrieval(count=2**40) == classify(count=2**40) == classify(count=0) == ARGUMENT
     assert classify(classes=2) == classify(temperature=float("nan")) == classify(threads=-1) == ARGUMENT

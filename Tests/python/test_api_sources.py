@@ -100,8 +100,14 @@ def test_damaged_files(images, tmp_path):
     good = write_idx(tmp_path / "good.idx", images[..., 0]).read_bytes()
     packed = gzip.compress(good)
     for name, data in {
-        "a.idx": b"", "b.idx": good[:-1], "c.idx": good + b"x", "d.idx": b"abcdefgh", "e.idx": good[:6],
-        "f.idx": packed[: len(packed) // 2], "g.npy": b"nothing", "h.npz": b"PK nothing",
+        "a.idx": b"",
+        "b.idx": good[:-1],
+        "c.idx": good + b"x",
+        "d.idx": b"abcdefgh",
+        "e.idx": good[:6],
+        "f.idx": packed[: len(packed) // 2],
+        "g.npy": b"nothing",
+        "h.npz": b"PK nothing",
         "i.idx": good[:4] + b"\xff" * 12 + good[16:],
     }.items():
         (tmp_path / name).write_bytes(data)

@@ -9,7 +9,14 @@ import carl
 from carl import speed
 from carl.cli import main
 
-SMALL = {"width": 0.125, "in_channels": 1, "projector": [16, 8], "prototypes": 10, "views": [{"size": 12, "count": 2}], "threads": 1}
+SMALL = {
+    "width": 0.125,
+    "in_channels": 1,
+    "projector": [16, 8],
+    "prototypes": 10,
+    "views": [{"size": 12, "count": 2}],
+    "threads": 1,
+}
 
 
 def views():

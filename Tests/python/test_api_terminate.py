@@ -1,4 +1,5 @@
-"""SIGTERM, as `docker stop` and batch systems send it, ends training like Ctrl-C; what a program does with signals of its own stays."""
+"""SIGTERM, as `docker stop` and batch systems send it, ends training like Ctrl-C; what a program does with signals of
+its own stays."""
 
 from __future__ import annotations
 
@@ -31,6 +32,7 @@ def default_handlers():
 
 def kill(number, at=3):
     """A callback that sends a signal to this process behind step `at`."""
+
     def send(model, metrics):
         if metrics.step == at:
             os.kill(os.getpid(), number)
@@ -46,9 +48,23 @@ def start(folder, images, *more, ignore=None, quiet=True):
     root = str(Path(carl.__file__).parents[1])
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))}
     return subprocess.Popen(
-        [sys.executable, "-m", "carl", "train", str(folder / "x.npy"), *SMALL, "epochs=100000", "--out", str(folder / "run"),
-         *(["--quiet"] if quiet else []), *more],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
+        [
+            sys.executable,
+            "-m",
+            "carl",
+            "train",
+            str(folder / "x.npy"),
+            *SMALL,
+            "epochs=100000",
+            "--out",
+            str(folder / "run"),
+            *(["--quiet"] if quiet else []),
+            *more,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
         preexec_fn=None if ignore is None else lambda: signal.signal(ignore, signal.SIG_IGN),
     )
 
@@ -78,7 +94,9 @@ def test_a_run_ends_with_a_checkpoint_and_status_143(images, tmp_path, ignore):
     steps = model.trainer_.step_count
     assert steps == runs.read_metrics(tmp_path / "run")[-1]["step"] > 0
     assert f"terminated by SIGTERM at step {steps}; checkpoint" in (tmp_path / "run" / "train.log").read_text()
-    reference = small_model(**{**model.get_params(), "callbacks": lambda _, metrics: stop_at(metrics, steps)}).fit(str(tmp_path / "x.npy"))
+    reference = small_model(**{**model.get_params(), "callbacks": lambda _, metrics: stop_at(metrics, steps)}).fit(
+        str(tmp_path / "x.npy")
+    )
     assert same_state(model.trainer_, reference.trainer_)
 
 
@@ -87,7 +105,10 @@ def stop_at(metrics, steps):
         raise carl.StopTraining
 
 
-@pytest.mark.parametrize(("number", "words"), [(signal.SIGINT, "carl: stopping; a checkpoint"), (signal.SIGTERM, "carl: SIGTERM: stopping; a")])
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(signal.SIGINT, "carl: stopping; a checkpoint"), (signal.SIGTERM, "carl: SIGTERM: stopping; a")],
+)
 def test_a_run_that_shows_progress_says_that_it_stops(images, tmp_path, number, words):
     process = start(tmp_path, images, quiet=False)
     errors = stop(process, tmp_path, number)
@@ -117,7 +138,10 @@ def test_fit_raises_and_leaves_a_usable_model(images, tmp_path):
         model.fit(images)
     assert caught.value.code == 143 and model.trainer_.step_count == 3
     assert carl.load(tmp_path).trainer_.step_count == 3 and model.transform(images).shape[0] == 40
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (
+        signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
     model.callbacks = None
     model.fit(images, resume=True)
     assert same_state(model.trainer_, small_model().fit(images).trainer_)
@@ -146,13 +170,18 @@ def test_handlers_are_there_again(images, ending):
 
     seen = []
     callbacks = [lambda model, metrics: seen.append(signal.getsignal(signal.SIGTERM))]
-    callbacks += {"terminated": [kill(signal.SIGTERM)], "interrupted": [kill(signal.SIGINT)], "normal": []}.get(ending, [fail])
+    callbacks += {"terminated": [kill(signal.SIGTERM)], "interrupted": [kill(signal.SIGINT)], "normal": []}.get(
+        ending, [fail]
+    )
     try:
         small_model(callbacks=callbacks).fit(images)
     except (ZeroDivisionError, KeyboardInterrupt, SystemExit):
         pass
     assert callable(seen[0])
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert (
+        signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
 
 
 def test_a_handler_of_the_program_stays_and_decides(images):
@@ -210,7 +239,10 @@ def test_a_forked_child_has_the_handlers_of_before():
         assert callable(signal.getsignal(signal.SIGTERM))
         child = os.fork()
         if child == 0:
-            restored = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            restored = (
+                signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+                and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            )
             os._exit(0 if restored else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert callable(signal.getsignal(signal.SIGTERM))
@@ -221,7 +253,8 @@ def test_a_program_ends_with_status_143(images, tmp_path):
     code = (
         "import os, signal, sys, carl\n"
         f"def send(model, metrics): os.kill(os.getpid(), signal.SIGTERM)\n"
-        f"carl.CARL(width=0.125, projector=[16, 8], prototypes=6, batch_size=8, progress=False, callbacks=send).fit({str(tmp_path / 'x.npy')!r})\n"
+        "carl.CARL(width=0.125, projector=[16, 8], prototypes=6, batch_size=8, progress=False, "
+        f"callbacks=send).fit({str(tmp_path / 'x.npy')!r})\n"
         "print('not reached')\n"
     )
     from conftest import run_python

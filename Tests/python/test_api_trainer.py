@@ -14,7 +14,6 @@ import pytest
 import carl
 from conftest import SMALL, run_python, same_state
 
-
 # ---- Steps
 
 
@@ -46,7 +45,9 @@ def test_training_changes_the_parameters_and_lowers_the_loss(make_trainer, views
     assert losses[-1] < losses[0]
     assert all(np.isfinite(value).all() for value in after.values())
     changed = [key for key in before if not np.array_equal(before[key], after[key])]
-    assert "encoder.conv1.weight" in changed and "prototypes.weight" in changed and "encoder.bn1.running_mean" in changed
+    assert (
+        "encoder.conv1.weight" in changed and "prototypes.weight" in changed and "encoder.bn1.running_mean" in changed
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +144,9 @@ def test_outputs(trainer, views):
         assert result.shape == (16, width) and result.dtype == np.float32
     logits = trainer.embed(views[0], "logits").astype(np.float64)
     softmax = np.exp(logits - logits.max(1, keepdims=True))
-    np.testing.assert_allclose(trainer.embed(views[0], "probabilities"), softmax / softmax.sum(1, keepdims=True), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(
+        trainer.embed(views[0], "probabilities"), softmax / softmax.sum(1, keepdims=True), rtol=1e-4, atol=1e-6
+    )
 
 
 def test_embedding_one_by_one_is_embedding_together(trainer, images):
@@ -205,8 +208,15 @@ def test_number_of_threads_changes_rounding_only(make_trainer, views):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"optimizer": "lars"}, {"optimizer": "adamw"}, {"teacher_momentum": 0.9}, {"accumulate": 2},
-     {"schedule": "cosine", "total_steps": 20, "warmup_steps": 3}, {"prior_weight": {"start": 4, "end": 1, "steps": 10}}],
+    [
+        {},
+        {"optimizer": "lars"},
+        {"optimizer": "adamw"},
+        {"teacher_momentum": 0.9},
+        {"accumulate": 2},
+        {"schedule": "cosine", "total_steps": 20, "warmup_steps": 3},
+        {"prior_weight": {"start": 4, "end": 1, "steps": 10}},
+    ],
 )
 def test_resume_is_bitwise_exact(make_trainer, images, tmp_path, changes):
     whole, half = make_trainer(**changes), make_trainer(**changes)
@@ -219,7 +229,12 @@ def test_resume_is_bitwise_exact(make_trainer, images, tmp_path, changes):
         for _ in range(3):
             a, b = whole.step(images[16:32]), again.step(images[16:32])
             assert (a.step, a.loss, a.learning_rate, a.prior_weight, a.used_prototypes) == (
-                b.step, b.loss, b.learning_rate, b.prior_weight, b.used_prototypes)
+                b.step,
+                b.loss,
+                b.learning_rate,
+                b.prior_weight,
+                b.used_prototypes,
+            )
         assert same_state(whole, again)
 
 
@@ -314,7 +329,8 @@ def test_gradients(trainer, views):
     norm = math.sqrt(sum(float((value.astype(np.float64) ** 2).sum()) for value in gradients.values()))
     again = trainer.step_views(views)
     assert norm > 0 and again.gradient_norm == pytest.approx(
-        math.sqrt(sum(float((v.astype(np.float64) ** 2).sum()) for v in trainer.gradients().values())), rel=1e-4)
+        math.sqrt(sum(float((v.astype(np.float64) ** 2).sum()) for v in trainer.gradients().values())), rel=1e-4
+    )
 
 
 # ---- Bad input
@@ -453,10 +469,18 @@ def test_a_closed_trainer_says_so(images, views, tmp_path, no_leak):
     trainer.close()
     assert trainer.closed and "closed" in repr(trainer)
     for call in (
-        lambda: trainer.step(images), lambda: trainer.step_views(views), lambda: trainer.embed(views[0]),
-        lambda: trainer.embed_images(images), lambda: trainer.state_dict(), lambda: trainer.gradients(),
-        lambda: trainer.load_state_dict({}), lambda: trainer.save(tmp_path / "x"), lambda: trainer.config,
-        lambda: trainer.notes, lambda: trainer.output_width(), lambda: pickle.dumps(trainer),
+        lambda: trainer.step(images),
+        lambda: trainer.step_views(views),
+        lambda: trainer.embed(views[0]),
+        lambda: trainer.embed_images(images),
+        lambda: trainer.state_dict(),
+        lambda: trainer.gradients(),
+        lambda: trainer.load_state_dict({}),
+        lambda: trainer.save(tmp_path / "x"),
+        lambda: trainer.config,
+        lambda: trainer.notes,
+        lambda: trainer.output_width(),
+        lambda: pickle.dumps(trainer),
     ):
         with pytest.raises(carl.InvalidHandleError, match="closed"):
             call()
@@ -494,8 +518,13 @@ def test_bad_files(trainer, tmp_path):
     trainer.save(tmp_path / "good.carl")
     good = (tmp_path / "good.carl").read_bytes()
     damaged = {
-        "empty": b"", "short": good[:5], "cut": good[: len(good) // 2], "header": good[:8] + b"x" * 50 + good[58:],
-        "length": b"\xff" * 8 + good[8:], "text": b"hello" * 100, "cut by one": good[:-1],
+        "empty": b"",
+        "short": good[:5],
+        "cut": good[: len(good) // 2],
+        "header": good[:8] + b"x" * 50 + good[58:],
+        "length": b"\xff" * 8 + good[8:],
+        "text": b"hello" * 100,
+        "cut by one": good[:-1],
     }
     for name, data in damaged.items():
         (tmp_path / name).write_bytes(data)
@@ -584,3 +613,11 @@ assert trainer.step(x).loss == expected
 """
     done = run_python(code, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_terms_of_a_step_by_name(trainer, images):
+    assert trainer.terms == {}
+    metrics = trainer.step(images)
+    terms = trainer.terms
+    for name in ("consistency", "prior", "contrast", "prior_weight", "contrast_weight"):
+        assert terms[name] == pytest.approx(getattr(metrics, name), rel=1e-6), name

@@ -30,21 +30,65 @@ class Clock:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("20m", 1200), ("1h", 3600), ("1h30m", 5400), ("1.5h", 5400), ("1h30m15s", 5415), (" 2M ", 120), (90, 90), (0.5, 0.5),
-     ("90", 90), (np.int64(7), 7)],
+    [
+        ("90s", 90),
+        ("20m", 1200),
+        ("1h", 3600),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("1h30m15s", 5415),
+        (" 2M ", 120),
+        (90, 90),
+        (0.5, 0.5),
+        ("90", 90),
+        (np.int64(7), 7),
+    ],
 )
 def test_durations(text, seconds):
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "m", "20 m", "1h30", "30m1h", "-5s", 0, -1, "0s", "soon", True, None, [3], float("nan"), float("inf"), "1e99", 1e300, 3j])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "m",
+        "20 m",
+        "1h30",
+        "30m1h",
+        "-5s",
+        0,
+        -1,
+        "0s",
+        "soon",
+        True,
+        None,
+        [3],
+        float("nan"),
+        float("inf"),
+        "1e99",
+        1e300,
+        3j,
+    ],
+)
 def test_what_is_no_duration(text):
     with pytest.raises(carl.InvalidArgumentError, match=r"budget: got .*want a time such as"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("4G", 4 << 30), ("512M", 512 << 20), ("1.5g", 3 << 29), ("4GB", 4 << 30), ("2GiB", 2 << 30), (1000, 1000), ("1000", 1000), ("8k", 8192)])
+    ("text", "size"),
+    [
+        ("4G", 4 << 30),
+        ("512M", 512 << 20),
+        ("1.5g", 3 << 29),
+        ("4GB", 4 << 30),
+        ("2GiB", 2 << 30),
+        (1000, 1000),
+        ("1000", 1000),
+        ("8k", 8192),
+    ],
+)
 def test_amounts_of_memory(text, size):
     assert parse_memory(text) == size
 
@@ -62,7 +106,16 @@ def test_fit_names_them(images, changes, model_of):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"epochs": 3}, {"total_steps": 5}, {"decay_steps": 5}, {"schedule": "cosine"}, {"schedule": "constant"}, {"epochs": 100}])
+    "changes",
+    [
+        {"epochs": 3},
+        {"total_steps": 5},
+        {"decay_steps": 5},
+        {"schedule": "cosine"},
+        {"schedule": "constant"},
+        {"epochs": 100},
+    ],
+)
 def test_what_a_budget_chooses_cannot_be_given(images, model_of, changes):
     with pytest.raises(carl.InvalidArgumentError, match=f"{next(iter(changes))}: got .* and budget='1m'"):
         model_of(**{"epochs": None, "budget": "1m", **changes}).fit(images)
@@ -81,7 +134,9 @@ def test_rungs():
     assert every == list(budget.LADDER)
     assert {size for size, _ in budget.rungs(100, Given())} == {96, 64, 48, 32}
     assert budget.rungs(28, Given()) == [(28, width) for width in budget.WIDTHS]
-    assert budget.rungs(400, Given(width=2.0)) == [(size, 2.0) for size in dict.fromkeys(size for size, _ in budget.LADDER)]
+    assert budget.rungs(400, Given(width=2.0)) == [
+        (size, 2.0) for size in dict.fromkeys(size for size, _ in budget.LADDER)
+    ]
     assert budget.rungs(400, Given(view_size=70)) == [(70, width) for width in budget.WIDTHS]
     assert budget.rungs(400, Given(view_size=70, width=0.5)) == [(70, 0.5)]
     assert budget.rungs(400, Given(own_views=True)) == [(None, width) for width in budget.WIDTHS]
@@ -95,7 +150,13 @@ def test_the_largest_that_sees_enough():
     def best(time: float) -> tuple[int | None, float]:
         return budget.best_rung(pairs, seconds.__getitem__, time, 500)
 
-    assert best(1000) == (96, 0.5) and best(999) == (64, 0.5) and best(200) == (64, 0.5) and best(199) == (64, 0.25) and best(1) == (64, 0.25)
+    assert (
+        best(1000) == (96, 0.5)
+        and best(999) == (64, 0.5)
+        and best(200) == (64, 0.5)
+        and best(199) == (64, 0.25)
+        and best(1) == (64, 0.25)
+    )
 
 
 def test_batches_grow_with_the_number_of_steps():
@@ -110,7 +171,13 @@ def test_memory_is_saved_in_the_stated_order():
     pairs = [(96, 0.5), (64, 0.5), (96, 0.25), (64, 0.25)]
     order = budget.by_memory(Setting(96, 0.5, 128), pairs, Given())
     assert [(s.view_size, s.width, s.batch_size, s.recompute) for s in order[:6]] == [
-        (96, 0.5, 128, False), (96, 0.5, 64, False), (96, 0.5, 128, True), (96, 0.5, 64, True), (64, 0.5, 128, False), (64, 0.5, 64, False)]
+        (96, 0.5, 128, False),
+        (96, 0.5, 64, False),
+        (96, 0.5, 128, True),
+        (96, 0.5, 64, True),
+        (64, 0.5, 128, False),
+        (64, 0.5, 64, False),
+    ]
     assert [s.rung for s in order[::4]] == [(96, 0.5), (64, 0.5), (96, 0.25), (64, 0.25)]
     fixed = budget.by_memory(Setting(96, 0.5, 128), [(96, 0.5)], Given(batch_size=128, recompute=False))
     assert fixed == [Setting(96, 0.5, 128)]
@@ -123,7 +190,9 @@ def test_what_does_not_fit_is_told():
         return setting.batch_size * 2.0**20
 
     assert budget.fitting(settings, need, 100 * 2**20, None, 0) == settings[1]
-    with pytest.raises(carl.InvalidArgumentError, match=r"memory: got 80 MiB.*takes 64 MiB beside the 40 MiB.*want at least 104 MiB"):
+    with pytest.raises(
+        carl.InvalidArgumentError, match=r"memory: got 80 MiB.*takes 64 MiB beside the 40 MiB.*want at least 104 MiB"
+    ):
         budget.fitting(settings, need, 40 * 2**20, 80 * 2**20, 40 * 2**20)
     with pytest.raises(carl.OutOfMemoryError, match=r"takes 64 MiB .*63 MiB are free"):
         budget.fitting(settings, need, 63 * 2**20, None, 0)
@@ -136,11 +205,14 @@ def test_too_short_a_budget_is_refused():
 
 
 def test_encoder_cost_is_that_of_the_published_networks():
-    # Multiplications and additions at 224 pixels, as torchvision's documentation gives them (1.81 and 4.09 billion; of them the classifier).
+    # Multiplications and additions at 224 pixels, as torchvision's documentation gives them (1.81 and 4.09 billion; of
+    # them the classifier).
     assert encoder_cost("resnet18", "imagenet", 1, 3, 224).operations == pytest.approx(1.81e9, rel=0.01)
     assert encoder_cost("resnet34", "imagenet", 1, 3, 224).operations == pytest.approx(3.66e9, rel=0.01)
     assert encoder_cost("resnet50", "imagenet", 1, 3, 224).operations == pytest.approx(4.09e9, rel=0.01)
-    assert encoder_cost("resnet18", "small", 0.5, 3, 32).values == encoder_cost("resnet18", "small", 1, 3, 32).values / 2
+    assert (
+        encoder_cost("resnet18", "small", 0.5, 3, 32).values == encoder_cost("resnet18", "small", 1, 3, 32).values / 2
+    )
 
 
 def made_up(seconds, images, source=None, measured=None, **config) -> tuple[Calibration, list]:
@@ -161,8 +233,17 @@ def plan_of(seconds, images, given=Given(), time="20m", memory=None, side=300, *
     calibration, calls = made_up(seconds, images, **config)
     clock = Clock()
     plan = make_plan(
-        as_source(images), carl.TrainerConfig(in_channels=3, **config), given, side, time, memory, clock.now, Setting(side, 1.0, 256),
-        calibration, clock)
+        as_source(images),
+        carl.TrainerConfig(in_channels=3, **config),
+        given,
+        side,
+        time,
+        memory,
+        clock.now,
+        Setting(side, 1.0, 256),
+        calibration,
+        clock,
+    )
     return plan, calls
 
 
@@ -173,7 +254,9 @@ def thousand():
 
 def test_a_faster_machine_gets_more(thousand):
     def machine(speed: float):
-        return lambda setting: encoder_cost("resnet18", "imagenet", setting.width, 3, setting.view_size).operations * 6 / speed
+        return lambda setting: (
+            encoder_cost("resnet18", "imagenet", setting.width, 3, setting.view_size).operations * 6 / speed
+        )
 
     slow, _ = plan_of(machine(2e9), thousand)
     fast, calls = plan_of(machine(1e12), thousand)
@@ -187,9 +270,12 @@ def test_a_faster_machine_gets_more(thousand):
 
 
 def test_an_estimate_that_was_wrong_is_corrected(thousand):
-    # Small networks wait for memory: the smallest is no faster than the next, whose measurement shows that there is time for more.
+    # Small networks wait for memory: the smallest is no faster than the next, whose measurement shows that there is
+    # time for more.
     def machine(setting):
-        return max(2e-3, encoder_cost("resnet18", "imagenet", setting.width, 3, setting.view_size).operations * 6 / 5e10)
+        return max(
+            2e-3, encoder_cost("resnet18", "imagenet", setting.width, 3, setting.view_size).operations * 6 / 5e10
+        )
 
     plan, calls = plan_of(machine, thousand, time="5m")
     assert [call.rung for call in calls].index(plan.setting.rung) > 0
@@ -251,9 +337,18 @@ def test_free_memory_of_control_groups(tmp_path):
 # ---- The length of a run
 
 
-def run(pace: Pace, clock: Clock, seconds, start: int = 0, save_every: int = 0, save: float = 0.0, last: float = 0.0, stop: float = 1e9):
-    """Steps that take seconds(share of the budget that is over), with a checkpoint after every save_every-th, to the end that `pace` decides.
-    Returns the steps and every decision."""
+def run(
+    pace: Pace,
+    clock: Clock,
+    seconds,
+    start: int = 0,
+    save_every: int = 0,
+    save: float = 0.0,
+    last: float = 0.0,
+    stop: float = 1e9,
+):
+    """Steps that take seconds(share of the budget that is over), with a checkpoint after every save_every-th, to the
+    end that `pace` decides. Returns the steps and every decision."""
     begun = clock.now
     pace.begin(start, lambda a, b: {"save": b // save_every - a // save_every if save_every else 0})
     step, decisions = start, []
@@ -293,7 +388,7 @@ def test_the_budget_is_kept_whatever_the_speed(name, seconds):
     assert len(decisions) == STAGES
     first = decisions[0]
     assert (first["total_steps"] - sum(first["decay_steps"])) > 0
-    for before, after in zip(decisions, decisions[1:]):
+    for after in decisions[1:]:
         assert after["total_steps"] - sum(after["decay_steps"]) == first["total_steps"] - sum(first["decay_steps"])
     for number, (before, after) in enumerate(zip(decisions, decisions[1:]), start=1):
         assert before["decay_steps"][:number] == after["decay_steps"][:number]  # what was walked is not changed
@@ -324,12 +419,20 @@ def test_what_is_left_counts_after_an_interruption(stop):
     pace = Pace(100, clock.now, chosen={"width": 0.5}, clock=clock)
     step, _ = run(pace, clock, lambda share: 0.1, stop=stop)
     notes = pace.to_notes()
-    assert notes["spent"] == pytest.approx(stop, abs=0.2) and notes["seconds"] == 100 and notes["chosen"] == {"width": 0.5}
+    assert (
+        notes["spent"] == pytest.approx(stop, abs=0.2) and notes["seconds"] == 100 and notes["chosen"] == {"width": 0.5}
+    )
     clock.now += 10_000
     again = clock.now
     resumed = Pace(
-        100, again, spent=notes["spent"], step_seconds=notes["step_seconds"], total_steps=pace.total_steps, decay_steps=list(pace.decay),
-        clock=clock)
+        100,
+        again,
+        spent=notes["spent"],
+        step_seconds=notes["step_seconds"],
+        total_steps=pace.total_steps,
+        decay_steps=list(pace.decay),
+        clock=clock,
+    )
     # On a machine that is busier now.
     run(resumed, clock, lambda share: 0.13, start=step)
     assert clock.now - again + stop == pytest.approx(100, abs=4)

@@ -49,7 +49,13 @@ def test_cluster(run, capsys):
     assert found["prototypes"]["nmi"] == expected.nmi and found["k-means"]["clusters"] == 3
     kept = judged_figures(run / "evaluation" / "kmeans.json")
     assert kept == found["k-means"] and (run / "evaluation" / "cluster.json").is_file()
-    assert run_json(["cluster", run, run.parent / "x.npy", "--labels", run.parent / "y.npy", "--clusters", 5, "--seed", 2], capsys)["k-means"]["seed"] == 2
+    assert (
+        run_json(
+            ["cluster", run, run.parent / "x.npy", "--labels", run.parent / "y.npy", "--clusters", 5, "--seed", 2],
+            capsys,
+        )["k-means"]["seed"]
+        == 2
+    )
     assert main(["cluster", str(run), str(data)]) == 0
     printed = capsys.readouterr().out
     assert "48 images, 3 labels" in printed and "k-means" in printed and "purity" in printed
@@ -60,14 +66,20 @@ def test_retrieval(run, capsys):
     found = run_json(["retrieval", run, data, "-k", 1, 5], capsys)
     features = carl.load(run).transform(np.load(x))
     expected = carl.evaluate.retrieval(features, np.load(y), k=[1, 5])
-    assert found["map"] == expected.map and found["leave_one_out"] and found["map_at"] == {"1": expected.map_at[1], "5": expected.map_at[5]}
+    assert (
+        found["map"] == expected.map
+        and found["leave_one_out"]
+        and found["map_at"] == {"1": expected.map_at[1], "5": expected.map_at[5]}
+    )
     assert judged_figures(run / "evaluation" / "retrieval.json") == found
     other = run_json(["retrieval", run, data, x, "--query-labels", y], capsys)
     assert other["recall_at"]["1"] == 1 and not other["leave_one_out"]  # each finds itself
     assert main(["retrieval", str(run), str(data)]) == 0
     assert "mAP@10" in capsys.readouterr().out
     for wrong, words in [
-        ([run, x], "has no labels"), ([run, data, "--query-labels", y], "QUERIES"), ([run, data, "-k", "48"], "k: got 48, want 1 .. 47"),
+        ([run, x], "has no labels"),
+        ([run, data, "--query-labels", y], "QUERIES"),
+        ([run, data, "-k", "48"], "k: got 48, want 1 .. 47"),
         ([run, data, x], "has no labels"),
     ]:
         assert main(["retrieval", *map(str, wrong)]) == 1
@@ -83,8 +95,22 @@ def test_every_command_prints_json(run, tmp_path, capsys):
     assert run_json(["info", run], capsys)["step"] == 12
     assert run_json(["knn", run, data, data, "-k", 1], capsys)["accuracies"] == {"1": 1.0}
     assert run_json(["plot", "curves", run, "--out", tmp_path / "c.png"], capsys)["plot"] == "curves"
-    assert "curves" in run_json(["report", run, "--out", tmp_path / "r.html", "--data", tmp_path / "none"], capsys)["plots"]
-    trained = ["train", data, "width=0.125", "projector=[16,8]", "prototypes=6", "batch_size=8", "epochs=1", "--quiet", "--out", tmp_path / "t"]
+    assert (
+        "curves"
+        in run_json(["report", run, "--out", tmp_path / "r.html", "--data", tmp_path / "none"], capsys)["plots"]
+    )
+    trained = [
+        "train",
+        data,
+        "width=0.125",
+        "projector=[16,8]",
+        "prototypes=6",
+        "batch_size=8",
+        "epochs=1",
+        "--quiet",
+        "--out",
+        tmp_path / "t",
+    ]
     assert run_json(trained, capsys)["metrics"]["step"] == 6
 
 
@@ -104,8 +130,18 @@ def test_help_names_every_command_and_the_exit_codes():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["trian"], ["embed", "m"], ["cluster", "m"], ["retrieval"], ["info", "--treads", "3"], ["knn", "m", "a", "b", "-k", "none"],
-                  ["info", "m", "key=value"], ["plot", "pie", "m"], ["train", "d", "--logger", "paper"]]
+    "arguments",
+    [
+        ["trian"],
+        ["embed", "m"],
+        ["cluster", "m"],
+        ["retrieval"],
+        ["info", "--treads", "3"],
+        ["knn", "m", "a", "b", "-k", "none"],
+        ["info", "m", "key=value"],
+        ["plot", "pie", "m"],
+        ["train", "d", "--logger", "paper"],
+    ],
 )
 def test_wrong_usage_exits_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -115,9 +151,25 @@ def test_wrong_usage_exits_2(arguments, capsys):
 
 def test_ctrl_c_exits_130_and_the_run_goes_on(run, tmp_path):
     out = tmp_path / "long"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(carl.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "carl", "train", str(run.parent / "data.npz"), "width=0.125", "projector=[16,8]", "prototypes=6",
-               "batch_size=8", "epochs=100000", "--quiet", "--out", str(out)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(carl.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "carl",
+        "train",
+        str(run.parent / "data.npz"),
+        "width=0.125",
+        "projector=[16,8]",
+        "prototypes=6",
+        "batch_size=8",
+        "epochs=100000",
+        "--quiet",
+        "--out",
+        str(out),
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         until = time.monotonic() + 120
@@ -150,13 +202,30 @@ def test_the_help_of_train_lists_every_parameter(capsys):
     assert "SUPPRESS" not in words
 
 
-@pytest.mark.parametrize("arguments", [
-    ["DATA", "--epochs", "1", "--batch-size=12"], ["--epochs", "1", "--batch_size", "12", "DATA"], ["DATA", "--batch_size", "12", "epochs=1"],
-    ["DATA", "epochs=1", "--batch-size", "12"], ["--batch-size", "12", "DATA", "epochs=1"], ["DATA", "epochs=5", "--epochs", "1", "--batch-size", "12"],
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["DATA", "--epochs", "1", "--batch-size=12"],
+        ["--epochs", "1", "--batch_size", "12", "DATA"],
+        ["DATA", "--batch_size", "12", "epochs=1"],
+        ["DATA", "epochs=1", "--batch-size", "12"],
+        ["--batch-size", "12", "DATA", "epochs=1"],
+        ["DATA", "epochs=5", "--epochs", "1", "--batch-size", "12"],
+    ],
+)
 def test_parameters_as_options(run, tmp_path, arguments):
     arguments = [str(run.parent / "data.npz") if item == "DATA" else item for item in arguments]
-    small = ["--width", "0.125", "--projector", "[16,8]", "--prototypes", "6", "--quiet", "--out", str(tmp_path / "run")]
+    small = [
+        "--width",
+        "0.125",
+        "--projector",
+        "[16,8]",
+        "--prototypes",
+        "6",
+        "--quiet",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert main(["train", *arguments, *small]) == 0
     model = carl.load(tmp_path / "run")
     assert (model.epochs, model.batch_size, model.projector, model.trainer_.step_count) == (1, 12, [16, 8], 4)
@@ -170,7 +239,12 @@ def test_the_documentation_lists_every_parameter():
         pytest.skip("the documentation is not here")
     from carl.cli import _keys
 
-    listed = {key for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `") for key in re.findall(r"`(\w+)`", line.split("|")[1])}
+    listed = {
+        key
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `")
+        for key in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
     assert set(_keys.names()) <= listed, set(_keys.names()) - listed
 
 

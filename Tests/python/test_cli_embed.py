@@ -57,7 +57,11 @@ def test_npz(place, tmp_path, output):
     with np.load(tmp_path / "f.npz") as file:
         assert set(file) == {output, "names", "labels", "class_names"}
         assert np.array_equal(file[output], values) and file[output].dtype == np.float32
-        assert file["names"].tolist() == names and np.array_equal(file["labels"], labels) and file["class_names"].tolist() == ["cat", "dog"]
+        assert (
+            file["names"].tolist() == names
+            and np.array_equal(file["labels"], labels)
+            and file["class_names"].tolist() == ["cat", "dog"]
+        )
 
 
 def test_without_labels(place, tmp_path):
@@ -85,7 +89,9 @@ def test_names_that_are_not_utf8_and_rows_of_nan(tmp_path):
     names = [os.fsdecode(b"cl\xe9.png"), "é.png"]
     values = np.array([[0.1, np.nan], [1e-30, -3]], np.float32)
     _features.write_features(tmp_path / "f.csv", values, names)
-    assert (tmp_path / "f.csv").read_text(encoding="utf-8") == "name,carl0,carl1\ncl\\udce9.png,0.1,nan\né.png,1e-30,-3.0\n"
+    assert (tmp_path / "f.csv").read_text(
+        encoding="utf-8"
+    ) == "name,carl0,carl1\ncl\\udce9.png,0.1,nan\né.png,1e-30,-3.0\n"
     _features.write_features(tmp_path / "f.npz", values, names)
     assert np.load(tmp_path / "f.npz")["names"].tolist() == names
 
@@ -93,10 +99,16 @@ def test_names_that_are_not_utf8_and_rows_of_nan(tmp_path):
 @pytest.fixture
 def no_work(monkeypatch):
     """Fails if a model is loaded or an image read."""
+
     def refuse(*arguments, **options):
         raise AssertionError("the work began")
 
-    for name in ("estimator.load", "inspection.open_source", "trainer.Trainer.resume", "encoder.Encoder.__init__"):
+    for name in (
+        "estimator.load",
+        "sources.labelled.open_source",
+        "trainer.Trainer.resume",
+        "encoder.Encoder.__init__",
+    ):
         monkeypatch.setattr(f"carl.{name}", refuse)
 
 
@@ -106,10 +118,17 @@ def refused(arguments, capsys, *words):
     assert all(word in message for word in words), message
 
 
-@pytest.mark.parametrize(("name", "words"), [
-    ("f.xlsx", [".xlsx", ".csv, .npz, .npy, .parquet"]), ("f", ["no ending", ".csv"]), ("f.csv.gz", [".gz"]),
-    ("no/such/f.npy", ["there is no folder"]), ("x.npy/f.npy", ["there is no folder"]), ("folder.npy", ["it is a folder"]),
-])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("f.xlsx", [".xlsx", ".csv, .npz, .npy, .parquet"]),
+        ("f", ["no ending", ".csv"]),
+        ("f.csv.gz", [".gz"]),
+        ("no/such/f.npy", ["there is no folder"]),
+        ("x.npy/f.npy", ["there is no folder"]),
+        ("folder.npy", ["it is a folder"]),
+    ],
+)
 def test_refused_before_any_work(place, tmp_path, no_work, capsys, name, words):
     (tmp_path / "folder.npy").mkdir()
     (tmp_path / "x.npy").touch()
@@ -119,21 +138,31 @@ def test_refused_before_any_work(place, tmp_path, no_work, capsys, name, words):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_to(place, tmp_path, no_work, capsys):
     (tmp_path / "sealed").mkdir(mode=0o500)
-    refused(["embed", place / "model.carl", place / "x.npy", "--out", tmp_path / "sealed" / "f.npy"], capsys, "cannot be written to")
+    refused(
+        ["embed", place / "model.carl", place / "x.npy", "--out", tmp_path / "sealed" / "f.npy"],
+        capsys,
+        "cannot be written to",
+    )
 
 
 def test_the_folder_is_asked_whether_it_can_be_written_to(place, tmp_path, no_work, capsys, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: os.fspath(path) != str(tmp_path))  # root may write anywhere
-    refused(["embed", place / "model.carl", place / "x.npy", "--out", tmp_path / "f.npy"], capsys, "cannot be written to")
+    refused(
+        ["embed", place / "model.carl", place / "x.npy", "--out", tmp_path / "f.npy"], capsys, "cannot be written to"
+    )
 
 
 def test_parquet_without_pyarrow(place, tmp_path, no_work, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    refused(["embed", place / "model.carl", place / "x.npy", "--out", tmp_path / "f.parquet"], capsys, "pip install pyarrow")
+    refused(
+        ["embed", place / "model.carl", place / "x.npy", "--out", tmp_path / "f.parquet"], capsys, "pip install pyarrow"
+    )
 
 
-@pytest.mark.parametrize("link", ["itself", "symbolic", "hard", "of the checkpoint", "of an image in the folder", "of a pattern"])
+@pytest.mark.parametrize(
+    "link", ["itself", "symbolic", "hard", "of the checkpoint", "of an image in the folder", "of a pattern"]
+)
 def test_what_is_read_is_never_written(place, tmp_path, no_work, capsys, link):
     images, out, data = place / "x.npy", tmp_path / "f.npy", place / "x.npy"
     if link == "itself":
@@ -165,7 +194,11 @@ def test_no_command_overwrites_what_it_reads(place, tmp_path, capsys, no_work):
     refused(["export", model, "--out", model], capsys, "choose another name")
     refused(["finetune", model, photos, photos, "--save", model, "--quiet"], capsys, "--save", "choose another name")
     refused(["plot", "counts", model, "--data", photos, "--out", image], capsys, "choose another name")
-    refused(["plot", "counts", model, "--data", place / "x.npy", "--labels", labels, "--out", labels], capsys, "choose another name")
+    refused(
+        ["plot", "counts", model, "--data", place / "x.npy", "--labels", labels, "--out", labels],
+        capsys,
+        "choose another name",
+    )
     refused(["plot", "views", photos, "--out", image], capsys, "choose another name")
     refused(["report", place, "--data", photos, "--out", image], capsys, "choose another name")
     assert (model.read_bytes(), image.read_bytes()) == before
@@ -198,8 +231,9 @@ def test_a_warning_is_one_line_without_code(place, tmp_path):
     for image in (place / "photos" / "cat").iterdir():
         (tmp_path / "photos" / image.name).write_bytes(image.read_bytes())
     (tmp_path / "photos" / "z.png").write_bytes(b"broken")
-    code = f"import sys; from carl.cli import main; sys.exit(main({['embed', str(place / 'model.carl'), str(tmp_path / 'photos'), '--out', str(tmp_path / 'f.npy'), '--on-error', 'nan']!r}))"
-    done = run_python(code)
+    arguments = ["embed", str(place / "model.carl"), str(tmp_path / "photos")]
+    arguments += ["--out", str(tmp_path / "f.npy"), "--on-error", "nan"]
+    done = run_python(f"import sys; from carl.cli import main; sys.exit(main({arguments!r}))")
     assert done.returncode == 0 and np.isnan(np.load(tmp_path / "f.npy")[-1]).all()
     (line,) = done.stderr.splitlines()
     assert line.startswith("carl: warning: a row of NaN") and "z.png" in line

@@ -51,7 +51,11 @@ def test_the_figures_are_those_of_the_features(images, labelled):
 
 
 def test_when(images, labelled):
-    assert steps(small_model(eval_every="2 epochs", epochs=3).fit(images, eval_set=labelled).evaluations_) == [0, 10, 15]
+    assert steps(small_model(eval_every="2 epochs", epochs=3).fit(images, eval_set=labelled).evaluations_) == [
+        0,
+        10,
+        15,
+    ]
     assert steps(small_model(eval_every="3 steps").fit(images, eval_set=labelled).evaluations_) == [0, 3, 6, 9, 10]
     assert steps(small_model(eval_every=100).fit(images, eval_set=labelled).evaluations_) == [0, 10]
     for wrong in (0, -1, 2.5, "often", "0 epochs", "3 weeks", True):
@@ -72,7 +76,9 @@ def test_a_resumed_run_reports_what_a_whole_one_does(images, labelled, tmp_path)
     small_model(run_dir=tmp_path / "parts", eval_every=2).fit(images, eval_set=labelled, resume=True)
     rows = [runs.read_evaluations(tmp_path / name) for name in ("whole", "parts")]
     assert figures(rows[0]) == figures(rows[1]) == figures(whole.evaluations_)
-    small_model(run_dir=tmp_path / "parts", eval_every=2).fit(images, eval_set=labelled, resume=True)  # nothing to do, nothing to add
+    small_model(run_dir=tmp_path / "parts", eval_every=2).fit(
+        images, eval_set=labelled, resume=True
+    )  # nothing to do, nothing to add
     assert runs.read_evaluations(tmp_path / "parts") == rows[1]
     # A new run in a folder without a checkpoint begins its files anew.
     (tmp_path / "parts" / "checkpoints" / "last.carl").unlink()
@@ -121,7 +127,9 @@ def test_ctrl_c_at_any_moment_loses_no_step(images, tmp_path, monkeypatch):
     model = small_model(run_dir=tmp_path).fit(images, resume=True)
     assert steps(runs.read_metrics(tmp_path)) == list(range(1, 11))
     whole = small_model().fit(images)
-    assert [row["loss"] for row in runs.read_metrics(tmp_path)] == [row.loss for row in whole.history_] and same_state(model.trainer_, whole.trainer_)
+    assert [row["loss"] for row in runs.read_metrics(tmp_path)] == [row.loss for row in whole.history_] and same_state(
+        model.trainer_, whole.trainer_
+    )
 
 
 def test_where_they_go(images, labelled, tmp_path):
@@ -140,8 +148,14 @@ def test_where_they_go(images, labelled, tmp_path):
     mine = Mine()
     model = small_model(run_dir=tmp_path, callbacks=[mine, Listener()]).fit(images, eval_set=labelled)
     assert [step for step, _ in seen] == [0, 5, 10] and [row for _, row in seen] == model.evaluations_
-    assert mine.rows[10]["eval_knn"] == model.evaluations_[-1]["knn"] and set(mine.rows[0]) == {"eval_knn", "eval_linear"}
-    assert runs.read_evaluations(tmp_path) == model.evaluations_ and runs.read_evaluations(tmp_path / "eval.jsonl") == model.evaluations_
+    assert mine.rows[10]["eval_knn"] == model.evaluations_[-1]["knn"] and set(mine.rows[0]) == {
+        "eval_knn",
+        "eval_linear",
+    }
+    assert (
+        runs.read_evaluations(tmp_path) == model.evaluations_
+        and runs.read_evaluations(tmp_path / "eval.jsonl") == model.evaluations_
+    )
     import pickle
 
     assert pickle.loads(pickle.dumps(model.set_params(callbacks=None))).evaluations_ == model.evaluations_
@@ -155,7 +169,9 @@ def test_in_the_curves_and_the_report(images, labelled, tmp_path):
     figure = plots.curves(model.history_, {}, model.evaluations_)
     panel = figure.axes[-1]
     assert panel.get_title(loc="left").startswith("Accuracy")
-    assert [list(line.get_ydata()) for line in panel.lines] == [[row[name] for row in model.evaluations_] for name in ("knn", "linear")]
+    assert [list(line.get_ydata()) for line in panel.lines] == [
+        [row[name] for row in model.evaluations_] for name in ("knn", "linear")
+    ]
     text = report.write(tmp_path).path.read_text(encoding="utf-8")
     assert "k-NN accuracy" in text and f"{model.evaluations_[-1]['linear']:.3f}" in text
 
@@ -165,14 +181,25 @@ def test_forms_of_the_set(images, labelled, tmp_path):
     np.savez(tmp_path / "set.npz", images=pixels, labels=labels)
     np.save(tmp_path / "labels.npy", labels)
     np.save(tmp_path / "images.npy", pixels)
-    with carl.Trainer({**{key: value for key, value in small_model().get_params().items() if key in vars(carl.TrainerConfig())},
-                       "in_channels": 3, "stem": "small", "view_size": 12}) as trainer:
+    with carl.Trainer(
+        {
+            **{key: value for key, value in small_model().get_params().items() if key in vars(carl.TrainerConfig())},
+            "in_channels": 3,
+            "stem": "small",
+            "view_size": 12,
+        }
+    ) as trainer:
         wanted = OnlineEvaluation((pixels, labels), 3)
         assert (wanted.references, wanted.queries) == (32, 8)
         expected = wanted.judge(trainer)
         for form in [
-            str(tmp_path / "set.npz"), tmp_path / "set.npz", (tmp_path / "set.npz", None), (list(pixels), labels),
-            (tmp_path / "images.npy", tmp_path / "labels.npy"), (str(tmp_path / "images.npy"), labels), (carl.as_source(pixels), labels),
+            str(tmp_path / "set.npz"),
+            tmp_path / "set.npz",
+            (tmp_path / "set.npz", None),
+            (list(pixels), labels),
+            (tmp_path / "images.npy", tmp_path / "labels.npy"),
+            (str(tmp_path / "images.npy"), labels),
+            (carl.as_source(pixels), labels),
         ]:
             found = OnlineEvaluation(form, 3)
             assert {**found.judge(trainer), "seconds": 0} == {**expected, "seconds": 0}
@@ -182,10 +209,17 @@ def test_forms_of_the_set(images, labelled, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda x, y: (x,), "eval_set: got 1 items"), (lambda x, y: 3, "eval_set: got int"), (lambda x, y: (x, y[:9]), r"eval_set\[1\]: got 9 labels, want 40"),
-        (lambda x, y: (x, y * 0), "one class only"), (lambda x, y: (x, None), "come without labels"), (lambda x, y: (x[..., :1], y), "1 channel"),
-        (lambda x, y: (x, y, x, y + 5), r"eval_set\[3\]: no label of it"), (lambda x, y: (x, np.arange(40)), "every class has a single image"),
-        (lambda x, y: ([x, x], y), "any order"), (lambda x, y: (x, y * 1.0), "float64"), (lambda x, y: (x, y, x[:0], y[:0]), "empty"),
+        (lambda x, y: (x,), "eval_set: got 1 items"),
+        (lambda x, y: 3, "eval_set: got int"),
+        (lambda x, y: (x, y[:9]), r"eval_set\[1\]: got 9 labels, want 40"),
+        (lambda x, y: (x, y * 0), "one class only"),
+        (lambda x, y: (x, None), "come without labels"),
+        (lambda x, y: (x[..., :1], y), "1 channel"),
+        (lambda x, y: (x, y, x, y + 5), r"eval_set\[3\]: no label of it"),
+        (lambda x, y: (x, np.arange(40)), "every class has a single image"),
+        (lambda x, y: ([x, x], y), "any order"),
+        (lambda x, y: (x, y * 1.0), "float64"),
+        (lambda x, y: (x, y, x[:0], y[:0]), "empty"),
         (lambda x, y: (x, y - 1), "want labels of at least 0"),
     ],
 )
@@ -229,7 +263,10 @@ def test_from_the_command_line(images, labelled, tmp_path, capsys):
     run = str(tmp_path / "run")
     small = ["width=0.125", "projector=[16,8]", "prototypes=6", "batch_size=8", "--quiet"]
     sets = ["--eval", str(tmp_path / "set.npz")]
-    assert main(["train", str(tmp_path / "plain.npy"), *small, "epochs=1", "eval_every=3", *sets, "--out", run, "--json"]) == 0
+    assert (
+        main(["train", str(tmp_path / "plain.npy"), *small, "epochs=1", "eval_every=3", *sets, "--out", run, "--json"])
+        == 0
+    )
     told = json.loads(capsys.readouterr().out)
     assert told["evaluation"]["step"] == 5 and steps(runs.read_evaluations(run)) == [0, 3, 5]
     # The set is known to the run that goes on, and when to judge may change.

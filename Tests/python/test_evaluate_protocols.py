@@ -45,17 +45,24 @@ def test_retrieval_against_its_definition(features):
     np.testing.assert_allclose(result.average_precision, reference_precision(*features), atol=1e-9)
     for k in (1, 10, 300):
         assert result.map_at[k] == pytest.approx(reference_precision(*features, cutoff=k).mean())
-    assert result.map == pytest.approx(result.map_at[300]) and result.precision_at[1] == result.recall_at[1] == result.map_at[1]
+    assert (
+        result.map == pytest.approx(result.map_at[300])
+        and result.precision_at[1] == result.recall_at[1] == result.map_at[1]
+    )
     near, _ = nearest_neighbours(train, test, 10)
     right = labels[near] == truth[:, None]
-    assert result.precision_at[10] == pytest.approx(right.mean()) and result.recall_at[10] == pytest.approx(right.any(axis=1).mean())
+    assert result.precision_at[10] == pytest.approx(right.mean()) and result.recall_at[10] == pytest.approx(
+        right.any(axis=1).mean()
+    )
     assert (result.references, result.queries, result.unmatched, result.leave_one_out) == (300, 80, 0, False)
 
 
 def test_retrieval_leaves_one_out(features):
     train, labels, _, _ = features
     result = retrieval(train, labels, k=5)
-    np.testing.assert_allclose(result.average_precision, reference_precision(train, labels, train, labels, alone=True), atol=1e-9)
+    np.testing.assert_allclose(
+        result.average_precision, reference_precision(train, labels, train, labels, alone=True), atol=1e-9
+    )
     assert result.leave_one_out and result.queries == 300
     assert result.map < retrieval(train, labels, train, labels, k=5).map  # there each finds itself first
 
@@ -85,7 +92,9 @@ def test_k_means_finds_what_is_there():
     assert result.nmi == result.ari == result.accuracy == pytest.approx(1) and result.clusters == 3
     assert (result.method, result.seed) == ("k-means", 3)
     again = cluster(features.astype(np.float32), labels, 7, seed=3, runs=2)
-    assert again.clusters == 7 and np.array_equal(again.assignments, cluster(features.astype(np.float32), labels, 7, seed=3, runs=2).assignments)
+    assert again.clusters == 7 and np.array_equal(
+        again.assignments, cluster(features.astype(np.float32), labels, 7, seed=3, runs=2).assignments
+    )
     assert cluster(result.assignments, labels).method == "assignments"
 
 
@@ -106,8 +115,10 @@ def test_results_say_how_they_came_about(features, tmp_path):
     pytest.importorskip("sklearn")
     train, labels, test, truth = features
     for result, seed in [
-        (knn(train, labels, test, truth), None), (retrieval(train, labels, test, truth), None),
-        (cluster(labels, labels), None), (cluster(train, labels, seed=5, runs=1), 5),
+        (knn(train, labels, test, truth), None),
+        (retrieval(train, labels, test, truth), None),
+        (cluster(labels, labels), None),
+        (cluster(train, labels, seed=5, runs=1), 5),
     ]:
         result.to_json(tmp_path / "result.json")
         figures = json.loads((tmp_path / "result.json").read_text())
@@ -140,19 +151,28 @@ def test_several_k_are_what_each_is_alone(features):
         (lambda x, y, q, t: knn(x, y, q, k="20"), "k: got '20'"),
         (lambda x, y, q, t: retrieval(x, y * 0), "train_y: has one class only"),
         (lambda x, y, q, t: retrieval(x, y[:9]), "train_y: got 9 labels, want 300"),
-        (lambda x, y, q, t: retrieval(x, y, q), "test_y: is missing"), (lambda x, y, q, t: retrieval(x, y, None, t), "test_x: is missing"),
+        (lambda x, y, q, t: retrieval(x, y, q), "test_y: is missing"),
+        (lambda x, y, q, t: retrieval(x, y, None, t), "test_x: is missing"),
         (lambda x, y, q, t: retrieval(x, y, q, t[1:]), "test_y: got 79 labels, want 80"),
         (lambda x, y, q, t: retrieval(x, y, q, t + 10), "no label of it is in train_y"),
         (lambda x, y, q, t: retrieval(x, y, k=300), "k: got 300, want 1 .. 299"),
         (lambda x, y, q, t: retrieval(x, y, q, t, k=301), "k: got 301, want 1 .. 300"),
-        (lambda x, y, q, t: retrieval(x, y, k=[]), "k: is empty"), (lambda x, y, q, t: retrieval(x[:0], y[:0]), "train_x.*empty"),
-        (lambda x, y, q, t: retrieval(x * np.nan, y), "train_x.*finite"), (lambda x, y, q, t: retrieval(x, y - 1), "train_y: got -1"),
-        (lambda x, y, q, t: retrieval(x, y, threads=0), "threads"), (lambda x, y, q, t: retrieval(x, y, q[:, :3], t), "test_x"),
-        (lambda x, y, q, t: cluster(x, y * 0), "labels: has one class only"), (lambda x, y, q, t: cluster(y, y * 0), "labels: has one class only"),
-        (lambda x, y, q, t: cluster(x, y[:5]), "labels: got 5 labels, want 300"), (lambda x, y, q, t: cluster(x * np.nan, y), "features.*finite"),
-        (lambda x, y, q, t: cluster(x.astype(np.float64), y), "features: got dtype float64"), (lambda x, y, q, t: cluster(x[:0], y[:0]), "features.*empty"),
-        (lambda x, y, q, t: cluster(x, y, 301), "clusters: got 301, want 1 .. 300"), (lambda x, y, q, t: cluster(x, y, 0), "clusters: got 0"),
-        (lambda x, y, q, t: cluster(y, y, 3), "clusters: is for features"), (lambda x, y, q, t: cluster(x, y, seed=-1), "seed"),
+        (lambda x, y, q, t: retrieval(x, y, k=[]), "k: is empty"),
+        (lambda x, y, q, t: retrieval(x[:0], y[:0]), "train_x.*empty"),
+        (lambda x, y, q, t: retrieval(x * np.nan, y), "train_x.*finite"),
+        (lambda x, y, q, t: retrieval(x, y - 1), "train_y: got -1"),
+        (lambda x, y, q, t: retrieval(x, y, threads=0), "threads"),
+        (lambda x, y, q, t: retrieval(x, y, q[:, :3], t), "test_x"),
+        (lambda x, y, q, t: cluster(x, y * 0), "labels: has one class only"),
+        (lambda x, y, q, t: cluster(y, y * 0), "labels: has one class only"),
+        (lambda x, y, q, t: cluster(x, y[:5]), "labels: got 5 labels, want 300"),
+        (lambda x, y, q, t: cluster(x * np.nan, y), "features.*finite"),
+        (lambda x, y, q, t: cluster(x.astype(np.float64), y), "features: got dtype float64"),
+        (lambda x, y, q, t: cluster(x[:0], y[:0]), "features.*empty"),
+        (lambda x, y, q, t: cluster(x, y, 301), "clusters: got 301, want 1 .. 300"),
+        (lambda x, y, q, t: cluster(x, y, 0), "clusters: got 0"),
+        (lambda x, y, q, t: cluster(y, y, 3), "clusters: is for features"),
+        (lambda x, y, q, t: cluster(x, y, seed=-1), "seed"),
         (lambda x, y, q, t: cluster(y[:0], y[:0]), "assignments: is empty"),
     ],
 )

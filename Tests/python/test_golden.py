@@ -33,7 +33,8 @@ def expected(folder) -> dict:
 
 
 def assert_same(found: dict, expected: dict) -> None:
-    """Outputs within 1e-5, and the loss of the step after them nearly: processors and thread counts round differently."""
+    """Outputs within 1e-5, and the loss of the step after them nearly: processors and thread counts round
+    differently."""
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         if key == "later_losses":
@@ -68,12 +69,14 @@ def test_what_is_written_now_of_an_earlier_file(folder, expected, tmp_path):
         assert_same(make.trainer_values(again), expected["trainer"])
 
 
-@pytest.mark.parametrize("prefix", ["optimizer.first_moment.", "optimizer.second_moment.", "optimizer.accumulated.", "teacher."])
+@pytest.mark.parametrize(
+    "prefix", ["optimizer.first_moment.", "optimizer.second_moment.", "optimizer.accumulated.", "teacher."]
+)
 def test_all_of_the_state_counts(folder, expected, tmp_path, prefix):
     """The comparison sees it when a part of the state is not read: with that part halved, the losses are others."""
     data = bytearray((folder / "trainer.safetensors").read_bytes())
     length = int.from_bytes(data[:8], "little")
-    for name, entry in json.loads(data[8:8 + length]).items():
+    for name, entry in json.loads(data[8 : 8 + length]).items():
         if name.startswith(prefix):
             begin, end = (8 + length + offset for offset in entry["data_offsets"])
             data[begin:end] = (np.frombuffer(data[begin:end], np.float32) / 2).tobytes()

@@ -20,7 +20,10 @@ COMMANDS = {
     "cluster": (["cluster", "RUN", "DATA"], ["cluster", "kmeans"], {"images"}),
     "linear": (["linear", "RUN", "DATA", "DATA", "--epochs", "1", "--quiet"], ["linear"], {"train", "test"}),
     "finetune": (
-        ["finetune", "RUN", "DATA", "DATA", "--epochs", "1", "--seeds", "0", "--labels", "100%", "--quiet"], ["finetune"], {"train", "test"}),
+        ["finetune", "RUN", "DATA", "DATA", "--epochs", "1", "--seeds", "0", "--labels", "100%", "--quiet"],
+        ["finetune"],
+        {"train", "test"},
+    ),
     "transfer": (["transfer", "RUN", "DATA", "DATA", "--epochs", "1", "--quiet"], ["transfer"], {"train", "test"}),
 }
 
@@ -92,7 +95,9 @@ def test_another_model_of_the_same_step(run):
     assert "no checkpoint here any more" in _judged.stale(run)["evaluation/knn.json"]
 
 
-@pytest.mark.parametrize("content", ['{"accuracies": {"1": 1.0}}', '{"checkpoint": 3}', '{"checkpoint": {"sha256": [1]}}'])
+@pytest.mark.parametrize(
+    "content", ['{"accuracies": {"1": 1.0}}', '{"checkpoint": 3}', '{"checkpoint": {"sha256": [1]}}']
+)
 def test_figures_that_do_not_say_are_not_trusted(run, content):
     (run / "evaluation").mkdir()
     (run / "evaluation" / "knn.json").write_text(content)
@@ -113,7 +118,11 @@ def test_a_checkpoint_that_changes_meanwhile_is_the_one_that_is_noted(run):
         return model
 
     model, judged = _judged.loaded(str(run), load)
-    assert calls == [10, 15] and judged.checkpoint == _judged.checkpoint_facts(run) and judged.checkpoint["step"] == model.trainer_.step_count
+    assert (
+        calls == [10, 15]
+        and judged.checkpoint == _judged.checkpoint_facts(run)
+        and judged.checkpoint["step"] == model.trainer_.step_count
+    )
 
 
 def test_a_lone_checkpoint_keeps_nothing(run, tmp_path):

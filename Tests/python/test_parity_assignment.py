@@ -1,26 +1,34 @@
 """carl.assignment_loss against the float64 reference: value of each term and gradients."""
 
-import carl
 import numpy as np
 import pytest
+
+import carl
 from reference.assignment import assignment_loss
 from reference.differences import relative_error
 
 VALUE, GRADIENT = 1e-5, 1e-4
 
 
-def compare(views, prototypes, *, targets=None, target_prototypes=None, scale=None, own=None, reference=None, **options):
-    """`scale`: the size a gradient's error is held against, where the gradient itself vanishes. `own`, `reference`: options that
-    the library, or the reference, calls otherwise."""
+def compare(
+    views, prototypes, *, targets=None, target_prototypes=None, scale=None, own=None, reference=None, **options
+):
+    """`scale`: the size a gradient's error is held against, where the gradient itself vanishes. `own`, `reference`:
+    options that the library, or the reference, calls otherwise."""
     single = lambda arrays: None if arrays is None else [a.astype(np.float32) for a in arrays]
     views, prototypes, targets = single(views), prototypes.astype(np.float32), single(targets)
     if target_prototypes is not None:
         target_prototypes = target_prototypes.astype(np.float32)
-    got = carl.assignment_loss(views, prototypes, targets=targets, target_prototypes=target_prototypes, **options, **(own or {}))
+    got = carl.assignment_loss(
+        views, prototypes, targets=targets, target_prototypes=target_prototypes, **options, **(own or {})
+    )
     double = lambda arrays: None if arrays is None else [a.astype(np.float64) for a in arrays]
     want = assignment_loss(
-        double(views), prototypes.astype(np.float64), targets=double(targets),
-        target_prototypes=None if target_prototypes is None else target_prototypes.astype(np.float64), **options,
+        double(views),
+        prototypes.astype(np.float64),
+        targets=double(targets),
+        target_prototypes=None if target_prototypes is None else target_prototypes.astype(np.float64),
+        **options,
         **(reference or {}),
     )
     for name in ("loss", "consistency", "prior"):
@@ -43,12 +51,21 @@ def gradient_error(got, want, scale):
 def problem(views, batch, dimension, prototypes, seed=0):
     rng = np.random.default_rng(seed)
     base = rng.standard_normal((batch, dimension))
-    return [base + 0.5 * rng.standard_normal((batch, dimension)) for _ in range(views)], rng.standard_normal((prototypes, dimension))
+    return [base + 0.5 * rng.standard_normal((batch, dimension)) for _ in range(views)], rng.standard_normal(
+        (prototypes, dimension)
+    )
 
 
 SHAPES = [
     # V, B, D, K
-    (2, 2, 1, 2), (2, 3, 5, 7), (2, 1, 4, 3), (2, 16, 8, 8), (3, 5, 7, 9), (4, 17, 33, 31), (2, 64, 128, 300), (2, 33, 16, 1000),
+    (2, 2, 1, 2),
+    (2, 3, 5, 7),
+    (2, 1, 4, 3),
+    (2, 16, 8, 8),
+    (3, 5, 7, 9),
+    (4, 17, 33, 31),
+    (2, 64, 128, 300),
+    (2, 33, 16, 1000),
     (2, 8, 64, 4097),
 ]
 
@@ -59,7 +76,11 @@ def test_shapes(shape, stop_gradient):
     # In one dimension a unit row is a sign and no gradient is left: there, without normalisation.
     unit = shape[2] > 1
     compare(
-        *problem(*shape), stop_gradient=stop_gradient, temperature=0.5, prior_weight=2.0, normalize_embedding=unit,
+        *problem(*shape),
+        stop_gradient=stop_gradient,
+        temperature=0.5,
+        prior_weight=2.0,
+        normalize_embedding=unit,
         normalize_prototypes=unit,
     )
 
@@ -71,8 +92,13 @@ def test_shapes(shape, stop_gradient):
 @pytest.mark.parametrize("prior_weight", [0.0, 3.5])
 def test_options(normalize_embedding, normalize_prototypes, symmetric, stop_gradient, prior_weight):
     compare(
-        *problem(3, 12, 10, 21, seed=5), temperature=0.8, normalize_embedding=normalize_embedding,
-        normalize_prototypes=normalize_prototypes, symmetric=symmetric, stop_gradient=stop_gradient, prior_weight=prior_weight,
+        *problem(3, 12, 10, 21, seed=5),
+        temperature=0.8,
+        normalize_embedding=normalize_embedding,
+        normalize_prototypes=normalize_prototypes,
+        symmetric=symmetric,
+        stop_gradient=stop_gradient,
+        prior_weight=prior_weight,
     )
 
 
@@ -88,8 +114,13 @@ def test_teacher(students, teachers, own_prototypes, prior_over_targets):
     z, c = problem(students, 9, 12, 15, seed=7)
     t, tc = problem(teachers, 9, 12, 15, seed=8)
     compare(
-        z, c, targets=t, target_prototypes=tc if own_prototypes else None, prior_over_targets=prior_over_targets,
-        temperature=0.3, prior_weight=1.5,
+        z,
+        c,
+        targets=t,
+        target_prototypes=tc if own_prototypes else None,
+        prior_over_targets=prior_over_targets,
+        temperature=0.3,
+        prior_weight=1.5,
     )
 
 
@@ -119,7 +150,8 @@ def test_identical_one_hot_assignments():
 @pytest.mark.parametrize("stop_gradient", [True, False])
 @pytest.mark.parametrize("prototypes", [2, 9, 40])
 def test_extreme_logits(size, stop_gradient, prototypes):
-    """Logits of +-size, views that agree and views that do not. All values are exact in float32, so the bounds stay strict."""
+    """Logits of +-size, views that agree and views that do not. All values are exact in float32, so the bounds stay
+    strict."""
     rng = np.random.default_rng(9)
     z = [size * rng.choice([-1.0, -0.5, 0.0, 0.5, 1.0], (6, prototypes)) for _ in range(2)]
     z[1][0] = z[0][0]
@@ -182,7 +214,9 @@ def test_halves_of_a_batch_average_to_the_whole_but_for_the_prior(partition_size
     z, c = np.float32(z), c.astype(np.float32)
 
     def call(rows, weight):
-        return carl.assignment_loss(list(z[:, rows]), c, prior_weight=weight, partition_size=partition_size, temperature=0.2).grad_prototypes
+        return carl.assignment_loss(
+            list(z[:, rows]), c, prior_weight=weight, partition_size=partition_size, temperature=0.2
+        ).grad_prototypes
 
     for weight, same in ((0.0, True), (2.0, False)):
         halves = (call(slice(0, 6), weight) + call(slice(6, 12), weight)) / 2

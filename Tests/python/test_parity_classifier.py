@@ -1,4 +1,5 @@
-"""Steps of carl.Classifier beside a float64 reference: loss, every gradient, parameters and running statistics. Bounds as in test_parity_training."""
+"""Steps of carl.Classifier beside a float64 reference: loss, every gradient, parameters and running statistics. Bounds
+as in test_parity_training."""
 
 import numpy as np
 import pytest
@@ -14,15 +15,21 @@ from test_parity_training import KINK, LATER, NOISE, PASS, UPDATE, assert_close,
 VARIANTS = {
     "fine-tuned": (dict(learning_rate=0.002, head_learning_rate=0.02, weight_decay=0.1), dict(steps=3)),
     "smoothed, schedule": (
-        dict(learning_rate=0.002, head_learning_rate=0.01, label_smoothing=0.2, warmup_steps=1, total_steps=3), dict(steps=3, classes=7)),
+        dict(learning_rate=0.002, head_learning_rate=0.01, label_smoothing=0.2, warmup_steps=1, total_steps=3),
+        dict(steps=3, classes=7),
+    ),
     "standardised": (dict(learning_rate=0.002, head_learning_rate=0.01), dict(standardised=True, channels=1)),
     "imagenet stem, two images, two classes": (
-        dict(learning_rate=0.001, head_learning_rate=0.01), dict(stem="imagenet", size=40, batch=2, classes=2)),
+        dict(learning_rate=0.001, head_learning_rate=0.01),
+        dict(stem="imagenet", size=40, batch=2, classes=2),
+    ),
     "resnet50": (dict(learning_rate=0.001, head_learning_rate=0.01), dict(encoder="resnet50", width=0.125, batch=8)),
     "one class": (dict(learning_rate=0.001, head_learning_rate=0.01, label_smoothing=0.3), dict(classes=1)),
     "frozen": (dict(freeze_encoder=True, head_learning_rate=0.1, weight_decay=0.01), dict(steps=3)),
     "frozen, one image, standardised": (
-        dict(freeze_encoder=True, head_learning_rate=0.1, label_smoothing=0.1), dict(batch=1, standardised=True)),
+        dict(freeze_encoder=True, head_learning_rate=0.1, label_smoothing=0.1),
+        dict(batch=1, standardised=True),
+    ),
     # More than one part of the encoder's evaluation, the last one smaller.
     "frozen, many images": (dict(freeze_encoder=True, head_learning_rate=0.1), dict(batch=133, size=6, width=0.125)),
 }
@@ -31,25 +38,48 @@ VARIANTS = {
 class Pair:
     """A library classifier and the references, started from the same state."""
 
-    def __init__(self, name, steps=2, size=12, channels=3, width=0.25, batch=12, classes=5, encoder="resnet18", stem="small",
-                 standardised=False):
+    def __init__(
+        self,
+        name,
+        steps=2,
+        size=12,
+        channels=3,
+        width=0.25,
+        batch=12,
+        classes=5,
+        encoder="resnet18",
+        stem="small",
+        standardised=False,
+    ):
         changes, problem = VARIANTS[name]
         self.steps, size = problem.get("steps", steps), problem.get("size", size)
-        channels, width, batch = problem.get("channels", channels), problem.get("width", width), problem.get("batch", batch)
-        classes, network = problem.get("classes", classes), {"encoder": problem.get("encoder", encoder), "stem": problem.get("stem", stem)}
+        channels, width, batch = (
+            problem.get("channels", channels),
+            problem.get("width", width),
+            problem.get("batch", batch),
+        )
+        classes, network = (
+            problem.get("classes", classes),
+            {"encoder": problem.get("encoder", encoder), "stem": problem.get("stem", stem)},
+        )
         rng = np.random.default_rng(2)
         self.images = lambda step: images_of(1, batch, size, channels, seed=step)[0]
         self.labels = lambda step: np.random.default_rng(step).integers(0, classes, batch)
-        with carl.Trainer(**network, width=width, in_channels=channels, view_size=size, prototypes=2, projector=[2]) as trainer:
+        with carl.Trainer(
+            **network, width=width, in_channels=channels, view_size=size, prototypes=2, projector=[2]
+        ) as trainer:
             weights = random_state(rng, *network.values(), width, channels)
             trainer.load_state_dict({key: value.astype(np.float32) for key, value in weights.items()}, strict=False)
             self.library = carl.Classifier(trainer, classes, seed=1, **changes)
         if problem.get("standardised", standardised):
             features = self.library.output_width()
-            self.library.load_state_dict({
-                "classifier.feature_mean": rng.uniform(-1, 1, features).astype(np.float32),
-                "classifier.feature_deviation": rng.uniform(0.5, 2, features).astype(np.float32),
-            }, strict=False)
+            self.library.load_state_dict(
+                {
+                    "classifier.feature_mean": rng.uniform(-1, 1, features).astype(np.float32),
+                    "classifier.feature_deviation": rng.uniform(0.5, 2, features).astype(np.float32),
+                },
+                strict=False,
+            )
         self.start = self.library.state_dict()
         self.settings = Settings(**changes)
         self.exact = Classifier(self.start, self.settings, kink_margin=KINK, **network)
@@ -57,12 +87,16 @@ class Pair:
 
 
 def split(state):
-    return [{key: value for key, value in state.items() if key.endswith(STATISTICS) == statistic} for statistic in (False, True)]
+    return [
+        {key: value for key, value in state.items() if key.endswith(STATISTICS) == statistic}
+        for statistic in (False, True)
+    ]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_step_is_the_reference_s(name):
-    """The references take the library's state over before each step and its gradients, once compared, before the update."""
+    """The references take the library's state over before each step and its gradients, once compared, before the
+    update."""
     pair = Pair(name)
     with pair.library:
         for step in range(pair.steps):
@@ -74,13 +108,26 @@ def test_every_step_is_the_reference_s(name):
             assert abs(metrics.loss - want[0]) <= NOISE * abs(rough[0] - want[0]) + PASS * abs(want[0]) + 1e-6
             assert metrics.accuracy == pytest.approx(want[1])
             gradients = pair.library.gradients()
-            assert_close(f"gradients in step {step}", gradients, pair.single.gradients, pair.exact.gradients, PASS, pair.exact.kinks)
-            assert metrics.gradient_norm == pytest.approx(np.sqrt(sum(distance(g, 0) ** 2 for g in gradients.values())), rel=1e-5)
+            assert_close(
+                f"gradients in step {step}",
+                gradients,
+                pair.single.gradients,
+                pair.exact.gradients,
+                PASS,
+                pair.exact.kinks,
+            )
+            assert metrics.gradient_norm == pytest.approx(
+                np.sqrt(sum(distance(g, 0) ** 2 for g in gradients.values())), rel=1e-5
+            )
             pair.exact.update(gradients)
             pair.single.update(gradients)
-            got, rough_state, want_state = (split(s) for s in (pair.library.state_dict(), pair.single.state, pair.exact.state))
+            got, rough_state, want_state = (
+                split(s) for s in (pair.library.state_dict(), pair.single.state, pair.exact.state)
+            )
             assert_close(f"update in step {step}", got[0], rough_state[0], want_state[0], UPDATE, origin=before)
-            assert_close(f"running statistics in step {step}", got[1], rough_state[1], want_state[1], PASS, origin=before)
+            assert_close(
+                f"running statistics in step {step}", got[1], rough_state[1], want_state[1], PASS, origin=before
+            )
         after = pair.library.state_dict()
         if pair.settings.freeze_encoder:
             assert all(after[key].tobytes() == pair.start[key].tobytes() for key in after if key.startswith("encoder."))
@@ -99,12 +146,18 @@ def test_a_run_follows_the_reference(name):
             metrics = pair.library.step_batch(images, labels)
             want, rough = pair.exact.step(images, labels), pair.single.step(images, labels)
             assert abs(metrics.loss - want[0]) <= NOISE * abs(rough[0] - want[0]) + LATER * abs(want[0])
-        got, rough_state, want_state = (split(s) for s in (pair.library.state_dict(), pair.single.state, pair.exact.state))
+        got, rough_state, want_state = (
+            split(s) for s in (pair.library.state_dict(), pair.single.state, pair.exact.state)
+        )
         assert_close("movement of the parameters", got[0], rough_state[0], want_state[0], LATER, origin=pair.start)
-        assert_close("movement of the running statistics", got[1], rough_state[1], want_state[1], LATER, origin=pair.start)
+        assert_close(
+            "movement of the running statistics", got[1], rough_state[1], want_state[1], LATER, origin=pair.start
+        )
 
 
-@pytest.mark.parametrize(("rows", "classes", "smoothing"), [(1, 1, 0.0), (1, 2, 0.1), (3, 1, 0.5), (4, 5, 0.0), (5, 9, 0.3), (2, 3, 1.0)])
+@pytest.mark.parametrize(
+    ("rows", "classes", "smoothing"), [(1, 1, 0.0), (1, 2, 0.1), (3, 1, 0.5), (4, 5, 0.0), (5, 9, 0.3), (2, 3, 1.0)]
+)
 def test_the_reference_s_gradient_is_that_of_its_loss(rows, classes, smoothing):
     rng = np.random.default_rng(rows)
     logits, labels = rng.standard_normal((rows, classes)), rng.integers(0, classes, rows)

@@ -1,8 +1,9 @@
 """Encoders in evaluation mode against the float64 reference that reads the same state dict."""
 
-import carl
 import numpy as np
 import pytest
+
+import carl
 from reference.differences import relative_error
 from reference.problems import images_of
 from reference.resnet import ResNet, random_state
@@ -56,7 +57,9 @@ def test_features_of_an_image_do_not_depend_on_its_batch():
 
 def test_state_dict_comes_back_as_it_was_given():
     rng = np.random.default_rng(8)
-    trainer = carl.Trainer(encoder="resnet50", stem="imagenet", width=0.25, in_channels=2, projector=[6, 5, 4], prototypes=7)
+    trainer = carl.Trainer(
+        encoder="resnet50", stem="imagenet", width=0.25, in_channels=2, projector=[6, 5, 4], prototypes=7
+    )
     given = {key: rng.uniform(0.1, 1, value.shape).astype(np.float32) for key, value in trainer.state_dict().items()}
     trainer.load_state_dict(given)
     for key, value in trainer.state_dict().items():

@@ -1,8 +1,9 @@
 """What carl.Trainer reports beside the loss: diagnostics of the assignments, and the values of all schedules."""
 
-import carl
 import numpy as np
 import pytest
+
+import carl
 from reference import optim
 from reference.diagnostics import diagnose, diagnose_blocks
 from reference.partition import permutation
@@ -13,8 +14,16 @@ from reference.trainer import Settings
 
 #: The smallest network there is: what is compared here does not depend on its size.
 SMALL = dict(
-    objective="carl", optimizer="sgd", encoder="resnet18", stem="small", projector=[12, 8], temperature=0.2, prior_weight=2.0,
-    learning_rate=0.01, momentum=0.9, weight_decay=0.0,
+    objective="carl",
+    optimizer="sgd",
+    encoder="resnet18",
+    stem="small",
+    projector=[12, 8],
+    temperature=0.2,
+    prior_weight=2.0,
+    learning_rate=0.01,
+    momentum=0.9,
+    weight_decay=0.0,
 )
 WIDTH, BATCH, SIZE, PROTOTYPES = 1 / 16, 16, 8, 13
 
@@ -50,16 +59,23 @@ def test_diagnostics(name):
     trainer.load_state_dict(student | {"teacher." + key: value for key, value in teacher.items()})
     views = images_of(count, BATCH, SIZE, 3)
     metrics = trainer.step_views(views)
-    teaching = dict(
-        targets=embed(teacher, settings, views), target_prototypes=teacher["prototypes.weight"].astype(np.float64)
-    ) if teacher else {}
+    teaching = (
+        dict(targets=embed(teacher, settings, views), target_prototypes=teacher["prototypes.weight"].astype(np.float64))
+        if teacher
+        else {}
+    )
     size = settings.partition_size or PROTOTYPES
     order = permutation(PROTOTYPES, settings.seed) if settings.partition_size else list(range(PROTOTYPES))
     want = diagnose_blocks(
-        embed(student, settings, views), student["prototypes.weight"].astype(np.float64),
-        [order[at * size : (at + 1) * size] for at in range(PROTOTYPES // size)], temperature=settings.temperature,
-        normalize_embedding=settings.normalize_embedding, normalize_prototypes=settings.normalize_prototypes,
-        symmetric=settings.symmetric, prior_over_targets=settings.prior_over_targets, **teaching,
+        embed(student, settings, views),
+        student["prototypes.weight"].astype(np.float64),
+        [order[at * size : (at + 1) * size] for at in range(PROTOTYPES // size)],
+        temperature=settings.temperature,
+        normalize_embedding=settings.normalize_embedding,
+        normalize_prototypes=settings.normalize_prototypes,
+        symmetric=settings.symmetric,
+        prior_over_targets=settings.prior_over_targets,
+        **teaching,
     )
     assert metrics.effective_prototypes == pytest.approx(want.effective_prototypes, rel=1e-3)
     assert metrics.max_probability == pytest.approx(want.max_probability, rel=1e-3)
@@ -82,11 +98,15 @@ def test_used_prototypes_are_counted_over_the_window():
     for step in range(5):
         # Few images, so that one batch does not use all prototypes.
         views = images_of(2, 4, SIZE, 3, seed=step)
-        sets.append(diagnose(embed(state, settings, views), state["prototypes.weight"].astype(np.float64), temperature=0.2).used)
+        sets.append(
+            diagnose(embed(state, settings, views), state["prototypes.weight"].astype(np.float64), temperature=0.2).used
+        )
         metrics = trainer.step_views(views)
         assert metrics.used_prototypes == len(set.union(*sets[-2:])), step
         assert metrics.dead_prototypes == (PROTOTYPES - metrics.used_prototypes if step else 0), step
-    assert len(set.union(*sets)) > len(set.union(*sets[-2:])), "the window makes no difference here: choose other images"
+    assert len(set.union(*sets)) > len(set.union(*sets[-2:])), (
+        "the window makes no difference here: choose other images"
+    )
 
 
 SCHEDULED = {
@@ -119,7 +139,9 @@ def test_schedules(name):
         rate = optim.learning_rate(step, 0.01, settings.min_learning_rate, settings.warmup_steps, settings.total_steps)
         weight = optim.ramp(step, settings.prior_weight)
         assert metrics.temperature == pytest.approx(optim.ramp(step, settings.temperature), rel=1e-9), step
-        momentum = settings.teacher_momentum and optim.teacher_momentum(step, settings.teacher_momentum, settings.total_steps)
+        momentum = settings.teacher_momentum and optim.teacher_momentum(
+            step, settings.teacher_momentum, settings.total_steps
+        )
         assert metrics.learning_rate == pytest.approx(rate, rel=1e-9, abs=1e-15), step
         assert metrics.prior_weight == pytest.approx(weight, rel=1e-9), step
         assert metrics.teacher_momentum == pytest.approx(momentum, rel=1e-9), step

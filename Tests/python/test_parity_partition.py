@@ -1,11 +1,13 @@
-"""Random partitions (CARP, arXiv 2310.12692) and long softmaxes that pass by in tiles, against the float64 reference."""
+"""Random partitions (CARP, arXiv 2310.12692) and long softmaxes that pass by in tiles, against the float64
+reference."""
 
-import carl
 import numpy as np
 import pytest
+
+import carl
 from reference import partition
 from reference.differences import relative_error
-from test_parity_assignment import GRADIENT, compare, problem
+from test_parity_assignment import compare, problem
 
 RAW = dict(normalize_embedding=False, normalize_prototypes=False)
 
@@ -22,15 +24,30 @@ def compare_blocks(views, prototypes, size, seed=4, **options):
     """`compare`, with the partition drawn by either side for itself."""
     order = partition.permutation(len(prototypes), seed)
     return compare(
-        views, prototypes, own=dict(partition_size=size, seed=seed), reference=dict(permutation=order, block_size=size), **options)
+        views,
+        prototypes,
+        own=dict(partition_size=size, seed=seed),
+        reference=dict(permutation=order, block_size=size),
+        **options,
+    )
 
 
 @pytest.mark.parametrize(
     "shape, size",
     [
         # V, B, D, K
-        ((2, 16, 8, 64), 16), ((2, 5, 7, 63), 16), ((2, 5, 7, 63), 8), ((2, 4, 3, 5), 4), ((3, 9, 6, 40), 7), ((2, 1, 5, 24), 6),
-        ((2, 1, 4, 3), 3), ((2, 6, 5, 12), 12), ((2, 6, 5, 12), 1), ((2, 6, 5, 1), 1), ((2, 33, 20, 1030), 512), ((4, 17, 33, 300), 100),
+        ((2, 16, 8, 64), 16),
+        ((2, 5, 7, 63), 16),
+        ((2, 5, 7, 63), 8),
+        ((2, 4, 3, 5), 4),
+        ((3, 9, 6, 40), 7),
+        ((2, 1, 5, 24), 6),
+        ((2, 1, 4, 3), 3),
+        ((2, 6, 5, 12), 12),
+        ((2, 6, 5, 12), 1),
+        ((2, 6, 5, 1), 1),
+        ((2, 33, 20, 1030), 512),
+        ((4, 17, 33, 300), 100),
     ],
 )
 @pytest.mark.parametrize("stop_gradient", [True, False])
@@ -45,8 +62,13 @@ def test_shapes(shape, size, stop_gradient):
 @pytest.mark.parametrize("prior_weight", [0.0, 3.5])
 def test_options(normalize_embedding, normalize_prototypes, symmetric, prior_weight):
     compare_blocks(
-        *problem(3, 12, 10, 43, seed=5), 10, temperature=0.8, normalize_embedding=normalize_embedding,
-        normalize_prototypes=normalize_prototypes, symmetric=symmetric, prior_weight=prior_weight,
+        *problem(3, 12, 10, 43, seed=5),
+        10,
+        temperature=0.8,
+        normalize_embedding=normalize_embedding,
+        normalize_prototypes=normalize_prototypes,
+        symmetric=symmetric,
+        prior_weight=prior_weight,
     )
 
 
@@ -56,7 +78,16 @@ def test_carp_pairs(students, teachers, over_targets):
     """All student views with the teacher's global ones, never a view with itself."""
     (z, c), (t, other) = problem(students, 9, 12, 35, seed=7), problem(teachers, 9, 12, 35, seed=8)
     for own in (None, other):
-        compare_blocks(z, c, 16, targets=t, target_prototypes=own, prior_over_targets=over_targets, temperature=0.3, prior_weight=1.5)
+        compare_blocks(
+            z,
+            c,
+            16,
+            targets=t,
+            target_prototypes=own,
+            prior_over_targets=over_targets,
+            temperature=0.3,
+            prior_weight=1.5,
+        )
 
 
 def test_left_over_prototypes_have_no_gradient():
@@ -102,7 +133,10 @@ def test_identical_and_opposite_one_hot_views():
     assert min(np.abs(gradient).max() for gradient in apart.grad_views) > 0.01
 
 
-@pytest.mark.parametrize("size, words", [(0, "partition_size"), (10, "partition_size.*10.*9"), (-1, "partition_size"), (2.5, "partition_size")])
+@pytest.mark.parametrize(
+    "size, words",
+    [(0, "partition_size"), (10, "partition_size.*10.*9"), (-1, "partition_size"), (2.5, "partition_size")],
+)
 def test_bad_partition_size(size, words):
     z, c = problem(2, 4, 3, 9)
     with pytest.raises(carl.InvalidArgumentError, match=words):
@@ -118,7 +152,10 @@ LONG = 60_001
 @pytest.mark.parametrize(
     "options",
     [
-        {}, {"stop_gradient": False}, {"prior_weight": 0.0}, {"temperature": 0.05, "symmetric": False},
+        {},
+        {"stop_gradient": False},
+        {"prior_weight": 0.0},
+        {"temperature": 0.05, "symmetric": False},
         {"normalize_embedding": False, "normalize_prototypes": False},
     ],
 )
@@ -131,12 +168,15 @@ def test_long_softmax(options):
 def test_long_softmax_with_a_teacher(prior_over_targets):
     z, c = problem(3, 20, 5, LONG, seed=13)
     t, tc = problem(2, 20, 5, LONG, seed=14)
-    compare(z, c, targets=t, target_prototypes=tc, prior_over_targets=prior_over_targets, temperature=0.3, prior_weight=1.5)
+    compare(
+        z, c, targets=t, target_prototypes=tc, prior_over_targets=prior_over_targets, temperature=0.3, prior_weight=1.5
+    )
 
 
 @pytest.mark.parametrize("size", [1e3, 1e4])
 def test_long_softmax_of_extreme_logits(size):
-    """Exact in float32; the best prototypes of two views lie in different tiles, and a row of zeros is alike everywhere."""
+    """Exact in float32; the best prototypes of two views lie in different tiles, and a row of zeros is alike
+    everywhere."""
     rng = np.random.default_rng(15)
     prototypes = np.zeros((LONG, 8))
     prototypes[rng.choice(LONG, 400, replace=False)] = np.eye(8)[rng.integers(0, 8, 400)]

@@ -1,18 +1,22 @@
 """Steps of carl.Trainer beside a float64 reference: both terms, every gradient, parameters and running statistics.
 
-A network with batch norm amplifies rounding, and a ReLU whose input is within rounding of 0 may pass its gradient in one program and not in the other. So
-bounds are measured: the reference runs in float32 too, and reports how much the ReLU inputs near 0 matter; the library may be a few times as far off.
+A network with batch norm amplifies rounding, and a ReLU whose input is within rounding of 0 may pass its gradient in
+one program and not in the other. So bounds are measured: the reference runs in float32 too, and reports how much the
+ReLU inputs near 0 matter; the library may be a few times as far off.
 """
 
-import carl
 import numpy as np
 import pytest
+
+import carl
 from reference.problems import images_of, initial_state
 from reference.trainer import Settings, Trainer
 
-#: How many times the error of the float32 reference, or the effect of ReLU inputs that rounding may put on either side of 0, is allowed.
+#: How many times the error of the float32 reference, or the effect of ReLU inputs that rounding may put on either side
+#: of 0, is allowed.
 NOISE = 5
-#: ReLU inputs this near to 0 may be on either side: convolutions by Winograd's transforms are that far off where values are near 1.
+#: ReLU inputs this near to 0 may be on either side: convolutions by Winograd's transforms are that far off where values
+#: are near 1.
 KINK = 1e-4
 #: Added: a share of the tensor's own norm for what one forward and backward pass gives,
 PASS = 1e-4
@@ -20,12 +24,22 @@ PASS = 1e-4
 UPDATE = 1e-4
 #: for all of it after several steps without meeting in between,
 LATER = 2e-2
-#: and a share of the norm of all tensors together (some gradients, such as that of a bias before a batch norm, are 0 but for rounding).
+#: and a share of the norm of all tensors together (some gradients, such as that of a bias before a batch norm, are 0
+#: but for rounding).
 WHOLE = 1e-6
 
 BASE = dict(
-    objective="carl", optimizer="sgd", encoder="resnet18", stem="small", projector=[32, 16], temperature=0.2, prior_weight=2.0, learning_rate=0.002, momentum=0.9,
-    weight_decay=0.1, trust_coefficient=0.001,
+    objective="carl",
+    optimizer="sgd",
+    encoder="resnet18",
+    stem="small",
+    projector=[32, 16],
+    temperature=0.2,
+    prior_weight=2.0,
+    learning_rate=0.002,
+    momentum=0.9,
+    weight_decay=0.1,
+    trust_coefficient=0.001,
 )
 RAMP = {"start": 3.0, "end": 1.0, "steps": 2}
 
@@ -40,13 +54,17 @@ VARIANTS = {
     "lars, trust": (dict(optimizer="lars", learning_rate=0.01, trust_coefficient=0.02), dict()),
     "contrast": (dict(contrast_weight=1.0), dict()),
     "contrast that falls, three views, temperature": (
-        dict(contrast_weight={"start": 2.0, "end": 0.0, "steps": 2}, contrast_temperature=0.5), dict(views=3)),
+        dict(contrast_weight={"start": 2.0, "end": 0.0, "steps": 2}, contrast_temperature=0.5),
+        dict(views=3),
+    ),
     "contrast, teacher, smaller views": (dict(contrast_weight=0.5, teacher_momentum=0.9), dict(sizes=[14, 14, 9])),
     "contrast, not normalised": (dict(contrast_weight=1.0, normalize_embedding=False, temperature=1.0), dict()),
     "adamw": (dict(optimizer="adamw", learning_rate=1e-4, weight_decay=2.0), dict()),
     "teacher": (dict(teacher_momentum=0.9), dict()),
     "teacher, prior over targets, towards 1": (
-        dict(teacher_momentum=0.5, prior_over_targets=True, total_steps=3), dict(views=3)),
+        dict(teacher_momentum=0.5, prior_over_targets=True, total_steps=3),
+        dict(views=3),
+    ),
     "gelu": (dict(projector_activation="gelu"), dict()),
     "one layer": (dict(projector=[16]), dict()),
     "three layers": (dict(projector=[24, 40, 12], projector_activation="gelu"), dict()),
@@ -57,16 +75,31 @@ VARIANTS = {
     "accumulate": (dict(accumulate=2), dict(steps=4)),
     "clip": (dict(clip_norm=0.05), dict()),
     "accumulate, clip, adamw, teacher": (
-        dict(accumulate=2, clip_norm=0.05, optimizer="adamw", learning_rate=1e-4, teacher_momentum=0.9), dict(steps=4)),
+        dict(accumulate=2, clip_norm=0.05, optimizer="adamw", learning_rate=1e-4, teacher_momentum=0.9),
+        dict(steps=4),
+    ),
     "smaller views": (dict(), dict(sizes=[14, 14, 9, 10])),
     "smaller views, teacher": (dict(teacher_momentum=0.9), dict(sizes=[14, 14, 9])),
     "partitions": (dict(partition_size=4), dict()),
     "partitions, undetached, temperature": (
-        dict(partition_size=3, stop_gradient=False, temperature={"start": 0.4, "end": 0.2, "steps": 2}), dict(views=3)),
+        dict(partition_size=3, stop_gradient=False, temperature={"start": 0.4, "end": 0.2, "steps": 2}),
+        dict(views=3),
+    ),
     "carp": (
-        dict(partition_size=5, teacher_momentum=0.9, prior_over_targets=True, normalize_embedding=False, temperature=1.0,
-             prior_weight=1.0, projector=[24, 20, 12], projector_activation="gelu", optimizer="lars", learning_rate=0.1),
-        dict(sizes=[14, 14, 10, 10, 10])),
+        dict(
+            partition_size=5,
+            teacher_momentum=0.9,
+            prior_over_targets=True,
+            normalize_embedding=False,
+            temperature=1.0,
+            prior_weight=1.0,
+            projector=[24, 20, 12],
+            projector_activation="gelu",
+            optimizer="lars",
+            learning_rate=0.1,
+        ),
+        dict(sizes=[14, 14, 10, 10, 10]),
+    ),
     "recomputed": (dict(recompute=True), dict(views=3)),
     "recomputed, smaller views, teacher": (dict(recompute=True, teacher_momentum=0.9), dict(sizes=[14, 14, 9, 9])),
     "own weights": (dict(zero_init_residual=False), dict(own_weights=True)),
@@ -99,7 +132,9 @@ def is_statistic(key):
 
 def split(state):
     """Parameters and running statistics."""
-    return [{key: value for key, value in state.items() if is_statistic(key) == statistic} for statistic in (False, True)]
+    return [
+        {key: value for key, value in state.items() if is_statistic(key) == statistic} for statistic in (False, True)
+    ]
 
 
 def assert_same_terms(metrics, want, rough, share, step):
@@ -113,14 +148,21 @@ def assert_same_terms(metrics, want, rough, share, step):
 class Pair:
     """A library trainer and the references, started from the same state."""
 
-    def __init__(self, name, steps=3, views=2, size=12, sizes=None, channels=3, width=0.25, batch=16, own_weights=False):
+    def __init__(
+        self, name, steps=3, views=2, size=12, sizes=None, channels=3, width=0.25, batch=16, own_weights=False
+    ):
         changes, problem = VARIANTS[name]
         config = {**BASE, **changes}
         width, channels = problem.get("width", width), problem.get("channels", channels)
         own_weights = problem.get("own_weights", own_weights)
         self.steps = problem.get("steps", steps)
         self.images = lambda step: images_of(
-            problem.get("views", views), batch, problem.get("size", size), channels, seed=step, sizes=problem.get("sizes", sizes)
+            problem.get("views", views),
+            batch,
+            problem.get("size", size),
+            channels,
+            seed=step,
+            sizes=problem.get("sizes", sizes),
         )
         prototypes = 11
         config["seed"] = 5
@@ -138,14 +180,16 @@ class Pair:
         if self.settings.teacher_momentum:
             # A teacher that is not the student, as in the middle of a run.
             other = initial_state(self.settings, width, channels, prototypes, seed=1)
-            state |= {"teacher." + key: (0.7 * value + 0.3 * other[key]).astype(np.float32) for key, value in state.items()}
+            state |= {
+                "teacher." + key: (0.7 * value + 0.3 * other[key]).astype(np.float32) for key, value in state.items()
+            }
         return state
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_step_is_the_reference_s(name):
-    """The references take the library's state over before each step and its gradients, once compared, before the update: no ReLU can
-    stand between the two. The moments are the references' own."""
+    """The references take the library's state over before each step and its gradients, once compared, before the
+    update: no ReLU can stand between the two. The moments are the references' own."""
     pair = Pair(name)
     for step in range(pair.steps):
         before, images = pair.library.state_dict(), pair.images(step)
@@ -155,7 +199,9 @@ def test_every_step_is_the_reference_s(name):
         want, rough = pair.exact.forward_backward(images), pair.single.forward_backward(images)
         assert_same_terms(metrics, want, rough, PASS, step)
         gradients = pair.library.gradients()
-        assert_close(f"gradients in step {step}", gradients, pair.single.gradients, pair.exact.gradients, PASS, pair.exact.kinks)
+        assert_close(
+            f"gradients in step {step}", gradients, pair.single.gradients, pair.exact.gradients, PASS, pair.exact.kinks
+        )
         norm = np.sqrt(sum(distance(gradient, 0) ** 2 for gradient in gradients.values()))
         assert metrics.gradient_norm == pytest.approx(norm, rel=1e-5)
         pair.exact.update(gradients)

@@ -1,17 +1,30 @@
-"""What an update does to the parameters, given the library's own gradients: optimizers, clipping, accumulation, schedules, teacher.
+"""What an update does to the parameters, given the library's own gradients: optimizers, clipping, accumulation,
+schedules, teacher.
 
 The gradients come from trainer.gradients(), so that nothing but the update itself is compared, and tightly.
 """
 
-import carl
 import numpy as np
 import pytest
+
+import carl
 from reference import optim
 from reference.problems import images_of
 
 BASE = dict(
-    encoder="resnet18", stem="small", width=1 / 16, projector=[12, 8], prototypes=7, temperature=0.2, prior_weight=2.0,
-    optimizer="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.01, trust_coefficient=0.001, seed=3,
+    encoder="resnet18",
+    stem="small",
+    width=1 / 16,
+    projector=[12, 8],
+    prototypes=7,
+    temperature=0.2,
+    prior_weight=2.0,
+    optimizer="sgd",
+    learning_rate=0.05,
+    momentum=0.9,
+    weight_decay=0.01,
+    trust_coefficient=0.001,
+    seed=3,
 )
 
 #: Configurations on top of BASE.
@@ -31,7 +44,8 @@ UPDATES = {
     "accumulated, clipped, adamw": dict(accumulate=3, clip_norm=0.1, optimizer="adamw", learning_rate=0.003),
     "frozen prototypes": dict(freeze_prototypes=2),
     "frozen prototypes, accumulated, clipped, adamw": dict(
-        freeze_prototypes=3, accumulate=2, clip_norm=0.1, optimizer="adamw", learning_rate=0.003),
+        freeze_prototypes=3, accumulate=2, clip_norm=0.1, optimizer="adamw", learning_rate=0.003
+    ),
     "teacher": dict(teacher_momentum=0.8),
     "teacher towards 1": dict(teacher_momentum=0.5, total_steps=4),
     "teacher, accumulated": dict(teacher_momentum=0.8, accumulate=2, optimizer="lars"),
@@ -64,7 +78,11 @@ def test_update(name):
                 del sums["prototypes.weight"]
             factor = optim.clip_factor(optim.gradient_norm(sums), setting("clip_norm"))
             rate = optim.learning_rate(
-                step, config["learning_rate"], setting("min_learning_rate", 0.0), setting("warmup_steps", 0), setting("total_steps")
+                step,
+                config["learning_rate"],
+                setting("min_learning_rate", 0.0),
+                setting("warmup_steps", 0),
+                setting("total_steps"),
             )
             trained = dict(want)
             if frozen:
@@ -87,7 +105,13 @@ def test_update(name):
             bound = 2e-7 * np.abs(own[key]).max() + 1e-5 * step_size
             assert np.abs(after[key] - value).max() <= bound, f"{key} in step {step}"
     # Each kind of parameter took part.
-    for key in ("encoder.conv1.weight", "encoder.bn1.weight", "encoder.layer4.1.bn2.bias", "projector.3.bias", "prototypes.weight"):
+    for key in (
+        "encoder.conv1.weight",
+        "encoder.bn1.weight",
+        "encoder.layer4.1.bn2.bias",
+        "projector.3.bias",
+        "prototypes.weight",
+    ):
         assert key in moved
         assert not setting("teacher_momentum") or "teacher." + key in moved
 

@@ -1,4 +1,5 @@
-"""The comparison with other methods: the encoder in PyTorch is the library's, its views are those of training, and results stay one format."""
+"""The comparison with other methods: the encoder in PyTorch is the library's, its views are those of training, and
+results stay one format."""
 
 import json
 import sys
@@ -24,7 +25,9 @@ def photos(count, shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("encoder, stem, channels", [("resnet18", "small", 3), ("resnet18", "small", 1), ("resnet50", "imagenet", 3)])
+@pytest.mark.parametrize(
+    "encoder, stem, channels", [("resnet18", "small", 3), ("resnet18", "small", 1), ("resnet50", "imagenet", 3)]
+)
 def test_the_encoder_in_torch_has_the_librarys_features(encoder, stem, channels):
     torch = pytest.importorskip("torch")
     from support.torch_resnet import resnet
@@ -88,7 +91,15 @@ def test_a_study_adds_labels_transfer_and_memory(tmp_path, monkeypatch, capsys):
     study.main()  # the run is there
     assert read_lines(out) == [row]
     # A line of before these figures, of the same run, counts as the run and has empty cells in the table.
-    new = {"transfer", "transfer_knn20", "transfer_knn200", "transfer_linear", "linear_1_percent", "linear_10_percent", "peak_memory"}
+    new = {
+        "transfer",
+        "transfer_knn20",
+        "transfer_knn200",
+        "transfer_linear",
+        "linear_1_percent",
+        "linear_10_percent",
+        "peak_memory",
+    }
     old = {key: value for key, value in row.items() if key not in new}
     old["config"] = {**old["config"], "seed": 1}
     Path(out).write_text(json.dumps(old) + "\n" + json.dumps(row) + "\n")
@@ -130,7 +141,9 @@ def test_every_peer_learns_and_is_judged(peers):
         assert row["steps"] == 8 * 10 and row["presentations"] == 8 * 320 * 2
         assert row["knn20"] > 0.5, row["name"]
     moved = {row["config"]["peer"]: row["loss"][1] - row["loss"][0] for row in rows}
-    assert all(change < 0 for name, change in moved.items() if name in ("simclr", "byol", "barlow_twins", "vicreg")), moved
+    assert all(change < 0 for name, change in moved.items() if name in ("simclr", "byol", "barlow_twins", "vicreg")), (
+        moved
+    )
     assert {row["config"]["peer"] for row in rows if "nmi_prototypes" in row} == {"swav", "dino"}
 
 

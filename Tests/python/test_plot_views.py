@@ -51,9 +51,13 @@ def test_gray_and_many_channels_and_sizes(images):
 
 def test_the_settings_are_named():
     lines = legend_of(carl.expand_views("byol", 3, 64))
-    assert lines[0].startswith("view 1: 64 pixels; crop 0.08 to 1 of the area, bicubic; flip 50%; jitter 80% (brightness 0.4")
+    assert lines[0].startswith(
+        "view 1: 64 pixels; crop 0.08 to 1 of the area, bicubic; flip 50%; jitter 80% (brightness 0.4"
+    )
     assert "blur 100% (sigma 0.1 to 2)" in lines[0] and "solarize" not in lines[0] and "solarize 20%" in lines[1]
-    assert legend_of(carl.expand_views([{"count": 3, "flip": 0}, {"count": 2}]))[0].startswith("views 1 to 3: 32 pixels; crop")
+    assert legend_of(carl.expand_views([{"count": 3, "flip": 0}, {"count": 2}]))[0].startswith(
+        "views 1 to 3: 32 pixels; crop"
+    )
     assert "flip" not in legend_of(carl.expand_views({"flip": 0}))[0]
     figure = plots.views(np.zeros((1, 64, 64, 3), np.uint8), "byol", view_size=64)
     assert "solarize 20%" in figure.get_supxlabel().replace("\n    ", " ")
@@ -67,11 +71,15 @@ def test_command(images, tmp_path, capsys):
     assert (tmp_path / "run" / "plots" / "views.png").read_bytes().startswith(b"\x89PNG")
     out = str(tmp_path / "v.svg")
     assert cli.main(["plot", "views", str(tmp_path / "x.npy"), "--views", '[{"size": 8}]', "--out", out]) == 0
-    assert cli.main(["plot", "views", str(tmp_path / "x.npy"), "--views", "weak", "--view-size", "9", "--out", out]) == 0
+    assert (
+        cli.main(["plot", "views", str(tmp_path / "x.npy"), "--views", "weak", "--view-size", "9", "--out", out]) == 0
+    )
     capsys.readouterr()
     for arguments, words in (
-        ([str(tmp_path / "x.npy")], "--out"), ([str(tmp_path / "none"), "--out", out], "no such"),
-        ([str(tmp_path / "x.npy"), "--views", "waek", "--out", out], "weak"), ([str(tmp_path / "x.npy"), "--seed", "-1", "--out", out], "seed"),
+        ([str(tmp_path / "x.npy")], "--out"),
+        ([str(tmp_path / "none"), "--out", out], "no such"),
+        ([str(tmp_path / "x.npy"), "--views", "waek", "--out", out], "weak"),
+        ([str(tmp_path / "x.npy"), "--seed", "-1", "--out", out], "seed"),
         ([str(tmp_path / "x.npy"), "--epoch", "-1", "--out", out], "epoch"),
     ):
         assert cli.main(["plot", "views", *arguments]) == 1
@@ -79,8 +87,17 @@ def test_command(images, tmp_path, capsys):
 
 
 def test_the_c_function_refuses_what_is_wrong():
-    for text, size, channels in ((None, 32, 3), (b"", 32, 3), (b'"simclr"', 0, 3), (b'"simclr"', 5000, 3), (b'"simclr"', 32, 0),
-                                 (b'"simclr"', 32, 2000), (b'{"size": -1}', 32, 3), (b"[]", 32, 3), (b'"\xff"', 32, 3)):
+    for text, size, channels in (
+        (None, 32, 3),
+        (b"", 32, 3),
+        (b'"simclr"', 0, 3),
+        (b'"simclr"', 5000, 3),
+        (b'"simclr"', 32, 0),
+        (b'"simclr"', 32, 2000),
+        (b'{"size": -1}', 32, 3),
+        (b"[]", 32, 3),
+        (b'"\xff"', 32, 3),
+    ):
         assert LIB.carl_views_expand(text, size, channels, None, 0, None) != 0
         assert LIB.carl_last_error()
     assert LIB.carl_views_expand(b'"simclr"', 32, 3, None, 0, None) != 0  # nothing asked for

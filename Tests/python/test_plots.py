@@ -31,9 +31,20 @@ def run(tmp_path_factory):
 
 def history(steps=60):
     return [
-        {"step": step, "loss": 5 / step, "consistency": 3.0, "prior": 0.1, "log_prototypes": 2.0, "effective_prototypes": 4.0,
-         "used_prototypes": 5.0, "max_probability": 0.4, "agreement": 0.5, "embedding_std": 0.2, "learning_rate": 0.1,
-         "views_per_second": 100.0}
+        {
+            "step": step,
+            "loss": 5 / step,
+            "consistency": 3.0,
+            "prior": 0.1,
+            "log_prototypes": 2.0,
+            "effective_prototypes": 4.0,
+            "used_prototypes": 5.0,
+            "max_probability": 0.4,
+            "agreement": 0.5,
+            "embedding_std": 0.2,
+            "learning_rate": 0.1,
+            "views_per_second": 100.0,
+        }
         for step in range(1, steps + 1)
     ]
 
@@ -56,8 +67,14 @@ def written(figure, path):
 def test_curves_draw_every_series(tmp_path):
     figure = plots.curves(history(), {"prototypes": 6, "projector": [16, 4]})
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["Loss and its terms", "Prototypes in use", "Confidence and agreement of views", "Spread of the embedding",
-                      "Learning rate", "Speed"]
+    assert titles == [
+        "Loss and its terms",
+        "Prototypes in use",
+        "Confidence and agreement of views",
+        "Spread of the embedding",
+        "Learning rate",
+        "Speed",
+    ]
     loss = next(line for line in figure.axes[0].lines if line.get_label() == "loss")
     assert list(loss.get_xdata()) == list(range(1, 61))
     assert {round(float(line.get_ydata()[0]), 6) for line in figure.axes[3].lines} >= {0.5}  # 1/sqrt(4)
@@ -94,7 +111,9 @@ def test_counts_gallery_and_neighbours_show_the_right_images():
     figure = plots.gallery(images, logits, prototypes=[1], nearest=2)
     assert [int(axes.images[0].get_array()[0, 0]) for axes in figure.axes] == [1, 5]
     angles = np.deg2rad([0, 1, 50, 52, 100, 103])
-    figure = plots.neighbours(images, np.stack([np.cos(angles), np.sin(angles)], 1), [0, 4], k=1, labels=[0, 0, 1, 1, 2, 3])
+    figure = plots.neighbours(
+        images, np.stack([np.cos(angles), np.sin(angles)], 1), [0, 4], k=1, labels=[0, 0, 1, 1, 2, 3]
+    )
     assert [int(axes.images[0].get_array()[0, 0]) for axes in figure.axes] == [0, 1, 4, 5]
     framed = [axes.spines["top"].get_visible() for axes in figure.axes]
     assert framed == [True, False, True, True]  # queries, and the neighbour of another label
@@ -163,19 +182,27 @@ def test_entropies_against_a_plain_computation():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: plots.curves([]), "history"), (lambda: plots.entropy([]), "history"), (lambda: plots.usage([]), "records"),
-        (lambda: plots.usage(records([0, 9]), 5), "from 0 to 4"), (lambda: plots.counts([0, 5], 3), "from 0 to 2"),
-        (lambda: plots.counts([], 3), "assignments"), (lambda: plots.counts(np.zeros(3), 3), "assignments"),
-        (lambda: plots.gallery([1, 2], np.zeros((3, 2))), "images"), (lambda: plots.gallery([], np.zeros((0, 2))), "logits"),
+        (lambda: plots.curves([]), "history"),
+        (lambda: plots.entropy([]), "history"),
+        (lambda: plots.usage([]), "records"),
+        (lambda: plots.usage(records([0, 9]), 5), "from 0 to 4"),
+        (lambda: plots.counts([0, 5], 3), "from 0 to 2"),
+        (lambda: plots.counts([], 3), "assignments"),
+        (lambda: plots.counts(np.zeros(3), 3), "assignments"),
+        (lambda: plots.gallery([1, 2], np.zeros((3, 2))), "images"),
+        (lambda: plots.gallery([], np.zeros((0, 2))), "logits"),
         (lambda: plots.gallery([0] * 3, np.zeros((3, 2)), [2]), "prototypes"),
         (lambda: plots.gallery([0] * 3, np.zeros((3, 2)), 0), "prototypes"),
         (lambda: plots.neighbours([0] * 3, np.ones((3, 2)), k=3), "k: got 3"),
         (lambda: plots.neighbours([0] * 3, np.ones((3, 2)), [7], k=1), "queries"),
         (lambda: plots.neighbours([0] * 3, np.ones((3, 2)), k=1, labels=[1]), "labels"),
         (lambda: plots.neighbours([0] * 2, np.ones((3, 2)), k=1), "images"),
-        (lambda: plots.embedding_map(np.full((5, 2), np.nan)), "NaN"), (lambda: plots.embedding_map(np.ones(5)), "features"),
-        (lambda: plots.embedding_map(np.ones((5, 2)), [1, 2]), "colours"), (lambda: plots.project(np.ones((2, 2))), "at least 3"),
-        (lambda: plots.project(np.ones((5, 2)), "isomap"), "method"), (lambda: plots.confusion([1, 2], [1]), "labels"),
+        (lambda: plots.embedding_map(np.full((5, 2), np.nan)), "NaN"),
+        (lambda: plots.embedding_map(np.ones(5)), "features"),
+        (lambda: plots.embedding_map(np.ones((5, 2)), [1, 2]), "colours"),
+        (lambda: plots.project(np.ones((2, 2))), "at least 3"),
+        (lambda: plots.project(np.ones((5, 2)), "isomap"), "method"),
+        (lambda: plots.confusion([1, 2], [1]), "labels"),
         (lambda: plots.save(plots.counts([0], 1), "/tmp/x.nonsense"), "x.nonsense"),
     ],
 )
@@ -208,14 +235,20 @@ def test_missing_packages_are_named(run):
 
 def test_usage_is_recorded_and_changes_nothing(run, tmp_path):
     rows = runs.read_usage(run)
-    assert rows[0]["step"] == 0 and rows[-1]["step"] == 12 and [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    assert (
+        rows[0]["step"] == 0
+        and rows[-1]["step"] == 12
+        and [row["step"] for row in rows] == sorted({row["step"] for row in rows})
+    )
     assert {len(row["assignments"]) for row in rows} == {32}
     model = carl.load(run)
     data = np.load(run.parent / "data.npz")["images"]
     places = np.unique(np.linspace(0, 47, 32).astype(int))
     assert rows[-1]["assignments"] == model.predict(data[places]).tolist()
     plain = small_model().fit(data)
-    assert all(np.array_equal(value, plain.trainer_.state_dict()[key]) for key, value in model.trainer_.state_dict().items())
+    assert all(
+        np.array_equal(value, plain.trainer_.state_dict()[key]) for key, value in model.trainer_.state_dict().items()
+    )
 
 
 def test_usage_of_a_resumed_run_is_that_of_a_whole_one(run, tmp_path):
@@ -268,7 +301,9 @@ def test_report_escapes_and_says_what_is_missing(run, tmp_path):
     page = report.write(copy, tmp_path / "page.html")
     text = page.path.read_text(encoding="utf-8")
     assert "<b>run" not in text and "&lt;b&gt;run" in text
-    assert page.plots == ["curves", "usage", "entropy"] and "no checkpoint" in page.left_out["map"] and "Not shown" in text
+    assert (
+        page.plots == ["curves", "usage", "entropy"] and "no checkpoint" in page.left_out["map"] and "Not shown" in text
+    )
 
 
 def test_report_without_labels_or_images(run, tmp_path):

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from reference.assignment import assignment_loss
 from reference.differences import numeric_gradient, relative_error
 
@@ -30,8 +31,14 @@ def check_gradients(views, prototypes, **options):
 def test_gradients_without_detaching(views, symmetric, normalize_embedding, normalize_prototypes):
     z, c = problem(views)
     check_gradients(
-        z, c, stop_gradient=False, symmetric=symmetric, temperature=0.7, prior_weight=2.5,
-        normalize_embedding=normalize_embedding, normalize_prototypes=normalize_prototypes,
+        z,
+        c,
+        stop_gradient=False,
+        symmetric=symmetric,
+        temperature=0.7,
+        prior_weight=2.5,
+        normalize_embedding=normalize_embedding,
+        normalize_prototypes=normalize_prototypes,
     )
 
 
@@ -44,7 +51,8 @@ def test_gradients_of_odd_shapes(batch, dimension, prototypes):
 @pytest.mark.parametrize("views, target_views", [(2, None), (3, None), (3, 2)])
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_detached_targets_are_constants(views, target_views, symmetric):
-    """With targets frozen at their values, the value's gradient is the detached one; the prior sees the students alone."""
+    """With targets frozen at their values, the value's gradient is the detached one; the prior sees the students
+    alone."""
     z, c = problem(views)
     options = dict(symmetric=symmetric, temperature=0.5, prior_weight=1.5)
     result = assignment_loss(z, c, stop_gradient=True, target_views=target_views, **options)
@@ -61,12 +69,19 @@ def test_detached_targets_are_constants(views, target_views, symmetric):
 def test_gradients_with_a_teacher(own_prototypes, prior_over_targets):
     (z, c), (t, tc) = problem(3, seed=1), problem(2, seed=2)
     result = assignment_loss(
-        z, c, targets=t, target_prototypes=tc if own_prototypes else None, prior_over_targets=prior_over_targets, prior_weight=3
+        z,
+        c,
+        targets=t,
+        target_prototypes=tc if own_prototypes else None,
+        prior_over_targets=prior_over_targets,
+        prior_weight=3,
     )
     frozen = tc if own_prototypes else c.copy()
-    value = lambda: assignment_loss(
-        z, c, targets=t, target_prototypes=frozen, prior_over_targets=prior_over_targets, prior_weight=3
-    ).loss
+    value = lambda: (
+        assignment_loss(
+            z, c, targets=t, target_prototypes=frozen, prior_over_targets=prior_over_targets, prior_weight=3
+        ).loss
+    )
     for view, gradient in zip(z, result.grad_views, strict=True):
         assert relative_error(gradient, numeric_gradient(value, view)) < LIMIT
     assert relative_error(result.grad_prototypes, numeric_gradient(value, c)) < LIMIT

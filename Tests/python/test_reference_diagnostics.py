@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from reference.assignment import assignment_loss
 from reference.diagnostics import diagnose
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from reference import layers
 from reference.differences import numeric_gradient, relative_error
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from reference.differences import relative_error
 from reference.problems import images_of, initial_state
 from reference.projector import Projector
@@ -25,7 +26,9 @@ def directional(function, arrays, seed=0, step=1e-6):
     return numeric, direction
 
 
-@pytest.mark.parametrize("name, stem", [("resnet18", "small"), ("resnet18", "imagenet"), ("resnet50", "imagenet"), ("resnet34", "small")])
+@pytest.mark.parametrize(
+    "name, stem", [("resnet18", "small"), ("resnet18", "imagenet"), ("resnet50", "imagenet"), ("resnet34", "small")]
+)
 @pytest.mark.parametrize("train", [True, False])
 def test_encoder_gradients(name, stem, train):
     rng = np.random.default_rng(0)
@@ -101,7 +104,9 @@ def test_projector_agrees_with_a_torch_sequential(depth, activation):
     assert relative_error(dx, tx.grad.numpy()) < 1e-10
     for key, parameter in model.named_parameters():
         # A bias before a batch norm has no gradient but rounding.
-        np.testing.assert_allclose(gradients["projector." + key], parameter.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=key)
+        np.testing.assert_allclose(
+            gradients["projector." + key], parameter.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=key
+        )
     for key, value in model.named_buffers():
         if "running" in key:
             assert relative_error(state["projector." + key], value.numpy()) < 1e-12, key
@@ -136,7 +141,8 @@ def test_optimizers_agree_with_torch(name):
     start = {"w": rng.standard_normal((3, 4)), "b": rng.standard_normal(3)}
     tensors = {key: torch.nn.Parameter(torch.tensor(value)) for key, value in start.items()}
     theirs = (
-        torch.optim.SGD(tensors.values(), lr=0.1, momentum=0.9, weight_decay=0.01) if name == "sgd"
+        torch.optim.SGD(tensors.values(), lr=0.1, momentum=0.9, weight_decay=0.01)
+        if name == "sgd"
         else torch.optim.AdamW(tensors.values(), lr=0.1, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01)
     )
     ours = OPTIMIZERS[name](0.9, 0.01)

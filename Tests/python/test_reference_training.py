@@ -1,10 +1,12 @@
-"""The reference of whole training steps against torch: autograd, torch's optimizers, torchvision's blocks. Skipped without them."""
+"""The reference of whole training steps against torch: autograd, torch's optimizers, torchvision's blocks. Skipped
+without them."""
 
 import copy
 import math
 
 import numpy as np
 import pytest
+
 from reference.differences import relative_error
 from reference.problems import images_of, initial_state
 from reference.trainer import Settings, Trainer
@@ -43,7 +45,9 @@ class Encoder(torch.nn.Module):
                 out = width * block.expansion
                 short = None
                 if step != 1 or into != out:
-                    short = torch.nn.Sequential(torch.nn.Conv2d(into, out, 1, step, bias=False), torch.nn.BatchNorm2d(out))
+                    short = torch.nn.Sequential(
+                        torch.nn.Conv2d(into, out, 1, step, bias=False), torch.nn.BatchNorm2d(out)
+                    )
                 blocks.append(block(into, width, step, short))
                 into = out
             setattr(self, f"layer{stage + 1}", torch.nn.Sequential(*blocks))
@@ -61,7 +65,10 @@ class Network(torch.nn.Module):
         for place, (into, out) in enumerate(zip(widths, widths[1:], strict=False)):
             parts.append(torch.nn.Linear(into, out))
             if place + 2 < len(widths):
-                parts += [torch.nn.BatchNorm1d(out), torch.nn.GELU() if settings.projector_activation == "gelu" else torch.nn.ReLU()]
+                parts += [
+                    torch.nn.BatchNorm1d(out),
+                    torch.nn.GELU() if settings.projector_activation == "gelu" else torch.nn.ReLU(),
+                ]
         self.projector = torch.nn.Sequential(*parts)
         self.prototypes = torch.nn.Linear(widths[-1], PROTOTYPES, bias=False)
 
@@ -88,14 +95,23 @@ CASES = {
     "resnet50, schedules": (
         # Its gradient is large: at a larger rate the two runs part, 100 times as far with each step.
         dict(
-            encoder="resnet50", learning_rate=1e-3, warmup_steps=2, total_steps=4,
+            encoder="resnet50",
+            learning_rate=1e-3,
+            warmup_steps=2,
+            total_steps=4,
             prior_weight={"start": 3.0, "end": 1.0, "steps": 2},
-        ), [10, 10]),
+        ),
+        [10, 10],
+    ),
     "three sizes": (dict(), [12, 12, 9, 7]),
     "teacher": (dict(teacher_momentum=0.7, total_steps=3), [10, 10, 8]),
     "teacher, prior over targets": (dict(teacher_momentum=0.7, prior_over_targets=True), [10, 10]),
     "undetached, one-sided, raw": (
-        dict(stop_gradient=False, symmetric=False, normalize_embedding=False, normalize_prototypes=False, temperature=1.0), [9, 9, 9]),
+        dict(
+            stop_gradient=False, symmetric=False, normalize_embedding=False, normalize_prototypes=False, temperature=1.0
+        ),
+        [9, 9, 9],
+    ),
     "adamw, clipped": (dict(optimizer="adamw", learning_rate=1e-3, clip_norm=0.1), [10, 10]),
     "lars, accumulated": (dict(optimizer="lars", learning_rate=1.0, accumulate=2), [10, 10]),
     "gelu, three layers": (dict(projector=[12, 10, 6], projector_activation="gelu"), [9, 9]),
@@ -127,9 +143,13 @@ def test_steps_follow_torch(name):
         own, targets = [size == sizes[0] for size in sizes], None
         if teacher is not None:
             with torch.no_grad():
-                targets = [teacher.log_probabilities(x, settings) for x, large in zip(inputs, own, strict=True) if large]
+                targets = [
+                    teacher.log_probabilities(x, settings) for x, large in zip(inputs, own, strict=True) if large
+                ]
         log_p = [model.log_probabilities(x, settings) for x in inputs]
-        log_t = targets or [p.detach() if settings.stop_gradient else p for p, large in zip(log_p, own, strict=True) if large]
+        log_t = targets or [
+            p.detach() if settings.stop_gradient else p for p, large in zip(log_p, own, strict=True) if large
+        ]
         pairs = [(a, b) for a in range(len(sizes)) for b in range(sum(own)) if a != b and (settings.symmetric or a < b)]
         consistency, prior = terms(log_p, log_t, pairs, log_p + (targets if settings.prior_over_targets else []))
         weight = settings.prior_weight
@@ -143,7 +163,10 @@ def test_steps_follow_torch(name):
         whole = math.sqrt(sum((value**2).sum() for value in gradients.values()))
         assert got.gradient_norm == pytest.approx(whole, rel=1e-7)
         for key, value in gradients.items():
-            assert np.linalg.norm(reference.gradients[key] - value) <= 1e-7 * np.linalg.norm(value) + 1e-12 * whole, (key, step)
+            assert np.linalg.norm(reference.gradients[key] - value) <= 1e-7 * np.linalg.norm(value) + 1e-12 * whole, (
+                key,
+                step,
+            )
         accumulated = {key: accumulated.get(key, 0) + value / settings.accumulate for key, value in gradients.items()}
         if (step + 1) % settings.accumulate:
             continue
@@ -183,13 +206,16 @@ def load(model, state):
 
 def make_optimizer(model, settings):
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(model.parameters(), betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay)
+        return torch.optim.AdamW(
+            model.parameters(), betas=(settings.momentum, 0.999), weight_decay=settings.weight_decay
+        )
     decay = 0 if settings.optimizer == "lars" else settings.weight_decay
     return torch.optim.SGD(model.parameters(), lr=1.0, momentum=settings.momentum, weight_decay=decay)
 
 
 def adapt(model, decay):
-    """LARS before SGD: gradients with decay, of 0.001 times the weight's norm; vectors (biases, batch norms) stay as they are."""
+    """LARS before SGD: gradients with decay, of 0.001 times the weight's norm; vectors (biases, batch norms) stay as
+    they are."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -203,4 +229,8 @@ def compare(got, model, start):
             continue
         want, movement = value.numpy(), value.numpy() - start[key]
         assert got[key].shape == want.shape
-        assert not np.any(movement) or relative_error(got[key] - start[key], movement) < 2e-6 or np.abs(got[key] - want).max() < 1e-12, key
+        assert (
+            not np.any(movement)
+            or relative_error(got[key] - start[key], movement) < 2e-6
+            or np.abs(got[key] - want).max() < 1e-12
+        ), key

@@ -13,8 +13,8 @@ import pytest
 
 import carl
 from carl import _writing
-from carl._writing import Lines, remove_abandoned, replace_file, replacing
 from carl._lock import NAME, FolderLock
+from carl._writing import Lines, remove_abandoned, replace_file, replacing
 from conftest import run_python
 
 # ---- Replacing
@@ -77,7 +77,15 @@ def test_only_files_of_dead_writers_are_removed(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     old = tmp_path / f".carl-{os.getpid()}-0.tmp"  # of an earlier process that had this one's number, as in a container
-    names = [f".carl-{gone.pid}-3.tmp", old.name, f".carl-{os.getpid()}-1.tmp", "mine.tmp", ".carl-x-1.tmp", ".carl-99999999999-1.tmp", "a"]
+    names = [
+        f".carl-{gone.pid}-3.tmp",
+        old.name,
+        f".carl-{os.getpid()}-1.tmp",
+        "mine.tmp",
+        ".carl-x-1.tmp",
+        ".carl-99999999999-1.tmp",
+        "a",
+    ]
     for name in names:
         (tmp_path / name).write_text("x")
     os.utime(old, (1_000_000_000, 1_000_000_000))
@@ -142,7 +150,11 @@ def test_one_process_at_a_time_however_it_ends(tmp_path, how):
     import reliability
 
     process = subprocess.Popen(
-        [sys.executable, "-c", _HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=reliability.environment()
+        [sys.executable, "-c", _HOLD, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=reliability.environment(),
     )
     with process:
         assert process.stdout.readline() == "held\n"
@@ -216,7 +228,9 @@ print("fine")
 def test_a_program_started_meanwhile_does_not_keep_the_lock(tmp_path):
     lock = FolderLock(tmp_path)
     lock.acquire()
-    child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False
+    )
     with child:
         lock.release()
         again = FolderLock(tmp_path)

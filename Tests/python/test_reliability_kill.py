@@ -17,7 +17,10 @@ def test_kill_at_random_moments_loses_nothing(tmp_path):
 def test_a_disk_that_becomes_full(tmp_path):
     with reliability.small_disk(tmp_path, 4) as disk:
         if disk is None:
-            pytest.skip("a tmpfs cannot be mounted by this user; test_reliability_runs.py does the like by a limit on file sizes")
+            pytest.skip(
+                "a tmpfs cannot be mounted by this user; test_reliability_runs.py does the like by a limit on file "
+                "sizes"
+            )
         reliability.fill_disk(disk)
 
 

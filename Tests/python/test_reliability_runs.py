@@ -101,7 +101,9 @@ def test_a_finished_run_is_refused(images, tmp_path, capsys):
     assert _content(tmp_path / "run") == before
     assert small_model(run_dir=tmp_path / "run", epochs=3).fit(images, resume=True).trainer_.step_count == 15
     # Named by its path it is the same run.
-    assert small_model(run_dir=tmp_path / "run", epochs=4).fit(images, resume=tmp_path / "run").trainer_.step_count == 20
+    assert (
+        small_model(run_dir=tmp_path / "run", epochs=4).fit(images, resume=tmp_path / "run").trainer_.step_count == 20
+    )
 
 
 def test_load_does_not_carry_the_folder_along(images, tmp_path):
@@ -141,13 +143,19 @@ def test_a_search_gets_a_folder_a_fit(images, tmp_path):
     search = pytest.importorskip("sklearn.model_selection")
     base = pytest.importorskip("sklearn.base")
     model = small_model(run_dir=tmp_path / "search", epochs=1)
-    grid = search.GridSearchCV(model, {"seed": [1, 2]}, cv=2, scoring=lambda model, x, y=None: -model.history_[-1].loss, error_score="raise")
+    grid = search.GridSearchCV(
+        model, {"seed": [1, 2]}, cv=2, scoring=lambda model, x, y=None: -model.history_[-1].loss, error_score="raise"
+    )
     grid.fit(images)
     folders = sorted(folder.name for folder in tmp_path.iterdir())
     assert folders == ["search", "search-2", "search-3", "search-4", "search-5"]
     for folder in folders:
-        assert [row["step"] for row in runs.read_metrics(tmp_path / folder)] == list(range(1, 3 if folder != "search-5" else 6))
-    assert grid.best_estimator_.run_dir_ == tmp_path / "search-5" and grid.best_estimator_.run_dir == tmp_path / "search"
+        assert [row["step"] for row in runs.read_metrics(tmp_path / folder)] == list(
+            range(1, 3 if folder != "search-5" else 6)
+        )
+    assert (
+        grid.best_estimator_.run_dir_ == tmp_path / "search-5" and grid.best_estimator_.run_dir == tmp_path / "search"
+    )
     assert base.clone(model).get_params() == model.get_params()
 
 
@@ -192,7 +200,9 @@ def test_a_limit_on_file_sizes_keeps_the_last_checkpoint(images, tmp_path):
         assert str(folder) in shown
         assert carl.load(folder).trainer_.step_count == 5
         rows = (folder / "metrics.jsonl").read_text()
-        assert rows.endswith("\n") and [json.loads(row)["step"] for row in rows.splitlines()] == list(range(1, steps + 1))
+        assert rows.endswith("\n") and [json.loads(row)["step"] for row in rows.splitlines()] == list(
+            range(1, steps + 1)
+        )
         assert reliability.temporaries(folder) == []
         resumed = small_model(run_dir=folder, epochs=3).fit(images, resume=True)
         assert same_state(resumed.trainer_, small_model(epochs=3).fit(images).trainer_)
@@ -267,7 +277,11 @@ def test_read_only_folders(tmp_path):
 
 def test_readers_skip_a_line_that_was_cut_off(images, tmp_path):
     small_model(run_dir=tmp_path).fit(images, eval_set=(images, [0, 1] * 20))
-    for name, read in (("metrics.jsonl", runs.read_metrics), ("usage.jsonl", runs.read_usage), ("eval.jsonl", runs.read_evaluations)):
+    for name, read in (
+        ("metrics.jsonl", runs.read_metrics),
+        ("usage.jsonl", runs.read_usage),
+        ("eval.jsonl", runs.read_evaluations),
+    ):
         whole = read(tmp_path)
         text = (tmp_path / name).read_text()
         for end in (text[:-1], text + text.splitlines()[-1][:-1], text + "{"):
@@ -283,10 +297,17 @@ def test_every_rewritten_file_goes_through_the_helper():
     found = []
     for file in sorted(package.rglob("*.py")):
         place = file.relative_to(package).as_posix()
-        if place.startswith("sources/") or place in ("_writing.py", "trainer.py"):  # cache files have their own protocol; a folder that is temporary
+        if place.startswith("sources/") or place in (
+            "_writing.py",
+            "trainer.py",
+        ):  # cache files have their own protocol; a folder that is temporary
             continue
         text = file.read_text()
-        found += [f"{place}: {word}" for word in ("write_text(", "write_bytes(", '"w"', '"wb"', '"a"', "os.replace(", "save_file(") if word in text]
+        found += [
+            f"{place}: {word}"
+            for word in ("write_text(", "write_bytes(", '"w"', '"wb"', '"a"', "os.replace(", "save_file(")
+            if word in text
+        ]
     assert found == []
 
 
@@ -301,7 +322,12 @@ def test_history_is_a_list_of_metrics_in_little_memory(images):
     assert isinstance(model.history_, History) and len(rows) == len(model.history_) == 10
     assert all(type(row) is carl.Metrics for row in rows)
     for row in rows:
-        assert type(row.step) is int and type(row.memory_bytes) is int and type(row.collapsed) is int and type(row.updated) is bool
+        assert (
+            type(row.step) is int
+            and type(row.memory_bytes) is int
+            and type(row.collapsed) is int
+            and type(row.updated) is bool
+        )
     assert rows[-1] == model.trainer_.last_metrics.with_data_wait(rows[-1].data_wait)
     assert model.history_[-1] == rows[9] and model.history_[2:5] == rows[2:5] and model.history_[::-3] == rows[::-3]
     assert model.history_ == rows and model.history_ != rows[:-1] and History() == [] and not History()

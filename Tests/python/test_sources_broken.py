@@ -1,4 +1,5 @@
-"""Images that cannot be read: left out by a rule that does not depend on what happened before, counted, listed, and too many of them."""
+"""Images that cannot be read: left out by a rule that does not depend on what happened before, counted, listed, and too
+many of them."""
 
 from __future__ import annotations
 
@@ -81,6 +82,7 @@ def test_broken_images_are_counted_and_listed(photos, tmp_path, caplog):
 def test_a_resumed_run_equals_an_uninterrupted_one(photos, tmp_path):
     whole = model_of(epochs=3, run_dir=tmp_path / "whole").fit(photos)
     for stop in (2, 5, 9):
+
         def halt(model, metrics, stop=stop):
             if metrics.step == stop:
                 raise carl.StopTraining
@@ -100,9 +102,14 @@ def test_raise_names_the_file(photos):
 
 
 def test_too_many(photos, tmp_path):
-    with pytest.raises(carl.BrokenImagesError, match=r"1 of 40 images cannot be read, more than max_broken = 0.02.*(03|17)\.jpg \("):
+    with pytest.raises(
+        carl.BrokenImagesError, match=r"1 of 40 images cannot be read, more than max_broken = 0.02.*(03|17)\.jpg \("
+    ):
         model_of(max_broken=0.02, run_dir=tmp_path / "run").fit(photos)
-    assert len(read_broken(tmp_path / "run")) == 1 and "failed: BrokenImagesError" in (tmp_path / "run" / "train.log").read_text()
+    assert (
+        len(read_broken(tmp_path / "run")) == 1
+        and "failed: BrokenImagesError" in (tmp_path / "run" / "train.log").read_text()
+    )
     assert len(model_of(max_broken=0.05).fit(photos).broken_images_) == 2  # exactly the share is no more than it
     for number in range(39):
         (photos / f"{number:02d}.jpg").write_bytes(b"x")
@@ -129,8 +136,18 @@ def test_a_set_of_which_nothing_can_be_read_is_refused_early(images):
     assert len(tried) < 2500
 
 
-@pytest.mark.parametrize(("key", "value"), [("on_error", "ignore"), ("on_error", None), ("max_broken", 1.5), ("max_broken", -1),
-                                            ("max_broken", float("nan")), ("max_broken", "much"), ("max_broken", True)])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("on_error", "ignore"),
+        ("on_error", None),
+        ("max_broken", 1.5),
+        ("max_broken", -1),
+        ("max_broken", float("nan")),
+        ("max_broken", "much"),
+        ("max_broken", True),
+    ],
+)
 def test_wrong_values(images, key, value):
     with pytest.raises(carl.InvalidArgumentError, match=key):
         small_model(**{key: value}).fit(images)

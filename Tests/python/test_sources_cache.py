@@ -77,8 +77,10 @@ def test_training_from_a_cache(photos, tmp_path):
     source, _ = opened(photos, tmp_path / "cache", 12)
     reduced = source.read_each(np.arange(12))
     reduced[11] = reduced[0]  # what stands in for the broken one
-    assert same_state(small_model(batch_size=4, view_size=50).fit(reduced).trainer_, small_model(
-        **arguments, cache_size=12, view_size=50).fit(photos).trainer_)
+    assert same_state(
+        small_model(batch_size=4, view_size=50).fit(reduced).trainer_,
+        small_model(**arguments, cache_size=12, view_size=50).fit(photos).trainer_,
+    )
     assert carl.load(tmp_path / "run").cache == str(tmp_path / "cache")
     resumed = small_model(**arguments, cache_size=12, run_dir=tmp_path / "run", epochs=3).fit(photos, resume=True)
     assert resumed.trainer_.step_count == 9
@@ -99,6 +101,7 @@ def test_an_unfinished_cache_is_completed(photos, tmp_path, monkeypatch, damage)
     whole, _ = opened(photos, tmp_path / "whole")
     loads = []
     for after in (3, 9, 12):
+
         def interrupt(done, count, after=after):
             if done >= after:
                 raise Interrupted
@@ -107,7 +110,11 @@ def test_an_unfinished_cache_is_completed(photos, tmp_path, monkeypatch, damage)
         with pytest.raises(Interrupted):
             opened(photos, folder, progress=interrupt)
         assert not (folder / "cache.json").exists()
-        partial = {"pixels": "pixels.bin.partial", "records": "images.bin.partial", "reasons": "broken.jsonl.partial"}.get(damage)
+        partial = {
+            "pixels": "pixels.bin.partial",
+            "records": "images.bin.partial",
+            "reasons": "broken.jsonl.partial",
+        }.get(damage)
         if partial:
             size = (folder / partial).stat().st_size
             os.truncate(folder / partial, max(0, size - 5))
@@ -137,7 +144,14 @@ def test_a_cache_of_other_images_or_another_size_is_made_anew(photos, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("pixels.bin", None), ("images.bin", b"x" * 7), ("images.bin", b""), ("cache.json", b"{"), ("cache.json", b"[]"), ("pixels.bin", b"x")],
+    [
+        ("pixels.bin", None),
+        ("images.bin", b"x" * 7),
+        ("images.bin", b""),
+        ("cache.json", b"{"),
+        ("cache.json", b"[]"),
+        ("pixels.bin", b"x"),
+    ],
 )
 def test_a_damaged_cache_is_made_anew(photos, tmp_path, name, content):
     whole = opened(photos, tmp_path / "cache")[0].read(np.arange(11))
@@ -178,7 +192,7 @@ from carl.sources import as_source
 from carl.sources.cache import CachedSource
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 try:
-    CachedSource(as_source({str(photos)!r}), {str(tmp_path / 'cache')!r}, 20)
+    CachedSource(as_source({str(photos)!r}), {str(tmp_path / "cache")!r}, 20)
 except carl.FileError as error:
     print("told:", error)
 """
@@ -200,9 +214,15 @@ def test_other_write_errors_are_told(photos, tmp_path, monkeypatch):
 
 def test_two_processes_do_not_make_it_at_once(photos, tmp_path):
     (tmp_path / "cache").mkdir()
-    code = "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX); print('locked', flush=True); sys.stdin.read()"
+    code = (
+        "import fcntl, sys; file = open(sys.argv[1], 'a'); fcntl.flock(file, fcntl.LOCK_EX); "
+        "print('locked', flush=True); sys.stdin.read()"
+    )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "cache" / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(tmp_path / "cache" / "lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as other:
         assert other.stdout.readline() == "locked\n"
         with pytest.raises(carl.FileError, match="another process is making"):
@@ -215,7 +235,8 @@ def test_what_can_be_cached(images, photos, tmp_path):
     archive = write_tar(tmp_path / "x.tar", {f"{n}.png": encoded(image) for n, image in enumerate(images)})
     assert len(small_model(cache=tmp_path / "a").fit(archive).history_) == 10
     for given, words in (
-        (images, "40 images of 12 x 12 x 3 cannot be told from others"), (MapStyle(list(images)), "cannot be told from others"),
+        (images, "40 images of 12 x 12 x 3 cannot be told from others"),
+        (MapStyle(list(images)), "cannot be told from others"),
         ([images[:8], images[8:]], "a stream of batches cannot be cached"),
     ):
         with pytest.raises(carl.InvalidArgumentError, match=words):

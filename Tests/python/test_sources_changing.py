@@ -13,10 +13,10 @@ import pytest
 
 import carl
 from carl._checkpoint import read_header
-from carl.inspection import open_labelled
 from carl.runs import read_config, read_metrics
 from carl.sources import as_source, read_idx
 from carl.sources.cache import CachedSource
+from carl.sources.labelled import open_labelled
 from conftest import run_python, small_model
 from test_sources_kinds import encoded, write_tar
 
@@ -54,7 +54,9 @@ def opened(kind, pictures, folder):
         write_idx(path, pictures[..., 0])
         return as_source(path), pictures[..., :1], path
     else:
-        archive = write_tar(folder / "x.tar", {f"{number:02d}.png": encoded(image) for number, image in enumerate(pictures)})
+        archive = write_tar(
+            folder / "x.tar", {f"{number:02d}.png": encoded(image) for number, image in enumerate(pictures)}
+        )
         if kind == "x.tar":
             return as_source(archive), pictures, archive
         source = CachedSource(as_source(archive), path, 32)
@@ -71,7 +73,9 @@ def test_a_file_that_becomes_shorter(kind, pictures, tmp_path):
     with pytest.raises(carl.FileError, match=f"{path}.* became shorter"):
         source.read(np.arange(40))
     broken = source.read_each(np.arange(40))
-    assert [isinstance(image, carl.FileError) for image in broken] == sorted(isinstance(image, carl.FileError) for image in broken)
+    assert [isinstance(image, carl.FileError) for image in broken] == sorted(
+        isinstance(image, carl.FileError) for image in broken
+    )
     with pytest.raises(carl.BrokenImagesError, match="became shorter"):
         small_model().fit(source)
     os.truncate(path, 0)
@@ -116,15 +120,20 @@ def test_a_mapping_of_the_callers_own_is_looked_at_first(images, tmp_path):
     assert np.array_equal(source.read(np.array([25]))[0], images[1])
     os.truncate(tmp_path / "x.npy", 5000)
     for read in (
-        lambda: source.read(np.array([700])), lambda: as_source(mapped), lambda: model.transform(mapped), lambda: model.fit(mapped),
-        lambda: model.trainer_.embed_images(mapped[600:616]), lambda: carl.make_views(list(mapped[600:616]), [{"size": 12}]),
+        lambda: source.read(np.array([700])),
+        lambda: as_source(mapped),
+        lambda: model.transform(mapped),
+        lambda: model.fit(mapped),
+        lambda: model.trainer_.embed_images(mapped[600:616]),
+        lambda: carl.make_views(list(mapped[600:616]), [{"size": 12}]),
     ):
         with pytest.raises(carl.FileError, match="shorter"):
             read()
 
 
 def test_a_file_cut_short_again_and_again_never_ends_the_process(tmp_path):
-    """In a process of its own, which a SIGBUS would end: another thread cuts the file and lets it grow while it is read."""
+    """In a process of its own, which a SIGBUS would end: another thread cuts the file and lets it grow while it is
+    read."""
     code = f"""
 import os, threading, numpy as np, carl
 from carl.sources import as_source
@@ -183,7 +192,10 @@ def make_socket(path):
 
 
 THINGS = {
-    "a named pipe": make_pipe, "a socket": make_socket, "a folder": os.mkdir, "a device": lambda path: os.symlink("/dev/zero", path),
+    "a named pipe": make_pipe,
+    "a socket": make_socket,
+    "a folder": os.mkdir,
+    "a device": lambda path: os.symlink("/dev/zero", path),
 }
 
 
@@ -211,18 +223,35 @@ def test_what_is_no_file_is_refused_at_once(thing, images, tmp_path):
     np.save(tmp_path / "good.npy", images)
     good = str(tmp_path / "good.npy")
     np.savez(tmp_path / "labelled.npz", images=images, labels=np.arange(40))
-    readers = {
-        name: as_source for name in ("x.npy", "x.npz", "x.idx", "x.idx.gz", "train-images-idx3-ubyte", "x.tar", "x.bin", "x.tar.gz")
-    } | {
-        "a.idx": read_idx, "labels.npy": lambda path: open_labelled(good, str(path), 3),
+    readers = dict.fromkeys(
+        ("x.npy", "x.npz", "x.idx", "x.idx.gz", "train-images-idx3-ubyte", "x.tar", "x.bin", "x.tar.gz"), as_source
+    ) | {
+        "a.idx": read_idx,
+        "labels.npy": lambda path: open_labelled(good, str(path), 3),
         "labels.idx": lambda path: open_labelled(good, str(path), 3),
-        "one.png": lambda path: as_source([path]), "header": read_header, "resumed": carl.Trainer.resume,
-        "encoder": carl.Encoder, "classifier": carl.Classifier.load,
-        "loaded": carl.load, "metrics.jsonl": read_metrics, "other.npy": lambda path: small_model().fit(images, eval_set=(good, str(path))),
+        "one.png": lambda path: as_source([path]),
+        "header": read_header,
+        "resumed": carl.Trainer.resume,
+        "encoder": carl.Encoder,
+        "classifier": carl.Classifier.load,
+        "loaded": carl.load,
+        "metrics.jsonl": read_metrics,
+        "other.npy": lambda path: small_model().fit(images, eval_set=(good, str(path))),
     }
     if thing == "a folder":  # which is a data set, or a run
-        for name in ("x.npy", "x.npz", "x.idx", "x.idx.gz", "train-images-idx3-ubyte", "x.tar", "x.bin", "x.tar.gz", "one.png", "loaded",
-                     "metrics.jsonl"):
+        for name in (
+            "x.npy",
+            "x.npz",
+            "x.idx",
+            "x.idx.gz",
+            "train-images-idx3-ubyte",
+            "x.tar",
+            "x.bin",
+            "x.tar.gz",
+            "one.png",
+            "loaded",
+            "metrics.jsonl",
+        ):
             del readers[name]
     for name, read in readers.items():
         path = tmp_path / name
@@ -247,7 +276,9 @@ def test_pipes_inside_of_folders(images, tmp_path):
     assert within(30, lambda: as_source(tmp_path / "data.bin")).class_names is None
     os.mkfifo(tmp_path / "settings.json")
     np.save(tmp_path / "x.npy", images)
-    assert within(30, lambda: main(["train", str(tmp_path / "x.npy"), "--config", str(tmp_path / "settings.json")])) != 0
+    assert (
+        within(30, lambda: main(["train", str(tmp_path / "x.npy"), "--config", str(tmp_path / "settings.json")])) != 0
+    )
     archive = write_tar(tmp_path / "x.tar", {f"{number}.png": encoded(image) for number, image in enumerate(images)})
     for name in ("cache.json", "lock", "building.json", "pixels.bin.partial"):
         folder = tmp_path / f"cache of {name}"
@@ -263,6 +294,8 @@ def test_packed_data_of_a_pipe_behind_a_link(images, tmp_path):
     (tmp_path / "x.idx.gz").symlink_to(tmp_path / "pipe")
     with pytest.raises(carl.FileError, match="a named pipe"):
         within(30, lambda: as_source(tmp_path / "x.idx.gz"))
-    (tmp_path / "y.idx").write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + np.array([40, 12, 12], ">u4").tobytes() + images[..., 0].tobytes()))
+    (tmp_path / "y.idx").write_bytes(
+        gzip.compress(bytes([0, 0, 8, 3]) + np.array([40, 12, 12], ">u4").tobytes() + images[..., 0].tobytes())
+    )
     (tmp_path / "y.idx.gz").symlink_to(tmp_path / "y.idx")
     assert len(as_source(tmp_path / "y.idx.gz")) == 40

@@ -68,7 +68,9 @@ def test_names_that_are_not_utf8(images, tmp_path):
         Image.fromarray(images[number]).save(os.path.join(folder, name))
     with open(os.path.join(folder, os.fsdecode(b"bild \xe941.png")), "wb") as file:
         file.write(b"no image")
-    assert np.array_equal(np.stack(as_source(os.fsencode(folder).decode("utf-8", "surrogateescape")).read(np.arange(40))), images)
+    assert np.array_equal(
+        np.stack(as_source(os.fsencode(folder).decode("utf-8", "surrogateescape")).read(np.arange(40))), images
+    )
     run = tmp_path / "run"
     model = small_model(run_dir=run, callbacks=stop_at(3)).fit(folder)
     assert len(model.broken_images_) == 1 and "bild" in (run / "train.log").read_text()
@@ -120,7 +122,9 @@ def stop_at(step):
 
 def smooth(height, width, seed=0):
     random = np.random.default_rng(seed)
-    return np.asarray(Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((width, height), Image.BICUBIC))
+    return np.asarray(
+        Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((width, height), Image.BICUBIC)
+    )
 
 
 @pytest.mark.parametrize(("form", "difference"), [("jpg", 3), ("png", 0)])
@@ -128,7 +132,14 @@ def test_large_images_are_halved_while_they_stay_large_enough(tmp_path, form, di
     image = smooth(480, 640)
     Image.fromarray(image).save(tmp_path / f"x.{form}", quality=95)
     source = as_source([tmp_path / f"x.{form}"])
-    for least, shape in ((481, (480, 640)), (241, (480, 640)), (240, (240, 320)), (100, (120, 160)), (60, (60, 80)), (1, (1, 1))):
+    for least, shape in (
+        (481, (480, 640)),
+        (241, (480, 640)),
+        (240, (240, 320)),
+        (100, (120, 160)),
+        (60, (60, 80)),
+        (1, (1, 1)),
+    ):
         found = source.read_each(np.array([0]), least)[0]
         assert found.shape[:2] == shape or least == 1, least
         assert min(found.shape[:2]) >= least or least > 480
@@ -137,7 +148,11 @@ def test_large_images_are_halved_while_they_stay_large_enough(tmp_path, form, di
             factor = 480 // found.shape[0]
             mean = image.reshape(480 // factor, factor, 640 // factor, factor, 3).mean(axis=(1, 3))
             assert np.abs(found - mean).mean() <= difference + 0.5  # the mean of the pixels, but for JPEG's own error
-    assert carl.sources.FileSource([tmp_path / f"x.{form}"], halve=False).read_each(np.array([0]), 60)[0].shape == (480, 640, 3)
+    assert carl.sources.FileSource([tmp_path / f"x.{form}"], halve=False).read_each(np.array([0]), 60)[0].shape == (
+        480,
+        640,
+        3,
+    )
 
 
 def test_a_turned_photo_is_halved_too(tmp_path):
@@ -162,8 +177,13 @@ def test_the_least_side_keeps_the_pixels_of_the_smallest_crop():
     assert [spec["size"] for spec in named] == [96] and named[0]["count"] == 2 and len(named[0]["mean"]) == 3
     assert len(expand_views("gray", 1)[0]["mean"]) == 1
     for arguments, words in (
-        (("simclr", 0), "channels"), (("simclr", 3, 0), "view_size"), (("none",), "simclr"), ((5,), "spec"), (({"sise": 3},), "size"),
-        (([],), "list of 1"), (({"size": float("nan")},), "JSON"),
+        (("simclr", 0), "channels"),
+        (("simclr", 3, 0), "view_size"),
+        (("none",), "simclr"),
+        ((5,), "spec"),
+        (({"sise": 3},), "size"),
+        (([],), "list of 1"),
+        (({"size": float("nan")},), "JSON"),
     ):
         with pytest.raises((carl.ConfigurationError, carl.InvalidArgumentError), match=words):
             expand_views(*arguments)
@@ -174,7 +194,9 @@ def test_forms_of_files(tmp_path, form):
     image = smooth(20, 30)
     Image.fromarray(image).save(tmp_path / f"x.{form}", **({"lossless": True} if form == "webp" else {}))
     found = as_source(tmp_path).read(np.array([0]))[0]
-    assert found.shape == (20, 30, 3) and np.abs(found.astype(int) - image).mean() < {"gif": 40, "jpg": 20}.get(form, 0.01)
+    assert found.shape == (20, 30, 3) and np.abs(found.astype(int) - image).mean() < {"gif": 40, "jpg": 20}.get(
+        form, 0.01
+    )
 
 
 def test_modes_of_files(tmp_path):

@@ -1,4 +1,5 @@
-"""Archives, CIFAR, data sets of other packages and streams: every kind of source, and what is said of those that cannot be used."""
+"""Archives, CIFAR, data sets of other packages and streams: every kind of source, and what is said of those that cannot
+be used."""
 
 from __future__ import annotations
 
@@ -63,9 +64,13 @@ def test_arrays_of_any_layout_train_alike(images, trained):
     wide = np.zeros((80, 24, 12, 3), np.uint8)
     wide[1::2, ::2] = images
     layouts = {
-        "fortran": np.asfortranarray(images), "every other": wide[1::2, ::2], "backwards": images[::-1, :, ::-1].copy()[::-1, :, ::-1],
-        "channels first": np.ascontiguousarray(images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1), "list": list(images),
-        "objects": _objects(images), "read only": _locked(images),
+        "fortran": np.asfortranarray(images),
+        "every other": wide[1::2, ::2],
+        "backwards": images[::-1, :, ::-1].copy()[::-1, :, ::-1],
+        "channels first": np.ascontiguousarray(images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1),
+        "list": list(images),
+        "objects": _objects(images),
+        "read only": _locked(images),
     }
     for name, array in layouts.items():
         assert same_state(small_model().fit(array).trainer_, trained), name
@@ -86,12 +91,21 @@ def _locked(images):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (np.zeros((4, 8, 8)), "float64, want uint8"), (np.full((4, 8, 8, 3), np.nan, np.float32), "float32, want uint8"),
-        ([np.full((8, 8), np.nan)], r"images\[0\]: got dtype float64"), (np.zeros((4, 8, 8), np.int16), "int16"),
-        (np.zeros((0, 8, 8), np.uint8), "empty"), (np.zeros((4, 8), np.uint8), "reshape"), ([], "empty list"), (7, "int"),
-        ({"a": 1}, "dict"), (b"abc", "bytes"), (np.zeros((4, 3, 8, 8), np.uint8), "channels last"),
+        (np.zeros((4, 8, 8)), "float64, want uint8"),
+        (np.full((4, 8, 8, 3), np.nan, np.float32), "float32, want uint8"),
+        ([np.full((8, 8), np.nan)], r"images\[0\]: got dtype float64"),
+        (np.zeros((4, 8, 8), np.int16), "int16"),
+        (np.zeros((0, 8, 8), np.uint8), "empty"),
+        (np.zeros((4, 8), np.uint8), "reshape"),
+        ([], "empty list"),
+        (7, "int"),
+        ({"a": 1}, "dict"),
+        (b"abc", "bytes"),
+        (np.zeros((4, 3, 8, 8), np.uint8), "channels last"),
         ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 2), np.uint8)], r"images\[1\]: got 2 channel"),
-        (np.array(["a", "b"]), "uint8"), ([object(), object()], r"images\[0\]"), (None, "NoneType"),
+        (np.array(["a", "b"]), "uint8"),
+        ([object(), object()], r"images\[0\]"),
+        (None, "NoneType"),
     ],
 )
 def test_what_is_no_image_is_named(value, words):
@@ -110,9 +124,14 @@ def test_uncompressed_files_are_read_in_batches(images, tmp_path):
     np.savez(tmp_path / "x.npz", images=images, labels=np.arange(40))
     np.savez_compressed(tmp_path / "y.npz", images=images)
     np.savez(tmp_path / "z.npz", images=np.asfortranarray(images))
-    (tmp_path / "a.idx").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 12, 0, 0, 0, 12]) + images[..., 0].tobytes())
+    (tmp_path / "a.idx").write_bytes(
+        bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 12, 0, 0, 0, 12]) + images[..., 0].tobytes()
+    )
     for name, in_batches, wanted in (
-        ("x.npz", True, images), ("y.npz", False, images), ("z.npz", False, images), ("a.idx", True, images[..., :1]),
+        ("x.npz", True, images),
+        ("y.npz", False, images),
+        ("z.npz", False, images),
+        ("a.idx", True, images[..., :1]),
     ):
         source = as_source(tmp_path / name)
         assert isinstance(source, StoredSource) == in_batches, name
@@ -127,7 +146,11 @@ def test_tar_archives(images, trained, tmp_path):
     for shard, part in (("a-0.tar", slice(0, 25)), ("a-1.tar", slice(25, 40))):
         members = {}
         for name, image in zip(names[part], images[part]):
-            members |= {f"{name}.png": encoded(image), f"{name}.cls": str(int(name) % 3).encode(), f"{name}.json": b"{}"}
+            members |= {
+                f"{name}.png": encoded(image),
+                f"{name}.cls": str(int(name) % 3).encode(),
+                f"{name}.json": b"{}",
+            }
         write_tar(tmp_path / shard, members)
     for given in (tmp_path, str(tmp_path / "a-*.tar"), [tmp_path / "a-0.tar", tmp_path / "a-1.tar"]):
         source = as_source(given)
@@ -139,11 +162,18 @@ def test_tar_archives(images, trained, tmp_path):
 
 
 def test_tar_with_folders_and_other_members(images, tmp_path):
-    members = {"./b/1.png": encoded(images[0]), "./a/2.png": encoded(images[1]), "./a/.hidden.png": b"x", "./notes.txt": b"y"}
+    members = {
+        "./b/1.png": encoded(images[0]),
+        "./a/2.png": encoded(images[1]),
+        "./a/.hidden.png": b"x",
+        "./notes.txt": b"y",
+    }
     source = as_source(write_tar(tmp_path / "x.tar", members))
     assert list(source.labels) == [1, 0] and source.class_names == ["a", "b"] and len(source) == 2
     # Images without a label, or with one that is no number, have none.
-    source = as_source(write_tar(tmp_path / "y.tar", {"1.png": encoded(images[0]), "1.cls": b"cat", "2.png": encoded(images[1])}))
+    source = as_source(
+        write_tar(tmp_path / "y.tar", {"1.png": encoded(images[0]), "1.cls": b"cat", "2.png": encoded(images[1])})
+    )
     assert source.labels is None
 
 
@@ -192,7 +222,9 @@ def test_cifar(tmp_path):
     assert np.array_equal(all_of(single), pixels[:3]) and (single.channels, single.side) == (3, 32)
     write_cifar(tmp_path / "train.bin", pixels, coarse, fine)
     hundred = as_source(tmp_path / "train.bin")
-    assert np.array_equal(all_of(hundred), pixels) and np.array_equal(hundred.labels, fine) and hundred.class_names is None
+    assert (
+        np.array_equal(all_of(hundred), pixels) and np.array_equal(hundred.labels, fine) and hundred.class_names is None
+    )
 
 
 def test_what_is_no_cifar_file(tmp_path):
@@ -237,10 +269,16 @@ class Table:
 def test_tables(images, trained, kind, tmp_path):
     Image.fromarray(images[0]).save(tmp_path / "0.png")
     column = {
-        "pillow": [Image.fromarray(image) for image in images], "array": list(images),
-        "bytes": [{"bytes": None, "path": str(tmp_path / "0.png")}, *({"bytes": encoded(image), "path": None} for image in images[1:])],
+        "pillow": [Image.fromarray(image) for image in images],
+        "array": list(images),
+        "bytes": [
+            {"bytes": None, "path": str(tmp_path / "0.png")},
+            *({"bytes": encoded(image), "path": None} for image in images[1:]),
+        ],
     }[kind]
-    table = Table({"label": [number % 2 for number in range(40)], "id": list(range(40)), "img": column}, {"label": Names()})
+    table = Table(
+        {"label": [number % 2 for number in range(40)], "id": list(range(40)), "img": column}, {"label": Names()}
+    )
     source = as_source(table)
     assert isinstance(source, TableSource) and np.array_equal(all_of(source), images)
     assert list(source.labels[:3]) == [0, 1, 0] and source.class_names == ["even", "odd"]
@@ -281,9 +319,12 @@ def test_map_style_data_sets(images, trained, kind):
         "pairs": [(Image.fromarray(image), number % 4) for number, image in enumerate(images)],
         "dicts": [{"picture": image, "caption": "x"} for image in images],
         "tensors": [(Tensor(image.transpose(2, 0, 1)), 3) for image in images],
-        "alone": [(image,) for image in images], "list of pairs": [(image, 1) for image in images],
+        "alone": [(image,) for image in images],
+        "list of pairs": [(image, 1) for image in images],
     }[kind]
-    given = items if kind == "list of pairs" else MapStyle(items, targets=[n % 4 for n in range(40)], classes=list("abcd"))
+    given = (
+        items if kind == "list of pairs" else MapStyle(items, targets=[n % 4 for n in range(40)], classes=list("abcd"))
+    )
     source = as_source(given)
     assert isinstance(source, MapStyleSource) and np.array_equal(all_of(source), images)
     if given is not items:
@@ -330,7 +371,8 @@ def test_images_of_many_channels(images):
 
 def test_streams_of_single_images(images, trained):
     kinds = {
-        "pairs": [(image, 0) for image in images], "webdataset": [{"__key__": "k", "png": encoded(image)} for image in images],
+        "pairs": [(image, 0) for image in images],
+        "webdataset": [{"__key__": "k", "png": encoded(image)} for image in images],
         "rows": [{"image": Image.fromarray(image), "label": 1} for image in images],
     }
     wanted = small_model(epochs=1).fit([images[start : start + 8] for start in range(0, 40, 8)])
@@ -405,7 +447,10 @@ def test_an_iterator_is_begun_once(images):
 def test_generators_that_end_early(images):
     batches = [images[start : start + 8] for start in range(0, 40, 8)]
     model = small_model(epochs=3)
-    with pytest.raises(carl.InvalidArgumentError, match="the iterator is exhausted"), pytest.warns(UserWarning, match="length"):
+    with (
+        pytest.raises(carl.InvalidArgumentError, match="the iterator is exhausted"),
+        pytest.warns(UserWarning, match="length"),
+    ):
         model.fit(batch for batch in batches)
     assert model.trainer_.step_count == 5  # what there was has been learnt
     for nothing in (iter([]), iter_again([])):

@@ -1,4 +1,5 @@
-"""Damaged and hostile files of every format that the package reads: errors of the package or success, and no memory that is not needed.
+"""Damaged and hostile files of every format that the package reads: errors of the package or success, and no memory
+that is not needed.
 
 The mutations are seeded, so a failure names bytes that can be made again.
 """
@@ -9,7 +10,6 @@ import contextlib
 import gzip
 import io
 import json
-import os
 import shutil
 import struct
 import tarfile
@@ -23,10 +23,10 @@ import pytest
 import carl
 from carl import runs
 from carl._checkpoint import read_header, steps_taken
-from carl.inspection import open_labelled
 from carl.sources import as_source, read_idx
 from carl.sources.cache import CachedSource
 from carl.sources.formats import read_npy
+from carl.sources.labelled import open_labelled
 from conftest import small_model
 from test_sources_kinds import encoded, write_tar
 
@@ -93,7 +93,18 @@ def mutated(data: bytes, random: np.random.Generator, head: int) -> bytes:
             digits = [n for n, byte in enumerate(changed[:head]) if chr(byte).isdigit()]
             if digits:
                 place = digits[int(random.integers(0, len(digits)))]
-                changed[place : place + 1] = [b"99999999999", b"-7", b"0", b"1e999", b"[", b"{", b"()", b"None", b'"x"', b"1.5"][random.integers(0, 10)]
+                changed[place : place + 1] = [
+                    b"99999999999",
+                    b"-7",
+                    b"0",
+                    b"1e999",
+                    b"[",
+                    b"{",
+                    b"()",
+                    b"None",
+                    b'"x"',
+                    b"1.5",
+                ][random.integers(0, 10)]
         else:
             changed[place:place] = changed[place : place + 8 * length]
     return bytes(changed)
@@ -110,7 +121,11 @@ def use(path):
 
 def idx(array):
     code = {"uint8": 8, "int32": 12}[array.dtype.name]
-    return bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.astype(array.dtype.newbyteorder(">")).tobytes()
+    return (
+        bytes([0, 0, code, array.ndim])
+        + np.array(array.shape, ">u4").tobytes()
+        + array.astype(array.dtype.newbyteorder(">")).tobytes()
+    )
 
 
 def saved(write, *arguments, **options):
@@ -134,9 +149,11 @@ def formats(images, tmp_path):
         "fortran.npy": (saved(np.save, np.asfortranarray(images)), 128, use),
         "stored.npz": (saved(np.savez, images=images[:3], labels=labels[:3]), 300, use),
         "deflated.npz": (saved(np.savez_compressed, images=images[:3], labels=labels[:3]), 300, use),
-        "x.idx": (idx(images[..., 0]), 16, use), "x.idx.gz": (gzip.compress(idx(images[..., 0])), 40, use),
+        "x.idx": (idx(images[..., 0]), 16, use),
+        "x.idx.gz": (gzip.compress(idx(images[..., 0])), 40, use),
         "wide.idx": (idx(np.arange(12, dtype=np.int32)), 8, read_idx),
-        "x.bin": (records.tobytes(), 16, use), "x.tar": (archive.read_bytes(), 600, use),
+        "x.bin": (records.tobytes(), 16, use),
+        "x.tar": (archive.read_bytes(), 600, use),
         "labels.npy": (saved(np.save, labels), 128, lambda path: open_labelled(good, str(path), 3)),
         "labels.idx": (idx(labels.astype(np.uint8)), 8, lambda path: open_labelled(good, str(path), 3)),
         "any.npy": (saved(np.save, np.zeros((3, 2))), 128, read_npy),
@@ -174,13 +191,48 @@ def header(descr="'|u1'", fortran="False", shape="(2, 4, 4)"):
 
 
 HEADERS = [
-    header(shape="(1000000000, 1000, 1000)"), header(shape=f"({2**62}, 4, 4)"), header(shape=f"({2**70}, 4, 4)"), header(shape="(-2, 4, -4)"),
-    header(shape="(-1, 4, 4)"), header(shape="(True, 4, 4)"), header(shape="(2.0, 4, 4)"), header(shape="4"), header(shape="()"), header(shape="(0, 4, 4)"),
-    header(shape=f"(0, {2**40}, {2**40})"), header(shape="(" + "1, " * 70 + ")"), header("'|O'"), header("'<M8[us]'"), header("'|S0'"), header("'|V0'"),
-    header("[('a', '|u1'), ('b', '|u1')]"), header("('|u1', (100000, 100000))"), header("('|u1', 4)"), header("[('a', '|O')]"), header("'x'"),
-    header("7"), header("None"), header("[]"), header("[[]]"), header(fortran="True", shape="(1000000000, 1000, 1000)"), header(fortran="True"),
-    header(fortran="7"), header("'>f4'", shape="(1,)"), "{" * 90, "(" * 900, "[" * 1000, "-" * 1000 + "1", "", "\0" * 50, "{}", "{'descr': 1}",
-    "__import__('os').getpid()", header(shape="(9" + "9" * 5000 + ",)"), "{'a': 1, 'b': 2, 'c': 3}", "7", header(shape="(2, 4, 4)") + " " * 20_000,
+    header(shape="(1000000000, 1000, 1000)"),
+    header(shape=f"({2**62}, 4, 4)"),
+    header(shape=f"({2**70}, 4, 4)"),
+    header(shape="(-2, 4, -4)"),
+    header(shape="(-1, 4, 4)"),
+    header(shape="(True, 4, 4)"),
+    header(shape="(2.0, 4, 4)"),
+    header(shape="4"),
+    header(shape="()"),
+    header(shape="(0, 4, 4)"),
+    header(shape=f"(0, {2**40}, {2**40})"),
+    header(shape="(" + "1, " * 70 + ")"),
+    header("'|O'"),
+    header("'<M8[us]'"),
+    header("'|S0'"),
+    header("'|V0'"),
+    header("[('a', '|u1'), ('b', '|u1')]"),
+    header("('|u1', (100000, 100000))"),
+    header("('|u1', 4)"),
+    header("[('a', '|O')]"),
+    header("'x'"),
+    header("7"),
+    header("None"),
+    header("[]"),
+    header("[[]]"),
+    header(fortran="True", shape="(1000000000, 1000, 1000)"),
+    header(fortran="True"),
+    header(fortran="7"),
+    header("'>f4'", shape="(1,)"),
+    "{" * 90,
+    "(" * 900,
+    "[" * 1000,
+    "-" * 1000 + "1",
+    "",
+    "\0" * 50,
+    "{}",
+    "{'descr': 1}",
+    "__import__('os').getpid()",
+    header(shape="(9" + "9" * 5000 + ",)"),
+    "{'a': 1, 'b': 2, 'c': 3}",
+    "7",
+    header(shape="(2, 4, 4)") + " " * 20_000,
 ]
 
 
@@ -188,8 +240,13 @@ HEADERS = [
 def test_hostile_headers(number, tmp_path):
     content = npy(HEADERS[number])
     wide = npy(HEADERS[number], b"\2\0")
-    for name, data in {"a.npy": content, "b.npy": wide, "c.npy": npy(HEADERS[number], b"\3\0"), "d.npy": npy(HEADERS[number], length=60_000),
-                       "e.npy": npy(HEADERS[number], b"\2\0", length=2**32 - 1)}.items():
+    for name, data in {
+        "a.npy": content,
+        "b.npy": wide,
+        "c.npy": npy(HEADERS[number], b"\3\0"),
+        "d.npy": npy(HEADERS[number], length=60_000),
+        "e.npy": npy(HEADERS[number], b"\2\0", length=2**32 - 1),
+    }.items():
         (tmp_path / name).write_bytes(data)
         attempt(use, tmp_path / name, name)
         attempt(read_npy, tmp_path / name, name)
@@ -198,7 +255,10 @@ def test_hostile_headers(number, tmp_path):
             path = tmp_path / f"{key}-{method}.npz"
             with zipfile.ZipFile(path, "w", method) as archive:
                 archive.writestr(f"{key}.npy", content)
-                archive.writestr(f"{other}.npy", saved(np.save, np.zeros((2, 4, 4), np.uint8) if other == "images" else np.zeros(2, int)))
+                archive.writestr(
+                    f"{other}.npy",
+                    saved(np.save, np.zeros((2, 4, 4), np.uint8) if other == "images" else np.zeros(2, int)),
+                )
             attempt(use, path, path.name)
 
 
@@ -209,8 +269,12 @@ def test_hostile_archives(images, tmp_path):
             archive.writestr("images.npy", good)
         assert not attempt(use, tmp_path / "other.npz", method)
     cases = {
-        "no npy": {"images.npy": good, "labels": b"text"}, "images are no npy": {"images": b"text"}, "empty": {}, "a folder": {"images.npy/": b""},
-        "empty member": {"images.npy": b""}, "empty labels": {"images.npy": good, "labels.npy": b""},
+        "no npy": {"images.npy": good, "labels": b"text"},
+        "images are no npy": {"images": b"text"},
+        "empty": {},
+        "a folder": {"images.npy/": b""},
+        "empty member": {"images.npy": b""},
+        "empty labels": {"images.npy": good, "labels.npy": b""},
     }
     for name, members in cases.items():
         path = tmp_path / f"{name}.npz"
@@ -224,8 +288,12 @@ def test_hostile_archives(images, tmp_path):
     bomb = npy(header(shape="(100000, 64, 64)"), body=bytes(20 << 20))
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images.npy", bomb)
-    (tmp_path / "bomb.idx.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + np.array([4, 4, 4], ">u4").tobytes() + bytes(64 << 20)))
-    (tmp_path / "claim.idx.gz").write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + np.array([2**31, 4000, 4000], ">u4").tobytes() + bytes(1000)))
+    (tmp_path / "bomb.idx.gz").write_bytes(
+        gzip.compress(bytes([0, 0, 8, 3]) + np.array([4, 4, 4], ">u4").tobytes() + bytes(64 << 20))
+    )
+    (tmp_path / "claim.idx.gz").write_bytes(
+        gzip.compress(bytes([0, 0, 8, 3]) + np.array([2**31, 4000, 4000], ">u4").tobytes() + bytes(1000))
+    )
     for name in ("bomb.npz", "bomb.idx.gz", "claim.idx.gz"):
         assert not attempt(use, tmp_path / name, name)
 
@@ -259,12 +327,24 @@ def test_hostile_tar_archives(images, tmp_path):
     large = b"\x80" + (2**62).to_bytes(11, "big")
     pax = b"30 size=99999999999999999999\n\n".ljust(512, b"\0")
     cases = {
-        "negative": block(size=below_zero) + png, "large": block(size=large) + png, "long name": block(kind=b"L", size=large) + block() + png,
-        "chain": b"".join(block(kind=b"L", size=b"00000000001") + b"x".ljust(512, b"\0") for _ in range(3000)) + block() + png,
-        "pax size": block(kind=b"x", size=b"00000000036") + pax + block() + png, "pax large": block(kind=b"x", size=large) + pax,
-        "pax chain": b"".join(block(kind=b"x", size=b"00000000012") + b"10 path=a\n".ljust(512, b"\0") for _ in range(2000)) + block() + png,
-        "sparse": block(kind=b"S", magic=b"ustar  \0", extra=b"\xff" * 120) + png, "back": block() + png + block(size=b"\xff" * 4 + b"\xfb" * 8) + png,
-        "link": block(kind=b"1") + png, "device": block(kind=b"3") + png, "name": block(name=b"\xff\xfe" * 20 + b".png", size=b"00000000400") + png,
+        "negative": block(size=below_zero) + png,
+        "large": block(size=large) + png,
+        "long name": block(kind=b"L", size=large) + block() + png,
+        "chain": b"".join(block(kind=b"L", size=b"00000000001") + b"x".ljust(512, b"\0") for _ in range(3000))
+        + block()
+        + png,
+        "pax size": block(kind=b"x", size=b"00000000036") + pax + block() + png,
+        "pax large": block(kind=b"x", size=large) + pax,
+        "pax chain": b"".join(
+            block(kind=b"x", size=b"00000000012") + b"10 path=a\n".ljust(512, b"\0") for _ in range(2000)
+        )
+        + block()
+        + png,
+        "sparse": block(kind=b"S", magic=b"ustar  \0", extra=b"\xff" * 120) + png,
+        "back": block() + png + block(size=b"\xff" * 4 + b"\xfb" * 8) + png,
+        "link": block(kind=b"1") + png,
+        "device": block(kind=b"3") + png,
+        "name": block(name=b"\xff\xfe" * 20 + b".png", size=b"00000000400") + png,
         "global": block(kind=b"g", size=b"00000000005") + b"99 x=".ljust(512, b"\0") + block() + png,
     }
     for name, content in cases.items():
@@ -285,15 +365,32 @@ def test_images_that_decoders_refuse(images, tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     Image.fromarray(images[0]).save(path)
     source = as_source([path, path])
-    raised = [SyntaxError("x"), struct.error("x"), MemoryError(), ValueError("x"), RecursionError("x"), OverflowError("x"), EOFError(), IndexError("x"),
-              Image.DecompressionBombError("x"), Image.DecompressionBombWarning("x"), OSError("x"), KeyError("x"), ZeroDivisionError("x")]
+    raised = [
+        SyntaxError("x"),
+        struct.error("x"),
+        MemoryError(),
+        ValueError("x"),
+        RecursionError("x"),
+        OverflowError("x"),
+        EOFError(),
+        IndexError("x"),
+        Image.DecompressionBombError("x"),
+        Image.DecompressionBombWarning("x"),
+        OSError("x"),
+        KeyError("x"),
+        ZeroDivisionError("x"),
+    ]
     for error in raised:
+
         def fail(*arguments, error=error):
             raise error
 
         with monkeypatch.context() as patch:
             patch.setattr(Image.Image, "convert", fail)
-            assert all(isinstance(image, carl.FileError) and str(path) in str(image) for image in source.read_each(np.arange(2))), error
+            assert all(
+                isinstance(image, carl.FileError) and str(path) in str(image)
+                for image in source.read_each(np.arange(2))
+            ), error
             with pytest.raises(carl.FileError, match=r"images\[1\]"):  # those that come as objects too
                 picture = Image.open(path)
                 as_source([picture, picture] if error is None else [np.zeros((4, 4, 3), np.uint8), picture])
@@ -307,7 +404,9 @@ def test_images_that_decoders_refuse(images, tmp_path, monkeypatch):
 
 
 def test_mutations_of_a_cache(images, tmp_path):
-    archive = write_tar(tmp_path / "x.tar", {f"{n}.png": encoded(image) for n, image in enumerate(images[:6])} | {"bad.png": b"x"})
+    archive = write_tar(
+        tmp_path / "x.tar", {f"{n}.png": encoded(image) for n, image in enumerate(images[:6])} | {"bad.png": b"x"}
+    )
     source = as_source(archive)
     whole = CachedSource(source, tmp_path / "good", 12).read_each(np.arange(6))
 
@@ -316,12 +415,25 @@ def test_mutations_of_a_cache(images, tmp_path):
         assert len(cached.read_each(np.arange(7))) == 7
 
     random = np.random.default_rng(5)
-    contents = {name: (tmp_path / "good" / name).read_bytes() for name in ("cache.json", "images.bin", "broken.jsonl", "pixels.bin")}
+    contents = {
+        name: (tmp_path / "good" / name).read_bytes()
+        for name in ("cache.json", "images.bin", "broken.jsonl", "pixels.bin")
+    }
     key = {name: value for name, value in json.loads(contents["cache.json"]).items() if name != "bytes"}
-    records = np.frombuffer(contents["images.bin"], [("offset", np.int64), ("height", np.int32), ("width", np.int32)]).copy()
+    records = np.frombuffer(
+        contents["images.bin"], [("offset", np.int64), ("height", np.int32), ("width", np.int32)]
+    ).copy()
 
     def hostile():
-        for field, value in (("offset", -1), ("offset", 2**62), ("height", -12), ("height", 2**31 - 1), ("width", -2**31), ("width", 0), ("height", 0)):
+        for field, value in (
+            ("offset", -1),
+            ("offset", 2**62),
+            ("height", -12),
+            ("height", 2**31 - 1),
+            ("width", -(2**31)),
+            ("width", 0),
+            ("height", 0),
+        ):
             changed = records.copy()
             changed[field][2] = value
             yield "images.bin", changed.tobytes()
@@ -346,7 +458,10 @@ def test_mutations_of_a_cache(images, tmp_path):
                 (folder / "building.json").write_bytes(content if name == "cache.json" else json.dumps(key).encode())
             assert attempt(read, folder, f"{name}, {number}, finished: {finished}")
             if name not in ("pixels.bin", "broken.jsonl"):  # a cache that is damaged where it can be seen is made anew
-                assert all(np.array_equal(a, b) for a, b in zip(whole, CachedSource(source, folder, 12).read_each(np.arange(6))))
+                assert all(
+                    np.array_equal(a, b)
+                    for a, b in zip(whole, CachedSource(source, folder, 12).read_each(np.arange(6)))
+                )
 
 
 # ---- Checkpoints and run folders
@@ -370,9 +485,18 @@ def test_hostile_checkpoint_headers(images, tmp_path):
         return json.dumps({"__metadata__": {"counters": '{"step": %s}' % step}}).encode()
 
     for text in (
-        b"[" * 1_000_000, b'{"a":' * 100_000, b"{}", b"[]", b"7", b"", b"\xff" * 20, b'{"__metadata__": []}', b'{"__metadata__": {"counters": 7}}',
-        b'{"__metadata__": {"counters": "[[["}}', b'{"__metadata__": {"counters": "' + b"[" * 100_000 + b'"}}', *map(counters, (
-            "1e999", "-1", "9" * 4000, "9" * 5000, "[]", "null", '\\"x\\"', str(2**63), "NaN")),
+        b"[" * 1_000_000,
+        b'{"a":' * 100_000,
+        b"{}",
+        b"[]",
+        b"7",
+        b"",
+        b"\xff" * 20,
+        b'{"__metadata__": []}',
+        b'{"__metadata__": {"counters": 7}}',
+        b'{"__metadata__": {"counters": "[[["}}',
+        b'{"__metadata__": {"counters": "' + b"[" * 100_000 + b'"}}',
+        *map(counters, ("1e999", "-1", "9" * 4000, "9" * 5000, "[]", "null", '\\"x\\"', str(2**63), "NaN")),
     ):
         (tmp_path / "y.carl").write_bytes(safetensors(text))
         assert not attempt(steps_taken, tmp_path / "y.carl", text[:40])
@@ -381,11 +505,28 @@ def test_hostile_checkpoint_headers(images, tmp_path):
         assert not attempt(read_header, tmp_path / "y.carl", str(length))
 
 
-@pytest.mark.parametrize("notes", [
-    7, "x", [], [[1]], {"position": 7}, {"position": {"epoch": "x"}}, {"position": {"epoch": -1}}, {"position": {"samples": [1]}}, {"params": []},
-    {"params": {"run_dir": {"bytes": "zz"}}}, {"params": {"run_dir": {}}}, {"params": {"cache": 7}}, {"data": {"bytes": 7}}, {"data": []},
-    {"eval": 7}, {"eval": [7]}, {"classes": [[1], [2, 3]]},
-])
+@pytest.mark.parametrize(
+    "notes",
+    [
+        7,
+        "x",
+        [],
+        [[1]],
+        {"position": 7},
+        {"position": {"epoch": "x"}},
+        {"position": {"epoch": -1}},
+        {"position": {"samples": [1]}},
+        {"params": []},
+        {"params": {"run_dir": {"bytes": "zz"}}},
+        {"params": {"run_dir": {}}},
+        {"params": {"cache": 7}},
+        {"data": {"bytes": 7}},
+        {"data": []},
+        {"eval": 7},
+        {"eval": [7]},
+        {"classes": [[1], [2, 3]]},
+    ],
+)
 def test_hostile_notes(notes, images, tmp_path):
     from carl.cli import main
 
@@ -407,24 +548,49 @@ def run(images, tmp_path):
 
 
 READERS = {
-    "config.json": runs.read_config, "metrics.jsonl": runs.read_metrics, "usage.jsonl": runs.read_usage, "eval.jsonl": runs.read_evaluations,
+    "config.json": runs.read_config,
+    "metrics.jsonl": runs.read_metrics,
+    "usage.jsonl": runs.read_usage,
+    "eval.jsonl": runs.read_evaluations,
     "broken_images.jsonl": runs.read_broken,
 }
 LINES = [
-    b"[" * 100_000, b'{"step":' * 100_000, b"\xff\xfe\n\xff", b"7\n7\n", b"[]\n[]\n", b'{"step": "x"}\n{}\n',
+    b"[" * 100_000,
+    b'{"step":' * 100_000,
+    b"\xff\xfe\n\xff",
+    b"7\n7\n",
+    b"[]\n[]\n",
+    b'{"step": "x"}\n{}\n',
     b'{"step": 1, "loss": "x"}\n{"step": 2}\n',
-    b'{"step": 1e999}\n{"step": 1}\n', b'{"step": 1, "loss": 1' + b"0" * 400 + b'}\n{"step": 2}\n',
+    b'{"step": 1e999}\n{"step": 1}\n',
+    b'{"step": 1, "loss": 1' + b"0" * 400 + b'}\n{"step": 2}\n',
     b'{"step": 1, "assignments": [1, "x"]}\n{"step": 2}\n',
-    b'{"step": 1, "assignments": [1, -1]}\n{"step": 2, "assignments": [1]}\n', b'{"step": true}\n{"step": 1}\n', b"\n" * 1000, b"\0" * 1000,
-    b'{"image": [1], "reason": {}}\n', b'{"step": 1, "knn": "x", "linear": []}\n{"step": 2}\n', b'{"step": 1}\n' * 3,
+    b'{"step": 1, "assignments": [1, -1]}\n{"step": 2, "assignments": [1]}\n',
+    b'{"step": true}\n{"step": 1}\n',
+    b"\n" * 1000,
+    b"\0" * 1000,
+    b'{"image": [1], "reason": {}}\n',
+    b'{"step": 1, "knn": "x", "linear": []}\n{"step": 2}\n',
+    b'{"step": 1}\n' * 3,
     b'{"step": 1, "loss": "\\ud800"}\n{"step": 1}',
     b'{"step": 1, "assignments": [2000000000]}\n',
     b'{"step": 1, "loss": 1e308, "seconds": -1e308, "data_wait": 0.999}\n{"step": 2, "loss": -1e308}\n',
 ]
 CONFIGS = [
-    b"[]", b"[" * 100_000, b"", b"\xff", b'{"width": "x"}', b'{"prototypes": []}', b'{"prototypes": 1e999}', b'{"prototypes": true}',
-    b'{"projector": [0]}', b'{"projector": ["x"]}', b'{"encoder": 7, "width": null}', b'{"a": "\\ud800"}',
-    b'{"views": ' + b"[" * 500 + b"]" * 500 + b"}", b'{"prototypes": 9223372036854775807}',
+    b"[]",
+    b"[" * 100_000,
+    b"",
+    b"\xff",
+    b'{"width": "x"}',
+    b'{"prototypes": []}',
+    b'{"prototypes": 1e999}',
+    b'{"prototypes": true}',
+    b'{"projector": [0]}',
+    b'{"projector": ["x"]}',
+    b'{"encoder": 7, "width": null}',
+    b'{"a": "\\ud800"}',
+    b'{"views": ' + b"[" * 500 + b"]" * 500 + b"}",
+    b'{"prototypes": 9223372036854775807}',
 ]
 
 
@@ -456,16 +622,26 @@ def test_reports_of_damaged_runs(run, tmp_path, monkeypatch):
     shutil.copytree(run, whole)
     pictures, shown = report._pictures, []
     # Those that are drawn from the files looked at here, where it matters.
-    monkeypatch.setattr(report, "_pictures", lambda *arguments: [part for part in pictures(*arguments) if part[0] in shown])
+    monkeypatch.setattr(
+        report, "_pictures", lambda *arguments: [part for part in pictures(*arguments) if part[0] in shown]
+    )
     monkeypatch.setattr(report.page, "_DPI", 20)
     cases = [
-        ("metrics.jsonl", LINES[16:19], ()), ("metrics.jsonl", LINES[19:], ("curves",)), ("usage.jsonl", LINES[18:19], ("usage",)),
-        ("usage.jsonl", [LINES[10], b'{"step": 1}\n'], ("usage",)), ("eval.jsonl", [b'{"step": 1, "loss": 1}\n'], ()),
-        ("config.json", CONFIGS, ()), ("config.json", [b'{"projector": [0]}', b'{"prototypes": 9223372036854775807}'], ("curves", "usage")),
+        ("metrics.jsonl", LINES[16:19], ()),
+        ("metrics.jsonl", LINES[19:], ("curves",)),
+        ("usage.jsonl", LINES[18:19], ("usage",)),
+        ("usage.jsonl", [LINES[10], b'{"step": 1}\n'], ("usage",)),
+        ("eval.jsonl", [b'{"step": 1, "loss": 1}\n'], ()),
+        ("config.json", CONFIGS, ()),
+        ("config.json", [b'{"projector": [0]}', b'{"prototypes": 9223372036854775807}'], ("curves", "usage")),
         ("train.log", [b"\xff" * 100, b"  training on \n"], ()),
-        ("evaluation/knn.json", [b"[" * 100_000, b'{"a":' * 900 + b"7" + b"}" * 900, b'{"a": "\\ud800"}', b'{"a":' * 50 + b"7" + b"}" * 50], ()),
+        (
+            "evaluation/knn.json",
+            [b"[" * 100_000, b'{"a":' * 900 + b"7" + b"}" * 900, b'{"a": "\\ud800"}', b'{"a":' * 50 + b"7" + b"}" * 50],
+            (),
+        ),
     ]
-    for name, contents, shown in cases:
+    for name, contents, shown in cases:  # noqa: B007
         for content in contents:
             (run / name).write_bytes(content)
             attempt(lambda path: report.write(run), run, f"{name}: {content[:60]!r}")

@@ -1,4 +1,5 @@
-"""Reading in threads: errors come through, a forked child can read, Ctrl-C ends what would never end, batches come ahead."""
+"""Reading in threads: errors come through, a forked child can read, Ctrl-C ends what would never end, batches come
+ahead."""
 
 from __future__ import annotations
 
@@ -52,8 +53,9 @@ def test_a_forked_child_reads(tmp_path):
 import os, sys, numpy as np, carl
 from PIL import Image
 from carl.sources import as_source
+folder = sys.argv[1] if len(sys.argv) > 1 else FOLDER
 for n in range(8):
-    Image.fromarray(np.full((12, 12, 3), n, np.uint8)).save(os.path.join(sys.argv[1] if len(sys.argv) > 1 else FOLDER, f"{n}.png"))
+    Image.fromarray(np.full((12, 12, 3), n, np.uint8)).save(os.path.join(folder, f"{n}.png"))
 source = as_source(FOLDER)
 model = carl.CARL(width=0.125, projector=[16, 8], prototypes=6, epochs=1, batch_size=4, progress=False)
 model.fit(source)                       # the threads of this process are running
@@ -87,7 +89,12 @@ carl.CARL(width=0.125, projector=[16, 8], prototypes=6, epochs=1, batch_size=4, 
     root = os.path.dirname(os.path.dirname(carl.__file__))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))}
     process = subprocess.Popen(
-        [sys.executable, "-c", "import carl.sources\n" + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        [sys.executable, "-c", "import carl.sources\n" + code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+    )
     try:
         assert process.stdout.readline() == "hanging\n"
         time.sleep(0.5)
@@ -113,9 +120,14 @@ def test_the_first_batch_of_an_epoch_is_read_in_the_one_before(images):
             time.sleep(0.01)
         assert len(first) == 1 and len(read) == 3  # one of this epoch, two of the next one
         second = list(reader.epoch())
-    assert [tuple(batch.indices) for batch in first + second] == read == [
-        tuple(carl.sources.epoch_order(40, 1, epoch)[start : start + 16]) for epoch, start in ((2, 16), (3, 0), (3, 16))
-    ]
+    assert (
+        [tuple(batch.indices) for batch in first + second]
+        == read
+        == [
+            tuple(carl.sources.epoch_order(40, 1, epoch)[start : start + 16])
+            for epoch, start in ((2, 16), (3, 0), (3, 16))
+        ]
+    )
 
 
 def test_parts_come_in_order(images):
@@ -132,12 +144,17 @@ def test_training_ends_its_threads(images, tmp_path):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
     before, seen = set(threading.enumerate()), set()
     small_model(callbacks=lambda model, metrics: seen.update(own_threads() - before)).fit(tmp_path)
-    assert any(thread.name.startswith("carl-read") for thread in seen) and any(thread.name.startswith("carl-decode") for thread in seen)
+    assert any(thread.name.startswith("carl-read") for thread in seen) and any(
+        thread.name.startswith("carl-decode") for thread in seen
+    )
     assert_ended(seen)
 
 
 def own_threads():
-    return {thread for thread in threading.enumerate() if thread.name.startswith("carl-")}
+    """Those of readers; the one in which the library is called stays for the next call."""
+    return {
+        thread for thread in threading.enumerate() if thread.name.startswith("carl-") and thread.name != "carl-call"
+    }
 
 
 def assert_ended(threads):
@@ -162,6 +179,7 @@ def open_files(folder):
 def sets(images, tmp_path):
     """A way to open each kind of source."""
     from PIL import Image
+
     from carl.sources.cache import CachedSource
 
     (tmp_path / "photos").mkdir()
@@ -171,12 +189,17 @@ def sets(images, tmp_path):
     np.savez(tmp_path / "x.npz", images=images, labels=np.arange(40))
     records = np.zeros((40, 3073), np.uint8)
     records.tofile(tmp_path / "x.bin")
-    (tmp_path / "x.idx").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 12, 0, 0, 0, 12]) + images[..., 0].tobytes())
+    (tmp_path / "x.idx").write_bytes(
+        bytes([0, 0, 8, 3, 0, 0, 0, 40, 0, 0, 0, 12, 0, 0, 0, 12]) + images[..., 0].tobytes()
+    )
     archive = write_tar(tmp_path / "x.tar", {f"{number}.png": encoded(image) for number, image in enumerate(images)})
     return {
-        "folder": lambda: as_source(tmp_path / "photos"), "npy": lambda: as_source(tmp_path / "x.npy"),
-        "npz": lambda: as_source(tmp_path / "x.npz"), "idx": lambda: as_source(tmp_path / "x.idx"),
-        "cifar": lambda: as_source(tmp_path / "x.bin"), "tar": lambda: as_source(archive),
+        "folder": lambda: as_source(tmp_path / "photos"),
+        "npy": lambda: as_source(tmp_path / "x.npy"),
+        "npz": lambda: as_source(tmp_path / "x.npz"),
+        "idx": lambda: as_source(tmp_path / "x.idx"),
+        "cifar": lambda: as_source(tmp_path / "x.bin"),
+        "tar": lambda: as_source(archive),
         "joined": lambda: as_source([tmp_path / "photos", tmp_path / "x.npy"]),
         "cache": lambda: CachedSource(as_source(tmp_path / "photos"), tmp_path / "cache", 12),
         "data set": lambda: as_source(MapStyle(list(images))),
@@ -190,8 +213,9 @@ def test_dropped_and_closed_sources_leave_nothing(sets, tmp_path):
             source = make()
             source.read(np.arange(8))
             seen = own_threads() - before
-            assert bool(seen) == (name in ("folder", "tar", "joined", "cache", "data set")) and bool(open_files(tmp_path)) == (
-                name not in ("folder", "data set")), name
+            assert bool(seen) == (name in ("folder", "tar", "joined", "cache", "data set")) and bool(
+                open_files(tmp_path)
+            ) == (name not in ("folder", "data set")), name
             if ending == "closed":
                 source.close()
             elif ending == "with":

@@ -1,6 +1,6 @@
 """Trains on a folder of images, or on random shapes without one, and looks at what came out.
 
-    python examples/python/first_steps.py [FOLDER]
+python examples/python/first_steps.py [FOLDER]
 """
 
 import sys

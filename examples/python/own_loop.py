@@ -1,6 +1,6 @@
 """The training loop by hand, with views made by NumPy.
 
-    python examples/python/own_loop.py
+python examples/python/own_loop.py
 """
 
 import numpy as np
@@ -24,7 +24,9 @@ def main() -> None:
         for _ in range(10):
             batch = images[random.choice(len(images), 32, replace=False)]
             metrics = trainer.step_views([view(batch, random), view(batch, random)])
-            print(f"step {metrics.step}: loss {metrics.loss:.3f}, effective prototypes {metrics.effective_prototypes:.1f}")
+            print(
+                f"step {metrics.step}: loss {metrics.loss:.3f}, effective prototypes {metrics.effective_prototypes:.1f}"
+            )
         print("features", trainer.embed(view(images, random)).shape)
 
 

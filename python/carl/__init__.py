@@ -13,10 +13,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from . import evaluate
 from ._c_api import LIB as _LIB
 from ._c_api import LIBRARY_PATH as _LIBRARY_PATH
 from ._c_api import set_log_callback
-from . import evaluate
+from ._c_api import string_from as _string_from
+from ._version import __version__
 from .callbacks import Callback
 from .classifier import Classifier, ClassifierMetrics
 from .config import TrainerConfig
@@ -48,12 +50,20 @@ from .trainer import Trainer
 from .view_specs import expand_views
 from .views import make_views, view_sizes
 
-__version__ = "0.1.0"
-
 
 def build_info() -> dict[str, Any]:
     """What this build of libcarl is: version, compiler, target, BLAS, threads, and the file it was loaded from."""
     return {**json.loads(_LIB.carl_build_info()), "library": _LIBRARY_PATH, "package": __version__}
+
+
+def config_schema() -> dict[str, list[dict[str, Any]]]:
+    """Every key of the configuration, by what it configures: "trainer", "view" and "classifier". Each has its name,
+    kind, default, range and meaning; carl.h says how."""
+
+    def schema(_: Any, buffer: Any, capacity: int, needed: Any) -> int:
+        return int(_LIB.carl_config_schema(buffer, capacity, needed))
+
+    return dict(json.loads(_string_from(schema, None)))
 
 
 def default_threads() -> int:
@@ -84,10 +94,42 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
-    "CARL", "AssignmentLoss", "BrokenImagesError", "BusyError", "CARLError", "Callback", "CancelledError", "Classifier", "ClassifierMetrics",
-    "ConfigurationError", "Encoder", "FileError",
-    "InvalidArgumentError", "InvalidHandleError", "InvalidStateError", "LibraryError", "Metrics", "MissingPackageError",
-    "NotFiniteError", "NotFittedError", "OutOfMemoryError", "StopTraining", "Terminated", "Trainer", "TrainerConfig", "UnsupportedProcessorError",
-    "as_source", "assignment_loss", "build_info", "default_threads", "evaluate", "expand_views", "live_objects", "load", "make_views",
-    "set_log_callback", "view_sizes",
+    "CARL",
+    "AssignmentLoss",
+    "BrokenImagesError",
+    "BusyError",
+    "CARLError",
+    "Callback",
+    "CancelledError",
+    "Classifier",
+    "ClassifierMetrics",
+    "ConfigurationError",
+    "Encoder",
+    "FileError",
+    "InvalidArgumentError",
+    "InvalidHandleError",
+    "InvalidStateError",
+    "LibraryError",
+    "Metrics",
+    "MissingPackageError",
+    "NotFiniteError",
+    "NotFittedError",
+    "OutOfMemoryError",
+    "StopTraining",
+    "Terminated",
+    "Trainer",
+    "TrainerConfig",
+    "UnsupportedProcessorError",
+    "as_source",
+    "assignment_loss",
+    "build_info",
+    "config_schema",
+    "default_threads",
+    "evaluate",
+    "expand_views",
+    "live_objects",
+    "load",
+    "make_views",
+    "set_log_callback",
+    "view_sizes",
 ]

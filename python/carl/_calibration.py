@@ -1,10 +1,11 @@
-"""What a time budget or a memory limit comes to on this machine with these images: steps are taken on throwaway trainers and timed."""
+"""Chooses a setting for a time budget or a memory limit by timing steps of throwaway trainers on the images."""
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -13,8 +14,21 @@ from ._encoder_cost import image_cost
 from ._memory import available_memory, resident_memory
 from ._training import steps_per_epoch
 from .budget import (
-    PASSES, PRESENTATIONS, Given, Setting, best_batch, best_rung, by_memory, check_steps, duration_text, enough, fitting, memory_text,
-    parse_duration, parse_memory, rungs,
+    PASSES,
+    PRESENTATIONS,
+    Given,
+    Setting,
+    best_batch,
+    best_rung,
+    by_memory,
+    check_steps,
+    duration_text,
+    enough,
+    fitting,
+    memory_text,
+    parse_duration,
+    parse_memory,
+    rungs,
 )
 from .config import TrainerConfig
 from .errors import InvalidArgumentError
@@ -26,17 +40,18 @@ from .view_specs import expand_views, least_side
 
 #: Share of the budget that timing one setting takes; three at most are timed.
 _SHARE = 0.012
-#: Images of a timed step: fewer where a step of so many would take too long.
+#: Images of a timed step, at most and at least: fewer where a step would take too long.
 _IMAGES, _LEAST_IMAGES = 64, 8
 #: Steps that are timed, at least and at most.
 _FEWEST, _MOST = 3, 20
-#: The machine's free memory is not taken to the last byte: others need some too, and what is planned is an estimate.
+#: Share of the machine's free memory that is used, since other processes need some; and a margin on the estimate.
 _OF_FREE, _MARGIN = 0.8, 1.1
 
 
 @dataclass(frozen=True)
 class Measured:
-    """seconds: an image, waiting for its reading included. fixed, each: bytes of a trainer, and of each image of its steps."""
+    """seconds: per image, waiting for it to be read included. fixed, each: bytes of a trainer, and per image of a
+    batch."""
 
     seconds: float
     fixed: float
@@ -45,7 +60,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was chosen. changes: keys of the configuration. lines: what to tell the user. epochs: about so many; None without a budget."""
+    """What was chosen. changes: keys of the configuration. lines: what to tell the user. epochs: an estimate; None
+    without a budget."""
 
     setting: Setting
     changes: dict[str, Any]
@@ -54,14 +70,25 @@ class Plan:
     step_seconds: float | None = None
 
 
+@functools.lru_cache
+def default_encoder(objective: str | None) -> str:
+    """The library's choice where none is given: asked of the smallest trainer there is."""
+    with Trainer(objective=objective, prototypes=2, projector=[2], width=1 / 64, threads=1) as trainer:
+        return str(trainer.config.encoder)
+
+
 class Calibration:
-    """Times and weighs settings on the images of a source.
+    """Measures the time and memory of settings on the images of a source.
 
     base: the configuration that a setting is put into. seconds: how long to time a setting.
     """
 
     def __init__(
-        self, source: ImageSource | BatchStream, base: TrainerConfig, seconds: float, clock: Callable[[], float] = time.perf_counter
+        self,
+        source: ImageSource | BatchStream,
+        base: TrainerConfig,
+        seconds: float,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._source, self._base, self._seconds, self._clock = source, base, seconds, clock
         self._known: dict[tuple[int | None, float, bool], Measured] = {}
@@ -70,17 +97,18 @@ class Calibration:
         return self._base.replace(**changes_of(setting))
 
     def work(self, rung: tuple[int | None, float]) -> float:
-        """What the time of an image at a setting is about proportional to."""
+        """Estimated work per image at a setting, to which its time is about proportional."""
         config = self.config(Setting(*rung, batch_size=2))
-        encoder = config.encoder or "resnet18"
+        encoder = config.encoder or default_encoder(config.objective)
         channels = config.in_channels or 3
         return image_cost(encoder, config.stem, rung[1], channels, self._specs(config)).work
 
     def seconds_an_image(self, rung: tuple[int | None, float]) -> float:
-        """As measured, or else by the measured setting that is nearest in work."""
+        """As measured, or else scaled from the measured setting that is nearest in work."""
         work = self.work(rung)
         known = {key[:2]: value.seconds for key, value in self._known.items() if not key[2]} or {
-            key[:2]: value.seconds for key, value in self._known.items()}
+            key[:2]: value.seconds for key, value in self._known.items()
+        }
         if rung in known:
             return known[rung]
         nearest = min(known, key=lambda other: abs(math.log(self.work(other) / work)))
@@ -118,12 +146,14 @@ class Calibration:
                 times.append((now - before) / count)
                 before = now
             batches.close()
-            each = max(0.0, (large.memory_bytes - small.memory_bytes) / (len(images) - few)) if len(images) > few else 0.0
+            each = (
+                max(0.0, (large.memory_bytes - small.memory_bytes) / (len(images) - few)) if len(images) > few else 0.0
+            )
             # Parameters, their gradients and moments, and the copy that is made when the number of steps is decided.
             parameters = sum(info.count for info in trainer._tensors().values()) * 4
             return Measured(median(times), max(0.0, large.memory_bytes - each * len(images)) + 6 * parameters, each)
 
-    def _batches(self, count: int, side: int, seed: int) -> Iterator[Any]:
+    def _batches(self, count: int, side: int, seed: int) -> Generator[Any, None, None]:
         source = self._source
         if isinstance(source, BatchStream):
             images = list(source.probe())
@@ -159,13 +189,19 @@ def changes_of(setting: Setting) -> dict[str, Any]:
 
 
 def make_plan(
-    source: ImageSource | BatchStream, base: TrainerConfig, given: Given, side: int, budget: Any, memory: Any, started: float,
-    standard: Setting, calibration: Calibration | None = None, clock: Callable[[], float] = time.perf_counter,
+    source: ImageSource | BatchStream,
+    base: TrainerConfig,
+    given: Given,
+    side: int,
+    budget: Any,
+    memory: Any,
+    started: float,
+    standard: Setting,
+    calibration: Calibration | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Plan:
-    """Chooses a setting.
-
-    base: the configuration so far. given: what stands. side: of the images. started: when the budget began, on `clock`.
-    standard: what is used where there is no budget, only a limit of memory.
+    """Chooses a setting. base: the configuration so far. given: what the caller fixed. side: of the images.
+    started: when the budget began, on `clock`. standard: what is used where there is no budget, only a limit of memory.
     """
     seconds = None if budget is None else parse_duration(budget)
     limit = None if memory is None else parse_memory(memory)
@@ -173,7 +209,10 @@ def make_plan(
     calibration = calibration or Calibration(source, base, _SHARE * (seconds or 10.0), clock)
     pairs = rungs(side, given)
     if seconds is None:
-        pairs = [standard.rung, *(pair for pair in pairs if pair[1] == standard.width and (pair[0] or 0) < (standard.view_size or 0))]
+        pairs = [
+            standard.rung,
+            *(pair for pair in pairs if pair[1] == standard.width and (pair[0] or 0) < (standard.view_size or 0)),
+        ]
         chosen = standard
     else:
         chosen = _by_time(calibration, pairs, given, seconds - (clock() - started), count)
@@ -185,7 +224,10 @@ def make_plan(
     lines = []
     reduced = chosen != wanted
     if reduced:
-        lines.append(f"memory: {wanted.describe()} takes {memory_text(calibration.need(wanted))}, {memory_text(max(0, room))} are there")
+        lines.append(
+            f"memory: {wanted.describe()} takes {memory_text(calibration.need(wanted))}, {memory_text(max(0, room))} "
+            "are there"
+        )
     if seconds is None:
         if reduced:
             lines.append(f"chosen: {chosen.describe()}, {memory_text(calibration.need(chosen))}")
@@ -200,21 +242,22 @@ def make_plan(
     lines += [
         f"budget of {duration_text(seconds)}: {chosen.describe()}",
         f"measured: {1 / each:.0f} images/s, so about {_round(images)} images"
-        + (f", {epochs} epochs of {count}" if epochs else "") + f"; {memory_text(calibration.need(chosen))} of memory",
+        + (f", {epochs} epochs of {count}" if epochs else "")
+        + f"; {memory_text(calibration.need(chosen))} of memory",
         "why: the first that fits into the memory" if reduced else _reason(pairs, chosen, images, count),
     ]
     return Plan(chosen, changes_of(chosen), lines, epochs or 1_000_000, each * size)
 
 
 def _by_time(calibration: Calibration, pairs: list[Any], given: Given, seconds: float, count: int | None) -> Setting:
-    """The setting for so many seconds. What is chosen by estimate is measured, and the choice corrected, once."""
+    """The setting for a budget of `seconds`. What is chosen by estimate is measured, and the choice corrected, once."""
 
     def setting(pair: tuple[int | None, float]) -> Setting:
         batch = best_batch(given, seconds / calibration.seconds_an_image(pair), count)
         return Setting(*pair, batch, bool(given.recompute))
 
     first = min(pairs, key=calibration.work)
-    calibration.measure(Setting(*first, given.batch_size or _IMAGES, bool(given.recompute)))
+    calibration.measure(Setting(first[0], first[1], given.batch_size or _IMAGES, bool(given.recompute)))
     for _ in range(2):
         chosen = setting(best_rung(pairs, calibration.seconds_an_image, seconds, count))
         if calibration.is_measured(chosen):
@@ -242,15 +285,20 @@ def _round(number: float) -> str:
 
 
 def refuse_conflicts(params: dict[str, Any], source: ImageSource | BatchStream) -> None:
-    """InvalidArgumentError for parameters that a budget leaves no room for."""
+    """InvalidArgumentError for parameters that contradict a budget."""
     for key in ("epochs", "total_steps", "decay_steps"):
         if params[key] is not None:
             raise InvalidArgumentError(
-                f"{key}: got {params[key]!r} and budget={params['budget']!r}: a budget chooses the length of the run itself; leave one "
-                "away")
+                f"{key}: got {params[key]!r} and budget={params['budget']!r}: a budget chooses the length of the run "
+                "itself; leave one out"
+            )
     if params["schedule"] not in (None, "trapezoid"):
         raise InvalidArgumentError(
-            f'schedule: got {params["schedule"]!r} and budget={params["budget"]!r}: a run with a budget learns its length late, which '
-            '"trapezoid" alone allows')
+            f"schedule: got {params['schedule']!r} and budget={params['budget']!r}: a run with a budget learns its "
+            "length late, which "
+            '"trapezoid" alone allows'
+        )
     if isinstance(source, BatchStream) and source.once:
-        raise InvalidArgumentError("budget: wants images that can be gone through again; the iterator ends with its first pass")
+        raise InvalidArgumentError(
+            "budget: wants images that can be gone through again; the iterator ends with its first pass"
+        )

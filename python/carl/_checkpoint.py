@@ -9,7 +9,7 @@ from typing import Any
 from ._reading import Reader, parse_json
 from .errors import FileError
 
-#: As long as the library writes and reads; more is a damaged file.
+#: The longest header that the library writes and reads; a longer one is of a damaged file.
 _LONGEST = 4 << 20
 
 

@@ -1,4 +1,4 @@
-"""How much an encoder computes and keeps for a view, in proportion: what one setting costs beside another."""
+"""Relative cost of an encoder for a view, in operations and in activations, to compare settings."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from .config import ViewSpec
 
 _BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)}
-#: What a value that is written and read again takes, in multiplications: narrow layers wait for memory rather than for arithmetic.
+#: Cost of storing and loading one value, in multiply-adds: narrow layers are bound by memory bandwidth.
 _VALUE = 30
 
 
 @dataclass(frozen=True)
 class Cost:
-    """operations: multiplications and additions, in pairs, of a forward pass. values: float32 values kept for the way back."""
+    """operations: multiply-adds of a forward pass. values: float32 activations kept for the backward pass."""
 
     operations: float
     values: float
 
     @property
     def work(self) -> float:
-        """What the time of a training step is about proportional to."""
+        """Estimated work, to which the time of a training step is about proportional."""
         return self.operations + _VALUE * self.values
 
 

@@ -1,4 +1,4 @@
-"""Files of features: a row an image, in the format that the file's ending says."""
+"""Files of features: one row per image, in the format given by the file's suffix."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _COLUMNS = {"features": "carl", "projection": "projection", "probabilities": "pr
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
-    """The ending of a file of features that can be written: an unknown one is an InvalidArgumentError, one that needs a package that is
-    not there a MissingPackageError."""
+    """The ending of a file of features that can be written: an unknown one is an InvalidArgumentError, one that needs a
+    package that is not there a MissingPackageError."""
     ending = os.path.splitext(os.fspath(path))[1].lower()
     if ending not in FORMATS:
         got = f"the ending {ending}" if ending else "no ending"
@@ -40,11 +40,15 @@ def format_of(path: str | os.PathLike[str]) -> str:
 
 
 def write_features(
-    path: str | os.PathLike[str], values: np.ndarray, names: Sequence[str], labels: np.ndarray | None = None,
-    class_names: Sequence[str] | None = None, output: str = "features",
+    path: str | os.PathLike[str],
+    values: np.ndarray,
+    names: Sequence[str],
+    labels: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+    output: str = "features",
 ) -> None:
-    """Writes float32 (N, width) and what the rows are of, in one step; see ``FORMATS``. names: of the images. labels: (N,), numbers of
-    `class_names` where there are such. output: what the values are, as of ``CARL.transform``."""
+    """Writes float32 (N, width) and what the rows are of, in one step; see ``FORMATS``. names: of the images. labels:
+    (N,), numbers of `class_names` where there are such. output: what the values are, as of ``CARL.transform``."""
     ending = format_of(path)
     with replacing(path) as file:
         if ending == ".npy":
@@ -58,7 +62,9 @@ def write_features(
         else:
             columns: dict[str, Any] = {"name": [_text(name) for name in names]}
             if labels is not None:
-                columns["label"] = [_text(class_names[label]) for label in labels] if class_names else np.asarray(labels).tolist()
+                columns["label"] = (
+                    [_text(class_names[label]) for label in labels] if class_names else np.asarray(labels).tolist()
+                )
             (_write_csv if ending == ".csv" else _write_parquet)(file, columns, values, _COLUMNS[output])
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from . import _arrays
+from . import _arrays, _images
 from ._c_api import LIB, OUTPUTS, call, check_call
 from .errors import InvalidArgumentError, InvalidHandleError
 
@@ -25,8 +25,8 @@ def output_code(output: str) -> int:
 
 
 def made(pointer: Any, free: Callable[..., int], function: Callable[..., int], *arguments: Any) -> Any:
-    """Calls a function that makes an object, whose handle it puts into `pointer`, and returns the handle. If Ctrl-C came too late to keep the
-    object from being made, it is freed."""
+    """Calls a function that makes an object, whose handle it puts into `pointer`, and returns the handle. If Ctrl-C
+    came too late to keep the object from being made, it is freed."""
     try:
         call(function, *arguments, byref(pointer))
     except BaseException:
@@ -56,7 +56,8 @@ class EmbeddingHandle:
         _ = self._handle
 
     def _function(self, name: str) -> Callable[..., int]:
-        return getattr(LIB, f"{self._prefix}_{name}")
+        function: Callable[..., int] = getattr(LIB, f"{self._prefix}_{name}")
+        return function
 
     @property
     def closed(self) -> bool:
@@ -111,8 +112,8 @@ class EmbeddingHandle:
         images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes. Returns float32 (B, width).
         """
         code, handle = output_code(output), self._handle
-        size = _arrays.integer(size, "size", 0, _arrays.MAX_SIDE)
-        packed = _arrays.pack_images(images)
+        size = _arrays.c_integer(size, "size")
+        packed = _images.pack_images(images)
         result = np.empty((len(packed), self.output_width(output)), np.float32)
         for start in range(0, len(packed), EMBED_CHUNK):
             part, out = packed.part(start, start + EMBED_CHUNK), result[start : start + EMBED_CHUNK]

@@ -1,26 +1,33 @@
 """Calls that Ctrl-C can end.
 
-Python runs signal handlers in the main thread, between two instructions of its own: while the main thread is inside the library they
-wait. Calls of the main thread therefore run in one other thread, and the main thread waits for it in a way that signals interrupt.
-When a handler raises (KeyboardInterrupt), the library's cancel flag is set, the call comes back soon, and the exception goes on.
+Python runs signal handlers in the main thread, between two instructions of its own: while the main thread is inside the
+library they wait. Calls of the main thread therefore run in one other thread, and the main thread waits for it in a way
+that signals interrupt. When a handler raises (KeyboardInterrupt), the library's cancel flag is set, the call comes back
+soon, and the exception goes on.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from _signal import SIGINT, SIGTERM, getsignal  # signal's own makes an enum of each answer, which takes longer than all the rest
+from _signal import (
+    SIGINT,
+    SIGTERM,
+    getsignal,
+)  # the functions of signal convert each result to an enum, which takes longer than everything else here
 from collections.abc import Callable
 from ctypes import byref, c_int32
 from queue import SimpleQueue
 from typing import Any
 
-#: Seconds after which a waiting main thread looks for signals by itself: one that another thread received does not wake it.
+#: Seconds after which a waiting main thread looks for signals by itself: one that another thread received does not wake
+#: it.
 _LOOK = 0.25
 
 
 class _Job:
-    """A function to run in the worker, and what came of it. It holds the arguments, and so their memory, until it has run."""
+    """A function to run in the worker, and what came of it. It holds the arguments, and so their memory, until it has
+    run."""
 
     __slots__ = ("function", "arguments", "cancelled", "done", "error", "result", "_begin", "_end")
 
@@ -34,7 +41,7 @@ class _Job:
 
     def run(self) -> None:
         if not self._begin.acquire(blocking=False):
-            return  # given twice, see _Worker._finish
+            return  # queued twice, see _Worker._finish
         try:
             if not self.cancelled:
                 self.result = self.function(*self.arguments)
@@ -59,7 +66,8 @@ class _Worker:
         threading.Thread(target=self._work, name="carl-call", daemon=True).start()
 
     def run(self, job: _Job, cancel: bool) -> BaseException | None:
-        """Returns when the job is done: None, or the exception that a signal handler raised meanwhile. cancel: whether that ends the job."""
+        """Returns when the job is done: None, or the exception that a signal handler raised meanwhile. cancel: whether
+        that ends the job."""
         try:
             self._jobs.put(job)
             job.wait()
@@ -68,12 +76,12 @@ class _Worker:
             return self._finish(job, cancel, exception)
 
     def _finish(self, job: _Job, cancel: bool, exception: BaseException) -> BaseException:
-        """A second Ctrl-C does not come between: the call is about to end, and its memory is in use until then."""
+        """A second Ctrl-C changes nothing: the call is about to end, and its memory is in use until then."""
         try:
             if cancel:
                 job.cancelled = True
                 self._flag.value = 1
-            # Nobody knows whether it was put into the queue: the worker runs it once in any case.
+            # It may or may not be in the queue already: the worker runs it once in either case.
             self._jobs.put(job)
             job.wait()
         except BaseException:
@@ -84,14 +92,20 @@ class _Worker:
         self._prepare(byref(self._flag))
         while True:
             job = self._jobs.get()
-            # In this order: a flag that is set for this job is set behind `cancelled`, which it looks at next.
+            # In this order: who cancels this job sets `cancelled`, which run() looks at next, before the flag.
             self._flag.value = 0
             job.run()
             del job  # its arguments must not live on here until the next one comes
 
 
 _worker: _Worker | None = None
-_prepare: Callable[[Any], None] = lambda flag: None
+
+
+def _no_flag(flag: Any) -> None:
+    """Stands in until the library is loaded."""
+
+
+_prepare: Callable[[Any], None] = _no_flag
 
 
 def configure(prepare: Callable[[Any], None]) -> None:
@@ -109,16 +123,19 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def applies() -> bool:
-    """Whether the present thread's calls have to run elsewhere: it is the main one, and what ends a program is a Python function."""
+    """Whether the present thread's calls have to run elsewhere: it is the main one, and what ends a program is a Python
+    function."""
     if threading.get_ident() != threading.main_thread().ident:
         return False
     return callable(getsignal(SIGINT)) or callable(getsignal(SIGTERM))
 
 
 def run(function: Callable[..., Any], *arguments: Any, cancel: bool = True) -> tuple[Any, BaseException | None]:
-    """Runs a function in the worker. Returns its result, and the exception that a signal handler raised meanwhile or None.
+    """Runs a function in the worker. Returns its result, and the exception that a signal handler raised meanwhile or
+    None.
 
-    The function has ended, or was never begun, when this returns. cancel: such an exception sets the library's cancel flag.
+    The function has ended, or was never begun, when this returns. cancel: such an exception sets the library's cancel
+    flag.
     """
     global _worker
     if _worker is None:
@@ -134,7 +151,7 @@ def run(function: Callable[..., Any], *arguments: Any, cancel: bool = True) -> t
 
 
 def shielded(function: Callable[..., None], *arguments: Any) -> None:
-    """Runs a function that Ctrl-C comes before or behind, never in the middle of. Short ones only."""
+    """Runs a short function that Ctrl-C cannot interrupt: it takes effect before or after it."""
     if not applies():
         function(*arguments)
         return

@@ -1,4 +1,5 @@
-"""Which checkpoint figures and pictures are of: noted with them, so that the report can tell those of an earlier model."""
+"""Records with figures and pictures which checkpoint they are of, so that the report can mark those of an earlier
+model."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ def facts_or_none(model: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 @dataclass
 class Judged:
-    """What a command judges. run: its folder, None for a lone checkpoint, whose figures are kept nowhere."""
+    """What a command evaluates. run: its folder; None for a single checkpoint, whose figures are not kept."""
 
     run: str | None
     checkpoint: dict[str, Any] | None
@@ -60,26 +61,32 @@ class Judged:
 
     def add(self, part: str, path: str, labels: str | None, source: ImageSource) -> None:
         """Notes a set of images: `part` is what it serves as, such as "test"."""
-        facts = {"path": os.path.abspath(os.path.expanduser(path)), "description": source.describe(), "images": len(source)}
+        facts = {
+            "path": os.path.abspath(os.path.expanduser(path)),
+            "description": source.describe(),
+            "images": len(source),
+        }
         if labels is not None:
             facts["labels"] = os.path.abspath(os.path.expanduser(labels))
         self.data[part] = facts
 
     def keep(self, result: Result, name: str | None = None) -> str | None:
-        """Writes a protocol's figures, with the checkpoint and the data they are of, into the run folder's evaluation/, where the
-        report finds them, under the protocol's name or another."""
+        """Writes a protocol's figures, with the checkpoint and the data they are of, into the run folder's evaluation/,
+        where the report finds them, under the protocol's name or another."""
         if self.run is None:
             return None
         folder = os.path.join(self.run, "evaluation")
         make_folder(folder)
         path = os.path.join(folder, f"{name or result.protocol}.json")
-        replace_file(path, json.dumps({**result.to_dict(), "checkpoint": self.checkpoint, "data": self.data}, indent=2) + "\n")
+        replace_file(
+            path, json.dumps({**result.to_dict(), "checkpoint": self.checkpoint, "data": self.data}, indent=2) + "\n"
+        )
         return path
 
 
 def loaded(path: str, load: Callable[[str], Model]) -> tuple[Model, Judged]:
-    """A model and what is noted of it. A run that goes on may replace its checkpoint at any moment: the facts are those of the
-    file that was loaded."""
+    """A model and the facts of its checkpoint. A run in progress may replace the checkpoint at any moment: the facts
+    are those of the file that was loaded."""
     if not (os.path.isdir(os.path.expanduser(path)) and is_run_folder(path)):
         return load(path), Judged(None, None)
     file = checkpoint_path(path)
@@ -122,8 +129,8 @@ def evaluations(run: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def stale(run: Path) -> dict[str, str]:
-    """Figures and pictures in a run folder that are not of its present checkpoint, or do not say of which: names of files below it,
-    and what is the matter."""
+    """Figures and pictures in a run folder that are not of its present checkpoint, or do not say of which: names of
+    files below it, and what is the matter."""
     present = facts_or_none(run)
     found = {name: value.get("checkpoint") for name, value in evaluations(run)}
     noted: dict[str, Any] = {}

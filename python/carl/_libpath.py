@@ -12,7 +12,8 @@ FILE_NAME = "libcarl.dylib" if sys.platform == "darwin" else "libcarl.so"
 SYSTEM_NAMES = ("libcarl.0.dylib", "libcarl.dylib") if sys.platform == "darwin" else ("libcarl.so.0", "libcarl.so")
 
 
-#: Where, beside the library, the one for processors with AVX-512 lies: the folder that glibc's loader searches for linked programs.
+#: Where, beside the library, the one for processors with AVX-512 lies: the folder that glibc's loader searches for
+#: linked programs.
 AVX512_FOLDER = os.path.join("glibc-hwcaps", "x86-64-v4")
 
 

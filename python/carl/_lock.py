@@ -13,15 +13,15 @@ from pathlib import Path
 
 from .errors import BusyError, FileError
 
-#: The file that is locked; it goes when the owner lets go, and stays without a meaning when the owner is killed.
+#: The file that is locked; it is removed on release, and stays without a meaning when the owner is killed.
 NAME = ".carl.lock"
 
 
 class FolderLock:
     """``acquire`` and ``release``. The system takes the lock back when the process ends, however it ends.
 
-    It is held through a file that is open (flock). A child made by fork closes its copy of it at once, so that a data loader's
-    worker that outlives the owner does not keep the lock; other programs never get it (close-on-exec).
+    It is held through a file that is open (flock). A child made by fork closes its copy of it at once, so that a data
+    loader's worker that outlives the owner does not keep the lock; other programs never get it (close-on-exec).
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -34,7 +34,8 @@ class FolderLock:
         return self._descriptor >= 0
 
     def acquire(self) -> None:
-        """BusyError, at once, if the folder has an owner; FileError if the folder cannot be written to. Twice is once."""
+        """BusyError, at once, if the folder has an owner; FileError if the folder cannot be written to. Acquiring it
+        again does nothing."""
         if self.held:
             return
         path = self.folder / NAME
@@ -51,7 +52,7 @@ class FolderLock:
                     os.close(descriptor)
                     raise BusyError(_refusal(self.folder, holder)) from None
                 except OSError as error:
-                    _warn(self.folder, error)  # a file system without locks: going on without one is what is left
+                    _warn(self.folder, error)  # a file system without locks: there is none to take
                 if _is_at(descriptor, path):
                     break
                 os.close(descriptor)  # its owner let go, and removed it, between the two calls
@@ -104,7 +105,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _write(descriptor: int) -> None:
-    """Who holds the lock. It holds without these lines too."""
+    """Who holds the lock, for messages; the lock does not depend on it."""
     owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
@@ -135,4 +136,6 @@ def _refusal(folder: Path, owner: dict[str, object]) -> str:
 def _warn(folder: Path, error: OSError) -> None:
     from logging import getLogger
 
-    getLogger("carl").warning("%s cannot be locked (%s): see that no second run is started in it", folder, error.strerror or error)
+    getLogger("carl").warning(
+        "%s cannot be locked (%s): see that no second run is started in it", folder, error.strerror or error
+    )

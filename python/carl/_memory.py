@@ -7,7 +7,8 @@ from contextlib import suppress
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping, by the machine and by the control groups around this process, as far as is known."""
+    """Bytes that can be had without swapping, by the machine and by the control groups around this process, as far as
+    is known."""
     return min([_machine(), *_groups()])
 
 
@@ -27,7 +28,8 @@ def _machine() -> int:
 
 
 def _groups(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> list[int]:
-    """What each control group leaves: its limit less what is in use and cannot be dropped. Version 2 and 1."""
+    """Bytes that each control group has left: its limit less what is in use and cannot be reclaimed. Version 2 and
+    1."""
     folders = {(root, True), (f"{root}/memory", False)}
     with suppress(OSError):
         for line in _text(membership).splitlines():
@@ -39,14 +41,20 @@ def _groups(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup")
                     folders.add((place, not controllers))
     left = []
     for folder, unified in folders:
-        names = ("memory.max", "memory.current", "inactive_file") if unified else (
-            "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        names = (
+            ("memory.max", "memory.current", "inactive_file")
+            if unified
+            else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        )
         with suppress(OSError, ValueError):  # "max" is no number: no limit
             limit, used = (int(_text(f"{folder}/{name}")) for name in names[:2])
             dropped = 0
             with suppress(OSError, ValueError):
-                dropped = sum(int(line.split()[1]) for line in _text(f"{folder}/memory.stat").splitlines()
-                              if line.split()[0] == names[2])
+                dropped = sum(
+                    int(line.split()[1])
+                    for line in _text(f"{folder}/memory.stat").splitlines()
+                    if line.split()[0] == names[2]
+                )
             left.append(max(0, limit - max(0, used - dropped)))
     return left
 

@@ -1,10 +1,11 @@
-"""How long a run with a time budget is: decided late, in steps, by the speed that it has had until then.
+"""Decides, late in a run with a time budget, how many steps it takes, from the speed measured until then.
 
-The speed of a machine that others use too is not known beforehand. So the learning rate stays constant for the first part of the time,
-which no later decision changes (the schedule "trapezoid"). Then it falls, in stages, of which each takes an equal share of it away: where
-one begins, the number of steps of it and of the following ones is decided anew by the time that is left. What is in error at the end is
-the speed of the last stage alone. The result is a list of numbers of steps, `decay_steps`, and their end, `total_steps`: with these in the
-configuration the run can be repeated without a clock.
+The speed of a shared machine is not known beforehand. So the learning rate stays constant for the first part of the
+time, which no later decision changes (the schedule "trapezoid"). Then it decays in stages, each by an equal
+share: at the start of a stage, the numbers of steps of it and of the following ones are decided again from the time
+that is left. Only the error in the speed of the last stage remains at the end. The result is a list of numbers of
+steps, `decay_steps`, and their end, `total_steps`: with these in the configuration the run can be repeated without a
+clock.
 """
 
 from __future__ import annotations
@@ -17,22 +18,32 @@ from typing import Any
 
 #: Share of the budget after which the learning rate begins to fall.
 DECAY_AT = 0.65
-#: Stages of its fall: each lasts 6% of the budget, so a machine that becomes half as fast in the last one misses the end by so much.
+#: Stages of its decay: each lasts 6% of the budget, so a machine that becomes half as fast in the last one overruns by
+#: 6%.
 STAGES = 6
-#: The speed is that of the last so large a share of the budget.
+#: Share of the budget over whose last part the speed is measured.
 _WINDOW = 0.12
 
 
 class Pace:
     """The clock of one run.
 
-    seconds: the budget. started: when it began, on `clock`. spent: seconds of it that were used before, by what is resumed.
-    step_seconds: what a step takes, as far as known. total_steps, decay_steps: what was decided before, by what is resumed.
+    seconds: the budget. started: when it began, on `clock`. spent: seconds of it that were used before, by what is
+        resumed.
+    step_seconds: what a step takes, as far as known. total_steps, decay_steps: what was decided before, by what is
+        resumed.
     """
 
     def __init__(
-        self, seconds: float, started: float, *, spent: float = 0.0, step_seconds: float | None = None, total_steps: int | None = None,
-        decay_steps: int | list[int] | None = None, chosen: Mapping[str, Any] | None = None,
+        self,
+        seconds: float,
+        started: float,
+        *,
+        spent: float = 0.0,
+        step_seconds: float | None = None,
+        total_steps: int | None = None,
+        decay_steps: int | list[int] | None = None,
+        chosen: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.seconds, self._clock = seconds, clock
@@ -48,13 +59,13 @@ class Pace:
         self._upcoming: Callable[[int, int], Mapping[str, int]] = lambda first, last: {}
 
     def begin(self, step: int, upcoming: Callable[[int, int], Mapping[str, int]]) -> None:
-        """Before the first step. upcoming: what besides steps happens after steps first < s <= last, by kind."""
+        """Before the first step. upcoming: counts of checkpoints and evaluations after steps first < s <= last."""
         self._upcoming = upcoming
         self._recent = deque([(self._clock() - self._aside, step)])
 
     @contextmanager
     def aside(self, kind: str) -> Iterator[None]:
-        """Around what is no step: a checkpoint ("save"), an evaluation."""
+        """A context for work between steps, timed by kind: a checkpoint ("save"), an evaluation."""
         start = self._clock()
         try:
             yield
@@ -76,7 +87,7 @@ class Pace:
         return self._decide(step, now) if self._is_due(step, now) else None
 
     def estimate(self, step: int) -> int | None:
-        """Steps there will be, as far as can be said."""
+        """The expected number of steps."""
         if self.total_steps is not None:
             return self.total_steps
         return None if self.step_seconds is None else step + self._steps_within(self._left(self._clock()), step)
@@ -85,7 +96,12 @@ class Pace:
         return self._clock() - self._started
 
     def to_notes(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "spent": self.spent(), "step_seconds": self.step_seconds, "chosen": self._chosen}
+        return {
+            "seconds": self.seconds,
+            "spent": self.spent(),
+            "step_seconds": self.step_seconds,
+            "chosen": self._chosen,
+        }
 
     def _is_due(self, step: int, now: float) -> bool:
         if self.total_steps is None:

@@ -1,8 +1,8 @@
-"""Files that are read: regular ones only, at positions of one's own, and never more of them than there is.
+"""Reading files: regular ones only, by positioned reads (pread), and never more than they hold.
 
-A named pipe or a device given as a file would keep its reader waiting for ever, so whatever is no regular file is refused before it
-is opened. Nothing is mapped into memory: a mapping of a file that another process cuts short ends this one with SIGBUS, a read
-tells how much it got.
+Reading a named pipe or a device could block forever, so whatever is no regular file is refused before it is opened.
+Nothing is memory-mapped: if another process truncates a mapped file, this one ends with SIGBUS; a read reports how much
+it got.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ import numpy as np
 from ._memory import available_memory
 from .errors import FileError, OutOfMemoryError
 
-#: From so many bytes on, a file that is read in no order is announced to the system as such, and what comes next is asked for ahead.
+#: Files of at least so many bytes that are accessed randomly are announced to the kernel as such (posix_fadvise), and
+#: prefetched.
 _LARGE = 64 << 20
 #: Bytes of a text that people write, and of a line of a file of JSON lines, at most.
 LONGEST_TEXT, LONGEST_LINE = 1 << 20, 16 << 20
@@ -27,7 +28,10 @@ LONGEST_TEXT, LONGEST_LINE = 1 << 20, 16 << 20
 _DEEPEST = 100
 
 _KINDS = (
-    (stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"), (stat.S_ISSOCK, "a socket"), (stat.S_ISCHR, "a device"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
 
@@ -51,7 +55,7 @@ def _check_mode(name: str, mode: int) -> None:
 def _descriptor(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
     """A regular file, open for reading, and its facts."""
     name = os.fspath(path)
-    check_regular(name)  # first of all: to open a device or a pipe may do something
+    check_regular(name)  # before opening: to open a device or a pipe may have side effects
     try:
         # What lies there may be another file by now: O_NONBLOCK does not wait for a pipe's other end.
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -69,8 +73,8 @@ def _descriptor(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
 class Reader(io.BufferedReader):
     """A regular file for readers of a format. Use as a context.
 
-    Formats say how many bytes to read, and a damaged file may say anything: no more memory is taken than the file is long. It has
-    no descriptor to give away, since decoders would map the file.
+    Formats say how many bytes to read, and a damaged file may say anything: no more memory is taken than the file is
+    long. It has no descriptor to give away, since decoders would map the file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -78,7 +82,7 @@ class Reader(io.BufferedReader):
         self.size = facts.st_size
         super().__init__(io.FileIO(descriptor, "rb"))
 
-    def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+    def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0 or size > self.size:
             size = max(0, self.size - self.tell())
         return super().read(size)
@@ -107,8 +111,8 @@ def read_text(path: str | os.PathLike[str], most: int = LONGEST_TEXT, errors: st
 
 
 def read_lines(path: str | os.PathLike[str], longest: int = LONGEST_LINE) -> Iterator[str]:
-    """The lines of a text file, which may be of any length; bytes that are no UTF-8 are replaced. A longer line than `longest`
-    bytes is a FileError."""
+    """The lines of a text file, which may be of any length; bytes that are no UTF-8 are replaced. A longer line than
+    `longest` bytes is a FileError."""
     with Reader(path) as file:
         number = 0
         while True:
@@ -125,8 +129,8 @@ def read_lines(path: str | os.PathLike[str], longest: int = LONGEST_LINE) -> Ite
 
 
 def parse_json(text: str | bytes) -> Any:
-    """``json.loads``, where all that is wrong with the text is a ValueError. So is what is nested more than a hundred deep, on which
-    others that walk through it would stumble."""
+    """``json.loads``, where all that is wrong with the text is a ValueError. So is what is nested more than a hundred
+    deep, on which others that walk through it would stumble."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -134,8 +138,11 @@ def parse_json(text: str | bytes) -> Any:
     level = [value]
     for _ in range(_DEEPEST):
         level = [
-            item for part in level if isinstance(part, (dict, list))
-            for item in (part.values() if isinstance(part, dict) else part) if isinstance(item, (dict, list))
+            item
+            for part in level
+            if isinstance(part, (dict, list))
+            for item in (part.values() if isinstance(part, dict) else part)
+            if isinstance(item, (dict, list))
         ]
         if not level:
             return value
@@ -159,9 +166,9 @@ class DataFile:
 
     random: it is read in no order.
 
-    What other processes do to the file meanwhile is either not seen (it is renamed, removed, replaced, or grows) or a FileError (it
-    became shorter). ``close`` and unpickling leave it to the next read to open it, which must find the file unchanged. A file that
-    is dropped is closed.
+    What other processes do to the file meanwhile is either not seen (it is renamed, removed, replaced, or grows) or a
+    FileError (it became shorter). ``close`` and unpickling leave it to the next read to open it, which must find the
+    file unchanged. A file that is dropped is closed.
     """
 
     def __init__(self, path: str | os.PathLike[str], random: bool = False) -> None:
@@ -197,7 +204,8 @@ class DataFile:
         return bytes(buffer)
 
     def read_spans(self, offsets: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """uint8: stretches of `sizes` bytes from `offsets`, one behind the other. Those that adjoin in the file are read at once."""
+        """uint8: ranges of `sizes` bytes from `offsets`, concatenated. Those that adjoin in the file are read at
+        once."""
         if len(offsets) == 0:
             return np.empty(0, np.uint8)
         handle = self._opened()
@@ -206,16 +214,19 @@ class DataFile:
         lasts = np.append(firsts[1:], len(offsets)) - 1
         spans = list(zip(offsets[firsts].tolist(), (ends[lasts] - offsets[firsts]).tolist()))
         if self._random and self.size >= _LARGE and hasattr(os, "posix_fadvise"):
-            # All are asked for before the first is waited for: a disk reads them together, and nothing that lies between them.
+            # All ranges are prefetched before the first is read: the disk reads them together, without what lies
+            # between.
             for offset, size in spans:
                 os.posix_fadvise(handle.number, offset, size, os.POSIX_FADV_WILLNEED)
         buffer = allocate(int(sizes.sum()), self.path)
-        view, start, number, read = memoryview(buffer), 0, handle.number, os.preadv
+        view, start, number, read = buffer.data, 0, handle.number, os.preadv
         try:
             for offset, size in spans:
                 part = view[start : start + size]
                 if read(number, [part], offset) != size:
-                    self._fill(handle, part, offset)  # from its beginning: it goes on where the system stopped, or tells what is missing
+                    self._fill(
+                        handle, part, offset
+                    )  # from its beginning: it goes on where the system stopped, or tells what is missing
                 start += size
         except FileError:
             raise
@@ -223,12 +234,14 @@ class DataFile:
             raise FileError(f"cannot read {self.path}: {error}") from error
         return buffer
 
-    def read_array(self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], fortran: bool = False) -> np.ndarray:
+    def read_array(
+        self, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], fortran: bool = False
+    ) -> np.ndarray:
         """An array that lies there, in memory."""
         count = _product(shape)
         self._check_span(offset, count * dtype.itemsize)
         buffer = allocate(count * dtype.itemsize, self.path)
-        self._fill(self._opened(), memoryview(buffer), offset)
+        self._fill(self._opened(), buffer.data, offset)
         return buffer.view(dtype).reshape(shape, order="F" if fortran else "C")
 
     def _check_span(self, offset: int, size: int) -> None:
@@ -241,7 +254,9 @@ class DataFile:
             while done < size:  # the system reads at most 2 GiB at once
                 got = os.preadv(handle.number, [view[done:] if done else view], offset + done)
                 if got <= 0:
-                    raise FileError(f"{self.path} became shorter while it was read: nothing is left at byte {offset + done}")
+                    raise FileError(
+                        f"{self.path} became shorter while it was read: nothing is left at byte {offset + done}"
+                    )
                 done += got
         except FileError:
             raise

@@ -21,7 +21,8 @@ _DEPTH = 8
 
 _STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: #1c1c1e; background: #f5f5f3; margin: 0; }
+body { font: 16px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif;
+       color: #1c1c1e; background: #f5f5f3; margin: 0; }
 main { max-width: 1040px; margin: 0 auto; padding: 32px 24px 64px; }
 h1 { font-size: 28px; margin: 0; overflow-wrap: anywhere; }
 h2 { font-size: 19px; margin: 0 0 2px; }
@@ -33,7 +34,8 @@ img { display: block; max-width: 100%; height: auto; margin: 6px auto 0; }
 .cards div { background: #fff; border: 1px solid #e2e2de; border-radius: 8px; padding: 10px 14px; }
 .cards b { display: block; font-size: 21px; font-variant-numeric: tabular-nums; }
 .cards span { color: #6a6a70; font-size: 13px; }
-.banner { background: #fdecea; border: 1px solid #e6a49c; color: #8a1c10; border-radius: 8px; padding: 10px 16px; margin-top: 18px; }
+.banner { background: #fdecea; border: 1px solid #e6a49c; color: #8a1c10; border-radius: 8px;
+          padding: 10px 16px; margin-top: 18px; }
 .parts { display: grid; grid-template-columns: repeat(auto-fill, minmax(280px, 1fr)); gap: 0 32px; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 td { border-top: 1px solid #ececea; padding: 3px 12px 3px 0; vertical-align: top; overflow-wrap: anywhere; }
@@ -62,7 +64,9 @@ def banner(text: str) -> str:
 
 def cards(figures: Mapping[str, str]) -> str:
     """A small box for each figure."""
-    boxes = (f"<div><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>" for name, value in figures.items())
+    boxes = (
+        f"<div><b>{html.escape(value)}</b><span>{html.escape(name)}</span></div>" for name, value in figures.items()
+    )
     return f'<div class="cards">{"".join(boxes)}</div>' if figures else ""
 
 
@@ -73,7 +77,8 @@ def picture(name: str, title: str, explanation: str, figure: Figure) -> str:
     data = b64encode(stream.getvalue()).decode("ascii")
     width = round(figure.get_figwidth() * 100)
     return (
-        f'<section id="{html.escape(name.replace(" ", "-"))}"><h2>{html.escape(title)}</h2>\n<p>{html.escape(explanation)}</p>\n'
+        "<section "
+        f'id="{html.escape(name.replace(" ", "-"))}"><h2>{html.escape(title)}</h2>\n<p>{html.escape(explanation)}</p>\n'
         f'<img alt="{html.escape(title)}" width="{width}" src="data:image/png;base64,{data}"></section>'
     )
 
@@ -88,7 +93,10 @@ def tables(title: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
     """A section with a table for each part, under the part's name."""
     if not any(parts.values()):
         return ""
-    body = [(f"<h3>{html.escape(name)}</h3>" if name else "") + _table(dict(_flat(values))) for name, values in parts.items()]
+    body = [
+        (f"<h3>{html.escape(name)}</h3>" if name else "") + _table(dict(_flat(values)))
+        for name, values in parts.items()
+    ]
     inside = body[0] if len(body) == 1 else f'<div class="parts"><div>{"</div><div>".join(body)}</div></div>'
     return f"<section><h2>{html.escape(title)}</h2>\n{inside}</section>"
 
@@ -102,7 +110,10 @@ def log(lines: Sequence[str]) -> str:
 
 
 def _table(rows: Mapping[str, Any]) -> str:
-    cells = (f"<tr><td>{html.escape(str(name))}</td><td>{html.escape(_text(value))}</td></tr>" for name, value in rows.items())
+    cells = (
+        f"<tr><td>{html.escape(str(name))}</td><td>{html.escape(_text(value))}</td></tr>"
+        for name, value in rows.items()
+    )
     return f"<table>{''.join(cells)}</table>"
 
 

@@ -1,4 +1,4 @@
-"""What ends a training from outside: Ctrl-C (SIGINT), and SIGTERM, which `docker stop`, batch systems and `kill` send."""
+"""Signals that end training: Ctrl-C (SIGINT), and SIGTERM, which `docker stop`, batch systems and `kill` send."""
 
 from __future__ import annotations
 
@@ -13,36 +13,38 @@ from typing import Any
 
 from .errors import Terminated
 
-#: What stands in the present process for handlers that ``Stopping`` has put in their place.
+#: Handlers of this process that ``Stopping`` has replaced.
 _before: dict[int, Any] = {}
 
 
 class Stopping:
-    """For the time of a ``with`` block, SIGTERM raises Terminated, and both signals say at once that the training stops: what they end may
-    take a while to come back.
+    """For the time of a ``with`` block, SIGTERM raises Terminated, and both signals say at once that the training
+    stops: what they end may take a while to come back.
 
-    It does nothing outside the main thread, which alone may set handlers, nor to a signal that the program handles itself or ignores. The
-    handlers of before are there again behind the block, and in children that are forked inside it.
+    It does nothing outside the main thread, which alone may set handlers, nor to a signal that the program handles
+    itself or ignores. The previous handlers are restored after the block, and in children that are forked inside it.
 
     say: called with a line for the user when the first signal arrives, anywhere in the program.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say, self._said, self._installed = say, False, False
-        #: From when on a further SIGTERM changes nothing: the checkpoint is being written.
+        #: Whether a further SIGTERM is ignored, because the checkpoint is being written.
         self.stopping = False
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread() and not _before:
-            self._installed = True  # a fit inside of a callback of another leaves the outer one's handlers
-            with suppress(ValueError):  # of an interpreter inside the interpreter
+            self._installed = True  # a fit inside a callback of another keeps the outer one's handlers
+            with suppress(ValueError):  # in a subinterpreter
                 if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
                     _before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._terminate)
                 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                     _before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stopping = True
         if self._installed:
             try:

@@ -11,7 +11,7 @@ import numpy as np
 from . import _arrays
 from ._c_api import carl_tensor_info, check_call
 from ._handle import EmbeddingHandle
-from .config import nearest
+from ._spelling import nearest
 from .errors import InvalidArgumentError
 
 
@@ -41,10 +41,10 @@ class StateHandle(EmbeddingHandle):
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and running statistics as float32 arrays, in torch's layouts.
 
-        Encoder keys are torchvision's behind "encoder.", such as "encoder.layer1.0.conv1.weight" (out, in, kh, kw);
-        then "projector.<i>.<name>" as of a torch Sequential, "prototypes.weight" (K, D), and "teacher." in front of the same. A
-        classifier has "classifier.weight" (classes, F), "classifier.bias" (classes), "classifier.feature_mean" and
-        "classifier.feature_deviation" (F) behind its encoder's.
+        Encoder keys are torchvision's with the prefix "encoder.", such as "encoder.layer1.0.conv1.weight" (out, in, kh,
+        kw); then "projector.<i>.<name>" as of a torch Sequential, "prototypes.weight" (K, D), and "teacher." in front
+        of the same. A classifier has "classifier.weight" (classes, F), "classifier.bias" (classes),
+        "classifier.feature_mean" and "classifier.feature_deviation" (F) after its encoder's.
         """
         self._check_open()
         return {name: self._read(self._function("state_get"), name, info) for name, info in self._tensors().items()}
@@ -76,7 +76,8 @@ class StateHandle(EmbeddingHandle):
         if bare:
             raise InvalidArgumentError(
                 f'state: key {bare[0]!r} lacks the prefix "encoder."; for an encoder saved by torchvision pass '
-                '{"encoder." + key: value for key, value in state.items() if not key.startswith("fc.")} with strict=False'
+                '{"encoder." + key: value for key, value in state.items() if not key.startswith("fc.")} with '
+                "strict=False"
             )
         if strict:
             missing = [key for key in known if key not in given]

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from ._interrupt import shielded
 from ._pace import Pace
-from .callbacks import Callback
 from ._signals import Stopping, say_on_stderr
+from .callbacks import Callback
 from .errors import FileError, InvalidArgumentError, StopTraining, Terminated
-from .metrics import Metrics
 from .evaluate.online import OnlineEvaluation, Schedule
+from .metrics import Metrics
 from .progress import Progress, describe, describe_evaluation
 from .runs import RunFolder
 from .sources import BatchStream, ImageSource
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 @dataclass
 class Position:
-    """Where a run is in its data: `batch` batches of epoch number `epoch` are done. `samples`: size of the data set, None for streams."""
+    """Position of a run in its data: `batch` batches of epoch number `epoch` are done. `samples`: size of the data set,
+    None for streams."""
 
     epoch: int = 0
     batch: int = 0
@@ -77,13 +78,13 @@ class WaitClock:
         return self._waited / self._all if self._all > 0 else 0.0
 
 
-#: Broken images that are warned of by name.
+#: Broken images that warnings name, at most.
 _WARNINGS = 5
 
 
 class TrainingLoop:
-    """Trains `model.trainer_` on `source` until `epochs` epochs or `last_step` steps are done, starting from `position`, which it keeps
-    current. With a `pace`, until that has decided, by the time, what the last step is."""
+    """Trains `model.trainer_` on `source` until `epochs` epochs or `last_step` steps are done, starting from
+    `position`, which it keeps current. With a `pace`, until that has decided, by the time, what the last step is."""
 
     def __init__(
         self,
@@ -126,19 +127,22 @@ class TrainingLoop:
         self._usage: UsageRecorder | None = None
         self._broken = broken
         self._reader = BatchReader(
-            source, position.batch_size, seed, position.epoch, position.batch, epochs, broken, least_side)
+            source, position.batch_size, seed, position.epoch, position.batch, epochs, broken, least_side
+        )
         self._clock = WaitClock()
         self._warned = 0
 
     def run(self) -> None:
-        """Ends early on StopTraining. Ctrl-C, SIGTERM and errors leave a usable model, the first two a checkpoint where there is a run
-        folder."""
+        """Ends early on StopTraining. Ctrl-C, SIGTERM and errors leave a usable model, the first two a checkpoint where
+        there is a run folder."""
         with Stopping(self._say_stopping) as stopping:
             self._run_until(stopping)
 
     def _say_stopping(self, cause: str) -> None:
         if self._progress.shown:
-            say_on_stderr(f"carl: {cause}stopping" + ("; a checkpoint is written first" if self._run is not None else ""))
+            say_on_stderr(
+                f"carl: {cause}stopping" + ("; a checkpoint is written first" if self._run is not None else "")
+            )
 
     def _run_until(self, stopping: Stopping) -> None:
         try:
@@ -160,7 +164,7 @@ class TrainingLoop:
             raise
         except Exception as error:
             self._sync()
-            with suppress(FileError):  # what went wrong first is what matters
+            with suppress(FileError):  # the first error is the one to raise
                 self._tell_broken()
             self._log(f"failed: {type(error).__name__}: {error}")
             raise
@@ -181,7 +185,7 @@ class TrainingLoop:
         if self._evaluation is not None:
             self._log(f"judged on {self._evaluation.queries} labelled images by {self._evaluation.references} others")
             self._evaluated = self._run.last_evaluation() if self._run is not None else None
-            # Of a run that goes on, what Ctrl-C may have come before.
+            # Of a resumed run, an evaluation that Ctrl-C may have prevented.
             if self._trainer.step_count == 0 or self._due():
                 self._evaluate()
         if self._pace is not None:
@@ -203,12 +207,18 @@ class TrainingLoop:
             once = isinstance(self._source, BatchStream) and self._source.once
             raise InvalidArgumentError(
                 "images: "
-                + ("the iterator is exhausted; for several epochs pass something that can be iterated again, such as a list"
-                   if once and position.epoch > 0 else "gave no batch of at least 2 images")
+                + (
+                    "the iterator is exhausted; for several epochs pass something that can be iterated again, such as "
+                    "a list"
+                    if once and position.epoch > 0
+                    else "gave no batch of at least 2 images"
+                )
             )
         if self._last is not None:
             self._log(
-                f"epoch {position.epoch + 1}/{self._planned_epochs()}, step {self._trainer.step_count}: {describe(self._last, clock.share)}")
+                f"epoch {position.epoch + 1}/{self._planned_epochs()}, step {self._trainer.step_count}: "
+                f"{describe(self._last, clock.share)}"
+            )
         finished = position.epoch
         self._epoch_start = self._trainer.step_count
         position.epoch, position.batch = finished + 1, 0
@@ -242,7 +252,7 @@ class TrainingLoop:
             self._decide(self._pace, changes)
 
     def _decide(self, pace: Pace, changes: dict[str, Any]) -> None:
-        """Fixes how many steps there are, in the configuration too, from which the run can be repeated."""
+        """Fixes the number of steps, in the configuration too, so that it can be used to repeat the run."""
         self._last_step = changes["total_steps"]
         if self._per_epoch:
             changes["epochs"] = -(-self._last_step // self._per_epoch)
@@ -253,8 +263,9 @@ class TrainingLoop:
                 self._run.write_config(vars(self._model.config_))
         self._progress.plan(self._last_step)
         self._log(
-            f"step {self._trainer.step_count}, {pace.spent():.0f} s of {pace.seconds:.0f} s: total_steps {self._last_step}, "
-            f"decay_steps {changes['decay_steps']}")
+            f"step {self._trainer.step_count}, {pace.spent():.0f} s of {pace.seconds:.0f} s: total_steps "
+            f"{self._last_step}, decay_steps {changes['decay_steps']}"
+        )
 
     def _planned_epochs(self) -> int:
         return self._epochs if self._pace is None else int(self._model.config_.epochs or self._epochs)
@@ -339,7 +350,9 @@ class TrainingLoop:
             return
         from logging import getLogger
 
-        where = f"; all are listed in {self._run.broken_images}" if self._run is not None else "; all are in broken_images_"
+        where = (
+            f"; all are listed in {self._run.broken_images}" if self._run is not None else "; all are in broken_images_"
+        )
         for name, reason in untold:
             if self._warned < _WARNINGS:
                 self._warned += 1
@@ -355,7 +368,8 @@ class TrainingLoop:
 
 def warn_constant_rate() -> None:
     warnings.warn(
-        "the iterable of batches does not tell its length, so the learning rate stays constant; give total_steps for a cosine",
+        "the iterable of batches does not tell its length, so the learning rate stays constant; give total_steps for a "
+        "cosine",
         UserWarning,
         stacklevel=4,
     )

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: replaced in one step, or extended by whole lines."""
+"""Atomic writes: files are replaced in one step, or extended by whole lines."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _SLACK = 5.0
 def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write into, which takes the place of `path` when the block ends without an error.
 
-    Whoever reads `path` sees the old content or the new, never a part. A symbolic link is followed and its target replaced; the new
-    file has the old one's permissions, or those of any new file. On an error the old file stays and nothing is left behind.
-    Raises FileError with the path and the system's reason.
+    Whoever reads `path` sees the old content or the new, never a part. A symbolic link is followed and its target
+    replaced; the new file has the old one's permissions, or those of any new file. On an error the old file stays and
+    nothing is left behind. Raises FileError with the path and the system's reason.
     """
     target = os.path.realpath(os.path.expanduser(os.fspath(path)))
     temporary = None
@@ -74,8 +74,8 @@ def make_folder(path: str | os.PathLike[str]) -> None:
 
 
 def remove_abandoned(folder: str | os.PathLike[str]) -> list[str]:
-    """Removes what a process that was killed while it wrote left in `folder`, and returns the names. Files of processes that
-    are still there stay."""
+    """Removes what a process that was killed while it wrote left in `folder`, and returns the names. Files of processes
+    that are still there stay."""
     removed = []
     with suppress(OSError):  # no such folder, or one that cannot be read
         with os.scandir(folder) as entries:
@@ -84,7 +84,7 @@ def remove_abandoned(folder: str | os.PathLike[str]) -> list[str]:
             found = _TEMPORARY.fullmatch(name)
             if found is None:
                 continue
-            with suppress(OSError):  # its writer was faster, or may do what this process may not
+            with suppress(OSError):  # its writer has renamed or removed it, or this process lacks the permission
                 file = os.path.join(folder, name)
                 if not _is_written_by(int(found[1]), os.stat(file, follow_symlinks=False).st_mtime):
                     os.unlink(file)
@@ -95,8 +95,8 @@ def remove_abandoned(folder: str | os.PathLike[str]) -> list[str]:
 class Lines:
     """A text file that grows by whole lines. Use ``write``, ``sync`` and ``close``.
 
-    What a killed writer left of a line is cut off at the beginning. A line that does not fit on the disk is taken back, so that
-    the file ends with a whole one, and is a FileError.
+    What a killed writer left of a line is cut off at the beginning. A line that does not fit on the disk is taken back,
+    so that the file ends with a whole one, and is a FileError.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -167,7 +167,8 @@ def sync(descriptor: int) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """The new name survives a power failure once the folder is on the disk too; where that is not possible, nothing is lost."""
+    """The new name survives a power failure once the folder is on the disk too; where that is not possible, nothing is
+    lost."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -200,7 +201,7 @@ def _is_written_by(process: int, modified: float) -> bool:
     except PermissionError:
         pass  # somebody else's process
     started = _start_of(process)
-    # In a container the first process has the same number each time: then its start tells.
+    # In a container the first process has the same number each time: its start time distinguishes them.
     return started is None or modified >= started - _SLACK
 
 

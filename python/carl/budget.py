@@ -1,4 +1,4 @@
-"""What a time budget and a memory limit are, and the rule by which sizes are chosen for them."""
+"""Parsing of time budgets and memory limits, and the rule by which sizes are chosen for them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ def parse_memory(value: Any, name: str = "memory") -> int:
         if found:
             size = float(found[1]) * 1024 ** " KMGT".index(found[2] or " ")
     if size is None or not 1 <= size < 2**63:
-        raise InvalidArgumentError(f'{name}: got {value!r}, want an amount such as "4G" or "512M", or a number of bytes')
+        raise InvalidArgumentError(
+            f'{name}: got {value!r}, want an amount such as "4G" or "512M", or a number of bytes'
+        )
     return int(size)
 
 
@@ -74,28 +76,38 @@ def memory_text(size: float) -> str:
 
 # ---- The rule: every constant that decides is here
 
-#: Views of these sizes by networks of these widths, the best first. Larger views show more of a photo and wider networks learn more of it,
-#: but either only if there is time to go through the images often enough. Pixels come before channels up to 160: below, photos lose what
-#: they are told apart by, while quarter width still learns.
+#: Views of these sizes by networks of these widths, the best first. Larger views show more of a photo and wider
+#: networks learn more of it, but either only if there is time to go through the images often enough. Pixels come before
+#: channels up to 160: below, photos lose the details that distinguish them, while quarter width still learns.
 LADDER: tuple[tuple[int, float], ...] = (
-    (224, 1.0), (160, 1.0), (224, 0.5), (160, 0.5), (128, 0.5), (96, 0.5), (128, 0.25), (96, 0.25), (64, 0.25), (48, 0.25), (32, 0.25),
+    (224, 1.0),
+    (160, 1.0),
+    (224, 0.5),
+    (160, 0.5),
+    (128, 0.5),
+    (96, 0.5),
+    (128, 0.25),
+    (96, 0.25),
+    (64, 0.25),
+    (48, 0.25),
+    (32, 0.25),
 )
-#: Images smaller than that are seen whole, as they are: only the width is chosen.
+#: Smaller images are not resized: only the width is chosen.
 SMALL_SIDE = 64
 WIDTHS = (1.0, 0.5, 0.25)
-#: What is enough for a setting: so many passes over the images, or so many images in all where that is less. With less training a
-#: smaller network on smaller views has learnt more.
+#: Training that a setting needs: passes over the images, or images in all if that is less. With less training, a
+#: smaller network on smaller views learns more.
 PASSES, PRESENTATIONS = 20, 300_000
-#: Sizes of a step. A large one has better statistics (of the prior, and of BatchNorm), but so many steps should be taken in all, and so
-#: many in an epoch, before it grows.
+#: Batch sizes, and the fewest steps of a run and of an epoch with a large one, which has better statistics (for the
+#: prior, and for BatchNorm).
 BATCHES, LEAST_STEPS, STEPS_AN_EPOCH = (128, 64), 1_000, 4
-#: Fewer steps than that are no training: the budget is refused.
+#: A budget for fewer steps is refused.
 NO_TRAINING = 10
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is chosen. view_size None: the views are a list of the caller's, with sizes of their own."""
+    """A choice of sizes. view_size None: the views are specifications of the caller's, with their own sizes."""
 
     view_size: int | None
     width: float
@@ -108,12 +120,14 @@ class Setting:
 
     def describe(self) -> str:
         views = "" if self.view_size is None else f"views of {self.view_size} pixels, "
-        return f"{views}width {self.width:g}, {self.batch_size} images a step" + (", recompute" if self.recompute else "")
+        return f"{views}width {self.width:g}, {self.batch_size} images a step" + (
+            ", recompute" if self.recompute else ""
+        )
 
 
 @dataclass(frozen=True)
 class Given:
-    """What the caller has fixed: it stands. None is open."""
+    """What the caller has fixed; None is to be chosen."""
 
     view_size: int | None = None
     width: float | None = None
@@ -136,12 +150,14 @@ def rungs(side: int, given: Given) -> list[tuple[int | None, float]]:
 
 
 def enough(count: int | None) -> int:
-    """Images to be gone through, passes counted, of a set of `count` images; None for a set of unknown size."""
+    """Images to train on in all, repetitions counted, for a set of `count` images; None: of unknown size."""
     return PRESENTATIONS if count is None else min(PASSES * count, PRESENTATIONS)
 
 
 def best_rung(
-    pairs: Iterable[tuple[int | None, float]], seconds_an_image: Callable[[tuple[int | None, float]], float], seconds: float,
+    pairs: Iterable[tuple[int | None, float]],
+    seconds_an_image: Callable[[tuple[int | None, float]], float],
+    seconds: float,
     count: int | None,
 ) -> tuple[int | None, float]:
     """The first that goes through enough images in `seconds`, else the fastest."""
@@ -153,7 +169,7 @@ def best_rung(
 
 
 def best_batch(given: Given, presentations: float, count: int | None) -> int:
-    """The largest size of a step of which there would be steps enough, else the smallest."""
+    """The largest batch size that leaves enough steps, else the smallest."""
     if given.batch_size is not None:
         return given.batch_size
     for size in BATCHES:
@@ -163,8 +179,8 @@ def best_batch(given: Given, presentations: float, count: int | None) -> int:
 
 
 def by_memory(setting: Setting, pairs: list[tuple[int | None, float]], given: Given) -> list[Setting]:
-    """The settings to try until one fits into memory, in order: smaller batches; then recompute, from the largest batch on; then the
-    same with smaller views, and last with fewer channels, as far as each is open."""
+    """The settings to try until one fits into memory, in order: smaller batches; then recompute, from the largest batch
+    on; then the same with smaller views, and last with fewer channels, as far as each is open."""
     batches = [setting.batch_size]
     if given.batch_size is None:
         batches += [size for size in BATCHES if size < setting.batch_size]
@@ -174,12 +190,17 @@ def by_memory(setting: Setting, pairs: list[tuple[int | None, float]], given: Gi
     smaller = [pair for pair in following if pair[1] <= setting.width and (pair[0] or 0) <= (setting.view_size or 0)]
     return [
         replace(setting, view_size=size, width=width, batch_size=batch, recompute=way)
-        for size, width in [setting.rung, *smaller] for way in ways for batch in batches
+        for size, width in [setting.rung, *smaller]
+        for way in ways
+        for batch in batches
     ]
 
 
-def fitting(settings: Iterable[Setting], need: Callable[[Setting], float], room: float, limit: int | None, held: float) -> Setting:
-    """The first setting that takes no more than `room` bytes beside the `held` ones; limit: the caller's memory, None for the machine's."""
+def fitting(
+    settings: Iterable[Setting], need: Callable[[Setting], float], room: float, limit: int | None, held: float
+) -> Setting:
+    """The first setting that takes no more than `room` bytes beside the `held` ones; limit: the caller's memory, None
+    for the machine's."""
     least, smallest = math.inf, None
     for setting in settings:
         size = need(setting)
@@ -188,9 +209,14 @@ def fitting(settings: Iterable[Setting], need: Callable[[Setting], float], room:
         if size < least:
             least, smallest = size, setting
     assert smallest is not None
-    what = f"the smallest setting ({smallest.describe()}) takes {memory_text(least)} beside the {memory_text(held)} that the process holds"
+    what = (
+        f"the smallest setting ({smallest.describe()}) takes {memory_text(least)} beside the {memory_text(held)} "
+        "that the process holds"
+    )
     if limit is not None:
-        raise InvalidArgumentError(f"memory: got {memory_text(limit)}, and {what}: want at least {memory_text(math.ceil(least + held))}")
+        raise InvalidArgumentError(
+            f"memory: got {memory_text(limit)}, and {what}: want at least {memory_text(math.ceil(least + held))}"
+        )
     raise OutOfMemoryError(f"{what}, and {memory_text(max(room, 0))} are free")
 
 
@@ -199,5 +225,6 @@ def check_steps(budget: float, seconds: float, seconds_a_step: float) -> None:
     if seconds < NO_TRAINING * seconds_a_step:
         wanted = budget - seconds + NO_TRAINING * seconds_a_step
         raise InvalidArgumentError(
-            f"budget: got {duration_text(budget)}, but a step takes {seconds_a_step:.2g} s here, and fewer than {NO_TRAINING} steps are no "
-            f"training: want at least {duration_text(math.ceil(wanted))}")
+            f"budget: got {duration_text(budget)}, but a step takes {seconds_a_step:.2g} s here, and fewer than "
+            f"{NO_TRAINING} steps are no training: want at least {duration_text(math.ceil(wanted))}"
+        )

@@ -1,9 +1,9 @@
-"""Code of the user's own that runs during ``CARL.fit``."""
+"""User code that runs during ``CARL.fit``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidArgumentError
 from .metrics import Metrics
@@ -25,15 +25,15 @@ class Callback:
         """After every epoch; they count from 0."""
 
     def on_evaluation(self, model: CARL, figures: Mapping[str, Any]) -> None:
-        """After every evaluation on the labelled set of a fit, the first of them before the first step. figures: step, epoch
-        (epochs done), knn and linear (accuracies), seconds."""
+        """After every evaluation on the labelled set of a fit, the first of them before the first step. figures: step,
+        epoch (epochs done), knn and linear (accuracies), seconds."""
 
     def on_end(self, model: CARL) -> None:
         """When the fit ends, by whatever cause."""
 
 
 #: A callback, or a function of (model, metrics) that runs after every step.
-CallbackLike = Union[Callback, Callable[["CARL", Metrics], Any]]
+CallbackLike = Callback | Callable[["CARL", Metrics], Any]
 
 
 class _StepFunction(Callback):

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import byref, sizeof
 from dataclasses import asdict, dataclass
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
-from . import _arrays
+from . import _arrays, _images
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
 from ._handle import made
 from ._state import StateHandle
@@ -21,17 +21,16 @@ from .errors import InvalidArgumentError, not_fitted
 from .runs import checkpoint_path
 from .trainer import Trainer
 
-#: Largest number of classes.
-MAX_CLASSES = 2**20
-
 
 @dataclass(frozen=True)
 class ClassifierMetrics:
     """What a step reports.
 
-    step: steps taken, this one included. loss: mean cross-entropy with label smoothing, in nats. accuracy: share of the batch that was
-    classified rightly before the update. learning_rate (0 for a frozen encoder), head_learning_rate: the values this step used.
-    gradient_norm: l2 norm over all trained parameters, before weight decay. seconds; memory_bytes: activations, gradients and scratch.
+    step: steps taken, this one included. loss: mean cross-entropy with label smoothing, in nats. accuracy: share of the
+    batch that was classified rightly before the update. learning_rate (0 for a frozen encoder), head_learning_rate: the
+    values this step used.
+    gradient_norm: l2 norm over all trained parameters, before weight decay. seconds; memory_bytes: activations,
+        gradients and scratch.
     """
 
     step: int
@@ -66,25 +65,29 @@ class Classifier(StateHandle):
     model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder; its encoder is copied.
     classes: their number, or the labels that stand for them in `predict`.
     config: keys of the classifier's configuration (docs/finetuning.md): freeze_encoder, from_scratch, label_smoothing,
-        learning_rate, head_learning_rate, momentum, weight_decay, schedule, warmup_steps, total_steps, view, seed, threads. None is
-        the default; unknown keys and values out of range are a ConfigurationError.
+        learning_rate, head_learning_rate, momentum, weight_decay, schedule, warmup_steps, total_steps, view, seed,
+        threads. None is the default; unknown keys and values out of range are a ConfigurationError.
     """
 
     _prefix = "carl_classifier"
 
-    def __init__(self, model: Any, classes: Union[int, Sequence[Any], np.ndarray], **config: Any) -> None:
+    def __init__(self, model: Any, classes: int | Sequence[Any] | np.ndarray, **config: Any) -> None:
         super().__init__()
+        names: np.ndarray | None = None
         if isinstance(classes, (Sequence, np.ndarray)) and not isinstance(classes, (str, bytes)):
             names = np.asarray(classes)
             if names.ndim != 1 or len(names) == 0 or len(np.unique(names)) != len(names):
                 raise InvalidArgumentError("classes: want a number, or a list of labels that are all different")
+            count = len(names)
         else:
-            names = np.arange(_arrays.integer(classes, "classes", 1, MAX_CLASSES))
-        values = {"classes": len(names), **{key: value for key, value in config.items() if value is not None}}
+            count = _arrays.c_integer(classes, "classes", 1)
+        values = {"classes": count, **{key: value for key, value in config.items() if value is not None}}
         text = _arrays.c_text(dump_json(values), "config")
         with encoder_of(model) as encoder:
-            pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_create, encoder._handle, text)
-        self._adopt(pointer, names)
+            pointer = made(
+                ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_create, encoder._handle, text
+            )
+        self._adopt(pointer, np.arange(count) if names is None else names)
 
     def _adopt(self, pointer: Any, classes: np.ndarray) -> None:
         self._pointer = pointer
@@ -95,14 +98,15 @@ class Classifier(StateHandle):
     def step(self, images: Any, labels: Any, indices: Any = None, epoch: int = 0) -> ClassifierMetrics:
         """One training step: makes the configured view of each image, runs forward and backward, updates.
 
-        images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes; B at least 2, or 1 with a frozen encoder.
+        images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes; B at least 2, or 1 with a frozen
+            encoder.
         labels: integers (B,), places in ``classes_``: 0 to classes - 1.
         indices, epoch: a view depends on (seed, epoch, index) alone; by default images are counted as they come.
 
         Raises NotFiniteError when the loss or a gradient is NaN or infinite; the parameters are then unchanged.
         """
         handle = self._handle
-        packed = _arrays.pack_images(images, "images")
+        packed = _images.pack_images(images, "images")
         targets = _class_numbers(labels, len(packed))
         places = None if indices is None else _arrays.index_array(indices, len(packed))
         epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
@@ -111,7 +115,8 @@ class Classifier(StateHandle):
         return ClassifierMetrics.from_struct(report)
 
     def step_batch(self, images: Any, labels: Any) -> ClassifierMetrics:
-        """One training step on images made by the caller: float32 (B, H, W, C), already normalised. labels as in ``step``."""
+        """One training step on images made by the caller: float32 (B, H, W, C), already normalised. labels as in
+        ``step``."""
         handle = self._handle
         array = _arrays.float_batch(images, "images")
         targets = _class_numbers(labels, len(array))
@@ -121,17 +126,19 @@ class Classifier(StateHandle):
         return ClassifierMetrics.from_struct(report)
 
     def standardize(self, images: Any) -> None:
-        """Features are standardised before the linear layer by a mean and a deviation for each, 0 and 1 at first: this sets them to those of
-        the features of `images`, as in ``step``, at least 2. It makes head_learning_rate mean the same for every encoder."""
+        """Features are standardised before the linear layer by a mean and a deviation for each, 0 and 1 at first: this
+        sets them to those of the features of `images`, as in ``step``, at least 2. It makes head_learning_rate mean the
+        same for every encoder."""
         handle = self._handle
-        packed = _arrays.pack_images(images, "images")
+        packed = _images.pack_images(images, "images")
         call(LIB.carl_classifier_standardize, handle, packed, len(packed))
 
     # ---- Prediction
 
     def predict(self, images: Any, size: int = 0) -> np.ndarray:
         """The most probable label of each image of bytes, (N,), from ``classes_``. `size` as in ``embed_images``."""
-        return self.classes_[self.embed_images(images, size, "logits").argmax(axis=1)]
+        found: np.ndarray = self.classes_[self.embed_images(images, size, "logits").argmax(axis=1)]
+        return found
 
     def predict_proba(self, images: Any, size: int = 0) -> np.ndarray:
         """float32 (N, classes): the probability of each class."""
@@ -145,7 +152,8 @@ class Classifier(StateHandle):
         return parse_object(string_from(LIB.carl_classifier_config, self._handle), "config")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes all that is needed to predict and to train on exactly, as a safetensors file, which appears only when complete."""
+        """Writes all that is needed to predict and to train on exactly, as a safetensors file, which appears only when
+        complete."""
         notes = {"carl": {"classes": self.classes_.tolist()}}
         call(LIB.carl_classifier_save, self._handle, _arrays.c_path(path), _arrays.c_text(dump_json(notes), "classes"))
 
@@ -153,7 +161,9 @@ class Classifier(StateHandle):
     def load(cls, path: str | os.PathLike[str], **overrides: Any) -> Classifier:
         """Reads what ``save`` wrote. overrides: configuration keys to change, such as ``threads=1``."""
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
-        pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, _arrays.c_file(path), text)
+        pointer = made(
+            ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, _arrays.c_file(path), text
+        )
         classifier = cls.__new__(cls)
         classifier._adopt(pointer, np.empty(0))
         notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl", {})
@@ -178,7 +188,7 @@ class Classifier(StateHandle):
 def _class_numbers(labels: Any, count: int) -> np.ndarray:
     """Checked class numbers as int32; the library checks that they are below the number of classes."""
     array = _arrays.label_array(labels, "labels", count)
-    wrong = np.flatnonzero((array < 0) | (array > MAX_CLASSES))
+    wrong = np.flatnonzero((array < 0) | (array >= 2**31))
     if len(wrong):
         raise InvalidArgumentError(f"labels[{wrong[0]}]: got {array[wrong[0]]}, want class numbers from 0")
     return array.astype(np.int32)
@@ -186,7 +196,8 @@ def _class_numbers(labels: Any, count: int) -> np.ndarray:
 
 @contextmanager
 def encoder_of(model: Any) -> Iterator[Encoder]:
-    """The encoder of whatever stands for a model: carl.CARL, carl.Trainer, carl.Encoder, the path of a checkpoint or run folder."""
+    """The encoder of whatever stands for a model: carl.CARL, carl.Trainer, carl.Encoder, the path of a checkpoint or
+    run folder."""
     if isinstance(model, Encoder):
         yield model
         return
@@ -198,7 +209,8 @@ def encoder_of(model: Any) -> Iterator[Encoder]:
             raise not_fitted(type(model).__name__, "it is evaluated")
         if not isinstance(trainer, Trainer):
             raise InvalidArgumentError(
-                f"model: got {type(model).__name__}, want a carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder"
+                f"model: got {type(model).__name__}, want a carl.CARL, carl.Trainer, carl.Encoder, or the path of a "
+                "checkpoint or run folder"
             )
         encoder = Encoder.from_trainer(trainer)
     with encoder:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import evaluate, plots
+from ._fit import trainer_config
 from ._judged import checkpoint_facts, note_picture
 from ._writing import replace_file
 from .errors import FileError
@@ -20,13 +21,22 @@ from .runs import refuse_if_in_use
 from .sources import ArraySource, read_idx
 from .trainer import Trainer
 
-#: Views for these images, which are small, gray and in their middle: larger crops than for photos, no blur. Searched on images set apart.
+#: Views for these images, which are small, gray and centred: larger crops than for photos, no blur. Tuned on held-out
+#: images.
 VIEWS: list[dict[str, Any]] = [
-    {"size": 28, "scale": [0.5, 1.0], "jitter": [0.6, 0.6, 0.0, 0.0], "mean": [0.5], "std": [0.25], "count": 2},
+    {"size": 28, "scale": [0.5, 1.0], "jitter": [0.6, 0.6, 0.0, 0.0], "mean": [0.5], "std": [0.25], "count": 2}
 ]
 #: What is trained: a small encoder, and the library's defaults for all else.
-MODEL: dict[str, Any] = {"encoder": "resnet18", "stem": "small", "width": 0.25, "batch_size": 128, "seed": 0, "views": VIEWS}
-#: How long: images, epochs, the step to end at if that comes first, and sizes of the labelled reference set of the evaluation.
+MODEL: dict[str, Any] = {
+    "encoder": "resnet18",
+    "stem": "small",
+    "width": 0.25,
+    "batch_size": 128,
+    "seed": 0,
+    "views": VIEWS,
+}
+#: How long: images, epochs, the step to end at if that comes first, and sizes of the labelled reference set of the
+#: evaluation.
 BUDGETS: dict[str, dict[str, Any]] = {
     "full": {"images": 60_000, "epochs": 3, "total_steps": 1170, "references": (10_000, 60_000)},
     "quick": {"images": 10_000, "epochs": 2, "references": (10_000,)},
@@ -43,7 +53,12 @@ def load_fashion_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[np
     """Training images (60000, 28, 28), training labels, test images (10000, 28, 28), test labels."""
     place = Path(folder or FOLDER)
     arrays = []
-    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
         file = next((f for f in (place / f"{name}.gz", place / name) if f.is_file()), None)
         if file is None:
             raise FileError(
@@ -75,11 +90,19 @@ def run(
     (folder / "checkpoints" / "last.carl").unlink(missing_ok=True)
     (folder / "metrics.jsonl").unlink(missing_ok=True)
     overrides = overrides or {}
-    length = {"epochs": budget["epochs"]} if "epochs" in overrides else {"epochs": budget["epochs"], "total_steps": budget.get("total_steps")}
+    length = (
+        {"epochs": budget["epochs"]}
+        if "epochs" in overrides
+        else {"epochs": budget["epochs"], "total_steps": budget.get("total_steps")}
+    )
     params = {**MODEL, **length, "run_dir": folder, "progress": progress, **overrides}
     model = CARL(**params)
     images = train_x[: budget["images"]]
-    until = f"{model.epochs} epochs" if model.total_steps is None else f"until step {model.total_steps} in epoch {model.epochs}"
+    until = (
+        f"{model.epochs} epochs"
+        if model.total_steps is None
+        else f"until step {model.total_steps} in epoch {model.epochs}"
+    )
     say(f"Fashion-MNIST: training on {len(images)} images without labels, {until}")
 
     results: dict[str, Any] = {"images": len(images), "parameters": _plain(params), "knn": {}}
@@ -91,7 +114,8 @@ def run(
         return {
             str(size): evaluate.knn(
                 train_features[:size], labels[:size], test_features, test_y, NEIGHBOURS, TEMPERATURE
-            ).accuracy or 0.0
+            ).accuracy
+            or 0.0
             for size in sizes
         }
 
@@ -130,7 +154,7 @@ def run(
 def _untrained(model: CARL, images: np.ndarray) -> Trainer:
     """The model that ``fit`` would begin with, but for BatchNorm's running statistics, which are taken from the images:
     with those of initialisation the comparison would flatter training."""
-    config = model._trainer_config(ArraySource(images)).replace(learning_rate=0.0, weight_decay=0.0, total_steps=None)
+    config = trainer_config(model, ArraySource(images)).replace(learning_rate=0.0, weight_decay=0.0, total_steps=None)
     trainer = Trainer(config)
     for start in range(0, min(len(images), 20 * 64) - 63, 64):
         trainer.step(images[start : start + 64])

@@ -22,7 +22,7 @@ class Encoder(EmbeddingHandle):
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
         super().__init__()
-        count = 0 if threads is None else _arrays.integer(threads, "threads", 1, 4096)
+        count = _arrays.thread_count(threads)
         self._pointer = made(EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_load, _arrays.c_file(path), count)
 
     @classmethod
@@ -38,4 +38,6 @@ class Encoder(EmbeddingHandle):
         return encoder
 
     def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a carl.Encoder cannot be pickled: pickle the carl.Trainer or carl.CARL, or pass the file's path")
+        raise TypeError(
+            "a carl.Encoder cannot be pickled: pickle the carl.Trainer or carl.CARL, or pass the file's path"
+        )

@@ -42,7 +42,7 @@ class NotFiniteError(CARLError, ArithmeticError):
 
 
 class InvalidStateError(CARLError):
-    """The right call at the wrong moment, such as gradients before the first step."""
+    """A call that the object's present state does not allow, such as gradients before the first step."""
 
 
 class CancelledError(CARLError):
@@ -70,8 +70,8 @@ class StopTraining(Exception):
 
 
 class Terminated(SystemExit):
-    """``fit`` was ended by SIGTERM; the model is usable, and the checkpoint of a run folder written. Where nobody catches it the program
-    ends with status 143, as one does that SIGTERM has ended."""
+    """``fit`` was ended by SIGTERM; the model is usable, and the checkpoint of a run folder written. Where nobody
+    catches it the program ends with status 143, as one does that SIGTERM has ended."""
 
     def __init__(self) -> None:
         super().__init__(143)
@@ -83,7 +83,9 @@ def not_fitted(name: str, method: str) -> NotFittedError:
     sklearn_exceptions = sys.modules.get("sklearn.exceptions")
     if sklearn_exceptions is None:
         return NotFittedError(message)
-    both = type("NotFittedError", (NotFittedError, sklearn_exceptions.NotFittedError), {"__module__": __name__})
+    both: type[NotFittedError] = type(
+        "NotFittedError", (NotFittedError, sklearn_exceptions.NotFittedError), {"__module__": __name__}
+    )
     return both(message)
 
 

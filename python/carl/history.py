@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Union, overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -18,7 +18,8 @@ _FLAGS = {"updated"}
 class History(Sequence[Metrics]):
     """A sequence of ``Metrics``, one a step, which takes 8 bytes a figure: about 190 bytes a step.
 
-    The rows are numbers in one array; a Metrics object is made whenever one is asked for. Equal to any sequence of equal Metrics.
+    The rows are numbers in one array; a Metrics object is made whenever one is asked for. Equal to any sequence of
+    equal Metrics.
     """
 
     __slots__ = ("_values",)
@@ -46,7 +47,7 @@ class History(Sequence[Metrics]):
     @overload
     def __getitem__(self, place: slice) -> list[Metrics]: ...
 
-    def __getitem__(self, place: Union[int, slice]) -> Union[Metrics, list[Metrics]]:
+    def __getitem__(self, place: int | slice) -> Metrics | list[Metrics]:
         if isinstance(place, slice):
             return [self._row(each) for each in range(*place.indices(len(self)))]
         index = range(len(self))[place]  # raises IndexError, and counts from the end
@@ -60,10 +61,11 @@ class History(Sequence[Metrics]):
 
     def _row(self, place: int) -> Metrics:
         start = place * len(FIELDS)
-        return Metrics(**{
+        figures: dict[str, Any] = {
             name: int(value) if name in _WHOLE else bool(value) if name in _FLAGS else value
             for name, value in zip(FIELDS, self._values[start : start + len(FIELDS)])
-        })
+        }
+        return Metrics(**figures)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Sequence) and not isinstance(other, (str, bytes)):

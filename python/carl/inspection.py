@@ -1,4 +1,4 @@
-"""A trained model beside some of its images: what plots and reports are made from."""
+"""A trained model with some of its images: what plots and reports are made from."""
 
 from __future__ import annotations
 
@@ -9,32 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._arrays import label_array
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL, load
-from .sources import ImageSource, path_source, read_idx
-from .sources.formats import read_npy
+from .sources import ImageSource
+from .sources.labelled import open_labelled, open_source
 from .sources.order import evenly_spaced
 from .view_specs import expand_views, least_side
 
 #: Broken images that are named.
 _TOLD = 5
-
-
-def open_source(path: str, channels: int | None) -> ImageSource:
-    """The source of a path, whose image files are read with as many channels as a model has."""
-    return path_source(os.path.expanduser(path), channels if channels in (1, 3) else None)
-
-
-def open_labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray | None]:
-    """The source of a path and its labels: from a file, an .npy or IDX one, or the source's own, or None."""
-    source = open_source(path, channels)
-    if labels is None:
-        return source, None if source.labels is None else label_array(source.labels, path, len(source))
-    if not os.path.exists(labels):
-        raise FileError(f"{labels}: no such file of labels")
-    values = read_npy(labels) if labels.endswith(".npy") else read_idx(labels)
-    return source, label_array(values, labels, len(source))
 
 
 class Sample(NamedTuple):
@@ -48,16 +31,20 @@ class Sample(NamedTuple):
 
 
 def sample_of(model: str | os.PathLike[str] | None, data: str | None, count: int) -> Sample:
-    """At most `count` images of `data`, or of what `model` was trained on, with the model's views; without a model, those that
-    training would begin with."""
+    """At most `count` images of `data`, or of what `model` was trained on, with the model's views; without a model,
+    those that training would begin with."""
     if model is not None:
         seen = Inspection(model, data, count=count)
         config, source = seen.model.config_, seen.source
-        views, size, seed = config.views, config.view_size if isinstance(config.views, str) else None, int(config.seed or 0)
+        views, size, seed = (
+            config.views,
+            config.view_size if isinstance(config.views, str) else None,
+            int(config.seed or 0),
+        )
     else:
-        source, _ = open_labelled(str(data), None, None)
+        source = open_source(str(data))
         views, size, seed = "auto", min(source.side, 224), 0
-    # Large images are halved as training does it, so that these are its very views.
+    # Large images are halved as in training, so that these are exactly its views.
     places, images = _readable(source, count, least_side(expand_views(views, source.channels, size)))
     return Sample(images, places, views, size, seed)
 
@@ -76,7 +63,8 @@ def _readable(source: ImageSource, count: int, least: int | None = None) -> tupl
 
 
 def _tell_broken(errors: list[BaseException]) -> None:
-    """Warns of images that are not shown, on standard error unless the program has other plans for the package's log."""
+    """Warns of images that are not shown, on standard error unless the program has other plans for the package's
+    log."""
     from logging import getLogger
 
     for error in errors[:_TOLD]:
@@ -86,15 +74,19 @@ def _tell_broken(errors: list[BaseException]) -> None:
 
 
 class Inspection:
-    """The model of a checkpoint or run folder, at most `count` of the images, evenly spaced, and what the model makes of
-    them, computed when first asked for.
+    """The model of a checkpoint or run folder, at most `count` of the images, evenly spaced, and what the model makes
+    of them, computed when first asked for.
 
-    data: path of the images; None for those the run was trained on. labels: path of their labels, if they have some that
-    are not found by themselves.
+    data: path of the images; None for those the run was trained on. labels: path of their labels, where the source does
+    not know them.
     """
 
     def __init__(
-        self, model: str | os.PathLike[str], data: str | None = None, labels: str | None = None, count: int = 2000,
+        self,
+        model: str | os.PathLike[str],
+        data: str | None = None,
+        labels: str | None = None,
+        count: int = 2000,
         threads: int | None = None,
     ) -> None:
         self.path, self._data, self._labels, self._count, self._threads = os.fspath(model), data, labels, count, threads
@@ -110,9 +102,13 @@ class Inspection:
             return self._data
         known = self.model._data
         if known is None:
-            raise InvalidArgumentError(f"{self.path} was not trained on a folder or file of images: name some with --data")
+            raise InvalidArgumentError(
+                f"{self.path} was not trained on a folder or file of images: name some with --data"
+            )
         if not os.path.exists(known) and not glob.has_magic(known):
-            raise FileError(f"the images {self.path} was trained on, {known}, are not there any more: name some with --data")
+            raise FileError(
+                f"the images {self.path} was trained on, {known}, are not there any more: name some with --data"
+            )
         return known
 
     @cached_property
@@ -155,7 +151,7 @@ class Inspection:
 
     @cached_property
     def assignments(self) -> np.ndarray:
-        return self.logits.argmax(axis=1)
+        return np.asarray(self.logits.argmax(axis=1))
 
     @property
     def prototypes(self) -> int:

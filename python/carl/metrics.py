@@ -12,7 +12,11 @@ from ._c_api import carl_metrics
 
 #: Names of the values of ``Metrics.collapsed``.
 COLLAPSE_NAMES = {
-    0: "none", 1: "all views on few prototypes", 2: "uniform assignments", 3: "constant embedding", 4: "one assignment for all images",
+    0: "none",
+    1: "all views on few prototypes",
+    2: "uniform assignments",
+    3: "constant embedding",
+    4: "one assignment for all images",
     5: "crowded embedding",
 }
 
@@ -26,23 +30,25 @@ class Metrics(Mapping[str, Any]):
     consistency: mean of -log sum_k p1 p2 over images and ordered pairs of views, in nats.
     prior: KL(mean assignment || uniform), in nats.
     prior_weight, temperature, learning_rate, teacher_momentum: the values this step used.
-    log_prototypes: log K (of a block, with partitions), what a collapsed run's terms come to.
+    log_prototypes: log K (of a block, with partitions), the value of a collapsed run's terms.
     effective_prototypes: exp of the entropy of the mean assignment, 1 .. K (1 .. block, with partitions).
     used_prototypes: prototypes that were somebody's argmax (in any block) within the last ``used_window`` steps.
-    dead_prototypes: K less those; 0 until so many steps have been taken.
+    dead_prototypes: K less those; 0 until used_window steps have been taken.
     max_probability: mean largest assignment probability.
     embedding_std: std of the unit-length embedding, mean over dimensions; about 1/sqrt(D) is healthy.
     agreement: share of images and pairs of views whose argmax prototypes agree.
     gradient_norm: l2 norm over all parameters, before clipping and weight decay.
     views_per_second: views trained on in a second of this step.
     seconds: duration of the step; view_seconds: of these, spent making views.
-    data_wait: share, 0 .. 1, of the time from one step to the next that ``CARL.fit`` stood still because no batch was ready:
-        wait / (wait + seconds). Not a number of seconds. 0 for a direct call of ``Trainer.step``.
+    data_wait: share, 0 .. 1, of the time from one step to the next that ``CARL.fit`` stood still because no batch was
+        ready: wait / (wait + seconds). Not a number of seconds. 0 for a direct call of ``Trainer.step``.
     memory_bytes: activations, gradients and scratch held by the trainer.
-    collapsed: 0, or 1 all views on few prototypes, 2 uniform assignments, 3 constant embedding, 4 one assignment for all images (a spike over an
-        even rest, which effective_prototypes does not show), 5 the embedding crowded into a part of the sphere; seen for 30 steps.
+    collapsed: 0, or 1 all views on few prototypes, 2 uniform assignments, 3 constant embedding, 4 one assignment for
+        all images (a spike over an even rest, which effective_prototypes does not show), 5 the embedding crowded into a
+        part of the sphere; seen for 30 steps.
     contrast: the contrast between images, in nats; 0 where contrast_weight, the value this step used, is 0.
-    assigned_prototypes: exp of the entropy of the argmax prototypes' shares in this step: prototypes that its images are spread over.
+    assigned_prototypes: exp of the entropy of the argmax prototypes' shares in this step: prototypes that its images
+        are spread over.
     updated: whether the parameters changed; False while gradients accumulate.
     """
 

@@ -49,15 +49,16 @@ def assignment_loss(
 
     views: float32 arrays (B, D), one a view; at least 2 without `targets`.
     prototypes: float32 (K, D), before normalisation.
-    targets: embeddings (B, D) of a teacher, one a view; pairs are then (view a, target b) with a != b, and targets get no
-        gradient. target_prototypes: the teacher's, (K, D); None for the same.
+    targets: embeddings (B, D) of a teacher, one a view; pairs are then (view a, target b) with a != b, and targets get
+        no gradient. target_prototypes: the teacher's, (K, D); None for the same.
     temperature: divides the logits; above 0.
     normalize_embedding, normalize_prototypes: divide each row by its l2 norm.
     stop_gradient: the target of a pair gets no gradient from it.
     symmetric: every ordered pair (a, b), else only a < b.
     prior_over_targets: the mean assignment of the prior includes the targets' probabilities.
-    partition_size: softmax and both terms inside random blocks of so many prototypes, 1 .. K, and the mean over blocks (CARP,
-        arXiv 2310.12692); the K mod partition_size prototypes left over have no gradient. None for one softmax over all.
+    partition_size: softmax and both terms inside random blocks of so many prototypes, 1 .. K, and the mean over blocks
+        (CARP, arXiv 2310.12692); the K mod partition_size prototypes left over have no gradient. None for one softmax
+        over all.
     seed: of the random partition, which depends on seed and K alone; None is 0.
     threads: None for all processors.
     """
@@ -83,9 +84,9 @@ def assignment_loss(
     options.symmetric = int(bool(symmetric))
     options.prior_over_targets = int(bool(prior_over_targets))
     if partition_size is not None:
-        options.partition_size = _arrays.integer(partition_size, "partition_size", 1, 2**31 - 1)
+        options.partition_size = _arrays.c_integer(partition_size, "partition_size", 1)
     options.seed = 0 if seed is None else _arrays.integer(seed, "seed", 0, 2**64 - 1)
-    options.threads = 0 if threads is None else _arrays.integer(threads, "threads", 1, 4096)
+    options.threads = _arrays.thread_count(threads)
 
     result = carl_assignment_result()
     grad_views = [np.empty_like(array) for array in arrays]
@@ -93,10 +94,18 @@ def assignment_loss(
     call(
         LIB.carl_assignment_loss,
         byref(options),
-        pointers(arrays), len(arrays), batch, dimension,
-        weights, len(weights),
-        None if target_arrays is None else pointers(target_arrays), 0 if target_arrays is None else len(target_arrays), target_weights,
-        byref(result), pointers(grad_views), grad_prototypes,
+        pointers(arrays),
+        len(arrays),
+        batch,
+        dimension,
+        weights,
+        len(weights),
+        None if target_arrays is None else pointers(target_arrays),
+        0 if target_arrays is None else len(target_arrays),
+        target_weights,
+        byref(result),
+        pointers(grad_views),
+        grad_prototypes,
     )
     return AssignmentLoss(result.loss, result.consistency, result.prior, grad_views, grad_prototypes)
 

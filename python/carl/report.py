@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """path: the page. plots: those it has. left_out: those it has not, each with the reason. stale: files of figures and pictures
-    in the run folder that are not of its present checkpoint, or do not say of which, each with what is the matter."""
+    """path: the page. plots: those it has. left_out: those it has not, each with the reason. stale: files of figures
+    and pictures in the run folder that are not of its present checkpoint, or do not say of which, each with what is the
+    matter."""
 
     path: Path
     plots: list[str] = field(default_factory=list)
@@ -35,17 +36,23 @@ class Report:
 
 
 def write(
-    run: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, data: str | None = None,
-    labels: str | None = None, images: int = 2000, method: str = "pca", threads: int | None = None,
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    data: str | None = None,
+    labels: str | None = None,
+    images: int = 2000,
+    method: str = "pca",
+    threads: int | None = None,
 ) -> Report:
     """Writes an HTML page about a run that needs no other file and no network.
 
-    run: its folder. out: the page, by default report.html in the folder. data, labels: paths of the images to show and of
-    their labels, by default what the run was trained on. images: how many of them at most. method: of the maps, "pca",
-    "tsne" or "umap".
+    run: its folder. out: the page, by default report.html in the folder. data, labels: paths of the images to show and
+    of their labels, by default what the run was trained on. images: how many of them at most. method: of the maps,
+    "pca", "tsne" or "umap".
 
-    A picture that cannot be made, for want of a checkpoint, of images, of labels or of a package, is left out, and the page
-    says why. Without matplotlib there is no page: MissingPackageError.
+    A picture that cannot be made, for want of a checkpoint, of images, of labels or of a package, is left out, and the
+    page says why. Without matplotlib there is no page: MissingPackageError.
     """
     folder = run_folder(run)
     config = read_config(folder)
@@ -63,7 +70,11 @@ def write(
             report.left_out[name] = str(error)
         except (CARLError, OSError) as error:
             report.left_out[name] = str(error)
-        except (ValueError, ArithmeticError, MemoryError) as error:  # of figures that cannot be drawn, such as those above 1e300
+        except (
+            ValueError,
+            ArithmeticError,
+            MemoryError,
+        ) as error:  # of figures that cannot be drawn, such as those above 1e300
             report.left_out[name] = f"cannot be drawn: {str(error) or type(error).__name__}"
         else:
             report.plots.append(name)
@@ -86,7 +97,11 @@ def write(
 
 
 def _pictures(
-    folder: Path, config: Mapping[str, Any], history: list[dict[str, Any]], evaluations: list[dict[str, Any]], seen: Inspection,
+    folder: Path,
+    config: Mapping[str, Any],
+    history: list[dict[str, Any]],
+    evaluations: list[dict[str, Any]],
+    seen: Inspection,
     method: str,
 ) -> Iterator[tuple[str, str, str, Callable[[], Figure]]]:
     """Name, title, how to read it, and the function that draws it."""
@@ -103,25 +118,61 @@ def _pictures(
             probabilities = None  # the curves alone say much already
         return plots.entropy(history, read_usage(folder) if (folder / "usage.jsonl").exists() else [], probabilities)
 
-    yield ("curves", "Training", "The consistency should fall below log K while the prior stays near 0: then views of one image "
-           "share a prototype, and different images use different ones. Both terms at log K mean a collapse.",
-           lambda: plots.curves(history, config, evaluations))
-    yield ("usage", "Use of the prototypes over time", "Prototypes should not go empty, and fewer and fewer images should change "
-           "theirs.", lambda: plots.usage(read_usage(folder), config.get("prototypes")))
-    yield ("entropy", "Entropy of the assignments", "Wide apart is good: all prototypes take part (above), each image is sure of "
-           "its own (below).", entropy)
-    yield ("counts", "Images of each prototype", "Of the images looked at for this page.",
-           lambda: plots.counts(seen.assignments, seen.prototypes))
-    yield ("gallery", "What prototypes stand for", "Each row is a prototype with the images most similar to it.",
-           lambda: plots.gallery(seen.images, seen.logits))
-    yield ("map", "Map of the embeddings, by prototype", "Each point is an image; a colour is a prototype.",
-           lambda: plots.embedding_map(seen.features, seen.assignments, None, method, points=points()))
-    yield ("map by label", "Map of the embeddings, by label", "The same map; training has not seen the labels.",
-           lambda: plots.embedding_map(seen.features, _labels(seen), seen.class_names, method, points=points()))
-    yield ("confusion", "Prototypes and labels", "Dark blocks in a staircase: each prototype holds images of one label.",
-           lambda: plots.confusion(seen.assignments, _labels(seen), seen.class_names))
-    yield ("neighbours", "Nearest neighbours", "What the features hold for alike.",
-           lambda: plots.neighbours(seen.images, seen.features, k=min(10, len(seen.features) - 1), labels=seen.labels))
+    yield (
+        "curves",
+        "Training",
+        "The consistency should fall below log K while the prior stays near 0: then views of one image "
+        "share a prototype, and different images use different ones. Both terms at log K mean a collapse.",
+        lambda: plots.curves(history, config, evaluations),
+    )
+    yield (
+        "usage",
+        "Use of the prototypes over time",
+        "Prototypes should not go empty, and fewer and fewer images should change theirs.",
+        lambda: plots.usage(read_usage(folder), config.get("prototypes")),
+    )
+    yield (
+        "entropy",
+        "Entropy of the assignments",
+        "Wide apart is good: all prototypes take part (above), each image is sure of its own (below).",
+        entropy,
+    )
+    yield (
+        "counts",
+        "Images of each prototype",
+        "Of the images looked at for this page.",
+        lambda: plots.counts(seen.assignments, seen.prototypes),
+    )
+    yield (
+        "gallery",
+        "What prototypes stand for",
+        "Each row is a prototype with the images most similar to it.",
+        lambda: plots.gallery(seen.images, seen.logits),
+    )
+    yield (
+        "map",
+        "Map of the embeddings, by prototype",
+        "Each point is an image; a colour is a prototype.",
+        lambda: plots.embedding_map(seen.features, seen.assignments, None, method, points=points()),
+    )
+    yield (
+        "map by label",
+        "Map of the embeddings, by label",
+        "The same map; training has not seen the labels.",
+        lambda: plots.embedding_map(seen.features, _labels(seen), seen.class_names, method, points=points()),
+    )
+    yield (
+        "confusion",
+        "Prototypes and labels",
+        "Dark blocks in a staircase: each prototype holds images of one label.",
+        lambda: plots.confusion(seen.assignments, _labels(seen), seen.class_names),
+    )
+    yield (
+        "neighbours",
+        "Nearest neighbours",
+        "What the features hold for alike.",
+        lambda: plots.neighbours(seen.images, seen.features, k=min(10, len(seen.features) - 1), labels=seen.labels),
+    )
 
 
 def _labels(seen: Inspection) -> Any:
@@ -132,11 +183,20 @@ def _labels(seen: Inspection) -> Any:
 
 def _subtitle(folder: Path, config: Mapping[str, Any]) -> str:
     log = _log(folder)
-    ends = [line for line in log if any(word in line for word in ("finished at", "interrupted at", "terminated by", "stopped by", "failed: "))]
+    ends = [
+        line
+        for line in log
+        if any(word in line for word in ("finished at", "interrupted at", "terminated by", "stopped by", "failed: "))
+    ]
     starts = [line for line in log if "  training on " in line]
-    state = ends[-1].split("; checkpoint")[0] if ends and log.index(ends[-1]) >= log.index(starts[-1] if starts else ends[-1]) \
+    state = (
+        ends[-1].split("; checkpoint")[0]
+        if ends and log.index(ends[-1]) >= log.index(starts[-1] if starts else ends[-1])
         else "no end in train.log: it is still running, or was killed"
-    kind = f"{config.get('encoder', 'encoder')}, width {config.get('width') or 1:g}, {config.get('prototypes')} prototypes"
+    )
+    kind = (
+        f"{config.get('encoder', 'encoder')}, width {config.get('width') or 1:g}, {config.get('prototypes')} prototypes"
+    )
     data = starts[-1].split("  training on ")[1].split(", from step")[0] if starts else ""
     return " · ".join(part for part in (kind, data, state) if part)
 
@@ -160,10 +220,16 @@ def _figures(
         figures = {f"k-NN accuracy{at}": evaluations[-1].get("knn"), f"linear probe{at}": evaluations[-1].get("linear")}
         judged = {name: format(figure, ".3f") for name, figure in figures.items() if figure is not None}
     return {
-        "steps": of("step", ",d"), "loss": of("loss", ".3f"), "consistency": of("consistency", ".3f"), "prior": of("prior", ".3f"),
-        "log K": of("log_prototypes", ".3f"), "effective prototypes": of("effective_prototypes", ".0f"),
-        "used lately": f"{of('used_prototypes', '.0f')} / {config.get('prototypes', '?')}", "agreement": of("agreement", ".1%"),
-        "largest probability": of("max_probability", ".2f"), "views/s": of("views_per_second", ",.0f"),
+        "steps": of("step", ",d"),
+        "loss": of("loss", ".3f"),
+        "consistency": of("consistency", ".3f"),
+        "prior": of("prior", ".3f"),
+        "log K": of("log_prototypes", ".3f"),
+        "effective prototypes": of("effective_prototypes", ".0f"),
+        "used lately": f"{of('used_prototypes', '.0f')} / {config.get('prototypes', '?')}",
+        "agreement": of("agreement", ".1%"),
+        "largest probability": of("max_probability", ".2f"),
+        "views/s": of("views_per_second", ",.0f"),
         "waiting for images": _waiting(history),
         **judged,
     }
@@ -184,11 +250,15 @@ def _collapse(history: list[dict[str, Any]]) -> str:
 
 
 def _warning(stale: Mapping[str, str]) -> str:
-    return f"Figures or pictures of another model than the present one may lie in this folder: {', '.join(stale)}." if stale else ""
+    return (
+        f"Figures or pictures of another model than the present one may lie in this folder: {', '.join(stale)}."
+        if stale
+        else ""
+    )
 
 
 def _marked(name: str, report: Report) -> str:
-    """A file's name, behind it what is the matter with its figures."""
+    """A file's name, followed by what is wrong with its figures."""
     return f"{name} ({report.stale[name]})" if name in report.stale else name
 
 

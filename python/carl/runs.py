@@ -5,14 +5,14 @@
     config.json                    the complete configuration
     metrics.jsonl                  one JSON object a step
     usage.jsonl                    now and then, the prototypes of a fixed sample of the images
-    broken_images.jsonl            images that could not be read and were left out, each with the reason; absent if there were none
+    broken_images.jsonl            images that could not be read and were left out, each with the reason, if any
     eval.jsonl                     one JSON object for each evaluation on labelled images, if there were any
     train.log                      what happened, with times
     checkpoints/last.carl          everything needed to go on exactly
     exported/encoder.safetensors   the encoder's tensors by torchvision's names
     plots/                         pictures, by `carl plot`; plots.jsonl says of which checkpoint each is
     report.html                    all of them on a page, by `carl report`
-    evaluation/                    results of `carl knn` and its relatives, as JSON, with the checkpoint and the data they are of
+    evaluation/                    results of `carl knn` and its relatives, with the checkpoint and the data they are of
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ._lock import FolderLock
 from ._reading import parse_json, read_lines, read_text
 from ._writing import Lines, remove_abandoned, replace_file
-from ._lock import FolderLock
 from .config import check_types, parse_object
 from .errors import BusyError, FileError, InvalidArgumentError, MissingPackageError
 from .export import export_encoder
@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     import logging
     from pathlib import Path
 
+
 class RunFolder:
     """Writes a run's folder. Use as a context: warnings of the library go to train.log while it is open.
 
-    ``claim`` comes first, ``open`` before the first step. Files are there whole or not at all, whatever ends the process, and what the
-    system refuses (a full disk, a folder that is read-only or was removed) is a FileError that names the path.
+    ``claim`` comes first, ``open`` before the first step. Files are there whole or not at all, whatever ends the
+    process, and what the system refuses (a full disk, a folder that is read-only or was removed) is a FileError that
+    names the path.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -71,8 +73,8 @@ class RunFolder:
     def claim(self, going_on: Callable[[RunFolder], bool] = lambda run: False) -> None:
         """Makes the folder and keeps all others from training into it until ``close``.
 
-        going_on: whether this training goes on with what is there. A folder that holds a run which would be overwritten is an
-        InvalidArgumentError, one that is in use a BusyError, one that cannot be written a FileError.
+        going_on: whether this training goes on with what is there. A folder that holds a run which would be overwritten
+        is an InvalidArgumentError, one that is in use a BusyError, one that cannot be written a FileError.
         """
         self._made = not self.path.exists()
         try:
@@ -84,13 +86,13 @@ class RunFolder:
         if self.checkpoint.exists() and not going_on(self):
             self.close()
             raise InvalidArgumentError(
-                f"run_dir: {self.path} holds a run already ({self.checkpoint}), which would be overwritten: fit(..., resume=True) goes on "
-                "with it; for a new run choose another folder, or remove this one"
+                f"run_dir: {self.path} holds a run already ({self.checkpoint}), which would be overwritten: fit(..., "
+                "resume=True) goes on with it; for a new run choose another folder, or remove this one"
             )
 
     def open(self, step: int) -> None:
-        """Makes the files. Figures of steps after `step`, from a run that ended without a checkpoint, are dropped; at step 0 all.
-        What killed processes left of files they were writing is removed."""
+        """Makes the files. Figures of steps after `step`, from a run that ended without a checkpoint, are dropped; at
+        step 0 all. What killed processes left of files they were writing is removed."""
         step = step or -1  # what is there of step 0 is another run's
         try:
             for folder in ("checkpoints", "exported", "plots"):
@@ -136,10 +138,13 @@ class RunFolder:
 
     def _check_owner(self) -> None:
         if self._owner != os.getpid():
-            raise BusyError(f"run_dir: {self.path} belongs to process {self._owner}, which this one is a copy of (fork)")
+            raise BusyError(
+                f"run_dir: {self.path} belongs to process {self._owner}, which this one is a copy of (fork)"
+            )
 
     def log(self, text: str) -> None:
-        """A line of train.log, with the time. A line that the disk has no room for is left out: the figures are what must not be lost."""
+        """A line of train.log, with the time. A line that the disk has no room for is left out: the figures are what
+        must not be lost."""
         if "train.log" in self._files:
             with suppress(FileError):
                 self._lines("train.log").write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
@@ -268,13 +273,15 @@ def is_run_folder(path: str | os.PathLike[str]) -> bool:
 def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The figures of a run, one dict a step, from its folder or its metrics.jsonl.
 
-    A last line that was cut off when the run was killed is left out; any other damage is a FileError that names the line.
+    A last line that was cut off when the run was killed is left out; any other damage is a FileError that names the
+    line.
     """
     return _json_lines(path, "metrics.jsonl")
 
 
 def read_usage(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """What a run recorded of a fixed sample of its images, from its folder or its usage.jsonl: a dict for each time with
+    """What a run recorded of a fixed sample of its images, from its folder or its usage.jsonl: a dict for each time
+    with
 
     step; assignments, the prototype of each image of the sample; assignment_entropy, mean entropy of its probabilities,
     in nats; mean_assignment_entropy, entropy of their mean. Runs on streams of batches record none.
@@ -283,7 +290,8 @@ def read_usage(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def read_broken(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """The images that a run left out because they could not be read: a dict of "image", its path, and "reason" for each."""
+    """The images that a run left out because they could not be read: a dict of "image", its path, and "reason" for
+    each."""
     from pathlib import Path
 
     file = Path(path).expanduser() / "broken_images.jsonl"
@@ -299,8 +307,8 @@ def read_broken(path: str | os.PathLike[str]) -> list[dict[str, str]]:
 
 
 def read_evaluations(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The evaluations of a run on labelled images, one dict each, from its folder or its eval.jsonl: step, epoch (epochs done),
-    knn and linear (accuracies), seconds. Empty for a run without any."""
+    """The evaluations of a run on labelled images, one dict each, from its folder or its eval.jsonl: step, epoch
+    (epochs done), knn and linear (accuracies), seconds. Empty for a run without any."""
     from pathlib import Path
 
     folder = Path(path).expanduser()
@@ -354,7 +362,9 @@ def _check_row(row: Any) -> None:
         if name == "assignments":
             if not isinstance(value, list) or not all(isinstance(item, int) and 0 <= item < 2**31 for item in value):
                 raise ValueError(f"{name} is no list of whole numbers")
-        elif name in _NUMBERS and not (value is None or isinstance(value, float) or isinstance(value, int) and abs(value) < 2**63):
+        elif name in _NUMBERS and not (
+            value is None or isinstance(value, float) or isinstance(value, int) and abs(value) < 2**63
+        ):
             raise ValueError(f"{name} is {str(value)[:40]!r}, want a number")
     if not isinstance(row["step"], int) or isinstance(row["step"], bool) or row["step"] < 0:
         raise ValueError(f"step is {row['step']!r}, want a whole number")

@@ -18,7 +18,8 @@ from .trainer import Trainer
 
 
 def peak_rate(threads: int = 0) -> float:
-    """Float32 operations a second of `threads` threads (0: the default) doing nothing but multiply and add. Takes about 0.1 s."""
+    """Float32 operations a second of `threads` threads (0: the default) doing nothing but multiply and add. Takes about
+    0.1 s."""
     result = c_double()
     call(LIB.carl_peak_rate, threads, byref(result))
     return result.value
@@ -26,7 +27,8 @@ def peak_rate(threads: int = 0) -> float:
 
 @dataclass
 class Speed:
-    """What `measure` found. Rates are medians; operations are those of the direct methods, so a rate may exceed `peak`."""
+    """What `measure` found. Rates are medians; operations are those of the direct methods, so a rate may exceed
+    `peak`."""
 
     #: Views a second in training, and seconds of a step.
     views_per_second: float
@@ -47,7 +49,8 @@ class Speed:
 
 
 def measure(config: Mapping[str, Any] | None = None, *, images: int = 64, steps: int = 5, **overrides: Any) -> Speed:
-    """Takes `steps` timed training steps on random normalised views of `images` images, after one to warm up, and embeds.
+    """Takes `steps` timed training steps on random normalised views of `images` images, after one to warm up, and
+    embeds.
 
     config and keywords: as for `Trainer`. Every view has the size that the configuration gives it.
     """

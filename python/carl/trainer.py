@@ -1,4 +1,4 @@
-"""The training loop by hand: one step at a time, with the state in reach."""
+"""Training one step at a time, with access to all of the state."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from . import _arrays
+from . import _arrays, _images
 from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
 from ._checkpoint import steps_taken
-from ._reading import read_bytes
 from ._handle import made
+from ._reading import read_bytes
 from ._state import StateHandle
 from .config import TrainerConfig, dump_json, merged_json, parse_object
 from .errors import FileError, InvalidArgumentError
@@ -62,7 +62,7 @@ class Trainer(StateHandle):
         Raises NotFiniteError when the loss or a gradient is NaN or infinite; the parameters are then unchanged.
         """
         handle = self._handle
-        packed = _arrays.pack_images(batch, "batch")
+        packed = _images.pack_images(batch, "batch")
         places = None if indices is None else _arrays.index_array(indices, len(packed))
         epoch = _arrays.integer(epoch, "epoch", 0, 2**24 - 1)
         call(LIB.carl_trainer_step, handle, packed, len(packed), places, epoch, byref(self._report))
@@ -98,8 +98,15 @@ class Trainer(StateHandle):
 
     @property
     def last_metrics(self) -> Metrics:
-        """What the last step reported. Before the first one, and of a resumed trainer, all figures but the step are 0."""
+        """What the last step reported. Before the first one, and of a resumed trainer, all figures but the step are
+        0."""
         return Metrics.from_struct(self._report)
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The numbers of the last step by name: the objective's terms, their weights and diagnostics. Those of
+        ``Metrics``, and whatever else the objective reports; empty before the first step."""
+        return parse_object(string_from(LIB.carl_trainer_terms, self._handle), "terms")
 
     # ---- Configuration
 
@@ -124,11 +131,12 @@ class Trainer(StateHandle):
     def profile(self) -> list[dict[str, Any]]:
         """Where the time of the steps since `start_profile` went, in the order of first use.
 
-        Each row has `layer`, `work` ("forward", "weight gradient", "data gradient", "normalise", ...), `method` (how a convolution was
-        computed), `calls`, `seconds`, `operations` (floating-point operations of the direct method) and `bytes` (operands and results, each
-        once a call). InvalidStateError before `start_profile`.
+        Each row has `layer`, `work` ("forward", "weight gradient", "data gradient", "normalise", ...), `method` (how a
+        convolution was computed), `calls`, `seconds`, `operations` (floating-point operations of the direct method) and
+        `bytes` (operands and results, each once a call). InvalidStateError before `start_profile`.
         """
-        return json.loads(string_from(LIB.carl_trainer_profile, self._handle) or "[]")
+        rows: list[dict[str, Any]] = json.loads(string_from(LIB.carl_trainer_profile, self._handle) or "[]")
+        return rows
 
     def stop_profile(self) -> None:
         """Ends the profile and forgets it."""
@@ -181,8 +189,8 @@ class Trainer(StateHandle):
             return cls.resume(path, **overrides)
 
     def reconfigure(self, **changes: Any) -> None:
-        """Changes keys of the configuration in place: what ``resume`` of a saved file makes with the same overrides. The next step is what it
-        would have been, but for the changes. A profile ends.
+        """Changes keys of the configuration in place: what ``resume`` of a saved file makes with the same overrides.
+        The next step is what it would have been, but for the changes. A profile ends.
 
         For a moment there are two sets of parameters and moments in memory.
         """

@@ -25,13 +25,18 @@ _RECORDS = 100
 
 
 class UsageRecorder:
-    """Writes a line of usage.jsonl now and then. The sample depends on the images alone, the steps on their number, so a
-    resumed run records what an uninterrupted one does. Embedding changes nothing in the trainer.
+    """Writes a line of usage.jsonl now and then. The sample depends on the images alone, the steps on their number, so
+    a resumed run records what an uninterrupted one does. Embedding changes nothing in the trainer.
 
     last: the step of the last record that is there already."""
 
     def __init__(
-        self, source: ImageSource, batch_size: int, total_steps: int | None, broken: BrokenImages, last: int | None = None
+        self,
+        source: ImageSource,
+        batch_size: int,
+        total_steps: int | None,
+        broken: BrokenImages,
+        last: int | None = None,
     ) -> None:
         from .sources.broken import read_batch
 
@@ -81,7 +86,7 @@ def describe_assignments(logits: np.ndarray) -> dict[str, Any]:
 def make_recorder(
     source: Any, batch_size: int, total_steps: int | None, run: RunFolder, broken: BrokenImages
 ) -> UsageRecorder | None:
-    """A recorder, or None for streams, which cannot be sampled, and behind a damaged usage.jsonl."""
+    """A recorder; None for streams, which cannot be sampled, and after a damaged usage.jsonl."""
     from .runs import read_usage
     from .sources import ImageSource
 

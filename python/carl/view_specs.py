@@ -17,8 +17,8 @@ def expand_views(spec: Any, channels: int = 3, view_size: int | None = None) -> 
     view_size: pixels of a preset's views, 32 by default; specifications have their own.
     """
     text = spec_text(spec)
-    channels = _arrays.integer(channels, "channels", 1, _arrays.MAX_CHANNELS)
-    size = _arrays.integer(32 if view_size is None else view_size, "view_size", 1, 4096)
+    channels = _arrays.c_integer(channels, "channels")
+    size = _arrays.c_integer(32 if view_size is None else view_size, "view_size")
 
     def expand(_: Any, buffer: Any, capacity: int, needed: Any) -> int:
         return int(LIB.carl_views_expand(text, size, channels, buffer, capacity, needed))
@@ -27,10 +27,13 @@ def expand_views(spec: Any, channels: int = 3, view_size: int | None = None) -> 
 
 
 def least_side(specs: list[ViewSpec]) -> int:
-    """The shorter side of an image, in pixels, from which on even the smallest crop of any view has as many pixels as the view.
+    """The shorter side of an image, in pixels, from which on even the smallest crop of any view has as many pixels as
+    the view.
 
-    A crop of share s of the area and ratio r (width by height) is at least sqrt(s min(r, 1/r)) of the shorter side long.
+    A crop of share s of the area and ratio r (width by height) is at least sqrt(s min(r, 1/r)) of the shorter side
+    long.
     """
     return max(
-        math.ceil(spec["size"] / math.sqrt(spec["scale"][0] * min(spec["ratio"][0], 1 / spec["ratio"][1], 1.0))) for spec in specs
+        math.ceil(float(spec["size"]) / math.sqrt(spec["scale"][0] * min(spec["ratio"][0], 1 / spec["ratio"][1], 1.0)))
+        for spec in specs
     )

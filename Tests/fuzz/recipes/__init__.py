@@ -1,7 +1,7 @@
 """How to call each function of carl.h: arguments that are right, and ways to get them wrong.
 
-A recipe draws and makes one call. Wrong sizes come with buffers of the claimed size, because memory that a caller does not have is
-nothing a library can find out; NULL, handles and everything inside buffers are fair game.
+A recipe draws and makes one call. Wrong sizes come with buffers of the claimed size, because memory that a caller does
+not have is nothing a library can find out; NULL, handles and everything inside buffers are fair game.
 """
 
 from __future__ import annotations

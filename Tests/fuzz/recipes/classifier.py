@@ -30,7 +30,9 @@ def create(s: Scenario) -> None:
         config["classes"] = 2**20
     out = ctypes.c_void_p()
     value = s.handle_argument(encoder)
-    status = s.call("carl_classifier_create", {"encoder": value, "config_json": s.json(config, 0.25), "out": ctypes.addressof(out)})
+    status = s.call(
+        "carl_classifier_create", {"encoder": value, "config_json": s.json(config, 0.25), "out": ctypes.addressof(out)}
+    )
     _made(s, status, out, next((other for other in s.handles if other.value == value), None))
 
 
@@ -39,8 +41,14 @@ def load(s: Scenario) -> None:
     if len(s.handles) >= 6:
         return
     out = ctypes.c_void_p()
-    overrides = 0 if s.random.random() < 0.6 else s.json(s.choose([{"threads": 2}, {"momentum": 0.5}, {"view": {"size": 5}}]), 0.3)
-    status = s.call("carl_classifier_load", {"path": s.text(saved(s)), "overrides_json": overrides, "out": ctypes.addressof(out)})
+    overrides = (
+        0
+        if s.random.random() < 0.6
+        else s.json(s.choose([{"threads": 2}, {"momentum": 0.5}, {"view": {"size": 5}}]), 0.3)
+    )
+    status = s.call(
+        "carl_classifier_load", {"path": s.text(saved(s)), "overrides_json": overrides, "out": ctypes.addressof(out)}
+    )
     _made(s, status, out, s.live("encoder"))
 
 
@@ -63,9 +71,18 @@ def step(s: Scenario) -> None:
     channels = handle.channels if handle and handle.config else 3
     if not _short(handle, count):
         return
-    s.call("carl_classifier_step", {
-        "classifier": s.handle_argument(handle), "images": images(s, count, channels), "labels": labels(s, count, handle), "count": count,
-        "indices": indices(s, count if count < 1 << 20 else 0), "epoch": epoch(s), "metrics": metrics(s, "carl_classifier_metrics")})
+    s.call(
+        "carl_classifier_step",
+        {
+            "classifier": s.handle_argument(handle),
+            "images": images(s, count, channels),
+            "labels": labels(s, count, handle),
+            "count": count,
+            "indices": indices(s, count if count < 1 << 20 else 0),
+            "epoch": epoch(s),
+            "metrics": metrics(s, "carl_classifier_metrics"),
+        },
+    )
 
 
 @recipe("carl_classifier_step_batch", 5)
@@ -75,9 +92,16 @@ def step_batch(s: Scenario) -> None:
         return
     one = batch(s, handle)
     count = s.size_t(max(one.batch, 0), 0.1)
-    s.call("carl_classifier_step_batch", {
-        "classifier": s.handle_argument(handle), "images": s.input(bytes(one)), "labels": labels(s, count, handle), "label_count": count,
-        "metrics": metrics(s, "carl_classifier_metrics")})
+    s.call(
+        "carl_classifier_step_batch",
+        {
+            "classifier": s.handle_argument(handle),
+            "images": s.input(bytes(one)),
+            "labels": labels(s, count, handle),
+            "label_count": count,
+            "metrics": metrics(s, "carl_classifier_metrics"),
+        },
+    )
 
 
 @recipe("carl_classifier_standardize", 1)
@@ -89,7 +113,10 @@ def standardize(s: Scenario) -> None:
     channels = handle.channels if handle and handle.config else 3
     if not _short(handle, count):
         return
-    s.call("carl_classifier_standardize", {"classifier": s.handle_argument(handle), "images": images(s, count, channels), "count": count})
+    s.call(
+        "carl_classifier_standardize",
+        {"classifier": s.handle_argument(handle), "images": images(s, count, channels), "count": count},
+    )
 
 
 def _short(handle: Handle | None, count: int) -> bool:

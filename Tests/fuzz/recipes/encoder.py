@@ -14,9 +14,12 @@ def load(s: Scenario) -> None:
     if len(s.handles) >= 6:
         return
     out = ctypes.c_void_p()
-    status = s.call("carl_encoder_load", {"path": s.text(saved(s)), "threads": s.threads(), "out": ctypes.addressof(out)})
+    status = s.call(
+        "carl_encoder_load", {"path": s.text(saved(s)), "threads": s.threads(), "out": ctypes.addressof(out)}
+    )
     if status == 0 and (handle := s.adopt("encoder", out.value or 0)) is not None:
-        # An encoder does not tell its configuration; its file does, and trainers of one scenario mostly agree in the channels.
+        # An encoder does not tell its configuration; its file does, and trainers of one scenario mostly agree in the
+        # channels.
         trainer = s.live("trainer")
         s.learn(handle, trainer.config if trainer else {})
 
@@ -28,7 +31,10 @@ def from_trainer(s: Scenario) -> None:
     trainer = s.need("trainer")
     out = ctypes.c_void_p()
     value = s.handle_argument(trainer)
-    status = s.call("carl_encoder_from_trainer", {"trainer": value, "teacher": s.int32(s.choose([0, 1])), "out": ctypes.addressof(out)})
+    status = s.call(
+        "carl_encoder_from_trainer",
+        {"trainer": value, "teacher": s.int32(s.choose([0, 1])), "out": ctypes.addressof(out)},
+    )
     if status == 0 and (handle := s.adopt("encoder", out.value or 0)) is not None:
         source = next((other for other in s.handles if other.value == value), None)
         s.learn(handle, source.config if source else {})

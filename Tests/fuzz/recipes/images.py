@@ -18,10 +18,14 @@ def image(s: Scenario, channels: int) -> ctypes.Structure:
     """One carl_image with pixels of its own."""
     height, width = s.choose([1, 2, 7, 8, 12, 20, 33]), s.choose([1, 2, 7, 8, 12, 20, 33])
     if s.odd(0.02):
-        height, width = s.choose([(1, 65535), (65535, 1), (3000, 2), (65536, 1), (1, 65536), (65535, 65536), (0, 4), (4, -1)])
+        height, width = s.choose(
+            [(1, 65535), (65535, 1), (3000, 2), (65536, 1), (1, 65536), (65535, 65536), (0, 4), (4, -1)]
+        )
     stride = width * channels + s.choose([0, 0, 1, 13])
     if s.odd(0.05):
-        stride = s.choose([width * channels - 1, 0, 2**40, 2**40 + 1, 2**62, 2**63 - 1, -(2**63), -width * channels + 1])
+        stride = s.choose(
+            [width * channels - 1, 0, 2**40, 2**40 + 1, 2**62, 2**63 - 1, -(2**63), -width * channels + 1]
+        )
     if s.random.random() < 0.2:
         stride = values.wrapped(-stride, 64, True)
     shown = channels
@@ -35,7 +39,15 @@ def image(s: Scenario, channels: int) -> ctypes.Structure:
     if stride < 0 and valid:
         address += (height - 1) * -stride
     reserved = s.choose([1, -1]) if s.odd(0.02) else 0
-    return s.struct("carl_image", pixels=0 if s.odd(0.02) else address, height=height, width=width, channels=shown, reserved=reserved, row_stride=stride)
+    return s.struct(
+        "carl_image",
+        pixels=0 if s.odd(0.02) else address,
+        height=height,
+        width=width,
+        channels=shown,
+        reserved=reserved,
+        row_stride=stride,
+    )
 
 
 def images(s: Scenario, count: int, channels: int) -> int:
@@ -45,7 +57,12 @@ def images(s: Scenario, count: int, channels: int) -> int:
             return s.input(b"")
         if count <= _REPEATED:
             pixels = s.input(bytes(16 * channels))
-            return s.input(bytes(s.struct("carl_image", pixels=pixels, height=4, width=4, channels=channels, row_stride=4 * channels)) * count)
+            return s.input(
+                bytes(
+                    s.struct("carl_image", pixels=pixels, height=4, width=4, channels=channels, row_stride=4 * channels)
+                )
+                * count
+            )
         s._claimed_vast = True
         return s.world.vast_images.get(channels, s.world.vast_images[3]).address
     if s.random.random() < 0.5:
@@ -68,7 +85,9 @@ def image_count(s: Scenario, least: int = 2) -> int:
 def indices(s: Scenario, count: int) -> int:
     if s.random.random() < 0.5:
         return 0
-    return s.claimed_input(8 * count, lambda: np.array([s.choose([0, 1, 7, 2**32, 2**63, 2**64 - 1]) for _ in range(count)], np.uint64))
+    return s.claimed_input(
+        8 * count, lambda: np.array([s.choose([0, 1, 7, 2**32, 2**63, 2**64 - 1]) for _ in range(count)], np.uint64)
+    )
 
 
 def epoch(s: Scenario) -> int:
@@ -80,21 +99,41 @@ def batch(s: Scenario, handle: Handle | None, count: int | None = None, views: i
     channels = handle.channels if handle and handle.config else 3
     side = s.choose(handle.view_sizes) if handle and handle.config else 8
     side = min(side, 33)
-    shape: list[int] = [count or s.choose([1, 2, 3, 4, 6]), s.choose([side, side, 5, 8, 1]), s.choose([side, side, 6, 9, 2]), channels]
+    shape: list[int] = [
+        count or s.choose([1, 2, 3, 4, 6]),
+        s.choose([side, side, 5, 8, 1]),
+        s.choose([side, side, 6, 9, 2]),
+        channels,
+    ]
     if s.odd(0.15):
         place = s.random.randrange(4)
         shape[place] = values.wrapped(values.size(s.random, shape[place]), 32, True)
     fine = all(n > 0 for n in shape) and shape[3] == channels
-    if fine and handle and handle.config and too_long(handle.config, shape[0] * views, [int((shape[1] * shape[2]) ** 0.5) + 1]):
+    if (
+        fine
+        and handle
+        and handle.config
+        and too_long(handle.config, shape[0] * views, [int((shape[1] * shape[2]) ** 0.5) + 1])
+    ):
         shape = [2, 8, 8, channels]
     size = 1
     for n in shape:
         size *= max(n, 0)
     if s.diverging and s.random.random() < 0.5 and size < 1 << 16:
-        address = s.input(np.sign(np.random.default_rng(s.random.getrandbits(32)).standard_normal(size)).astype(np.float32) * np.float32(3e38))
+        address = s.input(
+            np.sign(np.random.default_rng(s.random.getrandbits(32)).standard_normal(size)).astype(np.float32)
+            * np.float32(3e38)
+        )
     else:
         address = s.floats(size)
-    return s.struct("carl_batch", values=0 if s.odd(0.02) else address, batch=shape[0], height=shape[1], width=shape[2], channels=shape[3])
+    return s.struct(
+        "carl_batch",
+        values=0 if s.odd(0.02) else address,
+        batch=shape[0],
+        height=shape[1],
+        width=shape[2],
+        channels=shape[3],
+    )
 
 
 def out_count(s: Scenario, count: int, handle: Handle | None, output: int) -> tuple[int, int]:

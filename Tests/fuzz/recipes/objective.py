@@ -10,10 +10,19 @@ from . import recipe
 
 def _options(s: Scenario, prototypes: int) -> int:
     struct = s.struct(
-        "carl_assignment_options", struct_size=0, temperature=s.real(s.choose([1, 0.1, 1e-3])), prior_weight=s.real(s.choose([0, 1, 2])),
-        normalize_embedding=s.int32(s.choose([0, 1])), normalize_prototypes=s.int32(s.choose([0, 1])), stop_gradient=s.int32(s.choose([0, 1])),
-        symmetric=s.int32(s.choose([0, 1])), partition_size=s.int64(s.choose([0, 0, 1, 2, max(prototypes // 3, 1), prototypes])),
-        seed=s.size_t(s.choose([0, 1, 2**63])), prior_over_targets=s.int32(s.choose([0, 1])), threads=s.threads())
+        "carl_assignment_options",
+        struct_size=0,
+        temperature=s.real(s.choose([1, 0.1, 1e-3])),
+        prior_weight=s.real(s.choose([0, 1, 2])),
+        normalize_embedding=s.int32(s.choose([0, 1])),
+        normalize_prototypes=s.int32(s.choose([0, 1])),
+        stop_gradient=s.int32(s.choose([0, 1])),
+        symmetric=s.int32(s.choose([0, 1])),
+        partition_size=s.int64(s.choose([0, 0, 1, 2, max(prototypes // 3, 1), prototypes])),
+        seed=s.size_t(s.choose([0, 1, 2**63])),
+        prior_over_targets=s.int32(s.choose([0, 1])),
+        threads=s.threads(),
+    )
     return s.sized_struct("carl_assignment_options", bytes(struct))
 
 
@@ -42,8 +51,18 @@ def loss(s: Scenario) -> None:
         if s.can_cancel and s.random.random() < 0.1:
             prototypes = s.choose([2**24, 2**31 - 1])
     batch, dimension, prototypes = s.int64(batch, 0.06), s.int64(dimension, 0.06), s.int64(prototypes, 0.06)
-    if 1 << 16 < batch * dimension <= 1 << 32 or 1 << 16 < prototypes * dimension <= 1 << 32 and prototypes < 1 << 20 or batch * prototypes > 1 << 26:
-        if 0 < batch < 1 << 31 and 0 < dimension <= 1 << 24 and 0 < prototypes < 1 << 31 and batch * prototypes * dimension < 1 << 50:
+    if (
+        1 << 16 < batch * dimension <= 1 << 32
+        or 1 << 16 < prototypes * dimension <= 1 << 32
+        and prototypes < 1 << 20
+        or batch * prototypes > 1 << 26
+    ):
+        if (
+            0 < batch < 1 << 31
+            and 0 < dimension <= 1 << 24
+            and 0 < prototypes < 1 << 31
+            and batch * prototypes * dimension < 1 << 50
+        ):
             batch, dimension = 2, 3  # computed for minutes otherwise
     claimed_views, claimed_targets = s.size_t(views, 0.06), s.size_t(targets, 0.06)
 
@@ -56,10 +75,21 @@ def loss(s: Scenario) -> None:
 
     size = batch * dimension
     outputs = lambda count: s.claimed_output(4 * count)  # noqa: E731
-    s.call("carl_assignment_loss", {
-        "options": _options(s, prototypes), "embeddings": row(s.floats, views, claimed_views, size), "views": claimed_views, "batch": batch,
-        "dimension": dimension, "prototypes": s.floats(prototypes * dimension), "prototype_count": prototypes,
-        "targets": row(s.floats, targets, claimed_targets, size) if targets or s.odd() else 0, "target_count": claimed_targets,
-        "target_prototypes": s.floats(prototypes * dimension) if s.random.random() < 0.3 else 0,
-        "result": s.output(24), "grad_views": row(outputs, views, claimed_views, size) if with_gradients else 0,
-        "grad_prototypes": outputs(prototypes * dimension) if with_gradients else 0})
+    s.call(
+        "carl_assignment_loss",
+        {
+            "options": _options(s, prototypes),
+            "embeddings": row(s.floats, views, claimed_views, size),
+            "views": claimed_views,
+            "batch": batch,
+            "dimension": dimension,
+            "prototypes": s.floats(prototypes * dimension),
+            "prototype_count": prototypes,
+            "targets": row(s.floats, targets, claimed_targets, size) if targets or s.odd() else 0,
+            "target_count": claimed_targets,
+            "target_prototypes": s.floats(prototypes * dimension) if s.random.random() < 0.3 else 0,
+            "result": s.output(24),
+            "grad_views": row(outputs, views, claimed_views, size) if with_gradients else 0,
+            "grad_prototypes": outputs(prototypes * dimension) if with_gradients else 0,
+        },
+    )

@@ -32,6 +32,12 @@ for _name in ("carl_abi_version", "carl_check_cpu", "carl_default_threads", "car
     _plain(_name)
 
 
+@recipe("carl_config_schema", 0.3)
+def config_schema(s: Scenario) -> None:
+    capacity = s.size_t(s.choose([0, 1, 500, 1 << 16]))
+    s.call("carl_config_schema", {"buffer": s.claimed_output(capacity), "capacity": capacity, "needed": s.output(8)})
+
+
 @recipe("carl_cancel", 0.2)
 def cancel(s: Scenario) -> None:
     s.call("carl_cancel", {})
@@ -46,7 +52,10 @@ def status_name(s: Scenario) -> None:
 
 @recipe("carl_set_log_callback", 0.5)
 def set_log_callback(s: Scenario) -> None:
-    s.call("carl_set_log_callback", {"callback": s.choose([0, s.world.log_address]), "context": s.choose([0, 1, s.world.vast.address])})
+    s.call(
+        "carl_set_log_callback",
+        {"callback": s.choose([0, s.world.log_address]), "context": s.choose([0, 1, s.world.vast.address])},
+    )
 
 
 @recipe("carl_set_cancel_flag", 0.3)

@@ -17,10 +17,22 @@ def path(s: Scenario, suffix: str = ".safetensors") -> bytes:
     """A path inside the scenario's folder, good or bad. Never one outside: saving replaces what is there."""
     folder = os.fsencode(s.world.folder)
     if s.odd(0.25):
-        return s.choose([
-            b"", folder, folder + b"/missing/x", folder + b"/" + b"n" * 300, folder + b"/" + b"d/" * 3000, folder + b"/\xff\xfe\x80",
-            folder + b"/pipe", folder + b"/loop", folder + b"/empty", folder + b"/text", folder + b"/readonly/x", b"no-folder-" + b"x" * 5000 + b"/y",
-        ])
+        return s.choose(
+            [
+                b"",
+                folder,
+                folder + b"/missing/x",
+                folder + b"/" + b"n" * 300,
+                folder + b"/" + b"d/" * 3000,
+                folder + b"/\xff\xfe\x80",
+                folder + b"/pipe",
+                folder + b"/loop",
+                folder + b"/empty",
+                folder + b"/text",
+                folder + b"/readonly/x",
+                b"no-folder-" + b"x" * 5000 + b"/y",
+            ]
+        )
     return folder + f"/{s.number}-{s.random.randrange(3)}{suffix}".encode()
 
 
@@ -59,7 +71,10 @@ def _register(kind: str) -> None:
 
     @recipe(prefix + "output_width")
     def output_width(s: Scenario) -> None:
-        s.call(prefix + "output_width", {kind: s.handle_argument(s.need(kind)), "output": output_kind(s), "width": s.output(8)})
+        s.call(
+            prefix + "output_width",
+            {kind: s.handle_argument(s.need(kind)), "output": output_kind(s), "width": s.output(8)},
+        )
 
     @recipe(prefix + "embed", 4)
     def embed(s: Scenario) -> None:
@@ -67,8 +82,16 @@ def _register(kind: str) -> None:
         one = batch(s, handle)
         output = output_kind(s)
         count, out = out_count(s, one.batch, handle, output)
-        s.call(prefix + "embed", {
-            kind: s.handle_argument(handle), "images": s.input(bytes(one)), "output": output, "out": out, "out_count": count})
+        s.call(
+            prefix + "embed",
+            {
+                kind: s.handle_argument(handle),
+                "images": s.input(bytes(one)),
+                "output": output,
+                "out": out,
+                "out_count": count,
+            },
+        )
 
     @recipe(prefix + "embed_images", 4)
     def embed_images(s: Scenario) -> None:
@@ -76,9 +99,18 @@ def _register(kind: str) -> None:
         count, output = image_count(s, 1), output_kind(s)
         room, out = out_count(s, count, handle, output)
         channels = handle.channels if handle and handle.config else 3
-        s.call(prefix + "embed_images", {
-            kind: s.handle_argument(handle), "images": images(s, count, channels), "count": count, "size": _embed_size(s, handle, count),
-            "output": output, "out": out, "out_count": room})
+        s.call(
+            prefix + "embed_images",
+            {
+                kind: s.handle_argument(handle),
+                "images": images(s, count, channels),
+                "count": count,
+                "size": _embed_size(s, handle, count),
+                "output": output,
+                "out": out,
+                "out_count": room,
+            },
+        )
 
     if kind == "encoder":
         return
@@ -86,7 +118,9 @@ def _register(kind: str) -> None:
     @recipe(prefix + "save", 1.5)
     def save(s: Scenario) -> None:
         name = path(s)
-        status = s.call(prefix + "save", {kind: s.handle_argument(s.need(kind)), "path": s.text(name), "notes_json": notes(s)})
+        status = s.call(
+            prefix + "save", {kind: s.handle_argument(s.need(kind)), "path": s.text(name), "notes_json": notes(s)}
+        )
         if status == 0 and os.path.isfile(name) and os.fsdecode(name) not in s.files and b"safetensors" in name:
             s.files.append(os.fsdecode(name))
 
@@ -96,10 +130,17 @@ def _register(kind: str) -> None:
             handle = s.need(kind)
             right = len(s.own_text(prefix + what, handle.value).encode()) + 1 if handle else 10
             capacity = s.choose([right, right, right - 1, right + 1, 0, 1, s.size_t(right, 0.3)])
-            s.call(prefix + what, {
-                kind: s.handle_argument(handle), "buffer": s.claimed_output(capacity), "capacity": capacity, "needed": s.output(8)})
+            s.call(
+                prefix + what,
+                {
+                    kind: s.handle_argument(handle),
+                    "buffer": s.claimed_output(capacity),
+                    "capacity": capacity,
+                    "needed": s.output(8),
+                },
+            )
 
-    for what in ["notes", "config"] + (["profile"] if kind == "trainer" else []):
+    for what in ["notes", "config"] + (["profile", "terms"] if kind == "trainer" else []):
         copied(what)
 
     @recipe(prefix + "state_size", 0.5)
@@ -123,7 +164,9 @@ def _register(kind: str) -> None:
         @recipe(prefix + what, weight)
         def get(s: Scenario) -> None:
             handle, name, count = tensor(s)
-            s.call(prefix + what, {kind: handle, "name": s.text(name), "out": s.claimed_output(4 * count), "count": count})
+            s.call(
+                prefix + what, {kind: handle, "name": s.text(name), "out": s.claimed_output(4 * count), "count": count}
+            )
 
     read("state_get", 1)
     read("gradient_get", 1)

@@ -19,9 +19,12 @@ def _made(s: Scenario, status: int, out: ctypes.c_void_p) -> None:
 
 #: Valid configurations of models that are too large to use, or of steps that are.
 LARGE = [
-    {"width": 8}, {"prototypes": 8_000_000, "projector": [512]}, {"width": 1 / 64, "prototypes": 2**24, "projector": [1], "partition_size": 8},
+    {"width": 8},
+    {"prototypes": 8_000_000, "projector": [512]},
+    {"width": 1 / 64, "prototypes": 2**24, "projector": [1], "partition_size": 8},
     {"width": 1 / 64, "in_channels": 1024, "prototypes": 4, "projector": [4], "views": [{"size": 4096, "count": 64}]},
-    {"width": 1 / 64, "prototypes": 2**20, "projector": [1], "view_size": 8, "used_window": 3}, {"projector": [65536, 65536], "width": 1 / 64},
+    {"width": 1 / 64, "prototypes": 2**20, "projector": [1], "view_size": 8, "used_window": 3},
+    {"projector": [65536, 65536], "width": 1 / 64},
     {"width": 1 / 64, "prototypes": 8, "projector": [4], "views": [{"size": 4096}, {"size": 1, "count": 63}]},
 ]
 
@@ -45,9 +48,18 @@ def resume(s: Scenario) -> None:
     out = ctypes.c_void_p()
     overrides = 0
     if s.random.random() < 0.4:
-        changes = {key: value for key, value in models.trainer_config(s.random).items() if key not in ("width", "projector", "prototypes", "in_channels")}
-        overrides = s.json(s.choose([{"threads": 2}, {"learning_rate": 0.1}, {"teacher_momentum": 0.9}, {"accumulate": 2}, changes]), 0.3)
-    status = s.call("carl_trainer_resume", {"path": s.text(saved(s)), "overrides_json": overrides, "out": ctypes.addressof(out)})
+        changes = {
+            key: value
+            for key, value in models.trainer_config(s.random).items()
+            if key not in ("width", "projector", "prototypes", "in_channels")
+        }
+        overrides = s.json(
+            s.choose([{"threads": 2}, {"learning_rate": 0.1}, {"teacher_momentum": 0.9}, {"accumulate": 2}, changes]),
+            0.3,
+        )
+    status = s.call(
+        "carl_trainer_resume", {"path": s.text(saved(s)), "overrides_json": overrides, "out": ctypes.addressof(out)}
+    )
     _made(s, status, out)
 
 
@@ -62,9 +74,17 @@ def step(s: Scenario) -> None:
         if not step_is_short(handle, count):
             return
     channels = handle.channels if handle and handle.config else 3
-    s.call("carl_trainer_step", {
-        "trainer": s.handle_argument(handle), "images": images(s, count, channels), "count": count, "indices": indices(s, count if count < 1 << 20 else 0),
-        "epoch": epoch(s), "metrics": metrics(s, "carl_metrics")})
+    s.call(
+        "carl_trainer_step",
+        {
+            "trainer": s.handle_argument(handle),
+            "images": images(s, count, channels),
+            "count": count,
+            "indices": indices(s, count if count < 1 << 20 else 0),
+            "epoch": epoch(s),
+            "metrics": metrics(s, "carl_metrics"),
+        },
+    )
 
 
 @recipe("carl_trainer_step_views", 8)
@@ -83,9 +103,20 @@ def step_views(s: Scenario) -> None:
         address = s.claimed_input(24 * claimed, lambda: bytes(views[0]) * claimed)
     else:
         address = s.input(array)
-    s.call("carl_trainer_step_views", {"trainer": s.handle_argument(handle), "views": address, "count": claimed, "metrics": metrics(s, "carl_metrics")})
+    s.call(
+        "carl_trainer_step_views",
+        {
+            "trainer": s.handle_argument(handle),
+            "views": address,
+            "count": claimed,
+            "metrics": metrics(s, "carl_metrics"),
+        },
+    )
 
 
 @recipe("carl_trainer_set_profiling", 0.5)
 def set_profiling(s: Scenario) -> None:
-    s.call("carl_trainer_set_profiling", {"trainer": s.handle_argument(s.need("trainer")), "enabled": s.int32(s.choose([0, 1]))})
+    s.call(
+        "carl_trainer_set_profiling",
+        {"trainer": s.handle_argument(s.need("trainer")), "enabled": s.int32(s.choose([0, 1]))},
+    )

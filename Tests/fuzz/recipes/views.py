@@ -36,23 +36,49 @@ def make_views(s: Scenario) -> None:
     if claimed > len(out):
         extra = min(claimed, 1 << 16) - len(out)
         counts, out = counts + [1] * extra, out + [s.output(4)] * extra
-    s.call("carl_make_views", {
-        "images": images(s, count, channels), "count": count, "spec_json": s.text(text), "seed": s.size_t(5), "epoch": epoch(s),
-        "indices": indices(s, count if count < 1 << 20 else 0), "threads": s.threads(), "out": s.pointers(out),
-        "out_counts": s.input(np.array(counts, np.uint64)), "out_views": claimed})
+    s.call(
+        "carl_make_views",
+        {
+            "images": images(s, count, channels),
+            "count": count,
+            "spec_json": s.text(text),
+            "seed": s.size_t(5),
+            "epoch": epoch(s),
+            "indices": indices(s, count if count < 1 << 20 else 0),
+            "threads": s.threads(),
+            "out": s.pointers(out),
+            "out_counts": s.input(np.array(counts, np.uint64)),
+            "out_views": claimed,
+        },
+    )
 
 
 @recipe("carl_views_describe", 2)
 def describe(s: Scenario) -> None:
     capacity = s.size_t(s.choose([0, 1, 2, 8, 64]))
-    s.call("carl_views_describe", {
-        "spec_json": s.json(models.view_spec(s.random), 0.4), "channels": s.int32(s.choose([1, 3, 4])), "sizes": s.claimed_output(4 * capacity),
-        "capacity": capacity, "views": s.output(8)})
+    s.call(
+        "carl_views_describe",
+        {
+            "spec_json": s.json(models.view_spec(s.random), 0.4),
+            "channels": s.int32(s.choose([1, 3, 4])),
+            "sizes": s.claimed_output(4 * capacity),
+            "capacity": capacity,
+            "views": s.output(8),
+        },
+    )
 
 
 @recipe("carl_views_expand", 2)
 def expand(s: Scenario) -> None:
     capacity = s.size_t(s.choose([0, 1, 500, 5000]))
-    s.call("carl_views_expand", {
-        "spec_json": s.json(models.view_spec(s.random), 0.4), "view_size": s.int32(s.choose([1, 8, 32, 4096])), "channels": s.int32(s.choose([1, 3, 4])),
-        "buffer": s.claimed_output(capacity), "capacity": capacity, "needed": s.output(8)})
+    s.call(
+        "carl_views_expand",
+        {
+            "spec_json": s.json(models.view_spec(s.random), 0.4),
+            "view_size": s.int32(s.choose([1, 8, 32, 4096])),
+            "channels": s.int32(s.choose([1, 3, 4])),
+            "buffer": s.claimed_output(capacity),
+            "capacity": capacity,
+            "needed": s.output(8),
+        },
+    )

@@ -1,4 +1,5 @@
-"""The objective: consistency of assignments and the uniform prior (arXiv 2112.15421), with partitions (arXiv 2310.12692)."""
+"""The objective: consistency of assignments and the uniform prior (arXiv 2112.15421), with partitions (arXiv
+2310.12692)."""
 
 from dataclasses import dataclass
 

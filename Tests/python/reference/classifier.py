@@ -1,4 +1,5 @@
-"""A linear layer on an encoder, trained with labels: cross-entropy with label smoothing, its gradient, SGD with two learning rates."""
+"""A linear layer on an encoder, trained with labels: cross-entropy with label smoothing, its gradient, SGD with two
+learning rates."""
 
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ STATISTICS = (".running_mean", ".running_var", ".feature_mean", ".feature_deviat
 
 
 def cross_entropy(logits, labels, smoothing=0.0):
-    """Mean over rows of -sum_c q_c log softmax(s)_c with q = (1 - smoothing) [c = label] + smoothing / C, and the gradient of s."""
+    """Mean over rows of -sum_c q_c log softmax(s)_c with q = (1 - smoothing) [c = label] + smoothing / C, and the
+    gradient of s."""
     rows, classes = logits.shape
     shifted = logits - logits.max(1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
@@ -35,7 +37,8 @@ class Settings:
 
 
 class Classifier:
-    """Starts from a state dict with the library's keys and follows its steps in the given dtype. `kinks` as in the trainer's reference."""
+    """Starts from a state dict with the library's keys and follows its steps in the given dtype. `kinks` as in the
+    trainer's reference."""
 
     def __init__(self, state, settings, dtype=np.float64, encoder="resnet18", stem="small", kink_margin=None):
         self.settings, self.dtype, self.kink_margin, self.network = settings, dtype, kink_margin, (encoder, stem)
@@ -58,11 +61,13 @@ class Classifier:
         loss, dlogits = cross_entropy(logits, labels, self.settings.label_smoothing)
         dx, dweight, dbias = layers.linear_backward(dlogits, linear)
         head = {"classifier.weight": dweight, "classifier.bias": dbias}
-        self.gradients, self.kinks = dict(head), {key: 0.0 for key in head}
+        self.gradients, self.kinks = dict(head), dict.fromkeys(head, 0.0)
         if not frozen:
             self.gradients.update(encoder.backward(dx / deviation, tape))
             if self.kink_margin is not None:
-                above, below = (encoder.backward(dx / deviation, tape, kink) for kink in (self.kink_margin, -self.kink_margin))
+                above, below = (
+                    encoder.backward(dx / deviation, tape, kink) for kink in (self.kink_margin, -self.kink_margin)
+                )
                 self.kinks.update({key: float(np.linalg.norm(above[key] - below[key])) for key in above})
         return loss, float((logits.argmax(1) == labels).mean())
 

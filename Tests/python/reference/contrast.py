@@ -1,4 +1,5 @@
-"""Contrast between the images of a step: NT-Xent (arXiv 2002.05709, equation 1), the mean over all other views of an image as positives."""
+"""Contrast between the images of a step: NT-Xent (arXiv 2002.05709, equation 1), the mean over all other views of an
+image as positives."""
 
 import numpy as np
 

@@ -1,8 +1,9 @@
 """Networks none of whose ReLUs has an input near 0, so that rounding cannot put a value on the other side of the kink.
 
-In an ordinary network some of the many ReLU inputs are always within rounding of 0. Two correct programs then take different sides, and their gradients
-differ by far more than rounding. Here every channel is on or off for all pixels of all images, by a shift of several standard deviations:
-a whole network can be compared tightly, signs and masks included.
+In an ordinary network some of the many ReLU inputs are always within rounding of 0. Two correct programs then take
+different sides, and their gradients differ by far more than rounding. Here every channel is on or off for all pixels of
+all images, by a shift of several standard deviations: a whole network can be compared tightly, signs and masks
+included.
 """
 
 import numpy as np
@@ -25,8 +26,9 @@ class Channels:
 
 
 def settle(state, settings, seed=0):
-    """Sets scales and shifts of all batch norms before a ReLU in a state dict, and removes from convolutions and linear layers what they would
-    make of their input's mean: with zero padding a large mean would draw a frame around every image."""
+    """Sets scales and shifts of all batch norms before a ReLU in a state dict, and removes from convolutions and linear
+    layers what they would make of their input's mean: with zero padding a large mean would draw a frame around every
+    image."""
     rng = np.random.default_rng(seed)
     stages = BLOCKS[settings.encoder]
     last = 3 if settings.encoder == "resnet50" else 2
@@ -51,8 +53,8 @@ def settle(state, settings, seed=0):
 
 
 def settled_state(settings, width, in_channels, prototypes, seed=0):
-    """A float32 state dict as `initial_state`'s, settled. The same channels are on for every seed, so that a teacher of another seed may be
-    averaged with the student."""
+    """A float32 state dict as `initial_state`'s, settled. The same channels are on for every seed, so that a teacher of
+    another seed may be averaged with the student."""
     return settle(initial_state(settings, width, in_channels, prototypes, seed), settings)
 
 
@@ -73,7 +75,8 @@ def _norm(state, key, shortcut, rng):
 
 
 def _balance(state, key, channels):
-    """Makes sum over inputs of weight * mean zero, for each output and place in the kernel, without changing the weights' size."""
+    """Makes sum over inputs of weight * mean zero, for each output and place in the kernel, without changing the
+    weights' size."""
     weight = state[key].astype(np.float64)
     mean = channels.mean.reshape(1, -1, *[1] * (weight.ndim - 2))
     size = np.linalg.norm(weight)
@@ -82,7 +85,8 @@ def _balance(state, key, channels):
 
 
 class Margin:
-    """Within `with`, notes how near to 0 the reference's ReLU inputs come; also whether channels of both kinds were seen."""
+    """Within `with`, notes how near to 0 the reference's ReLU inputs come; also whether channels of both kinds were
+    seen."""
 
     def __enter__(self):
         self.smallest, self.on, self.off = np.inf, 0, 0

@@ -105,7 +105,8 @@ def relu(x):
 
 
 def relu_backward(dy, tape, kink=0.0):
-    """`kink` moves the place of the kink: +m and -m tell how much the values within m of 0 matter, which rounding may put on either side."""
+    """`kink` moves the place of the kink: +m and -m tell how much the values within m of 0 matter, which rounding may
+    put on either side."""
     return dy * (tape > kink)
 
 

@@ -66,7 +66,8 @@ class SGD:
 
 
 class LARS(SGD):
-    """SGD whose direction has the length eta |w| (arXiv 1708.03888); batch norms and biases are left as in SGD without decay."""
+    """SGD whose direction has the length eta |w| (arXiv 1708.03888); batch norms and biases are left as in SGD without
+    decay."""
 
     trust_coefficient = 0.001
 

@@ -1,4 +1,5 @@
-"""The random partition: Philox4x32-10 (Salmon et al., SC 2011), bounded integers without bias (Lemire, arXiv 1805.10941), Fisher and Yates."""
+"""The random partition: Philox4x32-10 (Salmon et al., SC 2011), bounded integers without bias (Lemire, arXiv
+1805.10941), Fisher and Yates."""
 
 MASK = 0xFFFFFFFF
 #: What numbers are drawn for is part of the counter.
@@ -26,7 +27,8 @@ def words(seed, step):
 
 
 def below(stream, bound):
-    """Uniform in 0 .. bound - 1: the high word of a product, drawn again where the low word would make some numbers likelier."""
+    """Uniform in 0 .. bound - 1: the high word of a product, drawn again where the low word would make some numbers
+    likelier."""
     while True:
         product = next(stream) * bound
         if product & MASK >= (1 << 32) % bound:

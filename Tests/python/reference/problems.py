@@ -6,25 +6,27 @@ from .resnet import random_state
 
 
 def images_of(views, batch, size, channels, seed=0, sizes=None):
-    """Views (B, H, W, C) of `batch` patterns: waves of an image's own direction, phase and colour, each view shifted and scaled."""
+    """Views (B, H, W, C) of `batch` patterns: waves of an image's own direction, phase and colour, each view shifted
+    and scaled."""
     rng = np.random.default_rng(seed)
     frequency = rng.uniform(0.5, 3.0, (batch, 2)) * rng.choice([-1, 1], (batch, 2))
     colour = rng.uniform(-1.2, 1.2, (batch, channels))
     offset = rng.uniform(-0.5, 0.5, (batch, channels))
     made = []
-    for size in sizes or [size] * views:
-        y, x = np.mgrid[:size, :size] / size
+    for side in sizes or [size] * views:
+        y, x = np.mgrid[:side, :side] / side
         shift = rng.uniform(0, 0.3, (batch, 1, 1))
         zoom = rng.uniform(0.8, 1.2, (batch, 1, 1))
         wave = np.sin(2 * np.pi * zoom * (frequency[:, :1, None] * x + frequency[:, 1:, None] * y + shift))
-        noise = 0.1 * rng.standard_normal((batch, size, size, channels))
+        noise = 0.1 * rng.standard_normal((batch, side, side, channels))
         image = wave[..., None] * colour[:, None, None] + offset[:, None, None] + noise
         made.append(np.ascontiguousarray(image, np.float32))
     return made
 
 
 def initial_state(settings, width, in_channels, prototypes, seed=0):
-    """A float32 state dict with the library's keys: He-scaled encoder, uniform linear layers, unit-scale norms and prototypes."""
+    """A float32 state dict with the library's keys: He-scaled encoder, uniform linear layers, unit-scale norms and
+    prototypes."""
     rng = np.random.default_rng(seed)
     state = random_state(rng, settings.encoder, settings.stem, width, in_channels)
     into = state[f"encoder.layer4.0.bn{3 if settings.encoder == 'resnet50' else 2}.weight"].size

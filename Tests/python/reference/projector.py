@@ -1,4 +1,5 @@
-"""The projection head: linear layers with batch norm and activation between, named as a torch Sequential counts them."""
+"""The projection head: linear layers with batch norm and activation between, named as a torch Sequential counts
+them."""
 
 from . import layers
 from .resnet import normalise, normalise_backward

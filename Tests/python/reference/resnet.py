@@ -160,7 +160,11 @@ def random_state(rng, name="resnet18", stem="small", width=1.0, in_channels=3, d
         for block in range(depth):
             prefix = f"layer{stage}.{block}."
             stride = 2 if stage > 1 and block == 0 else 1
-            shapes = [(inner, into, 1), (inner, inner, 3), (out, inner, 1)] if bottleneck else [(out, into, 3), (out, out, 3)]
+            shapes = (
+                [(inner, into, 1), (inner, inner, 3), (out, inner, 1)]
+                if bottleneck
+                else [(out, into, 3), (out, out, 3)]
+            )
             for index, shape in enumerate(shapes, 1):
                 convolution(f"{prefix}conv{index}", *shape)
                 norm(f"{prefix}bn{index}", shape[0])

@@ -62,8 +62,8 @@ class Trainer:
     """Starts from a state dict with the library's keys and follows its steps in the given dtype.
 
     `state` holds everything, `gradients` the last step's loss gradient before weight decay, accumulation and clipping.
-    `kinks`, when `kink_margin` is given, holds for each gradient how much it depends on the side that ReLU's inputs within
-    that margin of 0 are on: a difference of that size between two correct programs is rounding.
+    `kinks`, when `kink_margin` is given, holds for each gradient how much it depends on the side that ReLU's inputs
+    within that margin of 0 are on: a difference of that size between two correct programs is rounding.
     """
 
     def __init__(self, state, settings, dtype=np.float64, kink_margin=None):
@@ -116,11 +116,20 @@ class Trainer:
         prototypes = self.student["prototypes.weight"]
         order = permutation(len(prototypes), s.seed, step) if s.partition_size else None
         result = assignment_loss(
-            embeddings, prototypes, targets=targets, target_prototypes=self.teacher.get("prototypes.weight"),
-            temperature=optim.ramp(step, s.temperature), permutation=order, block_size=s.partition_size,
-            normalize_embedding=s.normalize_embedding, normalize_prototypes=s.normalize_prototypes,
-            stop_gradient=s.stop_gradient, symmetric=s.symmetric, prior_weight=optim.ramp(step, s.prior_weight),
-            prior_over_targets=s.prior_over_targets, target_views=targets_count,
+            embeddings,
+            prototypes,
+            targets=targets,
+            target_prototypes=self.teacher.get("prototypes.weight"),
+            temperature=optim.ramp(step, s.temperature),
+            permutation=order,
+            block_size=s.partition_size,
+            normalize_embedding=s.normalize_embedding,
+            normalize_prototypes=s.normalize_prototypes,
+            stop_gradient=s.stop_gradient,
+            symmetric=s.symmetric,
+            prior_weight=optim.ramp(step, s.prior_weight),
+            prior_over_targets=s.prior_over_targets,
+            target_views=targets_count,
         )
 
         loss, grad_views, weight = result.loss, result.grad_views, optim.ramp(step, s.contrast_weight)
@@ -152,7 +161,9 @@ class Trainer:
         self.steps += 1
         rate = optim.learning_rate(step, s.learning_rate, s.min_learning_rate, s.warmup_steps, s.total_steps)
         for key, value in gradients.items():
-            self.accumulated[key] = self.accumulated.get(key, 0) + np.asarray(value, self.dtype) / self.dtype(s.accumulate)
+            self.accumulated[key] = self.accumulated.get(key, 0) + np.asarray(value, self.dtype) / self.dtype(
+                s.accumulate
+            )
         if (step + 1) % s.accumulate:
             return
         frozen = self.steps <= s.freeze_prototypes
@@ -166,5 +177,7 @@ class Trainer:
         parameters.update(trained)
         self.student.update(parameters)
         if self.teacher:
-            optim.moving_average(self.teacher, parameters, optim.teacher_momentum(step, s.teacher_momentum, s.total_steps))
+            optim.moving_average(
+                self.teacher, parameters, optim.teacher_momentum(step, s.teacher_momentum, s.total_steps)
+            )
         self.accumulated = {}

@@ -11,10 +11,26 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .. import __version__
-from ..config import nearest
+from .._spelling import nearest
+from .._version import __version__
 from ..errors import CARLError, Terminated
-from . import _keys, bench, cluster, demo, embed, export, finetune, info, knn, linear, plot, report, retrieval, train, transfer
+from . import (
+    _keys,
+    bench,
+    cluster,
+    demo,
+    embed,
+    export,
+    finetune,
+    info,
+    knn,
+    linear,
+    plot,
+    report,
+    retrieval,
+    train,
+    transfer,
+)
 
 COMMANDS = (train, embed, knn, linear, finetune, transfer, cluster, retrieval, plot, report, export, bench, info, demo)
 

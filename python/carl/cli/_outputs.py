@@ -14,9 +14,11 @@ from ..sources.files import is_image_name
 _PARTS = (".tar", ".bin")
 
 
-def check_output(out: str, *, model: str | None = None, data: tuple[str | None, ...] = (), option: str = "--out") -> None:
-    """Raises FileError where `out` cannot be written, and InvalidArgumentError where it is, or links to, a file that the command reads: the
-    checkpoint of `model`, or one of the images and labels at the paths `data`."""
+def check_output(
+    out: str, *, model: str | None = None, data: tuple[str | None, ...] = (), option: str = "--out"
+) -> None:
+    """Raises FileError where `out` cannot be written, and InvalidArgumentError where it is, or links to, a file that
+    the command reads: the checkpoint of `model`, or one of the images and labels at the paths `data`."""
     target = os.path.realpath(os.path.expanduser(out))
     folder = os.path.dirname(target)
     if os.path.isdir(target):
@@ -28,14 +30,18 @@ def check_output(out: str, *, model: str | None = None, data: tuple[str | None, 
     check_not_read(out, model=model, data=data, option=option)
 
 
-def check_not_read(out: str, *, model: str | None = None, data: tuple[str | None, ...] = (), option: str = "--out") -> None:
+def check_not_read(
+    out: str, *, model: str | None = None, data: tuple[str | None, ...] = (), option: str = "--out"
+) -> None:
     """Raises InvalidArgumentError where `out` is, or links to, a file that the command reads; see ``check_output``."""
     own = _identity(os.path.expanduser(out))
     if own is None:
         return  # a new file
     for path in _files(model, data):
         if _identity(path) == own:
-            raise InvalidArgumentError(f"{option}: {out} is {path}, which this command reads and would overwrite: choose another name")
+            raise InvalidArgumentError(
+                f"{option}: {out} is {path}, which this command reads and would overwrite: choose another name"
+            )
 
 
 def _files(model: str | None, data: tuple[str | None, ...]) -> Iterator[str]:

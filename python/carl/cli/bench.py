@@ -8,13 +8,18 @@ from .common import add_command, add_json, parse_overrides, positive, print_json
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "bench", "how fast this machine trains and embeds", "Times training steps and embedding on random images.",
+        subparsers,
+        "bench",
+        "how fast this machine trains and embeds",
+        "Times training steps and embedding on random images.",
         """
         carl bench encoder=resnet18 width=0.5 --size 64
         carl bench encoder=resnet50 --size 224 --images 16 --steps 2 --profile
         """,
     )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="configuration, as of carl.TrainerConfig; values as in JSON")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="configuration, as of carl.TrainerConfig; values as in JSON"
+    )
     parser.add_argument("--size", type=positive, default=32, help="height and width of the two views (default 32)")
     parser.add_argument("--images", type=positive, default=64, help="images of a step (default 64)")
     parser.add_argument("--steps", type=positive, default=5, help="timed steps (default 5)")
@@ -37,8 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
             ("embedding", f"{speed.images_per_second:.1f} images/s; a single image {speed.image_seconds * 1e3:.2f} ms"),
             (
                 "operations",
-                f"{speed.operations_per_second / 1e9:.1f} GFLOP/s of the direct method, {speed.operations_per_second / speed.peak:.0%} "
-                f"of the {speed.peak / 1e9:.1f} GFLOP/s this machine multiplies and adds at best",
+                f"{speed.operations_per_second / 1e9:.1f} GFLOP/s of the direct method, "
+                f"{speed.operations_per_second / speed.peak:.0%} of the {speed.peak / 1e9:.1f} GFLOP/s this machine "
+                "multiplies and adds at best",
             ),
             ("memory", f"{speed.bytes_per_view / 2**20:.2f} MiB a view"),
         ]
@@ -51,15 +57,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def print_profile(rows: list[dict[str, Any]], step: float, peak: float) -> None:
     width = max(len(row["layer"]) for row in rows)
-    print(f"{'layer':<{width}}  {'work':<20}  {'method':<9}  {'ms':>8}  {'share':>6}  {'GFLOP/s':>8}  {'of peak':>7}  {'MB':>7}  {'GB/s':>6}")
+    print(
+        f"{'layer':<{width}}  {'work':<20}  {'method':<9}  {'ms':>8}  {'share':>6}  {'GFLOP/s':>8}  {'of peak':>7}  "
+        f"{'MB':>7}  {'GB/s':>6}"
+    )
     for row in rows:
         seconds = max(row["seconds"], 1e-9)
         rate = row["operations"] / seconds
         operations = f"{rate / 1e9:>8.1f}  {rate / peak:>7.0%}" if rate else f"{'':>8}  {'':>7}"
         moved = f"{row['bytes'] / 1e6:>7.1f}  {row['bytes'] / seconds / 1e9:>6.1f}" if row["bytes"] else ""
         print(
-            f"{row['layer']:<{width}}  {row['work']:<20}  {row['method']:<9}  {seconds * 1e3:>8.2f}  {seconds / step:>6.1%}  "
-            f"{operations}  {moved}"
+            f"{row['layer']:<{width}}  {row['work']:<20}  {row['method']:<9}  {seconds * 1e3:>8.2f}  "
+            f"{seconds / step:>6.1%}  {operations}  {moved}"
         )
     other = step - sum(row["seconds"] for row in rows)
     print(f"{'everything else':<{width}}  {'':<20}  {'':<9}  {other * 1e3:>8.2f}  {other / step:>6.1%}")

@@ -3,15 +3,28 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, labelled, load_judged, positive, print_json
+from .common import (
+    DATA_HELP,
+    MODEL_HELP,
+    add_command,
+    add_json,
+    add_threads,
+    labelled,
+    load_judged,
+    positive,
+    print_json,
+)
 
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "cluster", "how well prototypes, and k-means on the features, fit labels",
-        "Compares two clusterings of labelled images with their labels: each image's prototype, and k-means on the encoder's features. "
-        "NMI, AMI and ARI are 1 for the labels themselves, AMI and ARI 0 for chance; accuracy gives each cluster a label of its own in the best "
-        "way, purity the most frequent one. docs/evaluation.md says more. Needs scikit-learn and SciPy. The figures of a run folder's model are kept in its "
+        subparsers,
+        "cluster",
+        "how well prototypes, and k-means on the features, fit labels",
+        "Compares two clusterings of labelled images with their labels: each image's prototype, and k-means on the "
+        "encoder's features. NMI, AMI and ARI are 1 for the labels themselves, AMI and ARI 0 for chance; accuracy "
+        "gives each cluster a label of its own in the best way, purity the most frequent one. docs/evaluation.md says "
+        "more. Needs scikit-learn and SciPy. The figures of a run folder's model are kept in its "
         "evaluation/cluster.json and kmeans.json, for `carl report`.",
         """
         carl cluster runs/photos labelled/
@@ -21,8 +34,12 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
-    parser.add_argument("--labels", metavar="FILE", help=".npy or IDX file of labels; default: those that come with DATA")
-    parser.add_argument("--clusters", type=positive, metavar="N", help="of k-means (default: as many as there are labels)")
+    parser.add_argument(
+        "--labels", metavar="FILE", help=".npy or IDX file of labels; default: those that come with DATA"
+    )
+    parser.add_argument(
+        "--clusters", type=positive, metavar="N", help="of k-means (default: as many as there are labels)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of k-means (default: %(default)s)")
     add_threads(parser)
     add_json(parser)
@@ -39,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         "prototypes": evaluate.cluster(model.predict(images), labels),
         "k-means": evaluate.cluster(model.transform(images), labels, arguments.clusters, seed=arguments.seed),
     }
-    for (name, result), file in zip(results.items(), ("cluster", "kmeans")):
+    for result, file in zip(results.values(), ("cluster", "kmeans")):
         judged.keep(result, file)
     if arguments.json:
         print_json({name: result.to_dict() for name, result in results.items()})
@@ -49,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{'':<10}  {'clusters':>8}  {'NMI':>6}  {'AMI':>6}  {'ARI':>6}  {'accuracy':>8}  {'purity':>6}")
     for name, result in results.items():
         print(
-            f"{name:<10}  {result.clusters:>8}  {result.nmi:>6.4f}  {result.ami:>6.4f}  {result.ari:>6.4f}  {result.accuracy:>8.4f}  "
-            f"{result.purity:>6.4f}"
+            f"{name:<10}  {result.clusters:>8}  {result.nmi:>6.4f}  {result.ami:>6.4f}  {result.ari:>6.4f}  "
+            f"{result.accuracy:>8.4f}  {result.purity:>6.4f}"
         )
     return 0

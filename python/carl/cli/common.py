@@ -13,8 +13,8 @@ from .._judged import Judged, loaded
 from .._reading import parse_json
 from ..errors import ConfigurationError, InvalidArgumentError
 from ..estimator import CARL, load
-from ..inspection import open_labelled
 from ..sources import ImageSource
+from ..sources.labelled import check_same_classes, open_labelled
 
 DATA_HELP = (
     "a folder of images (flat, or one sub-folder a class) or of tar archives, an .npy, .npz, .tar or CIFAR .bin file, "
@@ -26,7 +26,10 @@ MODEL_HELP = "a checkpoint, such as model.carl, or a run folder"
 def add_command(subparsers: Any, name: str, summary: str, description: str, examples: str, more: str = "") -> Any:
     """A parser whose help ends with `more` and examples."""
     parser = subparsers.add_parser(
-        name, help=summary, description=description, epilog=(f"{more}\n\n" if more else "") + f"examples:\n{indented(examples)}",
+        name,
+        help=summary,
+        description=description,
+        epilog=(f"{more}\n\n" if more else "") + f"examples:\n{indented(examples)}",
         formatter_class=_Help,
     )
     return parser
@@ -45,6 +48,15 @@ def indented(text: str) -> str:
     return "\n".join(f"  {line.strip()}" for line in text.strip().splitlines())
 
 
+def add_labelled_pair(parser: Any) -> None:
+    """MODEL, and labelled sets TRAIN and TEST."""
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
+    parser.add_argument("test", metavar="TEST", help="the same")
+    parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
+    parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
+
+
 def add_json(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
@@ -56,8 +68,12 @@ def add_threads(parser: Any) -> None:
 def add_images(parser: Any) -> None:
     """Which images a plot or report is made from."""
     parser.add_argument("--data", metavar="DATA", help=f"{DATA_HELP}; default: what the run was trained on")
-    parser.add_argument("--labels", metavar="FILE", help=".npy or IDX file of labels; default: those that come with DATA")
-    parser.add_argument("--images", type=positive, default=2000, metavar="N", help="images used at most (default: %(default)s)")
+    parser.add_argument(
+        "--labels", metavar="FILE", help=".npy or IDX file of labels; default: those that come with DATA"
+    )
+    parser.add_argument(
+        "--images", type=positive, default=2000, metavar="N", help="images used at most (default: %(default)s)"
+    )
     add_threads(parser)
 
 
@@ -87,7 +103,7 @@ def positive(text: str) -> int:
 
 
 def labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray]:
-    """A source and its labels: from its class folders or archive, from beside an IDX file, or from a file."""
+    """A source and its labels: from class folders, a labelled archive, an IDX file's companion, or a file of labels."""
     source, values = open_labelled(path, labels, channels)
     if values is None:
         raise InvalidArgumentError(
@@ -102,14 +118,18 @@ def load_judged(path: str, threads: int | None) -> tuple[CARL, Judged]:
 
 
 def labelled_pair(
-    train: str, train_labels: str | None, test: str, test_labels: str | None, channels: int | None, judged: Judged,
+    train: str,
+    train_labels: str | None,
+    test: str,
+    test_labels: str | None,
+    channels: int | None,
+    judged: Judged,
     parts: tuple[str, str] = ("train", "test"),
 ) -> tuple[ImageSource, np.ndarray, ImageSource, np.ndarray]:
     """Two labelled sets of the same classes, noted in `judged` under the names `parts`."""
     first, first_y = labelled(train, train_labels, channels)
     second, second_y = labelled(test, test_labels, channels)
-    if first.class_names and second.class_names and first.class_names != second.class_names:
-        raise InvalidArgumentError("TRAIN and TEST have different classes (names of sub-folders)")
+    check_same_classes(first, second, "TRAIN and TEST")
     judged.add(parts[0], train, train_labels, first)
     judged.add(parts[1], test, test_labels, second)
     return first, first_y, second, second_y

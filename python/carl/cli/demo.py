@@ -8,7 +8,9 @@ from .common import add_command, add_json, parse_overrides, print_json
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "demo", "train and judge on Fashion-MNIST",
+        subparsers,
+        "demo",
+        "train and judge on Fashion-MNIST",
         "Trains a small encoder on Fashion-MNIST without labels and compares it, by k-NN, with raw pixels and "
         "with the untrained encoder. Six to eight minutes on two processors.",
         """
@@ -32,7 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
     overrides = parse_overrides(arguments.overrides)
     say = (lambda text: None) if arguments.json else print
     results = demo.run(
-        arguments.out, quick=arguments.quick, data=arguments.data, overrides=overrides, progress=not arguments.quiet, say=say
+        arguments.out,
+        quick=arguments.quick,
+        data=arguments.data,
+        overrides=overrides,
+        progress=not arguments.quiet,
+        say=say,
     )
     if arguments.json:
         print_json(results)

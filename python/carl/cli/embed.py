@@ -9,28 +9,37 @@ from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, p
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "embed", "write the features of images to a file",
-        "Embeds images with a trained model: one row an image, in the order of the files' names, float32. The ending of --out chooses the "
-        "format. The file appears when it is complete, in the place of an old one; it is none of those that are read.",
+        subparsers,
+        "embed",
+        "write the features of images to a file",
+        "Embeds images with a trained model: one row an image, in the order of the files' names, float32. The ending "
+        "of --out chooses the format. The file appears when it is complete, in the place of an old one; it is none of "
+        "those that are read.",
         """
         carl embed runs/photos photos/ --out features.npy
-        carl embed runs/photos photos/ --out features.csv       # with the images' names, and labels where there are some
+        carl embed runs/photos photos/ --out features.csv       # with the images' names and labels
         carl embed model.carl new/ --out prototypes.npz --output probabilities
         """,
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument(
-        "--out", required=True, metavar="FILE",
+        "--out",
+        required=True,
+        metavar="FILE",
         help="the file to write. " + "; ".join(f"{ending}: {what}" for ending, what in FORMATS.items()),
     )
     parser.add_argument(
-        "--output", default="features", choices=["features", "projection", "probabilities", "logits"],
-        help="what to write: the encoder's features, the head's projection, or the assignment's probabilities or logits "
-        "(default: %(default)s)",
+        "--output",
+        default="features",
+        choices=["features", "projection", "probabilities", "logits"],
+        help="what to write: the encoder's features, the head's projection, or the assignment's probabilities or "
+        "logits (default: %(default)s)",
     )
     parser.add_argument(
-        "--on-error", default="raise", choices=["raise", "nan"],
+        "--on-error",
+        default="raise",
+        choices=["raise", "nan"],
         help="an image that cannot be read: an error, or a row of NaN and a warning (default: %(default)s)",
     )
     add_threads(parser)
@@ -41,7 +50,7 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from .._features import format_of, write_features
     from ..estimator import load
-    from ..inspection import open_source
+    from ..sources.labelled import open_source
     from ._outputs import check_output
 
     format_of(arguments.out)
@@ -53,10 +62,15 @@ def run(arguments: argparse.Namespace) -> int:
         labels = source.labels if source.labels is not None and len(source.labels) == len(source) else None
         write_features(arguments.out, result, names, labels, source.class_names, arguments.output)
     if arguments.json:
-        print_json({
-            "file": arguments.out, "output": arguments.output, "images": result.shape[0], "width": result.shape[1],
-            "labels": labels is not None,
-        })
+        print_json(
+            {
+                "file": arguments.out,
+                "output": arguments.output,
+                "images": result.shape[0],
+                "width": result.shape[1],
+                "labels": labels is not None,
+            }
+        )
     else:
         print(f"{arguments.out}: {result.shape[0]} x {result.shape[1]}")
     return 0

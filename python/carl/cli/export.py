@@ -8,9 +8,11 @@ from .common import MODEL_HELP, add_command, add_json, print_json
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "export", "write the encoder's tensors for other programs",
-        "Writes a safetensors file. The encoder's tensors have torchvision's names and layouts (layer1.0.conv1.weight is "
-        "out, in, height, width), so that torchvision's ResNet of the same shape loads them.",
+        subparsers,
+        "export",
+        "write the encoder's tensors for other programs",
+        "Writes a safetensors file. The encoder's tensors have torchvision's names and layouts (layer1.0.conv1.weight "
+        "is out, in, height, width), so that torchvision's ResNet of the same shape loads them.",
         """
         carl export runs/photos --out encoder.safetensors
         carl export runs/photos --out model.safetensors --part model    # with projection head and prototypes
@@ -20,7 +22,9 @@ def add(subparsers: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("--out", required=True, metavar="FILE", help="the .safetensors file to write")
     parser.add_argument(
-        "--part", default="encoder", choices=["encoder", "model"],
+        "--part",
+        default="encoder",
+        choices=["encoder", "model"],
         help="the encoder alone, or all of the model under the names of Trainer.state_dict (default: %(default)s)",
     )
     parser.add_argument("--teacher", action="store_true", help="the teacher's tensors instead, if the model has one")

@@ -8,10 +8,13 @@ from .supervised import FINETUNE, add_protocol, label_part, number, opened, opti
 
 def add(subparsers: Any) -> None:
     parser = add_protocol(
-        subparsers, "finetune", "accuracy after training encoder and classifier on few labels",
-        "Semi-supervised evaluation: draws a part of TRAIN's labels, the same number of each class, trains the encoder and a linear layer on "
-        "it, and classifies TEST; once for each seed. --from-scratch gives the same network new weights, to compare with. The figures of a run "
-        "folder's model are kept in its evaluation/finetune.json, for `carl report`.",
+        subparsers,
+        "finetune",
+        "accuracy after training encoder and classifier on few labels",
+        "Semi-supervised evaluation: draws a part of TRAIN's labels, the same number of each class, trains the encoder "
+        "and a linear layer on it, and classifies TEST; once for each seed. --from-scratch gives the same network new "
+        "weights, to compare with. The figures of a run folder's model are kept in its evaluation/finetune.json, for "
+        "`carl report`.",
         """
         carl finetune runs/photos train/ test/ --labels 1%
         carl finetune runs/photos train/ test/ --labels 1% --from-scratch --learning-rate 0.1
@@ -21,12 +24,20 @@ def add(subparsers: Any) -> None:
         FINETUNE,
     )
     parser.add_argument(
-        "--labels", type=label_part, default={"label_fraction": 0.01}, metavar="PART",
-        help="share of the labels, such as 1%% or 0.01, or number of labels of each class, such as 60/class (default: 1%%)",
+        "--labels",
+        type=label_part,
+        default={"label_fraction": 0.01},
+        metavar="PART",
+        help="share of the labels, such as 1%% or 0.01, or number of labels of each class, such as 60/class (default: "
+        "1%%)",
     )
-    parser.add_argument("--unbalanced", action="store_true", help="keep the classes' proportions instead of equal numbers")
+    parser.add_argument(
+        "--unbalanced", action="store_true", help="keep the classes' proportions instead of equal numbers"
+    )
     parser.add_argument("--from-scratch", action="store_true", help="only the architecture of MODEL, with new weights")
-    parser.add_argument("--head-learning-rate", type=number, metavar="RATE", help="of the linear layer (default: the encoder's)")
+    parser.add_argument(
+        "--head-learning-rate", type=number, metavar="RATE", help="of the linear layer (default: the encoder's)"
+    )
     parser.add_argument("--save", metavar="FILE", help="write the first seed's classifier, for carl.Classifier.load")
     parser.set_defaults(run=run)
 
@@ -38,9 +49,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.save is not None:
         data = (arguments.train, arguments.test, arguments.train_labels, arguments.test_labels)
         check_output(arguments.save, model=arguments.model, data=data, option="--save")
-    with opened(arguments) as (encoder, data, judged):
+    with opened(arguments) as (encoder, (train, train_labels, test, test_labels), judged):
         result = evaluate.finetune(
-            encoder, *data, **arguments.labels, balanced=not arguments.unbalanced,
+            encoder,
+            train,
+            train_labels,
+            test,
+            test_labels,
+            **arguments.labels,
+            balanced=not arguments.unbalanced,
             **options_of(arguments, "from_scratch", "head_learning_rate", "save"),
         )
     return show(arguments, result, judged)

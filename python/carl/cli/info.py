@@ -9,9 +9,11 @@ from .common import MODEL_HELP, add_command, add_json, print_json, print_table
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "info", "about this build, or about a model",
-        "Tells about the library (version, compiler, processor features, threads, where it was found), or about a saved "
-        "model: its steps, epochs, parameters and complete configuration.",
+        subparsers,
+        "info",
+        "about this build, or about a model",
+        "Tells about the library (version, compiler, processor features, threads, where it was found), or about a "
+        "saved model: its steps, epochs, parameters and complete configuration.",
         """
         carl info
         carl info runs/photos
@@ -25,7 +27,7 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import build_info
-    from ..estimator import saved_notes
+    from .._notes import saved_notes
     from ..runs import checkpoint_path
     from ..trainer import Trainer
 

@@ -3,27 +3,38 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, labelled_pair, load_judged, positive, print_table
+from .common import (
+    add_command,
+    add_json,
+    add_labelled_pair,
+    add_threads,
+    labelled_pair,
+    load_judged,
+    positive,
+    print_table,
+)
 
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "knn", "k-NN accuracy of a model's features",
-        "Embeds labelled images and classifies TEST by the weighted vote of the nearest images of TRAIN by cosine similarity. "
-        "The figures of a run folder's model are kept in its evaluation/knn.json, for `carl report`.",
+        subparsers,
+        "knn",
+        "k-NN accuracy of a model's features",
+        "Embeds labelled images and classifies TEST by the weighted vote of the nearest images of TRAIN by cosine "
+        "similarity. The figures of a run folder's model are kept in its evaluation/knn.json, for `carl report`.",
         """
         carl knn runs/photos train/ test/ -k 20 200
         carl knn runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --json
         carl knn model.carl train.npy test.npy --train-labels train_y.npy --test-labels test_y.npy
         """,
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
-    parser.add_argument("test", metavar="TEST", help="the same")
-    parser.add_argument("-k", type=positive, nargs="+", default=[20], help="neighbours, one or several numbers (default: 20)")
-    parser.add_argument("--temperature", type=float, default=0.07, help="of the vote; 0 for equal votes (default: %(default)s)")
-    parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
-    parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
+    add_labelled_pair(parser)
+    parser.add_argument(
+        "-k", type=positive, nargs="+", default=[20], help="neighbours, one or several numbers (default: 20)"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.07, help="of the vote; 0 for equal votes (default: %(default)s)"
+    )
     add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -37,7 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, model.in_channels_, judged
     )
     result = evaluate.knn(
-        model.transform(train), train_y, model.transform(test), test_y, arguments.k, arguments.temperature,
+        model.transform(train),
+        train_y,
+        model.transform(test),
+        test_y,
+        arguments.k,
+        arguments.temperature,
         threads=arguments.threads,
     )
     judged.keep(result)

@@ -8,10 +8,13 @@ from .supervised import LINEAR, add_protocol, opened, options_of, show
 
 def add(subparsers: Any) -> None:
     parser = add_protocol(
-        subparsers, "linear", "accuracy of a linear layer on a model's frozen features",
-        "The linear evaluation protocol: trains a linear layer on the features of TRAIN, the encoder frozen, and classifies TEST. "
-        "By SGD every epoch sees new crops and flips; --method logistic computes the features once and uses scikit-learn's logistic "
-        "regression. The figures of a run folder's model are kept in its evaluation/linear.json, for `carl report`.",
+        subparsers,
+        "linear",
+        "accuracy of a linear layer on a model's frozen features",
+        "The linear evaluation protocol: trains a linear layer on the features of TRAIN, the encoder frozen, and "
+        "classifies TEST. By SGD every epoch sees new crops and flips; --method logistic computes the features once "
+        "and uses scikit-learn's logistic regression. The figures of a run folder's model are kept in its "
+        "evaluation/linear.json, for `carl report`.",
         """
         carl linear runs/photos train/ test/
         carl linear runs/photos train/ test/ --method logistic

@@ -26,9 +26,11 @@ class Kind(NamedTuple):
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "plot", "draw one picture of a run or model",
-        "Draws a picture into RUN/plots, or wherever --out says; the ending chooses the format (.png, .svg, .pdf). No display "
-        "is needed. `carl plot KIND --help` explains a kind; `carl report RUN` makes a page of all of them.",
+        subparsers,
+        "plot",
+        "draw one picture of a run or model",
+        "Draws a picture into RUN/plots, or wherever --out says; the ending chooses the format (.png, .svg, .pdf). No "
+        "display is needed. `carl plot KIND --help` explains a kind; `carl report RUN` makes a page of all of them.",
         """
         carl plot curves runs/photos
         carl plot map runs/photos --method umap --colour label --out map.pdf
@@ -54,8 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         trained = is_run_folder(source) or source.suffix == ".carl"
         check_not_read(
-            arguments.out, model=arguments.source if trained else None,
-            data=(None if trained else arguments.source, getattr(arguments, "data", None), getattr(arguments, "labels", None)),
+            arguments.out,
+            model=arguments.source if trained else None,
+            data=(
+                None if trained else arguments.source,
+                getattr(arguments, "data", None),
+                getattr(arguments, "labels", None),
+            ),
         )
     # Before the picture is drawn: a run that goes on may replace its checkpoint meanwhile.
     checkpoint = facts_or_none(source) if is_run_folder(source) else None
@@ -98,13 +105,17 @@ def _of_model(parser: Any) -> None:
 def _of_gallery(parser: Any) -> None:
     _of_model(parser)
     parser.add_argument("--prototypes", type=positive, default=16, metavar="N", help="rows (default: %(default)s)")
-    parser.add_argument("--nearest", type=positive, default=12, metavar="N", help="images in a row (default: %(default)s)")
+    parser.add_argument(
+        "--nearest", type=positive, default=12, metavar="N", help="images in a row (default: %(default)s)"
+    )
 
 
 def _of_map(parser: Any) -> None:
     _of_model(parser)
     parser.add_argument(
-        "--method", default="pca", choices=["pca", "tsne", "umap"],
+        "--method",
+        default="pca",
+        choices=["pca", "tsne", "umap"],
         help="tsne needs scikit-learn, umap needs umap-learn (default: %(default)s)",
     )
     parser.add_argument("--colour", choices=["label", "prototype"], help="default: label where there are labels")
@@ -112,21 +123,36 @@ def _of_map(parser: Any) -> None:
 
 def _of_neighbours(parser: Any) -> None:
     _of_model(parser)
-    parser.add_argument("--queries", type=positive, default=10, metavar="N", help="rows, drawn at random (default: %(default)s)")
+    parser.add_argument(
+        "--queries", type=positive, default=10, metavar="N", help="rows, drawn at random (default: %(default)s)"
+    )
     parser.add_argument("-k", type=positive, default=10, help="neighbours in a row (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the queries (default: %(default)s)")
 
 
 def _of_views(parser: Any) -> None:
     parser.add_argument(
-        "source", metavar="RUN|DATA", help=f"{MODEL_HELP}, for the views that its training makes; or, before any training, {DATA_HELP}"
+        "source",
+        metavar="RUN|DATA",
+        help=f"{MODEL_HELP}, for the views that its training makes; or, before any training, {DATA_HELP}",
     )
     parser.add_argument("--data", metavar="DATA", help="with RUN, other images; default: what the run was trained on")
-    parser.add_argument("--images", type=positive, default=8, metavar="N", help="rows, evenly spaced in the set (default: %(default)s)")
-    parser.add_argument("--views", metavar="SPEC", help="a preset's name or specifications as JSON; default: the run's, or auto")
-    parser.add_argument("--view-size", type=positive, metavar="N", help="pixels of a preset's views; default: the run's, or as training would choose")
+    parser.add_argument(
+        "--images", type=positive, default=8, metavar="N", help="rows, evenly spaced in the set (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--views", metavar="SPEC", help="a preset's name or specifications as JSON; default: the run's, or auto"
+    )
+    parser.add_argument(
+        "--view-size",
+        type=positive,
+        metavar="N",
+        help="pixels of a preset's views; default: the run's, or as training would choose",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="default: the run's, or 0")
-    parser.add_argument("--epoch", type=int, default=0, metavar="N", help="whose views are shown (default: %(default)s)")
+    parser.add_argument(
+        "--epoch", type=int, default=0, metavar="N", help="whose views are shown (default: %(default)s)"
+    )
 
 
 # ---- Figures
@@ -211,7 +237,9 @@ def _views(arguments: argparse.Namespace) -> Figure:
 
     source = Path(arguments.source).expanduser()
     trained = is_run_folder(source) or source.suffix == ".carl"
-    shown = sample_of(arguments.source if trained else None, arguments.data if trained else arguments.source, arguments.images)
+    shown = sample_of(
+        arguments.source if trained else None, arguments.data if trained else arguments.source, arguments.images
+    )
     spec, size = shown.views, shown.view_size
     if arguments.views is not None:
         spec = parse_overrides([f"views={arguments.views}"])["views"]
@@ -222,24 +250,58 @@ def _views(arguments: argparse.Namespace) -> Figure:
 
 
 KINDS: dict[str, Kind] = {
-    "curves": Kind("loss and its terms, prototypes in use, confidence, learning rate, speed, and accuracies, by step", _curves, _of_run,
-                   "carl plot curves runs/photos"),
-    "usage": Kind("which prototypes a sample of the images is assigned to, over time", _usage, _of_run,
-                  "carl plot usage runs/photos"),
-    "entropy": Kind("how sharp and how balanced the assignments are, over time", _entropy, _of_run,
-                    "carl plot entropy runs/photos --out entropy.svg"),
-    "counts": Kind("how many images each prototype has", _counts, _of_model, "carl plot counts runs/photos --images 10000"),
-    "gallery": Kind("the nearest images of prototypes", _gallery, _of_gallery,
-                    "carl plot gallery runs/photos\ncarl plot gallery model.carl --data photos/ --prototypes 30 --out gallery.png"),
-    "map": Kind("the images as points in the plane, coloured by label or prototype", _map, _of_map,
-                "carl plot map runs/photos\ncarl plot map runs/photos --method umap --colour prototype --images 5000"),
-    "confusion": Kind("which labels each prototype holds", _confusion, _of_model,
-                      "carl plot confusion runs/photos --data labelled/\n"
-                      "carl plot confusion runs/photos --data images.npy --labels labels.npy"),
-    "neighbours": Kind("some images and those nearest to them", _neighbours, _of_neighbours,
-                       "carl plot neighbours runs/photos\ncarl plot neighbours runs/photos --queries 20 -k 8 --seed 1"),
-    "views": Kind("some images and the views that the encoder sees of them", _views, _of_views,
-                  "carl plot views runs/photos\n"
-                  "carl plot views photos/ --views simclr --view-size 64 --out views.png    # before training\n"
-                  "carl plot views photos/ --views '{\"size\": 64, \"count\": 4, \"gray\": 0.5}' --out views.png"),
+    "curves": Kind(
+        "loss and its terms, prototypes in use, confidence, learning rate, speed, and accuracies, by step",
+        _curves,
+        _of_run,
+        "carl plot curves runs/photos",
+    ),
+    "usage": Kind(
+        "which prototypes a sample of the images is assigned to, over time",
+        _usage,
+        _of_run,
+        "carl plot usage runs/photos",
+    ),
+    "entropy": Kind(
+        "how sharp and how balanced the assignments are, over time",
+        _entropy,
+        _of_run,
+        "carl plot entropy runs/photos --out entropy.svg",
+    ),
+    "counts": Kind(
+        "how many images each prototype has", _counts, _of_model, "carl plot counts runs/photos --images 10000"
+    ),
+    "gallery": Kind(
+        "the nearest images of prototypes",
+        _gallery,
+        _of_gallery,
+        "carl plot gallery runs/photos\ncarl plot gallery model.carl --data photos/ --prototypes 30 --out gallery.png",
+    ),
+    "map": Kind(
+        "the images as points in the plane, coloured by label or prototype",
+        _map,
+        _of_map,
+        "carl plot map runs/photos\ncarl plot map runs/photos --method umap --colour prototype --images 5000",
+    ),
+    "confusion": Kind(
+        "which labels each prototype holds",
+        _confusion,
+        _of_model,
+        "carl plot confusion runs/photos --data labelled/\n"
+        "carl plot confusion runs/photos --data images.npy --labels labels.npy",
+    ),
+    "neighbours": Kind(
+        "some images and those nearest to them",
+        _neighbours,
+        _of_neighbours,
+        "carl plot neighbours runs/photos\ncarl plot neighbours runs/photos --queries 20 -k 8 --seed 1",
+    ),
+    "views": Kind(
+        "some images and the views that the encoder sees of them",
+        _views,
+        _of_views,
+        "carl plot views runs/photos\n"
+        "carl plot views photos/ --views simclr --view-size 64 --out views.png    # before training\n"
+        'carl plot views photos/ --views \'{"size": 64, "count": 4, "gray": 0.5}\' --out views.png',
+    ),
 }

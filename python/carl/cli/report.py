@@ -8,9 +8,11 @@ from .common import add_command, add_images, add_json, print_json
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "report", "write a page about a run",
-        "Writes one HTML file that needs no other file and no network: the figures of the run, all pictures that can be "
-        "made of it, results of evaluations, and the configuration. What cannot be made is named with the reason.",
+        subparsers,
+        "report",
+        "write a page about a run",
+        "Writes one HTML file that needs no other file and no network: the figures of the run, all pictures that can "
+        "be made of it, results of evaluations, and the configuration. What cannot be made is named with the reason.",
         """
         carl report runs/photos
         carl report runs/photos --data labelled/ --out photos.html
@@ -19,7 +21,9 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("run_folder", metavar="RUN", help="a run folder")
     parser.add_argument("--out", metavar="FILE", help="the page (default: RUN/report.html)")
-    parser.add_argument("--method", default="pca", choices=["pca", "tsne", "umap"], help="of the maps (default: %(default)s)")
+    parser.add_argument(
+        "--method", default="pca", choices=["pca", "tsne", "umap"], help="of the maps (default: %(default)s)"
+    )
     add_images(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -32,8 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         check_not_read(arguments.out, model=arguments.run_folder, data=(arguments.data, arguments.labels))
     page = report.write(
-        arguments.run_folder, arguments.out, data=arguments.data, labels=arguments.labels, images=arguments.images,
-        method=arguments.method, threads=arguments.threads,
+        arguments.run_folder,
+        arguments.out,
+        data=arguments.data,
+        labels=arguments.labels,
+        images=arguments.images,
+        method=arguments.method,
+        threads=arguments.threads,
     )
     if arguments.json:
         print_json({"file": str(page.path), "plots": page.plots, "left_out": page.left_out, "stale": page.stale})

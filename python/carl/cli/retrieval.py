@@ -4,17 +4,29 @@ import argparse
 from typing import Any
 
 from .common import (
-    DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, labelled, labelled_pair, load_judged, positive, print_table,
+    DATA_HELP,
+    MODEL_HELP,
+    add_command,
+    add_json,
+    add_threads,
+    labelled,
+    labelled_pair,
+    load_judged,
+    positive,
+    print_table,
 )
 
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "retrieval", "how far up the images of the same label are ranked",
-        "Ranks all images of DATA for each image of QUERIES by cosine similarity of the features, or for each image of DATA itself, and "
-        "prints the mean average precision over whole rankings (mAP) and over their first k (mAP@k), the share of the first k that "
-        "have the query's label (precision@k), and the share of queries with one such image among them (recall@k). The figures of a run "
-        "folder's model are kept in its evaluation/retrieval.json, for `carl report`.",
+        subparsers,
+        "retrieval",
+        "how far up the images of the same label are ranked",
+        "Ranks all images of DATA for each image of QUERIES by cosine similarity of the features, or for each image of "
+        "DATA itself, and prints the mean average precision over whole rankings (mAP) and over their first k (mAP@k), "
+        "the share of the first k that have the query's label (precision@k), and the share of queries with one such "
+        "image among them (recall@k). The figures of a run folder's model are kept in its evaluation/retrieval.json, "
+        "for `carl report`.",
         """
         carl retrieval runs/photos labelled/                     # each image ranks all others
         carl retrieval runs/photos train/ test/ -k 1 10 100
@@ -24,7 +36,9 @@ def add(subparsers: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument("queries", metavar="QUERIES", nargs="?", help="the same")
-    parser.add_argument("-k", type=positive, nargs="+", default=[1, 10], help="where to cut the rankings (default: 1 10)")
+    parser.add_argument(
+        "-k", type=positive, nargs="+", default=[1, 10], help="where to cut the rankings (default: 1 10)"
+    )
     parser.add_argument("--labels", metavar="FILE", help=".npy or IDX file of the labels of DATA")
     parser.add_argument("--query-labels", metavar="FILE", help="of those of QUERIES")
     add_threads(parser)
@@ -45,7 +59,12 @@ def run(arguments: argparse.Namespace) -> int:
         result = evaluate.retrieval(model.transform(images), labels, k=arguments.k, threads=arguments.threads)
     else:
         images, labels, queries, truth = labelled_pair(
-            arguments.data, arguments.labels, arguments.queries, arguments.query_labels, model.in_channels_, judged,
+            arguments.data,
+            arguments.labels,
+            arguments.queries,
+            arguments.query_labels,
+            model.in_channels_,
+            judged,
             ("images", "queries"),
         )
         result = evaluate.retrieval(

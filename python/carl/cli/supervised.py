@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .._judged import Judged, loaded
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, labelled_pair, positive, print_table
+from .common import add_command, add_json, add_labelled_pair, add_threads, labelled_pair, positive, print_table
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -27,7 +27,9 @@ def label_part(text: str) -> dict[str, Any]:
                 return {"label_fraction": share}
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f'{text!r} is not a share such as 1% or 0.01, nor a number a class such as 60/class')
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not a share such as 1% or 0.01, nor a number a class such as 60/class"
+    )
 
 
 def number(text: str) -> float:
@@ -53,27 +55,54 @@ def whole(text: str) -> int:
 
 
 #: Defaults of the protocols' functions, for the help.
-LINEAR = {"seeds": "0", "epochs": "10", "batch_size": "256", "learning_rate": "0.1", "weight_decay": "0", "label_smoothing": "0"}
-FINETUNE = {"seeds": "0 1 2", "epochs": "60", "batch_size": "64", "learning_rate": "0.05", "weight_decay": "0.0005", "label_smoothing": "0.1"}
-TRANSFER = {name: LINEAR[name] if LINEAR[name] == FINETUNE[name] else f"{LINEAR[name]}, with --finetune {FINETUNE[name]}" for name in LINEAR}
+LINEAR = {
+    "seeds": "0",
+    "epochs": "10",
+    "batch_size": "256",
+    "learning_rate": "0.1",
+    "weight_decay": "0",
+    "label_smoothing": "0",
+}
+FINETUNE = {
+    "seeds": "0 1 2",
+    "epochs": "60",
+    "batch_size": "64",
+    "learning_rate": "0.05",
+    "weight_decay": "0.0005",
+    "label_smoothing": "0.1",
+}
+TRANSFER = {
+    name: LINEAR[name] if LINEAR[name] == FINETUNE[name] else f"{LINEAR[name]}, with --finetune {FINETUNE[name]}"
+    for name in LINEAR
+}
 
 
-def add_protocol(subparsers: Any, name: str, summary: str, description: str, examples: str, defaults: dict[str, str]) -> Any:
+def add_protocol(
+    subparsers: Any, name: str, summary: str, description: str, examples: str, defaults: dict[str, str]
+) -> Any:
     """A command of MODEL, TRAIN and TEST with what all of them take."""
 
     def default(option: str) -> str:
         return f"(default: {defaults[option]})"
 
     parser = add_command(subparsers, name, summary, description, examples)
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
-    parser.add_argument("test", metavar="TEST", help="the same")
-    parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
-    parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
-    parser.add_argument("--seeds", type=whole, nargs="+", metavar="N", help=f"one or several; figures are means over them {default('seeds')}")
-    parser.add_argument("--epochs", type=positive, metavar="N", help=f"times through the labelled images {default('epochs')}")
-    parser.add_argument("--batch-size", type=positive, metavar="N", help=f"images of a step, at most {default('batch_size')}")
-    parser.add_argument("--learning-rate", type=number, metavar="RATE", help=f"at the start of a cosine to 0 {default('learning_rate')}")
+    add_labelled_pair(parser)
+    parser.add_argument(
+        "--seeds",
+        type=whole,
+        nargs="+",
+        metavar="N",
+        help=f"one or several; figures are means over them {default('seeds')}",
+    )
+    parser.add_argument(
+        "--epochs", type=positive, metavar="N", help=f"times through the labelled images {default('epochs')}"
+    )
+    parser.add_argument(
+        "--batch-size", type=positive, metavar="N", help=f"images of a step, at most {default('batch_size')}"
+    )
+    parser.add_argument(
+        "--learning-rate", type=number, metavar="RATE", help=f"at the start of a cosine to 0 {default('learning_rate')}"
+    )
     parser.add_argument("--weight-decay", type=number, metavar="DECAY", help=default("weight_decay"))
     parser.add_argument("--label-smoothing", type=number, metavar="SHARE", help=f"0 to 1 {default('label_smoothing')}")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -92,11 +121,10 @@ def options_of(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
 @contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, ...], Judged]]:
     """The encoder and the two labelled sets, labels by name where the folders give names, and what is noted of them."""
-    import numpy as np
-
     from ..encoder import Encoder
     from ..estimator import load
     from ..runs import checkpoint_path
+    from ..sources.labelled import names_of
 
     with load(arguments.model, threads=arguments.threads).trainer_ as trainer:
         channels = int(trainer.config.in_channels or 0)
@@ -106,7 +134,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, 
             arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, channels, judged
         )
         if train.class_names and test.class_names and not (arguments.train_labels or arguments.test_labels):
-            train_y, test_y = np.asarray(train.class_names)[train_y], np.asarray(test.class_names)[test_y]
+            train_y, test_y = names_of(train, train_y), names_of(test, test_y)
         with train, test:
             yield encoder, (train, train_y, test, test_y), judged
 

@@ -19,10 +19,13 @@ _DEFAULT_RUN = "runs/train"
 
 def add(subparsers: Any) -> None:
     parser = add_command(
-        subparsers, "train", "train on images without labels, or go on with a run",
-        "Trains and writes a run folder: config.json, metrics.jsonl, usage.jsonl, eval.jsonl, train.log, checkpoints/last.carl, "
-        "exported/encoder.safetensors. Ctrl-C and SIGTERM write a checkpoint; a run that goes on ends bit by bit where it would have "
-        "ended without the pause. A key that does not exist is an error that names the nearest.",
+        subparsers,
+        "train",
+        "train on images without labels, or go on with a run",
+        "Trains and writes a run folder: config.json, metrics.jsonl, usage.jsonl, eval.jsonl, train.log, "
+        "checkpoints/last.carl, exported/encoder.safetensors. Ctrl-C and SIGTERM write a checkpoint; a run that goes "
+        "on ends bit by bit where it would have ended without the pause. A key that does not exist is an error that "
+        "names the nearest.",
         """
         carl train photos/ prototypes=300 epochs=50 --out runs/photos
         carl train photos/ --prototypes 300 --epochs 50                 # the same
@@ -40,25 +43,45 @@ def add(subparsers: Any) -> None:
         _keys.text(),
     )
     parser.add_argument("data", metavar="DATA", nargs="?", help=f"{DATA_HELP}; or, with --resume, a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="parameters of carl.CARL, listed below, values as in JSON")
     parser.add_argument(
-        "--out", "--run", dest="out", metavar="FOLDER",
+        "overrides", nargs="*", metavar="key=value", help="parameters of carl.CARL, listed below, values as in JSON"
+    )
+    parser.add_argument(
+        "--out",
+        "--run",
+        dest="out",
+        metavar="FOLDER",
         help=f"the run folder (default: {_DEFAULT_RUN}); without DATA, the run to go on with",
     )
-    parser.add_argument("--config", metavar="FILE", help="parameters as a JSON object, such as another run's config.json")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the run folder, if there is one")
     parser.add_argument(
-        "--eval", dest="eval_data", action="append", default=[], metavar="DATA",
-        help="labelled images to judge the features by while training, by k-NN and a linear probe, without any influence on it. Given "
-        "once, one image in five is classified by the others; given twice, the second set by the first. When: eval_every=500 (steps) "
-        "or eval_every='2 epochs' (default: every epoch)",
+        "--config", metavar="FILE", help="parameters as a JSON object, such as another run's config.json"
     )
     parser.add_argument(
-        "--eval-labels", action="append", default=[], metavar="FILE",
+        "--resume", action="store_true", help="go on from the checkpoint in the run folder, if there is one"
+    )
+    parser.add_argument(
+        "--eval",
+        dest="eval_data",
+        action="append",
+        default=[],
+        metavar="DATA",
+        help="labelled images to judge the features by while training, by k-NN and a linear probe, without any "
+        "influence on it. Given once, one image in five is classified by the others; given twice, the second set by "
+        "the first. When: eval_every=500 (steps) or eval_every='2 epochs' (default: every epoch)",
+    )
+    parser.add_argument(
+        "--eval-labels",
+        action="append",
+        default=[],
+        metavar="FILE",
         help=".npy or IDX file of the labels of each --eval, where they do not come with the images",
     )
     parser.add_argument(
-        "--logger", dest="loggers", action="append", default=[], choices=["tensorboard", "wandb", "mlflow"],
+        "--logger",
+        dest="loggers",
+        action="append",
+        default=[],
+        choices=["tensorboard", "wandb", "mlflow"],
         help="log there too; needs the package of that name. May be given several times",
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -90,7 +113,9 @@ def run(arguments: argparse.Namespace) -> int:
         model, known = _stored(out, params)
         data = data or known
     elif data is None:
-        raise InvalidArgumentError(f"{out}: has no checkpoint yet, so there is nothing to go on from: name the images to start anew")
+        raise InvalidArgumentError(
+            f"{out}: has no checkpoint yet, so there is nothing to go on from: name the images to start anew"
+        )
     else:
         model = CARL().set_params(**params)
     eval_set = _eval_set(arguments) or model._eval_paths
@@ -132,7 +157,7 @@ def _places(arguments: argparse.Namespace) -> tuple[str | None, str, bool]:
         data = None
     if data is not None and os.path.isdir(data) and is_run_folder(data):
         if arguments.out is not None and os.path.realpath(arguments.out) != os.path.realpath(data):
-            raise InvalidArgumentError(f"{data} is a run folder: it goes on in place, so leave --out away")
+            raise InvalidArgumentError(f"{data} is a run folder: it goes on in place, so --out is not needed")
         if not arguments.resume:
             raise InvalidArgumentError(f"{data} is the folder of a run: add --resume to go on with it")
         return None, data, True
@@ -168,7 +193,9 @@ def _stored(run: str, params: dict[str, Any]) -> tuple[CARL, str | None]:
     for key, value in params.items():
         if key not in _FREE and value not in (stored[key], config.get(key)):
             now = config.get(key, stored[key])
-            raise ConfigurationError(f"{key}: got {value!r}, but {run} was started with {now!r}, which stays: start a new run")
+            raise ConfigurationError(
+                f"{key}: got {value!r}, but {run} was started with {now!r}, which stays: start a new run"
+            )
     model.set_params(**{key: value for key, value in params.items() if key in _FREE})
     data = model._data
     model.trainer_.close()
@@ -179,21 +206,36 @@ def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str)
     from ..progress import describe, describe_evaluation
 
     last = model.history_[-1] if model.history_ else None
-    facts = {"run": out, "checkpoint": checkpoint, "step": model.trainer_.step_count, "epochs": model.epoch_,
-             "data_wait": model.data_wait_, "broken_images": len(model.broken_images_)}
+    facts = {
+        "run": out,
+        "checkpoint": checkpoint,
+        "step": model.trainer_.step_count,
+        "epochs": model.epoch_,
+        "data_wait": model.data_wait_,
+        "broken_images": len(model.broken_images_),
+    }
     if arguments.json:
         evaluation = model.evaluations_[-1] if model.evaluations_ else None
         print_json({**facts, "metrics": None if last is None else last.to_dict(), "evaluation": evaluation})
         return
     if last is None:
         if model.budget is not None:
-            print(f"nothing to do: the run is over after {model.trainer_.step_count} steps, and its learning rate has come down")
+            print(
+                f"nothing to do: the run is over after {model.trainer_.step_count} steps, and its learning rate has "
+                "come down"
+            )
         else:
-            print(f"nothing to do: {model.epoch_} of {model.config_.epochs} epochs are done; epochs={model.epoch_ * 2} would go further")
+            print(
+                f"nothing to do: {model.epoch_} of {model.config_.epochs} epochs are done; epochs={model.epoch_ * 2} "
+                "would go further"
+            )
     else:
         print(describe(last, model.data_wait_))
     if model.evaluations_:
         print(describe_evaluation(model.evaluations_[-1]))
     if model.broken_images_:
-        print(f"images that could not be read: {len(model.broken_images_)}, listed in {os.path.join(out, 'broken_images.jsonl')}")
+        print(
+            f"images that could not be read: {len(model.broken_images_)}, listed in "
+            f"{os.path.join(out, 'broken_images.jsonl')}"
+        )
     print(f"checkpoint: {checkpoint}")

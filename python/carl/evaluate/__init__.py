@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from .finetune import FinetuneResult, finetune
-from .linear import LinearProbeResult, linear_probe
-from .splits import labelled_split
-from .transfer import TransferResult, transfer
 from .clustering import ClusterResult, cluster, confusion
+from .finetune import FinetuneResult, finetune
 from .knn import KNNResult, knn, nearest_neighbours
+from .linear import LinearProbeResult, linear_probe
 from .online import OnlineEvaluation
 from .retrieval import RetrievalResult, retrieval
+from .splits import labelled_split
+from .transfer import TransferResult, transfer
 
 __all__ = [
-    "ClusterResult", "FinetuneResult", "KNNResult", "LinearProbeResult", "OnlineEvaluation", "RetrievalResult", "TransferResult", "cluster",
-    "confusion", "finetune", "knn", "labelled_split", "linear_probe", "nearest_neighbours", "retrieval", "transfer",
+    "ClusterResult",
+    "FinetuneResult",
+    "KNNResult",
+    "LinearProbeResult",
+    "OnlineEvaluation",
+    "RetrievalResult",
+    "TransferResult",
+    "cluster",
+    "confusion",
+    "finetune",
+    "knn",
+    "labelled_split",
+    "linear_probe",
+    "nearest_neighbours",
+    "retrieval",
+    "transfer",
 ]

@@ -16,12 +16,13 @@ def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
     """The classes of labels, of which there must be at least two."""
     classes = np.unique(labels)
     if len(classes) < 2:
-        raise InvalidArgumentError(f"{name}: has one class only, {classes[0]}: there is nothing to tell apart")
+        raise InvalidArgumentError(f"{name}: has one class only, {classes[0]}: want at least 2 classes to tell apart")
     return classes
 
 
 def check_labels(labels: np.ndarray, name: str, truth: np.ndarray | None = None, truth_name: str = "") -> None:
-    """Labels of 0 or more and of at least two classes, some of which `truth` shares. A UserWarning names what `truth` has beyond them."""
+    """Labels of 0 or more and of at least two classes, some of which `truth` shares. A UserWarning names what `truth`
+    has beyond them."""
     if len(labels) and int(labels.min()) < 0:
         raise InvalidArgumentError(f"{name}: got {int(labels.min())}, want labels of at least 0")
     classes = check_classes(labels, name)
@@ -31,10 +32,13 @@ def check_labels(labels: np.ndarray, name: str, truth: np.ndarray | None = None,
     strange = np.setdiff1d(found, classes)
     if len(strange) == len(found):
         raise InvalidArgumentError(
-            f"{truth_name}: no label of it is in {name} (it has {shown(found)}, {name} has {shown(classes)}): are they of the same data set?"
+            f"{truth_name}: no label of it is in {name} (it has {shown(found)}, {name} has {shown(classes)}): are they "
+            "of the same data set?"
         )
     if len(strange):
-        warnings.warn(f"{truth_name}: {shown(strange)} not in {name}, so these samples count as wrong", UserWarning, stacklevel=3)
+        warnings.warn(
+            f"{truth_name}: {shown(strange)} not in {name}, so these samples count as wrong", UserWarning, stacklevel=3
+        )
 
 
 def shown(numbers: np.ndarray) -> str:
@@ -52,7 +56,3 @@ def cutoffs(k: Any, most: int) -> list[int]:
     if len(counts) > 1024:
         raise InvalidArgumentError(f"k: got {len(counts)} numbers, want at most 1024")
     return list(dict.fromkeys(counts))
-
-
-def thread_count(threads: int | None) -> int:
-    return 0 if threads is None else _arrays.integer(threads, "threads", 1, 1024)

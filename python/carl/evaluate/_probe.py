@@ -6,9 +6,9 @@ import numpy as np
 
 from ..sources.order import epoch_order
 
-#: Passes over the samples, samples of a step, and the first step's length, which falls along half a cosine.
+#: Epochs, batch size, and the initial learning rate, which decays along half a cosine.
 EPOCHS, BATCH, RATE = 20, 128, 0.01
-#: Adam's decay rates and the smallest root of its second moment.
+#: Adam's betas and epsilon.
 _FIRST, _SECOND, _TINY = 0.9, 0.99, 1e-8
 _WEIGHT_DECAY = 1e-4
 
@@ -16,8 +16,8 @@ _WEIGHT_DECAY = 1e-4
 def fit_probe(features: np.ndarray, places: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Softmax regression: weights (D, classes) and biases (classes,) for logits ``x @ weights + biases``.
 
-    features: float32 (N, D), standardised by the way. places: class of each, 0 .. classes - 1.
-    Adam (Kingma and Ba, 2015) from weights of zero, in an order that depends on N alone: the same features give the same probe.
+    features: float32 (N, D), standardised internally. places: class of each, 0 .. classes - 1. Adam (Kingma and Ba,
+    2015) from weights of zero, in an order that depends on N alone: the same features give the same probe.
     """
     mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
     rows = np.empty((len(features), features.shape[1] + 1), np.float32)
@@ -49,4 +49,5 @@ def _gradient(rows: np.ndarray, places: np.ndarray, weights: np.ndarray) -> np.n
     errors = np.exp(logits)
     errors /= errors.sum(axis=1, keepdims=True)
     errors[np.arange(len(rows)), places] -= 1
-    return rows.T @ errors / np.float32(len(rows))
+    gradient: np.ndarray = rows.T @ errors / np.float32(len(rows))
+    return gradient

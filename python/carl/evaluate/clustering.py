@@ -19,7 +19,8 @@ class ClusterResult(Result):
 
     accuracy: share of samples that are right when each cluster is given at most one label and each label at most one
         cluster, in the best way (Hungarian method). With many more clusters than labels it is low by construction.
-    purity: share of samples that are right when each cluster takes its most frequent label. It grows with the number of clusters.
+    purity: share of samples that are right when each cluster takes its most frequent label. It grows with the number of
+        clusters.
     clusters: clusters that have samples.
     method: "assignments" for given ones, such as ``CARL.predict``'s, or "k-means"; seed: of k-means.
     assignments: int64 (N,), the cluster of each sample.
@@ -53,17 +54,21 @@ def confusion(assignments: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np
     return table.reshape(len(clusters), len(classes)), clusters, classes
 
 
-def cluster(assignments: Any, labels: Any, clusters: int | None = None, *, seed: int = 0, runs: int = 10) -> ClusterResult:
+def cluster(
+    assignments: Any, labels: Any, clusters: int | None = None, *, seed: int = 0, runs: int = 10
+) -> ClusterResult:
     """Compares clusters with labels, integers (N,) of at least two classes. Needs scikit-learn and SciPy.
 
-    assignments: integers (N,), the cluster of each sample, such as ``CARL.predict`` gives; or float32 (N, D), features, whose
-        rows are then divided by their l2 norm and clustered by k-means (the best of `runs` runs, k-means++).
+    assignments: integers (N,), the cluster of each sample, such as ``CARL.predict`` gives; or float32 (N, D), features,
+        whose rows are then divided by their l2 norm and clustered by k-means (the best of `runs` runs, k-means++).
     clusters, seed, runs: of k-means. clusters: by default the number of classes.
     """
     features = _features(assignments)
     if features is None:
         if clusters is not None:
-            raise InvalidArgumentError("clusters: is for features, which are clustered by k-means; assignments have their clusters")
+            raise InvalidArgumentError(
+                "clusters: is for features, which are clustered by k-means; assignments have their clusters"
+            )
         found = _arrays.label_array(assignments, "assignments")
         return _compare(found, labels, "assignments", None)
     truth = _arrays.label_array(labels, "labels", len(features))

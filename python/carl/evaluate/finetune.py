@@ -6,18 +6,18 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import _arrays
 from ..classifier import Classifier, encoder_of
 from ..errors import InvalidArgumentError
+from ..progress import Bar
 from ..sources import ImageSource
 from ..trainer import Trainer
 from .splits import split_targets
 from .supervised import (
-    Bar,
     ClassificationResult,
     LabelledImages,
     batches_per_epoch,
@@ -55,7 +55,7 @@ def finetune(
     label_fraction: float | None = None,
     labels_per_class: int | None = None,
     balanced: bool = True,
-    seeds: Union[int, Sequence[int]] = (0, 1, 2),
+    seeds: int | Sequence[int] = (0, 1, 2),
     from_scratch: bool = False,
     architecture: Mapping[str, Any] | None = None,
     epochs: int = 60,
@@ -71,16 +71,20 @@ def finetune(
     threads: int | None = None,
     progress: bool = True,
 ) -> FinetuneResult:
-    """Semi-supervised evaluation: trains encoder and a linear layer on a part of the labels, tests on all of the test set.
+    """Semi-supervised evaluation: trains encoder and a linear layer on a part of the labels, tests on all of the test
+    set.
 
-    For each seed a part of the training set is drawn (``labelled_split``), a copy of the encoder gets a new linear layer, and both are
-    trained by SGD on cross-entropy with a cosine schedule. In evaluation, images are resized, cropped in the centre and classified once.
+    For each seed a part of the training set is drawn (``labelled_split``), a copy of the encoder gets a new linear
+    layer, and both are trained by SGD on cross-entropy with a cosine schedule. In evaluation, images are resized,
+    cropped in the centre and classified once.
 
-    model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder; None, with from_scratch, for a network
-        by `architecture` (keys of carl.TrainerConfig such as encoder, stem, width).
+    model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder; None, with from_scratch,
+        for a network by `architecture` (keys of carl.TrainerConfig such as encoder, stem, width).
     train_images, test_images: whatever ``carl.as_source`` takes, except streams of batches.
-    train_labels, test_labels: integers of at least 0 or text, (N,); None for those of class folders or a labelled archive.
-    label_fraction, labels_per_class, balanced: the part; by default 1%. The same seed draws the same images for every model.
+    train_labels, test_labels: integers of at least 0 or text, (N,); None for those of class folders or a labelled
+        archive.
+    label_fraction, labels_per_class, balanced: the part; by default 1%. The same seed draws the same images for every
+        model.
     from_scratch: the same network with new weights, for comparison.
     learning_rate, head_learning_rate: of the encoder and of the linear layer (None: the same).
     view: keys of a view's specification to change from a crop of 20 to 100% and a flip, such as {"scale": [0.5, 1]}.
@@ -99,7 +103,12 @@ def finetune(
     with labelled_images(train_images, train_labels, test_images, test_labels) as data:
         splits = [
             split_targets(
-                data.classes, data.train_targets, fraction=label_fraction, per_class=labels_per_class, seed=seed, balanced=balanced
+                data.classes,
+                data.train_targets,
+                fraction=label_fraction,
+                per_class=labels_per_class,
+                seed=seed,
+                balanced=balanced,
             )
             for seed in seeds
         ]
@@ -107,24 +116,47 @@ def finetune(
         settings = {
             "learning_rate": learning_rate,
             "head_learning_rate": learning_rate if head_learning_rate is None else head_learning_rate,
-            "momentum": momentum, "weight_decay": weight_decay, "label_smoothing": label_smoothing,
-            "total_steps": epochs * batches, "warmup_steps": warmup_epochs * batches, "view": None if view is None else dict(view),
-            "from_scratch": bool(from_scratch), "threads": threads,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "label_smoothing": label_smoothing,
+            "total_steps": epochs * batches,
+            "warmup_steps": warmup_epochs * batches,
+            "view": None if view is None else dict(view),
+            "from_scratch": bool(from_scratch),
+            "threads": threads,
         }
-        with _encoder(model, architecture, data.train) as encoder, Bar(
-            progress, len(seeds) * (epochs * batches + parts_of(data.test)), "from scratch" if from_scratch else "fine-tuning"
-        ) as bar:
+        with (
+            _encoder(model, architecture, data.train) as encoder,
+            Bar(
+                progress,
+                len(seeds) * (epochs * batches + parts_of(data.test)),
+                "from scratch" if from_scratch else "fine-tuning",
+            ) as bar,
+        ):
             scores, used = _run(encoder, data, splits, seeds, epochs, batches, settings, save, bar)
         return FinetuneResult(
-            **figures(scores, data.test_targets, data.classes), seeds=seeds, method="sgd", labelled=len(splits[0]),
-            settings={**used, "epochs": epochs, "batch_size": len(splits[0]) // batches}, from_scratch=bool(from_scratch),
-            label_fraction=label_fraction, labels_per_class=labels_per_class, balanced=bool(balanced),
+            **figures(scores, data.test_targets, data.classes),
+            seeds=seeds,
+            method="sgd",
+            labelled=len(splits[0]),
+            settings={**used, "epochs": epochs, "batch_size": len(splits[0]) // batches},
+            from_scratch=bool(from_scratch),
+            label_fraction=label_fraction,
+            labels_per_class=labels_per_class,
+            balanced=bool(balanced),
         )
 
 
 def _run(
-    encoder: Any, data: LabelledImages, splits: list[np.ndarray], seeds: list[int], epochs: int, batches: int, settings: dict[str, Any],
-    save: Any, bar: Bar,
+    encoder: Any,
+    data: LabelledImages,
+    splits: list[np.ndarray],
+    seeds: list[int],
+    epochs: int,
+    batches: int,
+    settings: dict[str, Any],
+    save: Any,
+    bar: Bar,
 ) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Logits of the test images for each seed, and the classifiers' complete configuration."""
     scores: list[np.ndarray] = []

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import _arrays
 from .._c_api import LIB, call
-from ._checks import check_labels, cutoffs, thread_count
+from ._checks import check_labels, cutoffs
 from .result import Result
 
 
@@ -45,7 +45,16 @@ def nearest_neighbours(
     indices = np.empty((len(rows), k), np.int64)
     similarities = np.empty((len(rows), k), np.float32)
     call(
-        LIB.carl_nearest_neighbours, base, len(base), rows, len(rows), base.shape[1], k, thread_count(threads), indices, similarities
+        LIB.carl_nearest_neighbours,
+        base,
+        len(base),
+        rows,
+        len(rows),
+        base.shape[1],
+        k,
+        _arrays.thread_count(threads),
+        indices,
+        similarities,
     )
     return indices, similarities
 
@@ -66,8 +75,8 @@ def knn(
     exp(similarity / temperature), or 1 when temperature is 0.
 
     train_x: float32 (N, D); train_y: integers (N,), 0 or more, of at least two classes. test_x: float32 (M, D);
-        test_y: integers (M,) or None. Test labels that no training sample has can only be wrong: some are a warning, none
-        in common an error.
+        test_y: integers (M,) or None. Test labels that no training sample has can only be wrong: some are a warning,
+        none in common an error.
     k: a number, or several, which share one search.
     """
     references = _arrays.float_array(train_x, "train_x", ("N", "D"))
@@ -83,12 +92,29 @@ def knn(
     wanted = np.asarray(counts, np.int64)
     predicted = np.empty((len(counts), len(queries)), np.int64)
     call(
-        LIB.carl_knn_classify_several, references, places, len(references), queries, len(queries), references.shape[1], len(names),
-        wanted, len(wanted), temperature, thread_count(threads), predicted,
+        LIB.carl_knn_classify_several,
+        references,
+        places,
+        len(references),
+        queries,
+        len(queries),
+        references.shape[1],
+        len(names),
+        wanted,
+        len(wanted),
+        temperature,
+        _arrays.thread_count(threads),
+        predicted,
     )
     accuracies = {}
     if truth is not None:
         accuracies = {each: float(np.mean(names[row] == truth)) for each, row in zip(counts, predicted)}
     return KNNResult(
-        names[predicted[0]], accuracies.get(counts[0]), accuracies, counts[0], temperature, len(references), len(queries)
+        names[predicted[0]],
+        accuracies.get(counts[0]),
+        accuracies,
+        counts[0],
+        temperature,
+        len(references),
+        len(queries),
     )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Union
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import _arrays
 from ..classifier import Classifier, encoder_of
 from ..errors import CARLError, InvalidArgumentError
+from ..progress import Bar
 from ..sources.order import evenly_spaced
+from ._checks import check_classes
 from .splits import encode_labels, encode_like
 from .supervised import (
-    Bar,
     ClassificationResult,
     batches_per_epoch,
-    check_classes,
     figures,
     labelled_images,
     outputs,
@@ -46,7 +46,7 @@ def linear_probe(
     test_labels: Any,
     *,
     method: str = "sgd",
-    seeds: Union[int, Sequence[int]] = 0,
+    seeds: int | Sequence[int] = 0,
     epochs: int = 10,
     batch_size: int = 256,
     learning_rate: float = 0.1,
@@ -62,17 +62,19 @@ def linear_probe(
 ) -> LinearProbeResult:
     """Trains a linear layer on the frozen encoder's features and tests it: the linear evaluation protocol.
 
-    model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder. It is not changed. None, with method
-        "logistic", when the images are features already, float32 (N, F).
+    model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder. It is not changed. None,
+        with method "logistic", when the images are features already, float32 (N, F).
     train_images, test_images: whatever ``carl.as_source`` takes, except streams of batches.
-    train_labels, test_labels: integers of at least 0 or text, (N,); None for those of class folders or a labelled archive.
-    method: "sgd", in every epoch a new random crop and flip of each image, cosine schedule; or "logistic", quick: features are computed
-        once, without augmentation, standardised by the training set's mean and deviation, and given to scikit-learn's LogisticRegression
-        (L-BFGS).
+    train_labels, test_labels: integers of at least 0 or text, (N,); None for those of class folders or a labelled
+        archive.
+    method: "sgd", in every epoch a new random crop and flip of each image, cosine schedule; or "logistic", quick:
+        features are computed once, without augmentation, standardised by the training set's mean and deviation, and
+        given to scikit-learn's LogisticRegression (L-BFGS).
     seeds: one or several; figures are means over them. "logistic" draws nothing at random: one seed is enough.
-    epochs, batch_size, learning_rate, momentum, weight_decay, label_smoothing, standardize, view: of "sgd". standardize: features go to the
-        linear layer with mean 0 and deviation 1 (of at most 4096 of the training images), so that the learning rate means the same for every
-        encoder. `view` changes keys of a view's specification from a crop of 20 to 100% and a flip.
+    epochs, batch_size, learning_rate, momentum, weight_decay, label_smoothing, standardize, view: of "sgd".
+        standardize: features go to the linear layer with mean 0 and deviation 1 (of at most 4096 of the training
+        images), so that the learning rate means the same for every encoder. `view` changes keys of a view's
+        specification from a crop of 20 to 100% and a flip.
     inverse_regularization, max_iterations: C and max_iter of "logistic".
     """
     if method not in METHODS:
@@ -88,13 +90,21 @@ def linear_probe(
     with labelled_images(train_images, train_labels, test_images, test_labels) as data, encoder_of(model) as encoder:
         if method == "logistic":
             with Bar(progress, parts_of(data.train) + parts_of(data.test), "features") as bar:
-                train, test = outputs(encoder, data.train, "features", bar), outputs(encoder, data.test, "features", bar)
+                train, test = (
+                    outputs(encoder, data.train, "features", bar),
+                    outputs(encoder, data.test, "features", bar),
+                )
             return _logistic(train, data.train_targets, test, data.test_targets, data.classes, *options)
         places = np.arange(len(data.train))
         batches = batches_per_epoch(len(places), batch_size, 1)
         settings = {
-            "freeze_encoder": True, "head_learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay,
-            "label_smoothing": label_smoothing, "total_steps": epochs * batches, "view": None if view is None else dict(view),
+            "freeze_encoder": True,
+            "head_learning_rate": learning_rate,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "label_smoothing": label_smoothing,
+            "total_steps": epochs * batches,
+            "view": None if view is None else dict(view),
             "threads": threads,
         }
         scores: list[np.ndarray] = []
@@ -102,13 +112,18 @@ def linear_probe(
         with Bar(progress, len(found) * (epochs * batches + parts_of(data.test)), "linear probe") as bar:
             for seed in found:
                 with Classifier(encoder, data.classes, seed=seed, **settings) as classifier:
-                    used = used or {key: value for key, value in classifier.config.items() if key not in ("seed", "threads")}
+                    used = used or {
+                        key: value for key, value in classifier.config.items() if key not in ("seed", "threads")
+                    }
                     if standardize:
                         classifier.standardize(data.train.read(evenly_spaced(len(places), _STANDARDIZED)))
                     train_classifier(classifier, data.train, data.train_targets, places, epochs, batches, seed, bar)
                     scores.append(outputs(classifier, data.test, "logits", bar))
         return LinearProbeResult(
-            **figures(scores, data.test_targets, data.classes), seeds=found, method=method, labelled=len(places),
+            **figures(scores, data.test_targets, data.classes),
+            seeds=found,
+            method=method,
+            labelled=len(places),
             settings={**used, "epochs": epochs, "batch_size": len(places) // batches, "standardize": bool(standardize)},
         )
 
@@ -119,13 +134,19 @@ def _probe_features(
     rows = _arrays.float_array(train, "train_images", ("N", "F"))
     queries = _arrays.float_array(test, "test_images", ("M", rows.shape[1]))
     classes, targets = encode_labels(train_labels, "train_labels", len(rows))
-    check_classes(classes)
+    check_classes(classes, "train_labels")
     truth = encode_like(test_labels, classes, "test_labels", len(queries))
     return _logistic(rows, targets, queries, truth, classes, seeds, inverse, iterations)
 
 
 def _logistic(
-    train: np.ndarray, targets: np.ndarray, test: np.ndarray, truth: np.ndarray, classes: np.ndarray, seeds: list[int], inverse: float,
+    train: np.ndarray,
+    targets: np.ndarray,
+    test: np.ndarray,
+    truth: np.ndarray,
+    classes: np.ndarray,
+    seeds: list[int],
+    inverse: float,
     iterations: int,
 ) -> LinearProbeResult:
     """scikit-learn's multinomial logistic regression on standardised features."""
@@ -137,16 +158,22 @@ def _logistic(
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
     except ImportError:
-        raise CARLError('linear_probe(method="logistic") needs scikit-learn: pip install \'carl[demo]\'') from None
+        raise CARLError("linear_probe(method=\"logistic\") needs scikit-learn: pip install 'carl[demo]'") from None
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=inverse, max_iter=iterations))
     regression.fit(train, targets)
     scores = regression.decision_function(test)
     if len(classes) == 2:
         scores = np.stack([-scores, scores], axis=1)
     return LinearProbeResult(
-        **figures([scores] * len(seeds), truth, classes), seeds=seeds, method="logistic", labelled=len(train),
+        **figures([scores] * len(seeds), truth, classes),
+        seeds=seeds,
+        method="logistic",
+        labelled=len(train),
         settings={
-            "inverse_regularization": inverse, "max_iterations": iterations, "iterations": int(np.max(regression[-1].n_iter_)),
-            "standardised": True, "scikit_learn": sklearn.__version__,
+            "inverse_regularization": inverse,
+            "max_iterations": iterations,
+            "iterations": int(np.max(regression[-1].n_iter_)),
+            "standardised": True,
+            "scikit_learn": sklearn.__version__,
         },
     )

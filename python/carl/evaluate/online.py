@@ -11,7 +11,8 @@ import numpy as np
 
 from .. import _arrays
 from ..errors import InvalidArgumentError
-from ..sources import BatchStream, ImageSource, as_source
+from ..sources import ImageSource
+from ..sources.labelled import check_same_classes, open_labelled
 from ._checks import check_labels
 from ._probe import fit_probe
 from .knn import knn
@@ -21,14 +22,15 @@ if TYPE_CHECKING:
 
 #: Neighbours that vote, fewer where there are fewer references; temperature of the vote.
 NEIGHBOURS, TEMPERATURE = 20, 0.07
-#: One image in so many of each class is classified where one set has to serve for both purposes.
+#: Where one set serves as references and queries, every so many-th image of each class is a query.
 _HELD_OUT = 5
 #: Images read at a time.
 _READ = 512
 
 
 class Schedule:
-    """When to evaluate. every: a number of steps, or text such as "500 steps" or "2 epochs"; None is after every epoch."""
+    """When to evaluate. every: a number of steps, or text such as "500 steps" or "2 epochs"; None is after every
+    epoch."""
 
     def __init__(self, every: int | str | None) -> None:
         self.steps: int | None = None
@@ -38,7 +40,9 @@ class Schedule:
         elif isinstance(every, str):
             found = re.fullmatch(r"\s*(\d{1,9})\s*(step|epoch)s?\s*", every)
             if not found or int(found[1]) < 1:
-                raise InvalidArgumentError(f"eval_every: got {every!r}, want a number of steps, or text such as '500 steps' or '2 epochs'")
+                raise InvalidArgumentError(
+                    f"eval_every: got {every!r}, want a number of steps, or text such as '500 steps' or '2 epochs'"
+                )
             setattr(self, found[2] + "s", int(found[1]))
         else:
             self.steps = _arrays.integer(every, "eval_every", 1, 2**31 - 1)
@@ -54,15 +58,16 @@ class Schedule:
 class OnlineEvaluation:
     """k-NN and a linear probe on the features of a labelled set.
 
-    The features are those of evaluation mode, so that nothing of the trainer changes: training goes as it would without. The probe
-    is fitted anew each time, so its figure depends on the weights of that step alone, and a resumed run reports what an
-    uninterrupted one does.
+    The features are those of evaluation mode, so that nothing of the trainer changes: training goes as it would
+    without. The probe is fitted anew each time, so its figure depends on the weights of that step alone, and a resumed
+    run reports what an uninterrupted one does.
 
     eval_set: references with labels and images to classify, in one of these forms:
         (images, labels): one image in five of each class is classified, by the others;
         (images, labels, images, labels): references, then those to classify.
-        Images are whatever ``carl.as_source`` takes but streams of batches; labels are integers, one an image, or the path of
-        their file, or None where the source knows them (class folders, labelled archives, IDX files). A path alone is (path, None).
+        Images are whatever ``carl.as_source`` takes but streams of batches; labels are integers, one an image, or the
+        path of their file, or None where the source knows them (class folders, labelled archives, IDX files). A path
+        alone is (path, None).
     """
 
     def __init__(self, eval_set: Any, channels: int) -> None:
@@ -72,8 +77,7 @@ class OnlineEvaluation:
             references, labels = self._open(parts[0], parts[1], channels, "eval_set[0]")
             if len(parts) == 4:
                 queries, truth = self._open(parts[2], parts[3], channels, "eval_set[2]")
-                if references.class_names and queries.class_names and references.class_names != queries.class_names:
-                    raise InvalidArgumentError("eval_set: its two sets have different classes (names of sub-folders)")
+                check_same_classes(references, queries, "eval_set: its two sets")
                 check_labels(labels, "eval_set[1]", truth, "eval_set[3]")
                 places, asked = np.arange(len(labels)), np.arange(len(truth))
             else:
@@ -89,27 +93,23 @@ class OnlineEvaluation:
         self._truth = truth[asked]
 
     def _open(self, images: Any, labels: Any, channels: int, name: str) -> tuple[ImageSource, np.ndarray]:
-        if isinstance(images, (str, os.PathLike)) and (labels is None or isinstance(labels, (str, os.PathLike))):
-            from ..inspection import open_labelled
-
-            source, values = open_labelled(os.fspath(images), None if labels is None else os.fspath(labels), channels)
+        labels_name = name.replace("0", "1").replace("2", "3")
+        source, values = open_labelled(images, labels, channels, name=name, labels_name=labels_name)
+        if source is not images:
             self._opened.append(source)
-        else:
-            given = isinstance(images, (ImageSource, BatchStream))
-            source_or_stream = as_source(images, channels if channels in (1, 3) else None)
-            if isinstance(source_or_stream, BatchStream):
-                raise InvalidArgumentError(f"{name}: got {source_or_stream.describe()}, want images that can be read in any order")
-            source = source_or_stream
-            if not given:
-                self._opened.append(source)
-            values = source.labels if labels is None else _arrays.label_array(labels, name.replace("0", "1").replace("2", "3"), len(source))
         if values is None:
-            what = f"{os.fspath(images)} has no labels" if isinstance(images, (str, os.PathLike)) else "its images come without labels"
+            what = (
+                f"{os.fspath(images)} has no labels"
+                if isinstance(images, (str, os.PathLike))
+                else "its images come without labels"
+            )
             raise InvalidArgumentError(f"{name}: {what}: give them, or the path of their file")
         if len(source) == 0:
             raise InvalidArgumentError(f"{name}: has no images")
         if source.channels != channels:
-            raise InvalidArgumentError(f"{name}: got {source.channels} channel(s), the model takes {channels} (in_channels)")
+            raise InvalidArgumentError(
+                f"{name}: got {source.channels} channel(s), the model takes {channels} (in_channels)"
+            )
         return source, values
 
     @property
@@ -151,8 +151,8 @@ def paths_of(eval_set: Any) -> list[str | None] | None:
 
 
 def hold_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places of references and of images to classify, in order: of each class the fifth, tenth, ... image is classified, the
-    last one of a class with two to four. A class with a single image is left to the references."""
+    """Places of references and of images to classify, in order: of each class the fifth, tenth, ... image is
+    classified, the last one of a class with two to four. A class with a single image is left to the references."""
     asked = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         places = np.flatnonzero(labels == label)
@@ -169,7 +169,8 @@ def _parts(eval_set: Any) -> tuple[Any, ...]:
     if not isinstance(eval_set, (tuple, list)) or len(eval_set) not in (2, 4):
         got = f"{len(eval_set)} items" if isinstance(eval_set, (tuple, list)) else type(eval_set).__name__
         raise InvalidArgumentError(
-            f"eval_set: got {got}, want (images, labels), (images, labels, images, labels), or the path of labelled images"
+            f"eval_set: got {got}, want (images, labels), (images, labels, images, labels), or the path of labelled "
+            "images"
         )
     return tuple(eval_set)
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._version import __version__
 from .._writing import replace_file
 
 
@@ -18,13 +19,11 @@ class Result:
     """A protocol's figures. Arrays are left out of the JSON."""
 
     protocol: ClassVar[str]
-    #: Packages beside NumPy that the figures came about with.
+    #: Packages besides NumPy that the figures were computed with.
     packages: ClassVar[tuple[str, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The protocol, versions of all that took part, the seed (None where nothing was random), and the figures."""
-        from .. import __version__
-
         versions = {"carl": __version__, "numpy": np.__version__, **{name: _version(name) for name in self.packages}}
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         figures = {name: value for name, value in fields.items() if not isinstance(value, np.ndarray)}

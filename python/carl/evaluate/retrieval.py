@@ -11,7 +11,7 @@ import numpy as np
 from .. import _arrays
 from .._c_api import LIB, call
 from ..errors import InvalidArgumentError
-from ._checks import check_labels, cutoffs, thread_count
+from ._checks import check_labels, cutoffs
 from .result import Result
 
 
@@ -19,11 +19,13 @@ from .result import Result
 class RetrievalResult(Result):
     """Means over the queries that have a relevant reference, all figures from 0 to 1.
 
-    map: mean average precision over the whole ranking. Average precision of a query is the mean, over all references of its
-        label, of the precision at the rank of each.
-    map_at: for each k, mAP@k: only ranks up to k count, and the sum of precisions is divided by min(k, relevant references).
+    map: mean average precision over the whole ranking. Average precision of a query is the mean, over all references of
+        its label, of the precision at the rank of each.
+    map_at: for each k, mAP@k: only ranks up to k count, and the sum of precisions is divided by min(k, relevant
+        references).
     precision_at: for each k, share of the first k that are relevant.
-    recall_at: for each k, share of queries with a relevant reference among the first k, Recall@k of the literature on metric learning.
+    recall_at: for each k, share of queries with a relevant reference among the first k, Recall@k of the literature on
+        metric learning.
     average_precision: float64 (M,), of each query over the whole ranking; NaN where no reference is relevant.
     references, queries: how many there were. unmatched: queries without a relevant reference, which no mean includes.
     leave_one_out: whether the queries were the references themselves, each without itself.
@@ -51,19 +53,24 @@ def retrieval(
     *,
     threads: int | None = None,
 ) -> RetrievalResult:
-    """Ranks all of train_x for each row of test_x by cosine similarity, exactly, and scores where those of its label stand.
+    """Ranks all of train_x for each row of test_x by cosine similarity, exactly, and scores where those of its label
+    stand.
 
-    Without test_x every sample of train_x is a query to all the others (leave one out). Equal similarities rank in order of
-    index. Memory beside the result is bounded by a tile of queries: about 16 MB and 24 bytes a reference for each thread.
+    Without test_x every sample of train_x is a query to all the others (leave one out). Equal similarities rank in
+    order of index. Memory beside the result is bounded by a tile of queries: about 16 MB and 24 bytes a reference for
+    each thread.
 
-    train_x: float32 (N, D); train_y: integers (N,), 0 or more, of at least two classes. test_x: float32 (M, D); test_y: integers (M,).
+    train_x: float32 (N, D); train_y: integers (N,), 0 or more, of at least two classes. test_x: float32 (M, D); test_y:
+        integers (M,).
     k: where to cut the ranking, a number or several, at most N (N - 1 when leaving one out).
     """
     references = _arrays.float_array(train_x, "train_x", ("N", "D"))
     labels = _arrays.label_array(train_y, "train_y", len(references))
     if (test_x is None) != (test_y is None):
         missing = "test_y" if test_y is None else "test_x"
-        raise InvalidArgumentError(f"{missing}: is missing; want both of test_x and test_y, or neither to leave one out")
+        raise InvalidArgumentError(
+            f"{missing}: is missing; want both of test_x and test_y, or neither to leave one out"
+        )
     alone = test_x is None
     queries = references if alone else _arrays.float_array(test_x, "test_x", ("M", references.shape[1]))
     truth = labels if alone else _arrays.label_array(test_y, "test_y", len(queries))
@@ -74,8 +81,20 @@ def retrieval(
     precision = np.empty((len(queries), 1 + len(counts)))
     relevant = np.empty(precision.shape, np.int64)
     call(
-        LIB.carl_retrieval, references, labels, len(references), queries, truth, len(queries), references.shape[1], wanted, len(wanted),
-        int(alone), thread_count(threads), precision, relevant,
+        LIB.carl_retrieval,
+        references,
+        labels,
+        len(references),
+        queries,
+        truth,
+        len(queries),
+        references.shape[1],
+        wanted,
+        len(wanted),
+        int(alone),
+        _arrays.thread_count(threads),
+        precision,
+        relevant,
     )
     matched = relevant[:, 0] > 0
     if not matched.any():

@@ -26,7 +26,9 @@ def encode_like(labels: Any, classes: np.ndarray, name: str, count: int | None =
     """int64 (N,): the place of each label in `classes`, which are in order; a label that is not there is an error."""
     values = _checked_labels(labels, name, count)
     if (values.dtype.kind in "US") != (classes.dtype.kind in "US"):
-        raise InvalidArgumentError(f"{name}: got labels such as {values[0].item()!r}, the training set has such as {classes[0].item()!r}")
+        raise InvalidArgumentError(
+            f"{name}: got labels such as {values[0].item()!r}, the training set has such as {classes[0].item()!r}"
+        )
     places = np.searchsorted(classes, values).clip(0, len(classes) - 1)
     wrong = np.flatnonzero(classes[places] != values)
     if len(wrong):
@@ -71,8 +73,8 @@ def labelled_split(
     labels: (N,), integers or text. Exactly one of
     fraction: share of the N images, above 0 and at most 1; 1 is all of them.
     per_class: images of each class.
-    balanced: every class gets the same number, round(fraction N / classes); a class that has fewer is an error. False keeps
-        the classes' proportions instead: round(fraction n) of the n images of a class.
+    balanced: every class gets the same number, round(fraction N / classes); a class that has fewer is an error. False
+        keeps the classes' proportions instead: round(fraction n) of the n images of a class.
     seed: decides which images. Of one seed, a smaller part is contained in each larger one.
     """
     classes, targets = encode_labels(labels, "labels")
@@ -80,7 +82,13 @@ def labelled_split(
 
 
 def split_targets(
-    classes: np.ndarray, targets: np.ndarray, *, fraction: float | None, per_class: int | None, seed: int, balanced: bool
+    classes: np.ndarray,
+    targets: np.ndarray,
+    *,
+    fraction: float | None,
+    per_class: int | None,
+    seed: int,
+    balanced: bool,
 ) -> np.ndarray:
     """``labelled_split`` of labels that are encoded already."""
     if (fraction is None) == (per_class is None):
@@ -101,8 +109,8 @@ def split_targets(
         none = np.flatnonzero(wanted == 0)
         if len(none):
             raise InvalidArgumentError(
-                f"label_fraction: {fraction} of {len(targets)} images leaves class {classes[none[0]].item()!r} ({counts[none[0]]} images) "
-                "no sample: take a larger share, or labels_per_class"
+                f"label_fraction: {fraction} of {len(targets)} images leaves class {classes[none[0]].item()!r} "
+                f"({counts[none[0]]} images) no sample: take a larger share, or labels_per_class"
             )
     else:
         wanted = np.full(len(classes), _arrays.integer(per_class, "labels_per_class", 1, 2**31 - 1))
@@ -110,7 +118,8 @@ def split_targets(
     if len(few):
         hint = ", or balanced=False" if fraction is not None else ""
         raise InvalidArgumentError(
-            f"class {classes[few[0]].item()!r} has {counts[few[0]]} images, the split takes {wanted[few[0]]} of each class: take fewer{hint}"
+            f"class {classes[few[0]].item()!r} has {counts[few[0]]} images, the split takes {wanted[few[0]]} of each "
+            f"class: take fewer{hint}"
         )
     # The first of a random order of all images: a larger part of the same seed goes on where a smaller one stops.
     order = epoch_order(len(targets), seed, 0)

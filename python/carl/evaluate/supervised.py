@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _arrays
 from ..classifier import Classifier
 from ..errors import InvalidArgumentError
-from ..sources import BatchStream, ImageSource, as_source, epoch_order
-from ..sources.threads import Workers
+from ..sources import ImageSource, epoch_order
+from ..sources.labelled import named_labels, opened, random_access
+from ..sources.loader import read_chosen
+from ._checks import check_classes
 from .result import Result
 from .splits import encode_labels, encode_like
 
+if TYPE_CHECKING:
+    from ..progress import Bar
+
 #: Images read and classified at a time.
 _READ = 512
-#: Batches read ahead while one trains.
-_AHEAD = 2
 
 
 @dataclass(frozen=True)
 class ClassificationResult(Result):
     """Figures of a classifier on test images, over one or several seeds.
 
-    accuracy: share of test images whose label is the most probable one, mean over seeds. std: its sample standard deviation over
-        seeds, 0 for a single one. accuracies: of each seed, in the order of `seeds`.
+    accuracy: share of test images whose label is the most probable one, mean over seeds. std: its sample standard
+        deviation over seeds, 0 for a single one. accuracies: of each seed, in the order of `seeds`.
     top5: share whose label is among the five most probable, mean over seeds; None for 5 classes or fewer.
     per_class: accuracy among the test images of each label, mean over seeds.
     labelled: images trained on. test_samples: images tested on. classes: how many.
@@ -63,55 +65,49 @@ class LabelledImages:
 
 
 @contextmanager
-def labelled_images(train_images: Any, train_labels: Any, test_images: Any, test_labels: Any) -> Iterator[LabelledImages]:
+def labelled_images(
+    train_images: Any, train_labels: Any, test_images: Any, test_labels: Any
+) -> Iterator[LabelledImages]:
     """Checks both sets. Labels that are None are taken from the images' source (class folders, labelled archives)."""
     with _source(train_images, "train_images") as train, _source(test_images, "test_images") as test:
-        train_labels = source_labels(train) if train_labels is None else train_labels
-        test_labels = source_labels(test) if test_labels is None else test_labels
+        train_labels = named_labels(train) if train_labels is None else train_labels
+        test_labels = named_labels(test) if test_labels is None else test_labels
         classes, targets = encode_labels(train_labels, "train_labels", len(train))
-        check_classes(classes)
+        check_classes(classes, "train_labels")
         yield LabelledImages(classes, train, targets, test, encode_like(test_labels, classes, "test_labels", len(test)))
-
-
-def check_classes(classes: np.ndarray) -> None:
-    if len(classes) < 2:
-        raise InvalidArgumentError(f"train_labels: all are {classes[0].item()!r}, want at least 2 classes")
-
-
-def source_labels(source: ImageSource) -> np.ndarray | None:
-    """A source's own labels, by name where it knows names."""
-    if source.labels is None or source.class_names is None:
-        return source.labels
-    return np.asarray(source.class_names)[source.labels]
 
 
 @contextmanager
 def _source(images: Any, name: str) -> Iterator[ImageSource]:
-    given = isinstance(images, (ImageSource, BatchStream))
-    source = as_source(images)
-    try:
-        if isinstance(source, BatchStream):
-            raise InvalidArgumentError(f"{name}: got an iterable of batches, want images that can be read in any order")
+    with opened(images) as found:
+        source = random_access(found, name)
         if len(source) == 0:
             raise InvalidArgumentError(f"{name}: is empty")
         yield source
-    finally:
-        if not given:
-            source.close()
 
 
 def batches_per_epoch(count: int, batch_size: int, least: int) -> int:
     """Equal batches of at most `batch_size` images, but of at least `least`."""
     if count < least:
-        raise InvalidArgumentError(f"got {count} labelled image(s) to train on, want at least {least}: BatchNorm takes statistics over the batch")
+        raise InvalidArgumentError(
+            f"got {count} labelled image(s) to train on, want at least {least}: BatchNorm takes statistics over the "
+            "batch"
+        )
     return max(1, min(-(-count // batch_size), count // least))
 
 
 def train_classifier(
-    classifier: Classifier, source: ImageSource, targets: np.ndarray, places: np.ndarray, epochs: int, batches: int, seed: int, bar: Any
+    classifier: Classifier,
+    source: ImageSource,
+    targets: np.ndarray,
+    places: np.ndarray,
+    epochs: int,
+    batches: int,
+    seed: int,
+    bar: Bar,
 ) -> None:
-    """Goes `epochs` times through the images at `places`, in an order of (seed, epoch) alone, in `batches` equal batches; the few images that
-    are left over are others in each epoch."""
+    """Goes `epochs` times through the images at `places`, in an order of (seed, epoch) alone, in `batches` equal
+    batches; the few images that are left over are others in each epoch."""
     size = len(places) // batches
 
     def chosen() -> Iterator[tuple[int, np.ndarray]]:
@@ -120,32 +116,16 @@ def train_classifier(
             for batch in range(batches):
                 yield epoch, order[batch * size : (batch + 1) * size]
 
-    for epoch, indices, images in _read_ahead(source, chosen()):
+    for epoch, indices, images in read_chosen(source, chosen()):
         metrics = classifier.step(images, targets[indices], indices, epoch)
         bar.advance(f"loss {metrics.loss:.3f}")
 
 
-def _read_ahead(source: ImageSource, parts: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray, Any]]:
-    """The images of each part, read by another thread while the one before is used."""
-    reader = Workers(1, "carl-read")
-    try:
-        waiting: deque[tuple[int, np.ndarray, Any]] = deque()
-        for number, indices in parts:
-            waiting.append((number, indices, reader.submit(source.read, indices)))
-            if len(waiting) > _AHEAD:
-                number, indices, images = waiting.popleft()
-                yield number, indices, images.result()
-        for number, indices, images in waiting:
-            yield number, indices, images.result()
-    finally:
-        reader.close()
-
-
-def outputs(model: Any, source: ImageSource, output: str, bar: Any) -> np.ndarray:
+def outputs(model: Any, source: ImageSource, output: str, bar: Bar) -> np.ndarray:
     """float32 (N, width): `output` of all images of a source, by anything that has ``embed_images``."""
     parts = ((start, np.arange(start, min(start + _READ, len(source)))) for start in range(0, len(source), _READ))
     rows = []
-    for _, _, images in _read_ahead(source, parts):
+    for _, _, images in read_chosen(source, parts):
         rows.append(model.embed_images(images, output=output))
         bar.advance("testing")
     return np.concatenate(rows)
@@ -187,28 +167,3 @@ def seed_list(seeds: Any) -> list[int]:
     if not found or len(set(found)) != len(found):
         raise InvalidArgumentError(f"seeds: got {found}, want one or several different numbers")
     return found
-
-
-class Bar:
-    """A tqdm bar over the steps of a protocol, or nothing."""
-
-    def __init__(self, shown: bool, total: int, name: str) -> None:
-        self._bar: Any = None
-        if shown:
-            import sys
-
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=total, desc=name, unit="step", dynamic_ncols=True, mininterval=0.2 if sys.stderr.isatty() else 10.0)
-
-    def advance(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update(1)
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()

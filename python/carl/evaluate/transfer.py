@@ -16,7 +16,8 @@ MODES = ("frozen", "finetuned")
 
 @dataclass(frozen=True)
 class TransferResult(ClassificationResult):
-    """mode: "frozen" (linear probe) or "finetuned". from_scratch: whether the encoder's weights were drawn anew, for comparison."""
+    """mode: "frozen" (linear probe) or "finetuned". from_scratch: whether the encoder's weights were drawn anew, for
+    comparison."""
 
     protocol: ClassVar[str] = "transfer"
 
@@ -25,14 +26,21 @@ class TransferResult(ClassificationResult):
 
 
 def transfer(
-    model: Any, train_images: Any, train_labels: Any, test_images: Any, test_labels: Any, *, mode: str = "frozen", **options: Any
+    model: Any,
+    train_images: Any,
+    train_labels: Any,
+    test_images: Any,
+    test_labels: Any,
+    *,
+    mode: str = "frozen",
+    **options: Any,
 ) -> TransferResult:
     """Evaluates an encoder on a labelled data set that it was not trained on.
 
-    mode: "frozen", the encoder stays as it is and a linear layer is trained (``linear_probe``); or "finetuned", both are trained
-        (``finetune``), on all labels unless label_fraction or labels_per_class is given.
-    options: those of the protocol. Images are resized to the size the encoder was trained with unless view={"size": ...} says otherwise;
-        they need its number of channels.
+    mode: "frozen", the encoder stays as it is and a linear layer is trained (``linear_probe``); or "finetuned", both
+        are trained (``finetune``), on all labels unless label_fraction or labels_per_class is given.
+    options: those of the protocol. Images are resized to the size the encoder was trained with unless view={"size":
+        ...} says otherwise; they need its number of channels.
     """
     if mode not in MODES:
         raise InvalidArgumentError(f"mode: got {mode!r}, want one of {', '.join(map(repr, MODES))}")

@@ -2,7 +2,8 @@
 
 ::
 
-    model = carl.CARL(run_dir="runs/mine", callbacks=[carl.loggers.TensorBoard(), carl.loggers.MLflow(experiment="birds")])
+    model = carl.CARL(run_dir="runs/mine", callbacks=[carl.loggers.TensorBoard(),
+    carl.loggers.MLflow(experiment="birds")])
 
 A logger of your own is a ``carl.Callback``; ``carl.loggers.Logger`` saves the work of picking the figures.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..config import nearest
+from .._spelling import nearest
 from ..errors import InvalidArgumentError
 from .base import Logger
 from .mlflow import MLflow

@@ -52,7 +52,10 @@ class Logger(Callback):
             self.write(metrics.step, {name: value for name, value in figures.items() if math.isfinite(value)})
 
     def on_evaluation(self, model: CARL, figures: Mapping[str, Any]) -> None:
-        self.write(int(figures["step"]), {f"eval_{name}": float(figures[name]) for name in ("knn", "linear") if name in figures})
+        self.write(
+            int(figures["step"]),
+            {f"eval_{name}": float(figures[name]) for name in ("knn", "linear") if name in figures},
+        )
 
     def on_end(self, model: CARL) -> None:
         if self._opened:
@@ -66,7 +69,8 @@ def run_dir_of(model: CARL) -> Path | None:
 
 
 def remembered(model: CARL, name: str) -> str | None:
-    """What an earlier part of the same run kept under this name in its folder, such as an id to go on with; None for a new run."""
+    """What an earlier part of the same run kept under this name in its folder, such as an id to go on with; None for a
+    new run."""
     folder = run_dir_of(model)
     if folder is None or model.trainer_.step_count == 0:
         return None

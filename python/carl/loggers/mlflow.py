@@ -21,11 +21,13 @@ class MLflow(Logger):
     """Logs to MLflow. Needs the package mlflow (or mlflow-skinny).
 
     uri: where it tracks; by default what MLflow's own settings say. experiment: its name. name: of the run, by default
-    the name of the run's folder. every: steps between two points. A resumed run goes on in the same run there: its id is
-    kept in mlflow.id in the run's folder.
+    the name of the run's folder. every: steps between two points. A resumed run goes on in the same run there: its id
+    is kept in mlflow.id in the run's folder.
     """
 
-    def __init__(self, experiment: str = "carl", name: str | None = None, uri: str | None = None, every: int = 1) -> None:
+    def __init__(
+        self, experiment: str = "carl", name: str | None = None, uri: str | None = None, every: int = 1
+    ) -> None:
         super().__init__(every)
         self.experiment, self.name, self.uri = experiment, name, uri
         self._waiting: list[Any] = []
@@ -47,7 +49,9 @@ class MLflow(Logger):
         experiment = found.experiment_id if found else self._client.create_experiment(self.experiment)
         name = self.name or (folder.name if folder else None)
         self._id = self._client.create_run(experiment, run_name=name).info.run_id
-        parameters = [Param(key, value if isinstance(value, str) else json.dumps(value)) for key, value in config.items()]
+        parameters = [
+            Param(key, value if isinstance(value, str) else json.dumps(value)) for key, value in config.items()
+        ]
         self._client.log_batch(self._id, params=parameters)
         remember(model, "mlflow", self._id)
 

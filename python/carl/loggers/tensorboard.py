@@ -18,7 +18,8 @@ class TensorBoard(Logger):
     """Writes events.out.tfevents.* for ``tensorboard --logdir``. Needs the package tensorboard, and no other framework.
 
     folder: where; by default the run's folder. every: steps between two points.
-    A resumed run writes a further file, and tells TensorBoard to forget what the interrupted one had beyond its checkpoint.
+    A resumed run writes a further file, and tells TensorBoard to forget what the interrupted one had beyond its
+    checkpoint.
     """
 
     def __init__(self, folder: str | os.PathLike[str] | None = None, every: int = 1) -> None:
@@ -38,13 +39,11 @@ class TensorBoard(Logger):
         self._events, self._summaries = event_pb2, summary_pb2
         self._writer = EventFileWriter(os.path.expanduser(os.fspath(folder)))
         step = model.trainer_.step_count
-        self._add(
-            event_pb2.Event(
-                step=step + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            )
-        )
+        self._add(event_pb2.Event(step=step + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START)))
         if step == 0:
-            text = "    " + json.dumps(dict(config), indent=2).replace("\n", "\n    ")  # four spaces: Markdown's verbatim text
+            text = "    " + json.dumps(dict(config), indent=2).replace(
+                "\n", "\n    "
+            )  # four spaces: Markdown's verbatim text
             metadata = summary_pb2.SummaryMetadata(
                 plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name="text"),
                 data_class=summary_pb2.DATA_CLASS_TENSOR,

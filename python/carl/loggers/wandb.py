@@ -16,8 +16,8 @@ class WandB(Logger):
     """Logs to Weights & Biases. Needs the package wandb; log in, or choose offline work, as that package describes.
 
     project: its name. name: of the run, by default the name of the run's folder. every: steps between two points.
-    options: further arguments of ``wandb.init``. A resumed run goes on in the same run there: its id is kept in wandb.id
-    in the run's folder.
+    options: further arguments of ``wandb.init``. A resumed run goes on in the same run there: its id is kept in
+    wandb.id in the run's folder.
     """
 
     def __init__(self, project: str = "carl", name: str | None = None, every: int = 1, **options: Any) -> None:
@@ -32,7 +32,9 @@ class WandB(Logger):
             raise missing_package("the logger WandB", "wandb") from None
         folder, known = run_dir_of(model), remembered(model, "wandb")
         arguments: dict[str, Any] = {
-            "project": self.project, "name": self.name or (folder.name if folder else None), "config": dict(config),
+            "project": self.project,
+            "name": self.name or (folder.name if folder else None),
+            "config": dict(config),
         }
         if folder is not None:
             arguments["dir"] = str(folder)

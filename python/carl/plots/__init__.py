@@ -6,7 +6,8 @@
     history = carl.runs.read_metrics("runs/mine")
     plots.save(plots.curves(history), "curves.png")
 
-No display is needed and no global state of pyplot is touched. In a notebook a figure shows itself after ``%matplotlib inline``.
+No display is needed and no global state of pyplot is touched. In a notebook a figure shows itself after ``%matplotlib
+inline``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,16 @@ from .usage import counts, usage
 from .views import views
 
 __all__ = [
-    "METHODS", "confusion", "counts", "curves", "embedding_map", "entropy", "gallery", "neighbours", "project", "save", "usage",
+    "METHODS",
+    "confusion",
+    "counts",
+    "curves",
+    "embedding_map",
+    "entropy",
+    "gallery",
+    "neighbours",
+    "project",
+    "save",
+    "usage",
     "views",
 ]

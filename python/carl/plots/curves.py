@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 def curves(
-    history: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | None = None, evaluations: Sequence[Mapping[str, Any]] = ()
+    history: Sequence[Mapping[str, Any]],
+    config: Mapping[str, Any] | None = None,
+    evaluations: Sequence[Mapping[str, Any]] = (),
 ) -> Figure:
-    """Loss and its terms, prototypes in use, confidence and agreement, spread of the embedding, learning rate and speed, by step;
-    and the accuracies on labelled images, if there were evaluations.
+    """Loss and its terms, prototypes in use, confidence and agreement, spread of the embedding, learning rate and
+    speed, by step; and the accuracies on labelled images, if there were evaluations.
 
     history: metrics of each step, as ``CARL.history_`` or ``carl.runs.read_metrics`` give them.
     config: the configuration, which adds the number of prototypes and the healthy spread, 1/sqrt(D), for comparison.
@@ -50,15 +52,27 @@ def curves(
         terms.axhline(collapse, color=GRAY, linestyle=":", linewidth=1.2, label="log K: collapsed")
     legend(terms)
 
-    used = panel((0, 1), "Prototypes in use", {
-        "effective_prototypes": "effective, this batch", "used_prototypes": "used lately", "assigned_prototypes": "most probable ones, spread",
-    })
+    used = panel(
+        (0, 1),
+        "Prototypes in use",
+        {
+            "effective_prototypes": "effective, this batch",
+            "used_prototypes": "used lately",
+            "assigned_prototypes": "most probable ones, spread",
+        },
+    )
     if config.get("prototypes"):
-        used.axhline(config["prototypes"], color=GRAY, linestyle=":", linewidth=1.2, label=f"K = {config['prototypes']}")
+        used.axhline(
+            config["prototypes"], color=GRAY, linestyle=":", linewidth=1.2, label=f"K = {config['prototypes']}"
+        )
     used.set_ylim(bottom=0)
     legend(used)
 
-    sure = panel((1, 0), "Confidence and agreement of views", {"max_probability": "largest probability", "agreement": "agreement"})
+    sure = panel(
+        (1, 0),
+        "Confidence and agreement of views",
+        {"max_probability": "largest probability", "agreement": "agreement"},
+    )
     sure.set_ylim(0, 1)
     legend(sure)
 

@@ -35,7 +35,9 @@ def project(features: Any, method: str = "pca", seed: int = 0) -> np.ndarray:
             from sklearn.manifold import TSNE
         except ImportError:
             raise missing_package("method 'tsne'", "scikit-learn") from None
-        return np.asarray(TSNE(perplexity=min(30.0, (len(values) - 1) / 3), init="pca", random_state=seed).fit_transform(values))
+        return np.asarray(
+            TSNE(perplexity=min(30.0, (len(values) - 1) / 3), init="pca", random_state=seed).fit_transform(values)
+        )
     if method == "umap":
         try:
             from umap import UMAP
@@ -46,8 +48,13 @@ def project(features: Any, method: str = "pca", seed: int = 0) -> np.ndarray:
 
 
 def embedding_map(
-    features: Any, colours: Any = None, names: Sequence[str] | None = None, method: str = "pca", seed: int = 0,
-    points: np.ndarray | None = None, title: str | None = None,
+    features: Any,
+    colours: Any = None,
+    names: Sequence[str] | None = None,
+    method: str = "pca",
+    seed: int = 0,
+    points: np.ndarray | None = None,
+    title: str | None = None,
 ) -> Figure:
     """A 2-D map of features, coloured by category: prototypes or labels.
 
@@ -59,14 +66,15 @@ def embedding_map(
     axes = figure.subplots()
     size = float(np.clip(12_000 / len(places), 3, 30))
     if colours is None:
-        axes.scatter(*places.T, s=size, color=GRAY, alpha=0.7, linewidths=0)
+        axes.scatter(places[:, 0], places[:, 1], s=size, color=GRAY, alpha=0.7, linewidths=0)
     else:
         numbers = check_rows("colours", colours, len(places), "images")
         categories, index = np.unique(numbers, return_inverse=True)
         shades = palette(len(categories))
         # In random order: else the last category hides the others.
         shuffled = np.random.default_rng(seed).permutation(len(places))
-        axes.scatter(*places[shuffled].T, s=size, c=shades[index.reshape(-1)[shuffled]], alpha=0.75, linewidths=0)
+        x, y = places[shuffled].T
+        axes.scatter(x, y, s=size, c=shades[index.reshape(-1)[shuffled]], alpha=0.75, linewidths=0)
         if len(categories) <= _MOST_NAMED:
             for category, shade in zip(categories, shades):
                 named = names is not None and 0 <= int(category) < len(names)

@@ -20,8 +20,8 @@ def entropy(
     """Entropy of the mean assignment (high: all prototypes take part) and mean entropy of single assignments (low: each
     image has its prototype), in nats, by step. A healthy run has a wide gap between the two.
 
-    history: metrics of each step. records: of a fixed sample, from ``carl.runs.read_usage``; without them only the first
-    of the two curves can be drawn. probabilities: (N, K), whose entropies are shown as a histogram on the right.
+    history: metrics of each step. records: of a fixed sample, from ``carl.runs.read_usage``; without them only the
+    first of the two curves can be drawn. probabilities: (N, K), whose entropies are shown as a histogram on the right.
     """
     if not len(history):
         raise InvalidArgumentError("history: is empty: no step has been taken")
@@ -35,10 +35,23 @@ def entropy(
     line(over_time, series(history, "step"), list(mean_assignment), COLOURS[0], "of the mean assignment, each batch")
     if len(records):
         steps = series(records, "step")
-        over_time.plot(steps, series(records, "mean_assignment_entropy"), "o--", color=COLOURS[0], markersize=3, linewidth=1,
-                       label="of the mean assignment, the sample")
-        over_time.plot(steps, series(records, "assignment_entropy"), "o-", color=COLOURS[1], markersize=3,
-                       label="of single assignments, the sample")
+        over_time.plot(
+            steps,
+            series(records, "mean_assignment_entropy"),
+            "o--",
+            color=COLOURS[0],
+            markersize=3,
+            linewidth=1,
+            label="of the mean assignment, the sample",
+        )
+        over_time.plot(
+            steps,
+            series(records, "assignment_entropy"),
+            "o-",
+            color=COLOURS[1],
+            markersize=3,
+            label="of single assignments, the sample",
+        )
     most = series(history, "log_prototypes")[-1]
     if np.isfinite(most):
         over_time.axhline(most, color=GRAY, linestyle=":", linewidth=1.2, label="log K")

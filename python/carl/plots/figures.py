@@ -16,7 +16,8 @@ from ..history import History
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Colours that are told apart with any colour vision (Okabe and Ito, 2008), without the yellow, which vanishes on white.
+#: Colours that can be distinguished with any colour vision (Okabe and Ito, 2008), without the yellow, which vanishes on
+#: white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 GRAY = "#8a8a8a"
 #: More points than this in a line are more than the eye or the paper can tell apart.
@@ -65,7 +66,8 @@ def legend(axes: Any, **options: Any) -> None:
 
 
 def show_image(axes: Any, image: Any) -> None:
-    """An image (H, W) or (H, W, C) of bytes without axes. Of a number of channels other than 1, 3 or 4 the first is shown."""
+    """An image (H, W) or (H, W, C) of bytes without axes. Of a number of channels other than 1, 3 or 4 the first is
+    shown."""
     array = np.asarray(image)
     if array.ndim == 3 and array.shape[2] not in (3, 4):
         array = array[..., 0]
@@ -90,7 +92,7 @@ def smooth(values: Sequence[float]) -> np.ndarray:
     ends = np.arange(1, len(array) + 1)
     starts = np.maximum(0, ends - window)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (sums[ends] - sums[starts]) / (numbers[ends] - numbers[starts])
+        return np.asarray((sums[ends] - sums[starts]) / (numbers[ends] - numbers[starts]))
 
 
 def line(axes: Any, x: Sequence[float], values: Sequence[float], colour: str, label: str | None = None) -> None:
@@ -105,7 +107,7 @@ def line(axes: Any, x: Sequence[float], values: Sequence[float], colour: str, la
 def series(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     """One figure of all rows; NaN where a row lacks it or it is null."""
     if isinstance(rows, History):
-        return rows.column(name).tolist()
+        return [float(value) for value in rows.column(name)]
     values = (row.get(name) if isinstance(row, dict) else row[name] for row in rows)
     return [float("nan") if value is None else float(value) for value in values]
 
@@ -116,7 +118,7 @@ def palette(count: int) -> np.ndarray:
     from matplotlib.colors import hsv_to_rgb
 
     if count <= 10:
-        return np.asarray(colormaps["tab10"].colors)[:count]
+        return np.asarray(colormaps["tab10"].colors)[:count]  # type: ignore[attr-defined]
     place = np.arange(count)
     hue = (place * 0.61803398875) % 1.0  # golden ratio: no two neighbours are alike
     return hsv_to_rgb(np.stack([hue, 0.55 + 0.4 * (place % 2), 0.6 + 0.35 * (place // 2 % 2)], axis=1))

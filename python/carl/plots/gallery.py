@@ -43,5 +43,5 @@ def _chosen(amounts: np.ndarray, prototypes: int | Sequence[int]) -> np.ndarray:
     if isinstance(prototypes, (int, np.integer)):
         wanted = at_least_one("prototypes", prototypes)
         ranking = np.argsort(-amounts, kind="stable")[: max(1, np.count_nonzero(amounts))]
-        return ranking[evenly_spaced(len(ranking), wanted)]
+        return np.asarray(ranking[evenly_spaced(len(ranking), wanted)])
     return chosen("prototypes", prototypes, len(amounts), "numbers")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def neighbours(
     images: Any, features: Any, queries: int | Sequence[int] = 10, k: int = 10, labels: Any = None, seed: int = 0
 ) -> Figure:
-    """A sheet with a query image at the left of each row and its `k` nearest others by cosine similarity behind it.
+    """A sheet with a query image at the left of each row, followed by its `k` nearest neighbours by cosine similarity.
 
     images: uint8 (N, H, W), (N, H, W, C) or a list. features: (N, D). queries: places of images, or how many to draw
     with `seed`. labels: integers (N,); neighbours with another label than the query's get an orange frame.

@@ -52,22 +52,44 @@ def usage(records: Sequence[Mapping[str, Any]], prototypes: int | None = None) -
     picture, shares = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.2))
     most = max(float(np.quantile(rows[rows > 0], 0.99)) / table.shape[1], 1 / table.shape[1])
     mesh = picture.pcolormesh(
-        _edges(steps), np.arange(len(rows) + 1) * per_row, np.ma.masked_equal(rows, 0) / table.shape[1], cmap="magma_r",
-        norm=PowerNorm(0.5, 0, most), rasterized=True,  # the root: one image of the sample must be seen beside a hundred
+        _edges(steps),
+        np.arange(len(rows) + 1) * per_row,
+        np.ma.masked_equal(rows, 0) / table.shape[1],
+        cmap="magma_r",
+        norm=PowerNorm(0.5, 0, most),
+        rasterized=True,  # square-root scale: a count of one must be visible next to a hundred
     )
     bar = figure.colorbar(mesh, ax=picture, pad=0.01, extend="max")
     bar.set_label("share of the sample's images", fontsize=8)
     bar.ax.tick_params(labelsize=8)
-    dress(picture, f"{len(met)} of {total} prototypes ever had one of the {table.shape[1]} images of the sample",
-          y="prototypes, busiest at the top")
+    dress(
+        picture,
+        f"{len(met)} of {total} prototypes ever had one of the {table.shape[1]} images of the sample",
+        y="prototypes, busiest at the top",
+    )
     picture.grid(False)
     picture.invert_yaxis()
 
-    shares.plot(steps, np.count_nonzero(amounts, axis=0) / total, "o-", color=COLOURS[0], markersize=3, clip_on=False,
-                label="prototypes in use")
+    shares.plot(
+        steps,
+        np.count_nonzero(amounts, axis=0) / total,
+        "o-",
+        color=COLOURS[0],
+        markersize=3,
+        clip_on=False,
+        label="prototypes in use",
+    )
     if len(steps) > 1:
         changed = (table[1:] != table[:-1]).mean(axis=1)
-        shares.plot(steps[1:], changed, "o-", color=COLOURS[1], markersize=3, clip_on=False, label="images that changed prototype")
+        shares.plot(
+            steps[1:],
+            changed,
+            "o-",
+            color=COLOURS[1],
+            markersize=3,
+            clip_on=False,
+            label="images that changed prototype",
+        )
     dress(shares, x="step", y="share")
     shares.set_ylim(0, 1.02)
     legend(shares, loc="upper right")
@@ -80,15 +102,25 @@ def counts(assignments: Any, prototypes: int) -> Figure:
     assignments: integers (N,), as of ``CARL.predict``.
     """
     found = np.asarray(assignments)
-    if found.ndim != 1 or len(found) == 0 or found.dtype.kind not in "iu" or found.min() < 0 or found.max() >= prototypes:
+    if (
+        found.ndim != 1
+        or len(found) == 0
+        or found.dtype.kind not in "iu"
+        or found.min() < 0
+        or found.max() >= prototypes
+    ):
         raise InvalidArgumentError(f"assignments: want integers (N,) from 0 to {prototypes - 1}, at least one")
     amounts = np.sort(np.bincount(found, minlength=prototypes))[::-1]
     figure = new_figure(8, 3.6)
     axes = figure.subplots()
     axes.fill_between(np.arange(prototypes + 1), np.append(amounts, 0), step="post", color=COLOURS[0], linewidth=0)
     axes.axhline(amounts.mean(), color=GRAY, linestyle=":", label=f"evenly spread: {amounts.mean():.1f}")
-    dress(axes, f"{np.count_nonzero(amounts)} of {prototypes} prototypes have images ({len(found):,} images)",
-          "prototypes, the busiest first", "images")
+    dress(
+        axes,
+        f"{np.count_nonzero(amounts)} of {prototypes} prototypes have images ({len(found):,} images)",
+        "prototypes, the busiest first",
+        "images",
+    )
     axes.set_xlim(0, prototypes)
     axes.set_ylim(bottom=0)
     legend(axes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _images
 from ..view_specs import expand_views
 from ..views import make_views
 from .figures import new_figure, show_image
@@ -24,21 +24,26 @@ _CHARACTERS = 16
 def views(
     images: Any, spec: Any = "auto", seed: int = 0, *, view_size: int | None = None, epoch: int = 0, indices: Any = None
 ) -> Figure:
-    """A contact sheet: an image at the left of each row, and behind it the views that training makes of it.
+    """A contact sheet: an image at the left of each row, followed by the views that training makes of it.
 
-    images: uint8 (N, H, W), (N, H, W, C) or a list of images of any sizes. spec: the configuration key ``views``; view_size:
-    of a preset. seed, epoch, indices (places in the data set): those of training show the very views that it used.
+    images: uint8 (N, H, W), (N, H, W, C) or a list of images of any sizes. spec: the configuration key ``views``;
+    view_size: of a preset. seed, epoch, indices (places in the data set): those of training show the very views that it
+    used.
 
-    The views are as the encoder gets them but that the normalisation is undone. Below stands with which probabilities and
-    ranges they were made.
+    The views are as the encoder gets them but that the normalisation is undone. Below stands with which probabilities
+    and ranges they were made.
     """
-    packed = _arrays.pack_images(images)
+    packed = _images.pack_images(images)
     specs = expand_views(spec, packed.channels, view_size)
     made = make_views(images, specs, seed, epoch=epoch, indices=indices)
     columns = [each for each in specs for _ in range(int(each["count"]))]
     rows = len(packed)
     width = max(4.5, _CELL * (1 + len(columns)) + 0.5)
-    legends = [part for text in legend_of(specs) for part in textwrap.wrap(text, int(_CHARACTERS * width), subsequent_indent="    ")]
+    legends = [
+        part
+        for text in legend_of(specs)
+        for part in textwrap.wrap(text, int(_CHARACTERS * width), subsequent_indent="    ")
+    ]
     figure = new_figure(width, _CELL * 1.02 * rows + 0.6 + 0.14 * len(legends))
     grid = figure.subplots(rows, 1 + len(columns), squeeze=False)
     for row in range(rows):
@@ -56,7 +61,7 @@ def views(
 def denormalised(view: np.ndarray, spec: dict[str, Any]) -> np.ndarray:
     """uint8 (H, W, C) of a normalised view (H, W, C): value * std + mean, where 0 .. 1 becomes 0 .. 255."""
     values = view * np.asarray(spec["std"], np.float32) + np.asarray(spec["mean"], np.float32)
-    return np.rint(values.clip(0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(values.clip(0, 1) * 255), np.uint8)
 
 
 def legend_of(specs: list[dict[str, Any]]) -> list[str]:
@@ -71,13 +76,13 @@ def legend_of(specs: list[dict[str, Any]]) -> list[str]:
 
 
 def _settings(spec: dict[str, Any]) -> list[str]:
-    settings = [
-        f"{spec['size']} pixels", f"crop {_range(spec['scale'])} of the area, {spec['interpolation']}",
-    ]
+    settings = [f"{spec['size']} pixels", f"crop {_range(spec['scale'])} of the area, {spec['interpolation']}"]
     if spec["flip"]:
         settings.append(f"flip {spec['flip']:.0%}")
     strengths = [
-        f"{name} {strength:g}" for name, strength in zip(("brightness", "contrast", "saturation", "hue"), spec["jitter"]) if strength
+        f"{name} {strength:g}"
+        for name, strength in zip(("brightness", "contrast", "saturation", "hue"), spec["jitter"])
+        if strength
     ]
     if strengths and spec["jitter_p"]:
         settings.append(f"jitter {spec['jitter_p']:.0%} ({', '.join(strengths)})")

@@ -29,11 +29,12 @@ def as_source(images: Any, channels: int | None = None) -> ImageSource | BatchSt
     - a uint8 array (N, H, W) or (N, H, W, C), of any strides, or a torch tensor of that shape,
     - a list of uint8 arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
     - the path of a folder of image files, with or without one sub-folder a class, or of tar archives of them,
-    - the path, or pattern such as ``shards-*.tar``, of .npy, .npz, IDX (may be compressed by gzip), CIFAR (.bin) and .tar files,
+    - the path, or pattern such as ``shards-*.tar``, of .npy, .npz, IDX (may be compressed by gzip), CIFAR (.bin) and
+        .tar files,
     - a list of such paths, or of paths of image files,
     - a ``datasets.Dataset`` or a map-style ``torch.utils.data.Dataset``,
-    - any other iterable of batches, arrays (B, H, W) or (B, H, W, C) or lists of images, or of single images, with labels or
-      without: a ``DataLoader``, a ``webdataset.WebDataset``, a streamed data set,
+    - any other iterable of batches, arrays (B, H, W) or (B, H, W, C) or lists of images, or of single images, with
+      labels or without: a ``DataLoader``, a ``webdataset.WebDataset``, a streamed data set,
     - a source.
 
     channels: 1 or 3 makes image files and Pillow images gray or RGB; None looks at them.
@@ -49,7 +50,10 @@ def as_source(images: Any, channels: int | None = None) -> ImageSource | BatchSt
     if isinstance(images, np.ndarray) or hasattr(images, "__array__") or hasattr(images, "__array_interface__"):
         return ArraySource(images)
     if isinstance(images, Mapping) and images and all(hasattr(part, "column_names") for part in images.values()):
-        raise InvalidArgumentError(f"images: got the parts {', '.join(images)} of a data set; want one of them, such as images['{next(iter(images))}']")
+        raise InvalidArgumentError(
+            f"images: got the parts {', '.join(images)} of a data set; want one of them, such as "
+            f"images['{next(iter(images))}']"
+        )
     if is_table(images):
         return TableSource(images, channels)
     if is_map_style(images):
@@ -121,7 +125,9 @@ def _folder(path: str, channels: int | None) -> ImageSource:
 
 
 def _holds_a_set(path: str) -> bool:
-    return os.path.isdir(path) or path.lower().endswith((".npy", ".npz")) or is_tar(path) or is_cifar(path) or is_idx(path)
+    return (
+        os.path.isdir(path) or path.lower().endswith((".npy", ".npz")) or is_tar(path) or is_cifar(path) or is_idx(path)
+    )
 
 
 def _expanded(path: str | os.PathLike[str]) -> str:
@@ -129,7 +135,20 @@ def _expanded(path: str | os.PathLike[str]) -> str:
 
 
 __all__ = [
-    "ArraySource", "BatchStream", "DecodedSource", "FileSource", "ImageSource", "Images", "JoinedSource", "ListSource",
-    "MapStyleSource", "TableSource", "TarSource", "as_source", "epoch_order", "folder_source",
-    "path_source", "read_idx",
+    "ArraySource",
+    "BatchStream",
+    "DecodedSource",
+    "FileSource",
+    "ImageSource",
+    "Images",
+    "JoinedSource",
+    "ListSource",
+    "MapStyleSource",
+    "TableSource",
+    "TarSource",
+    "as_source",
+    "epoch_order",
+    "folder_source",
+    "path_source",
+    "read_idx",
 ]

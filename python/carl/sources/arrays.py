@@ -7,20 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, _images
+from .._decode import is_gray, to_array
 from ..errors import InvalidArgumentError
-from .base import ImageSource, Images, whole
-from .decode import is_gray, to_array
+from .base import Images, ImageSource, whole
 from .items import is_pillow
 from .mapped import prepare_random_reads, read_rows
 
 
 class ArraySource(ImageSource):
-    """uint8 (N, H, W) or (N, H, W, C) of any strides; an array that the caller has mapped into memory is read a batch at
-    a time, after a look whether its file still has what was mapped."""
+    """uint8 (N, H, W) or (N, H, W, C) of any strides; a memory-mapped array is read a batch at a time, after a check
+    that its file has not been truncated."""
 
     def __init__(self, array: Any, name: str = "images", labels: Any = None) -> None:
-        self._array, self._name = _arrays.image_batch(array, name), name
+        self._array, self._name = _images.image_batch(array, name), name
         prepare_random_reads(self._array)
         self.labels = None if labels is None else _arrays.label_array(labels, "labels", len(self._array))
 
@@ -45,8 +45,9 @@ class ListSource(ImageSource):
         if channels is None and all(is_pillow(image) for image in images):
             channels = 1 if all(is_gray(image) for image in images) else 3
         self._images = [
-            whole(lambda: to_array(image, channels), f"{name}[{place}]") if is_pillow(image)
-            else _arrays.one_image(image, f"{name}[{place}]")
+            whole(lambda: to_array(image, channels), f"{name}[{place}]")
+            if is_pillow(image)
+            else _images.one_image(image, f"{name}[{place}]")
             for place, image in enumerate(images)
         ]
         channels = self._images[0].shape[2]

@@ -1,11 +1,11 @@
-"""What training needs of a data set."""
+"""The interface that training needs of a data set."""
 
 from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from .order import evenly_spaced
 from .threads import Workers
 
 #: A batch of images: uint8 (B, H, W) or (B, H, W, C), or a list of images of any sizes.
-Images = Union[np.ndarray, list[np.ndarray]]
+Images = np.ndarray | list[np.ndarray]
 
 #: Images looked at to learn the channels and the typical size of a set.
 _LOOKED_AT = 16
@@ -23,11 +23,11 @@ _LOOKED_AT = 16
 class ImageSource(ABC):
     """Images that can be read in any order. Subclasses are read by one background thread at a time.
 
-    A subclass of your own needs ``__len__``, ``read`` and ``describe``. What cannot be read is a ``carl.FileError`` (or any
-    OSError) of ``read``: training then leaves that image out, by its ``on_error``.
+    A subclass of your own needs ``__len__``, ``read`` and ``describe``. What cannot be read is a ``carl.FileError`` (or
+    any OSError) of ``read``: training then leaves that image out, by its ``on_error``.
 
     labels: int64 (N,) where the source knows them (class folders, labelled archives), used in evaluation only.
-    class_names: the names behind the labels.
+    class_names: the name of each label.
     """
 
     labels: np.ndarray | None = None
@@ -48,7 +48,8 @@ class ImageSource(ABC):
     def read_each(self, indices: np.ndarray, least_side: int | None = None) -> Images | list[Any]:
         """The images of these places; an OSError stands in the place of what cannot be read.
 
-        least_side: images may be halved in size while both sides stay at least so many pixels. Sources that decode do so.
+        least_side: images may be halved in size while both sides stay at least so many pixels. Sources that decode do
+            so.
         """
         try:
             return self.read(indices)
@@ -65,9 +66,9 @@ class ImageSource(ABC):
         """Text that changes when the images do, by which a cache knows them; None where that cannot be told."""
         return None
 
-    def close(self) -> None:
-        """Ends threads and closes files, if any; a later read begins them anew. Leaving a ``with`` block does so too, and so does
-        dropping the last reference."""
+    def close(self) -> None:  # noqa: B027
+        """Ends threads and closes files, if any; a later read starts them again. Leaving a ``with`` block does so too,
+        and so does dropping the last reference."""
 
     def __enter__(self) -> ImageSource:
         return self
@@ -127,7 +128,9 @@ class DecodedSource(ImageSource):
         return list(images)
 
     def read_each(self, indices: np.ndarray, least_side: int | None = None) -> Images | list[Any]:
-        return self._workers.map(lambda place: tried(lambda: self.load(place, least_side), self.identity(place)), map(int, indices))
+        return self._workers.map(
+            lambda place: tried(lambda: self.load(place, least_side), self.identity(place)), map(int, indices)
+        )
 
     def close(self) -> None:
         self._workers.close()
@@ -145,19 +148,23 @@ class DecodedSource(ImageSource):
 
 
 def decoding_workers(count: int | None) -> Workers:
-    """Threads to decode in: one more than there are processors, so that reading a file overlaps with decoding another."""
+    """Threads to decode in: one more than there are processors, so that reading a file overlaps with decoding
+    another."""
     return Workers(count or min(8, (os.cpu_count() or 1) + 1), "carl-decode")
 
 
 def tried(function: Callable[[], Any], name: str) -> Any:
-    """The result, or a FileError that names the image which cannot be read. Errors that are not the image's fault are raised."""
+    """The result, or a FileError that names the image which cannot be read. Errors that the image did not cause are
+    raised."""
     try:
         return function()
     except FileError as error:
         return error if name in str(error) else broken_image(name, error)
     except CARLError:
         raise
-    except Exception as error:  # decoders raise whatever they like on damaged files, MemoryError for sizes that cannot be
+    except (
+        Exception
+    ) as error:  # decoders raise whatever they like on damaged files, MemoryError for sizes that cannot be
         return broken_image(name, error)
 
 
@@ -177,13 +184,15 @@ def broken_image(name: str, error: Exception) -> FileError:
 
 
 class JoinedSource(ImageSource):
-    """Several sources one behind the other."""
+    """Several sources, concatenated."""
 
     def __init__(self, parts: list[ImageSource]) -> None:
         for part in parts[1:]:
             if part.channels != parts[0].channels:
                 raise InvalidArgumentError(
-                    f"images: {part.describe()} have {part.channels} channel(s), {parts[0].describe()} {parts[0].channels}")
+                    f"images: {part.describe()} have {part.channels} channel(s), {parts[0].describe()} "
+                    f"{parts[0].channels}"
+                )
         self._parts = parts
         self._starts = np.cumsum([0] + [len(part) for part in parts])
         labels = [part.labels for part in parts if part.labels is not None]

@@ -12,7 +12,7 @@ from .base import Images, ImageSource
 
 #: Share of a set that may be broken where nothing else is said.
 MAX_BROKEN = 0.05
-#: A set of which more than half of so many images cannot be read is refused before the rest is tried.
+#: Images after which a set is refused early, when more than half of those tried cannot be read.
 _EARLY = 64
 #: Broken images that an error names.
 _NAMED = 5
@@ -23,7 +23,7 @@ class BrokenImages:
 
     count: images of the set, None for a stream, where the share is that of the images gone through so far.
     on_error: "skip" collects, "raise" raises the first one's error.
-    max_broken: largest share, 0 .. 1, that "skip" puts up with.
+    max_broken: largest share, 0 .. 1, that "skip" tolerates.
     """
 
     def __init__(self, count: int | None, on_error: str = "skip", max_broken: float = MAX_BROKEN) -> None:
@@ -46,7 +46,7 @@ class BrokenImages:
         return place in self._places
 
     def add(self, place: int | None, name: str, error: BaseException) -> None:
-        """Takes note of one; raises its error, or BrokenImagesError if it is one too many."""
+        """Records one; raises its error, or BrokenImagesError if it is one too many."""
         if self._on_error == "raise":
             raise error
         with self._lock:
@@ -57,7 +57,9 @@ class BrokenImages:
                 self._untold.append((name, self.reasons[name]))
         number = len(self.reasons)
         if self._count is not None and number > self._max * self._count:
-            raise self._too_many(f"{number} of {self._count} images cannot be read, more than max_broken = {self._max:.3g} allows")
+            raise self._too_many(
+                f"{number} of {self._count} images cannot be read, more than max_broken = {self._max:.3g} allows"
+            )
 
     def count_tried(self, images: int) -> None:
         """So many more were read or found broken."""
@@ -67,7 +69,9 @@ class BrokenImages:
             return
         if self._count is None and number > self._max * self._tried:
             raise self._too_many(
-                f"{number} of the first {self._tried} images cannot be read, more than max_broken = {self._max:.3g} allows")
+                f"{number} of the first {self._tried} images cannot be read, more than max_broken = {self._max:.3g} "
+                "allows"
+            )
         if number > self._tried / 2 and self._max < 0.5:
             raise self._too_many(f"{number} of the first {self._tried} images cannot be read")
 
@@ -84,8 +88,8 @@ class BrokenImages:
 
 
 def read_batch(source: ImageSource, places: np.ndarray, broken: BrokenImages, least_side: int | None = None) -> Images:
-    """The images of these places. In the place of a broken one stands the first behind it in the set that can be read; behind
-    the last comes the first. So what a batch holds depends on the files alone, not on what was read before."""
+    """The images at these indices. A broken one is replaced by the next one of the set that can be read, the first
+    following the last. So what a batch holds depends on the files alone, not on what was read before."""
     count = len(source)
 
     def good(place: int) -> int:
@@ -106,4 +110,4 @@ def read_batch(source: ImageSource, places: np.ndarray, broken: BrokenImages, le
             place = good(place)
             images[slot] = source.read_each(np.array([place]), least_side)[0]
             broken.count_tried(1)
-    return images
+    return list(images)

@@ -3,7 +3,7 @@
 A cache is a folder of
 
     cache.json     what it was made from, written last: without it the rest is unfinished
-    pixels.bin     uint8 pixels of one image behind the other, rows first, channels last
+    pixels.bin     uint8 pixels of all images, concatenated, each (H, W, C) in C order
     images.bin     a record (offset, height, width) of each image; height 0 for one that could not be read
     broken.jsonl   place and reason of those
 """
@@ -15,15 +15,16 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import IO, Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, _images
+from .._decode import pillow
 from .._reading import DataFile, check_regular, parse_json, read_bytes, read_lines, read_text
 from ..errors import FileError, InvalidArgumentError
-from .base import ImageSource, Images, broken_image, decoding_workers
-from .decode import pillow
+from .base import Images, ImageSource, broken_image, decoding_workers
 from .loader import read_parts
 
 _RECORD = np.dtype([("offset", np.int64), ("height", np.int32), ("width", np.int32)])
@@ -33,10 +34,11 @@ _CHUNK = 64
 
 
 class CachedSource(ImageSource):
-    """The images of `source` with their shorter side reduced to `size` pixels, from a cache that is made first if need be.
+    """The images of `source` with their shorter side reduced to `size` pixels, from a cache that is made first if need
+    be.
 
-    folder: of the cache; a new or empty one, or one that a cache was made in. A cache that was cut off is completed; one of
-    other images or another size is made anew, as is one that is damaged.
+    folder: of the cache; a new or empty one, or one that a cache was made in. A cache that was cut off is completed;
+    one of other images or another size is rebuilt, as is one that is damaged.
     size: pixels of the shorter side; smaller images stay as they are.
     progress: called with (images done, images in all) while the cache is made.
     say: called with a line of text about what is done.
@@ -46,20 +48,30 @@ class CachedSource(ImageSource):
     """
 
     def __init__(
-        self, source: ImageSource, folder: str | os.PathLike[str], size: int, progress: Callable[[int, int], None] | None = None,
+        self,
+        source: ImageSource,
+        folder: str | os.PathLike[str],
+        size: int,
+        progress: Callable[[int, int], None] | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
         self._source = source
         self.folder = os.path.abspath(os.path.expanduser(os.fspath(folder)))
-        size = _arrays.integer(size, "cache_size", 1, _arrays.MAX_SIDE)
+        size = _arrays.integer(size, "cache_size", 1, _images.MAX_SIDE)
         fingerprint = source.fingerprint()
         if fingerprint is None:
             raise InvalidArgumentError(
-                f"cache: {source.describe()} cannot be told from others, so a cache of them could be out of date unnoticed; "
-                "image files, tar archives and datasets.Dataset objects can be cached"
+                f"cache: {source.describe()} cannot be told from others, so a cache of them could be out of date "
+                "unnoticed; image files, tar archives and datasets.Dataset objects can be cached"
             )
         self._channels = source.channels
-        key = {"format": _FORMAT, "size": size, "channels": self._channels, "images": len(source), "source": _hash(fingerprint)}
+        key = {
+            "format": _FORMAT,
+            "size": size,
+            "channels": self._channels,
+            "images": len(source),
+            "source": _hash(fingerprint),
+        }
         builder = _Builder(source, self.folder, key, progress or (lambda done, count: None), say or (lambda text: None))
         self._records, self._pixels, self._reasons = builder.opened()
         self.labels, self.class_names = source.labels, source.class_names
@@ -88,11 +100,14 @@ class CachedSource(ImageSource):
         return [
             pixels[end - size : end].reshape(height, width, self._channels) if height else self._broken(int(place))
             for end, size, place, height, width in zip(
-                ends, sizes.tolist(), indices, records["height"].tolist(), records["width"].tolist())
+                ends, sizes.tolist(), indices, records["height"].tolist(), records["width"].tolist()
+            )
         ]
 
     def _broken(self, place: int) -> FileError:
-        return broken_image(self.identity(place), FileError(self._reasons.get(place, "it could not be read when the cache was made")))
+        return broken_image(
+            self.identity(place), FileError(self._reasons.get(place, "it could not be read when the cache was made"))
+        )
 
     def identity(self, place: int) -> str:
         return self._source.identity(place)
@@ -112,7 +127,12 @@ class _Builder:
     """Makes, completes and opens a cache."""
 
     def __init__(
-        self, source: ImageSource, folder: str, key: dict[str, Any], progress: Callable[[int, int], None], say: Callable[[str], None]
+        self,
+        source: ImageSource,
+        folder: str,
+        key: dict[str, Any],
+        progress: Callable[[int, int], None],
+        say: Callable[[str], None],
     ) -> None:
         self._source, self._folder, self._key, self._progress, self._say = source, folder, key, progress, say
 
@@ -160,24 +180,33 @@ class _Builder:
             return None
 
     def _following(self, records: np.ndarray) -> int:
-        """How many of the first records are possible ones, each image's pixels right behind those of the one before."""
+        """How many of the first records are valid: each image's pixels directly follow those of the one before."""
         sizes = _sizes(records, self._key["channels"])
-        possible = (records["height"] >= 0) & (records["width"] >= 0) & ((records["height"] == 0) == (records["width"] == 0))
-        possible &= (records["height"] <= _arrays.MAX_SIDE) & (records["width"] <= _arrays.MAX_SIDE)
-        possible &= records["offset"] == np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(possible, sizes, 0))[:-1]])[: len(records)]
+        possible = (
+            (records["height"] >= 0) & (records["width"] >= 0) & ((records["height"] == 0) == (records["width"] == 0))
+        )
+        possible &= (records["height"] <= _images.MAX_SIDE) & (records["width"] <= _images.MAX_SIDE)
+        possible &= (
+            records["offset"]
+            == np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(possible, sizes, 0))[:-1]])[: len(records)]
+        )
         return len(records) if possible.all() else int(np.argmin(possible))
 
     def _check_folder(self) -> None:
         own = {"cache.json", "cache.json.partial", "pixels.bin", "images.bin", "broken.jsonl", "lock", "building.json"}
         others = sorted(set(os.listdir(self._folder)) - own - {name + ".partial" for name in own})
         if others:
-            raise FileError(f"cache: {self._folder} holds {others[0]}, which is no part of a cache: name another folder")
+            raise FileError(
+                f"cache: {self._folder} holds {others[0]}, which is no part of a cache: name another folder"
+            )
         for name in os.listdir(self._folder):
             check_regular(self._path(name))  # to open a pipe would wait for ever
 
     def _build(self) -> None:
         if os.path.exists(self._path("cache.json")):
-            self._say(f"cache {self._folder}: made from other images or with other parameters, or damaged; it is made anew")
+            self._say(
+                f"cache {self._folder}: made from other images or with other parameters, or damaged; it is made anew"
+            )
             os.remove(self._path("cache.json"))
         names = ("pixels.bin", "images.bin", "broken.jsonl")
         if not self._is_continued():
@@ -188,8 +217,8 @@ class _Builder:
         begun = self._usable()
         if begun:
             self._say(f"cache {self._folder}: {begun} of {self._key['images']} images are there already")
-        pixels, records, broken = (open(self._path(name + ".partial"), "ab") for name in names)
-        with pixels, records, broken:
+        with ExitStack() as stack:
+            pixels, records, broken = (stack.enter_context(open(self._path(name + ".partial"), "ab")) for name in names)
             self._write(begun, pixels, records, broken)
             for file in (pixels, records, broken):
                 file.flush()
@@ -203,13 +232,17 @@ class _Builder:
 
     def _is_continued(self) -> bool:
         try:
-            return bool(parse_json(read_text(self._path("building.json"))) == self._key) and os.path.exists(self._path("pixels.bin.partial"))
+            return bool(parse_json(read_text(self._path("building.json"))) == self._key) and os.path.exists(
+                self._path("pixels.bin.partial")
+            )
         except (OSError, ValueError):
             return False
 
     def _usable(self) -> int:
-        """Images of an unfinished cache that are whole. What lies behind them is cut off."""
-        pixels, images, broken = (self._path(name + ".partial") for name in ("pixels.bin", "images.bin", "broken.jsonl"))
+        """Complete images of an unfinished cache. What follows them is cut off."""
+        pixels, images, broken = (
+            self._path(name + ".partial") for name in ("pixels.bin", "images.bin", "broken.jsonl")
+        )
         if not (os.path.exists(pixels) and os.path.exists(images)):
             return 0
         with open(images, "rb") as file:
@@ -222,7 +255,9 @@ class _Builder:
         os.truncate(pixels, int(ends[count - 1]) if count else 0)
         reasons = _read_reasons(broken)
         # A broken image whose reason was lost is read again, and what follows it.
-        unexplained = [place for place in np.flatnonzero(records["height"][:count] == 0).tolist() if place not in reasons]
+        unexplained = [
+            place for place in np.flatnonzero(records["height"][:count] == 0).tolist() if place not in reasons
+        ]
         if unexplained:
             count = unexplained[0]
             os.truncate(images, count * _RECORD.itemsize)
@@ -265,7 +300,11 @@ class _Builder:
         size = self._key["size"]
         if min(height, width) <= size:
             return np.ascontiguousarray(image)
-        shape = (size, max(1, round(height * size / width))) if width <= height else (max(1, round(width * size / height)), size)
+        shape = (
+            (size, max(1, round(height * size / width)))
+            if width <= height
+            else (max(1, round(width * size / height)), size)
+        )
         Image = pillow()
         if image.shape[2] not in (1, 3):
             raise InvalidArgumentError(f"cache: got images of {image.shape[2]} channels, want 1 or 3")
@@ -274,17 +313,19 @@ class _Builder:
         return np.ascontiguousarray(small[..., None] if small.ndim == 2 else small)
 
     def _check_room(self, needed: float) -> None:
-        """Full disks are told before hours of decoding, not behind them."""
+        """A disk too small is reported before hours of decoding, not after them."""
         free = shutil.disk_usage(self._folder).free
         if needed > free:
             raise FileError(
-                f"cache: {self._folder} needs about {needed / 1e9:.2f} GB more, its disk has {free / 1e9:.2f} GB left: make room, "
-                "choose a smaller cache_size, or a folder on another disk; what is there is kept"
+                f"cache: {self._folder} needs about {needed / 1e9:.2f} GB more, its disk has {free / 1e9:.2f} GB left: "
+                "make room, choose a smaller cache_size, or a folder on another disk; what is there is kept"
             )
 
     def _failed(self, error: OSError) -> FileError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return FileError(f"cache: the disk of {self._folder} is full: make room and start again, what is there is kept ({error})")
+            return FileError(
+                f"cache: the disk of {self._folder} is full: make room and start again, what is there is kept ({error})"
+            )
         return FileError(f"cache: cannot write {self._folder}: {error}")
 
 
@@ -327,13 +368,13 @@ def _read_reasons(path: str) -> dict[int, str]:
             row = parse_json(line)
             reasons[int(row["place"])] = str(row["reason"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        pass  # what is missing is told apart by those who need it
+        pass  # callers see what is missing
     return reasons
 
 
 def _sizes(records: np.ndarray, channels: int) -> np.ndarray:
     """Bytes of each image, int64."""
-    return records["height"].astype(np.int64) * records["width"] * channels
+    return np.asarray(records["height"].astype(np.int64) * records["width"] * channels)
 
 
 def _end(records: np.ndarray, channels: int) -> int:

@@ -32,14 +32,18 @@ def cifar_source(path: str) -> StoredSource:
         heads = _heads(file, record, before)
         if _fits(heads, classes):
             source = StoredSource(
-                file, 0, (len(heads), _SIDE, _SIDE, 3), heads[:, before - 1].astype(np.int64), skip=before, planes=True)
+                file, 0, (len(heads), _SIDE, _SIDE, 3), heads[:, before - 1].astype(np.int64), skip=before, planes=True
+            )
             source.class_names = _class_names(os.path.join(os.path.dirname(path), names), classes)
             return source
-    raise FileError(f"{path} is not a CIFAR file: {file.size} bytes are no records of 3073 or 3074 bytes with labels in front")
+    raise FileError(
+        f"{path} is not a CIFAR file: {file.size} bytes are no records of 3073 or 3074 bytes with labels in front"
+    )
 
 
 def cifar_folder(folder: str, names: list[str]) -> ImageSource | None:
-    """The training images of a folder of CIFAR files: data_batch_1.bin to data_batch_5.bin, or train.bin; None for other folders.
+    """The training images of a folder of CIFAR files: data_batch_1.bin to data_batch_5.bin, or train.bin; None for
+    other folders.
     names: what is in it."""
     parts = sorted(name for name in names if name.startswith("data_batch_") and name.endswith(".bin"))
     if not parts and "train.bin" in names and _KINDS[100][1] in names:
@@ -61,7 +65,7 @@ def _heads(file: DataFile, record: int, before: int) -> np.ndarray:
 
 
 def _fits(heads: np.ndarray, classes: int) -> bool:
-    """Whether the labels are possible ones: sizes that are multiples of both records do not tell the kinds apart."""
+    """Whether the labels are possible ones: a file size that is a multiple of both record sizes is ambiguous."""
     if classes == 100:
         return bool((heads[:, 0] < 20).all() and (heads[:, 1] < 100).all())
     return bool((heads[:, 0] < 10).all())

@@ -1,4 +1,4 @@
-"""Data sets of other packages, told by what they can do: Hugging Face ``datasets`` and map-style sets of torch."""
+"""Data sets of other packages, recognised by their methods: Hugging Face ``datasets`` and map-style sets of torch."""
 
 from __future__ import annotations
 
@@ -33,20 +33,25 @@ def is_map_style(images: Any) -> bool:
 
 
 class TableSource(DecodedSource):
-    """A ``datasets.Dataset``: a column of images, of Pillow images, encoded files or arrays. Rows are read by several threads.
+    """A ``datasets.Dataset``: a column of images, of Pillow images, encoded files or arrays. Rows are read by several
+    threads.
 
     column: its name; None takes one of image type, one with a usual name, or the only one that holds images.
     """
 
-    def __init__(self, table: Any, channels: int | None = None, column: str | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self, table: Any, channels: int | None = None, column: str | None = None, workers: int | None = None
+    ) -> None:
         super().__init__(workers)
         if len(table) == 0:
             raise InvalidArgumentError("images: the data set has no rows")
         self._column = column or _column(table)
         if self._column not in table.column_names:
-            raise InvalidArgumentError(f"column: got {self._column!r}, the data set has {', '.join(table.column_names)}")
+            raise InvalidArgumentError(
+                f"column: got {self._column!r}, the data set has {', '.join(table.column_names)}"
+            )
         self.labels, self.class_names = _table_labels(table)
-        # Other columns, which may be large, are not read along.
+        # Other columns, which may be large, are not read.
         self._table = table.select_columns([self._column]) if hasattr(table, "select_columns") else table
         self._print = getattr(table, "_fingerprint", None)
         self._choose_channels(channels)
@@ -79,8 +84,8 @@ class TableSource(DecodedSource):
 class MapStyleSource(DecodedSource):
     """A data set of torch's kind: ``dataset[i]`` gives an image, a tuple with one in front, or a dict with one.
 
-    Images are of Pillow, encoded, or uint8: arrays (H, W) or (H, W, C), tensors (C, H, W). Random transforms of the set's
-    own belong left out: the views are made here, and what is random in the set is not resumed exactly.
+    Images are of Pillow, encoded, or uint8: arrays (H, W) or (H, W, C), tensors (C, H, W). Random transforms of the
+    set's own belong left out: the views are made here, and what is random in the set is not resumed exactly.
 
     workers: threads that read it. Such sets are written for processes and may not bear more than one, the default.
     """
@@ -116,13 +121,14 @@ class MapStyleSource(DecodedSource):
 def _column(table: Any) -> str:
     typed = [name for name, feature in dict(table.features or {}).items() if type(feature).__name__ == "Image"]
     if len(typed) == 1:
-        return typed[0]
+        return str(typed[0])
     for name in IMAGE_COLUMNS:
         if name in (typed or table.column_names):
             return name
     if len(typed) > 1:
         raise InvalidArgumentError(
-            f"images: the data set has several columns of images, {', '.join(typed)}: keep one by select_columns(['{typed[0]}'])"
+            f"images: the data set has several columns of images, {', '.join(typed)}: keep one by "
+            f"select_columns(['{typed[0]}'])"
         )
     return image_column(table[0], "images")
 

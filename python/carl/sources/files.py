@@ -7,16 +7,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from .._decode import SUFFIXES, decode, gray_file, pillow
 from ..errors import FileError, InvalidArgumentError
 from .base import DecodedSource
-from .decode import SUFFIXES, decode, gray_file, pillow
 
 
 class FileSource(DecodedSource):
     """Image files, decoded by threads.
 
     channels: 1 or 3; None looks at a few files: gray if all of those are, else RGB.
-    halve: whether training may decode files that are much larger than its views at half, a quarter or an eighth of their size.
+    halve: whether training may decode files that are much larger than its views at half, a quarter or an eighth of
+        their size.
     """
 
     def __init__(
@@ -76,10 +77,11 @@ def check_file_channels(channels: int | None) -> None:
 
 
 def folder_source(folder: str | os.PathLike[str], channels: int | None = None) -> FileSource:
-    """All images below a folder, in the order of their paths: files by the endings of ``SUFFIXES``, hidden ones left out.
+    """All images below a folder, in the order of their paths: files by the endings of ``SUFFIXES``, hidden ones left
+    out.
 
-    If every image lies in a sub-folder, and there are at least two, the sub-folders are taken for classes: their names in
-    order become the labels, which training ignores.
+    If every image lies in a sub-folder, and there are at least two, the sub-folders are taken for classes: their names
+    in order become the labels, which training ignores.
     """
     root = os.path.normpath(os.fspath(folder))
     names = sorted(_images_below(root, "", ()), key=lambda name: name.split("/"))
@@ -119,7 +121,7 @@ def _images_below(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) 
                 kind = _kind(entry)
                 if kind == "folder":
                     yield from _images_below(entry.path, f"{prefix}{entry.name}/", (*above, own))
-                # A link to nothing is a broken image; a pipe by an image's name would wait for ever.
+                # A link to nothing is a broken image; reading a pipe with an image's name would block forever.
                 elif kind != "other" and is_image_name(entry.name):
                     yield prefix + entry.name
     except OSError as error:

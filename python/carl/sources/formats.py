@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from .._arrays import image_shape
+from .._images import image_shape
 from .._reading import DataFile, Reader
 from ..errors import FileError, InvalidArgumentError
 from .arrays import ArraySource
@@ -31,8 +31,8 @@ def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def numpy_source(path: str) -> ImageSource:
-    """An .npy file, or the images (and labels, if any) of an .npz archive. Read a batch at a time unless compressed or in Fortran
-    order, where the values of an image are strewn over the file: those are read into memory."""
+    """An .npy file, or the images (and labels, if any) of an .npz archive. Read a batch at a time unless compressed or
+    in Fortran order, where an image is not contiguous in the file: those are read into memory."""
     if path.lower().endswith(".npy"):
         header = _npy_header(path)
         return _source(path, header, header.start, None, path)
@@ -56,7 +56,7 @@ def numpy_source(path: str) -> ImageSource:
 
 
 def idx_source(path: str) -> ImageSource:
-    """IDX images; labels come along if their file lies beside under its usual name."""
+    """IDX images, with labels if the file of labels lies in the same folder under its usual name."""
     file = IdxFile(path)
     shape = image_shape(file.dtype, file.shape, path)
     folder, name = os.path.split(path)
@@ -76,7 +76,9 @@ def _npy_header(path: str) -> Header:
     with Reader(path) as file:
         header = read_header(file, path)
         if header.start + header.size > file.size:
-            raise FileError(f"{path} is cut short: its header says {header.size} bytes of values, it has {file.size - header.start}")
+            raise FileError(
+                f"{path} is cut short: its header says {header.size} bytes of values, it has {file.size - header.start}"
+            )
     return header
 
 

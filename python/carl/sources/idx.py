@@ -10,19 +10,25 @@ import numpy as np
 from .._reading import DataFile, Reader, allocate
 from ..errors import CARLError, FileError
 
-#: Dimensions that every release of NumPy has.
+#: Most dimensions that every release of NumPy supports.
 MOST_DIMENSIONS = 32
 _CHUNK = 1 << 20
 
 _TYPES: dict[int, np.dtype[Any]] = {
-    0x08: np.dtype("u1"), 0x09: np.dtype("i1"), 0x0B: np.dtype(">i2"), 0x0C: np.dtype(">i4"), 0x0D: np.dtype(">f4"), 0x0E: np.dtype(">f8"),
+    0x08: np.dtype("u1"),
+    0x09: np.dtype("i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
 }
 
 
 class IdxFile:
     """An IDX file's header: shape, dtype, start (where the values begin), and whether it is packed by gzip.
 
-    Raises FileError for what is no IDX file, and where a file that is not packed has another length than its header says.
+    Raises FileError for what is no IDX file, and where a file that is not packed has another length than its header
+    says.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -37,7 +43,9 @@ class IdxFile:
             except Exception as error:  # besides OSError and EOFError gzip lets zlib.error through
                 raise FileError(f"cannot read {self.path}: {error or type(error).__name__}") from error
         if not self.packed and self._length - self.start != self.size:
-            raise FileError(f"{self.path} holds {self._length - self.start} bytes of values, its header says {list(self.shape)}")
+            raise FileError(
+                f"{self.path} holds {self._length - self.start} bytes of values, its header says {list(self.shape)}"
+            )
 
     def _read_header(self, file: IO[bytes]) -> None:
         head = file.read(4)
@@ -58,7 +66,8 @@ class IdxFile:
     def read(self) -> np.ndarray:
         """The array, in memory, in the machine's byte order."""
         if self.packed:
-            # What cannot be in a file of this length is refused before there is memory for it: deflate packs 1032 bytes into one.
+            # What cannot be in a file of this length is refused before there is memory for it: deflate packs 1032 bytes
+            # into one.
             if self.size > 1032 * self._length:
                 raise FileError(f"{self.path} is cut short: its header says {list(self.shape)}")
             data = allocate(self.size, self.path)
@@ -81,7 +90,8 @@ class IdxFile:
 
 
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array of an IDX file, compressed by gzip or not, in memory and in the machine's byte order. FileError for any other file."""
+    """The array of an IDX file, compressed by gzip or not, in memory and in the machine's byte order. FileError for any
+    other file."""
     return IdxFile(path).read()
 
 
@@ -92,7 +102,7 @@ def is_idx(path: str) -> bool:
 
 def unpack(file: IO[bytes], buffer: np.ndarray, name: str) -> np.ndarray:
     """Fills a buffer of bytes with all that a compressed stream has left, which must be as much."""
-    view, done = memoryview(buffer), 0
+    view, done = buffer.data, 0
     while done < len(view):
         content = file.read(min(_CHUNK, len(view) - done))
         if not content:

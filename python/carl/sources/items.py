@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, _images
+from .._decode import SUFFIXES, decode, gray_file, is_gray, to_array
 from ..errors import FileError, InvalidArgumentError
-from .decode import SUFFIXES, decode, gray_file, is_gray, to_array
 
 #: Names under which an image is looked for in an item that is a dict.
 IMAGE_COLUMNS = ("image", "images", "img", "picture", "pixel_values", "x")
@@ -28,7 +28,11 @@ def is_tensor(value: Any) -> bool:
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, np.ndarray) or is_tensor(value) or (hasattr(value, "__array_interface__") and hasattr(value, "shape"))
+    return (
+        isinstance(value, np.ndarray)
+        or is_tensor(value)
+        or (hasattr(value, "__array_interface__") and hasattr(value, "shape"))
+    )
 
 
 def is_encoded(value: Any) -> bool:
@@ -39,10 +43,11 @@ def is_encoded(value: Any) -> bool:
 
 
 def is_image(value: Any) -> bool:
-    """Whether a value is one image: of Pillow, encoded, or an array (H, W) or (H, W, C), or a tensor (C, H, W) of 1 or 3 channels.
+    """Whether a value is one image: of Pillow, encoded, or an array (H, W) or (H, W, C), or a tensor (C, H, W) of 1 or
+    3 channels.
 
-    Arrays of three dimensions are images when the last one is 1, 3, 4, or at most 13 and at most half of the others; else they
-    are batches (B, H, W).
+    Arrays of three dimensions are images when the last one is 1, 3, 4, or at most 13 and at most half of the others;
+    else they are batches (B, H, W).
     """
     if is_pillow(value) or is_encoded(value):
         return True
@@ -75,12 +80,14 @@ def image_of(item: Any, name: str) -> Any:
     if _is_array(item):
         return item  # of a shape that is no image: the check of arrays says what was wanted
     raise InvalidArgumentError(
-        f"{name}: got {type(item).__name__}, want an image, a batch of images, a tuple with one in front, or a dict with one"
+        f"{name}: got {type(item).__name__}, want an image, a batch of images, a tuple with one in front, or a dict "
+        "with one"
     )
 
 
 def image_column(item: Mapping[str, Any], name: str) -> str:
-    """The key of the image in a dict: a name of ``IMAGE_COLUMNS``, an image file's ending, or the only one that holds images."""
+    """The key of the image in a dict: a name of ``IMAGE_COLUMNS``, an image file's ending, or the only one that holds
+    images."""
     for key in IMAGE_COLUMNS:
         if key in item and (is_image(item[key]) or is_batch(item[key])):
             return key
@@ -90,7 +97,9 @@ def image_column(item: Mapping[str, Any], name: str) -> str:
     found = [key for key, value in item.items() if is_image(value) or (is_batch(value) and not isinstance(value, list))]
     if len(found) != 1:
         held = ", ".join(map(str, item)) or "nothing"
-        raise InvalidArgumentError(f"{name}: got a dict of {held}; want an image under one of {', '.join(IMAGE_COLUMNS)}")
+        raise InvalidArgumentError(
+            f"{name}: got a dict of {held}; want an image under one of {', '.join(IMAGE_COLUMNS)}"
+        )
     return found[0]
 
 
@@ -104,8 +113,8 @@ def channels_of(value: Any) -> int:
 
 
 def to_pixels(value: Any, name: str, channels: int | None, least_side: int | None = None) -> np.ndarray:
-    """One image as uint8 (H, W, C). Pillow and encoded images become gray or RGB by `channels`; arrays stay as they are, but
-    that gray ones are repeated where 3 channels are wanted."""
+    """One image as uint8 (H, W, C). Pillow and encoded images become gray or RGB by `channels`; arrays stay as they
+    are, but that gray ones are repeated where 3 channels are wanted."""
     if is_pillow(value):
         return to_array(value, channels, least_side)
     if is_encoded(value):
@@ -113,9 +122,10 @@ def to_pixels(value: Any, name: str, channels: int | None, least_side: int | Non
     array = channels_last(value)
     if getattr(array, "dtype", None) is not None and array.dtype.kind == "f":
         raise InvalidArgumentError(
-            f"{name}: got dtype {array.dtype}, want uint8 (0 .. 255): leave out what makes floats, such as ToTensor and Normalize"
+            f"{name}: got dtype {array.dtype}, want uint8 (0 .. 255): leave out what makes floats, such as ToTensor "
+            "and Normalize"
         )
-    array = _arrays.one_image(array, name)
+    array = _images.one_image(array, name)
     if channels == 3 and array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
     if channels is not None and array.shape[2] != channels:
@@ -124,7 +134,7 @@ def to_pixels(value: Any, name: str, channels: int | None, least_side: int | Non
 
 
 def channels_last(value: Any) -> Any:
-    """Tensors (C, H, W) and (B, C, H, W), torch's order, with the channels moved behind; everything else as it is."""
+    """Tensors (C, H, W) and (B, C, H, W), torch's order, made channels-last; everything else unchanged."""
     if not is_tensor(value):
         return value
     array = _arrays.as_array(value, "images")

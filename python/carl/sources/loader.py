@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from .ahead import ReadAhead, read_ahead, reading_thread
 from .base import ImageSource
 from .broken import BrokenImages, read_batch
 from .order import epoch_stretches
 from .stream import BatchStream
-from .threads import Workers
 
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-
-#: Batches read ahead. Two cover a source whose batches take unequal time; more would only cost memory.
+#: Batches read ahead. Two compensate for batches that take unequal time to read; more would only cost memory.
 AHEAD = 2
 
 
@@ -36,24 +31,30 @@ class BatchReader:
     """Reads batches in a thread of its own, over the end of an epoch into the next one. Use as a context.
 
     epoch, skip: where it begins: `skip` batches of epoch number `epoch` are left out. epochs: where it ends.
-    broken: what becomes of images that cannot be read; None makes them an error.
+    broken: collects images that cannot be read; None makes them an error.
     least_side: see ``ImageSource.read_each``.
 
     A last incomplete batch of an epoch is dropped. Streams are read ahead within an epoch only.
     """
 
     def __init__(
-        self, source: ImageSource | BatchStream, batch_size: int, seed: int, epoch: int = 0, skip: int = 0, epochs: int | None = None,
-        broken: BrokenImages | None = None, least_side: int | None = None,
+        self,
+        source: ImageSource | BatchStream,
+        batch_size: int,
+        seed: int,
+        epoch: int = 0,
+        skip: int = 0,
+        epochs: int | None = None,
+        broken: BrokenImages | None = None,
+        least_side: int | None = None,
     ) -> None:
         self._source, self._batch_size, self._seed = source, batch_size, seed
         self._epoch, self._skip, self._epochs = epoch, skip, epoch + 1 if epochs is None else epochs
         count = None if isinstance(source, BatchStream) else len(source)
         self._broken = BrokenImages(count, "raise") if broken is None else broken
         self._least_side = least_side
-        self._reader = Workers(1, "carl-read")
-        self._pending: deque[Future[Any]] = deque()
-        self._parts: Iterator[np.ndarray] | None = None
+        self._reader = reading_thread()
+        self._ahead: ReadAhead[Any] | None = None
 
     def __enter__(self) -> BatchReader:
         return self
@@ -68,20 +69,24 @@ class BatchReader:
         if isinstance(self._source, BatchStream):
             yield from self._stream_epoch(self._source, skip)
             return
-        if self._parts is None:
-            # It does not hold this object, which then ends with its last reference, and its thread with it.
-            self._parts = _all_parts(len(self._source), self._batch_size, self._seed, epoch, self._epochs, skip)
-            self._pending.extend(self._reader.submit(self._read_next) for _ in range(AHEAD))
+        if self._ahead is None:
+            self._ahead = ReadAhead(self._reader, self._following(self._source, epoch, skip), AHEAD)
         for _ in range(skip, len(self._source) // self._batch_size):
-            (images, indices), waited = _wait(self._pending.popleft())
-            self._pending.append(self._reader.submit(self._read_next))
-            yield Batch(images, indices, waited)
+            found, waited = self._ahead.next()
+            assert found is not None  # there are as many batches as were counted
+            yield Batch(found[0], found[1], waited)
 
-    def _read_next(self) -> Any:
-        indices = next(self._parts, None)  # type: ignore[arg-type]
-        if indices is None:
-            return None
-        return read_batch(self._source, indices, self._broken, self._least_side), indices  # type: ignore[arg-type]
+    def _following(self, source: ImageSource, epoch: int, skip: int) -> Callable[[], Any]:
+        """Gives the next batch. It does not hold this object, which then ends with its last reference, and its thread
+        with it."""
+        parts = _all_parts(len(source), self._batch_size, self._seed, epoch, self._epochs, skip)
+        broken, least_side = self._broken, self._least_side
+
+        def following() -> Any:
+            indices = next(parts, None)
+            return None if indices is None else (read_batch(source, indices, broken, least_side), indices)
+
+        return following
 
     def _stream_epoch(self, stream: BatchStream, skip: int) -> Iterator[Batch]:
         numbered = self._stream_batches(stream)
@@ -92,18 +97,16 @@ class BatchReader:
         for _ in range(skip):
             if self._reader.submit(following).result() is None:
                 return
-        pending = self._reader.submit(following)
+        ahead = ReadAhead(self._reader, following)
         while True:
-            found, waited = _wait(pending)
+            found, waited = ahead.next()
             if found is None:
                 return
-            pending = self._reader.submit(following)
-            images, indices = found
-            yield Batch(images, indices, waited)
+            yield Batch(found[0], found[1], waited)
 
     def _stream_batches(self, stream: BatchStream) -> Iterator[tuple[Any, np.ndarray]]:
-        """Batches of a stream with the places of their images. BatchNorm and the prior have no meaning for one image, so batches
-        of one are no batches."""
+        """Batches of a stream with the places of their images. Batch-norm statistics and the prior are undefined for
+        one image, so batches of one are skipped."""
         place = 0
         for images in stream.batches_of(self._batch_size, self._broken, self._least_side):
             indices = np.arange(place, place + len(images))
@@ -113,7 +116,7 @@ class BatchReader:
 
 
 def _all_parts(count: int, size: int, seed: int, first: int, end: int, skip: int) -> Iterator[np.ndarray]:
-    """The places of each batch of epochs first .. end - 1. The order is drawn where they are asked for, a stretch at a time."""
+    """The places of each batch of epochs first .. end - 1. The order is drawn lazily, a chunk at a time."""
     for epoch in range(first, end):
         left = np.empty(0, np.int64)
         for stretch in epoch_stretches(count, seed, epoch):
@@ -126,28 +129,23 @@ def _all_parts(count: int, size: int, seed: int, first: int, end: int, skip: int
 
 
 def read_parts(source: ImageSource, size: int, start: int = 0, least_side: int | None = None) -> Iterator[Any]:
-    """All images in order from place `start`, `size` at a time, with errors in the places of broken ones; the next part is read
-    ahead."""
-    reader = Workers(1, "carl-read")
+    """All images in order from place `start`, `size` at a time, with errors in the places of broken ones; the next part
+    is read ahead."""
+    firsts = iter(range(start, len(source), size))
 
-    def read(first: int) -> Future[Any]:
-        return reader.submit(source.read_each, np.arange(first, min(first + size, len(source))), least_side)
+    def following() -> Any:
+        first = next(firsts, None)
+        return None if first is None else source.read_each(np.arange(first, min(first + size, len(source))), least_side)
 
-    try:
-        pending: deque[Future[Any]] = deque()
-        for first in range(start, len(source), size):
-            pending.append(read(first))
-            if len(pending) > 1:
-                yield pending.popleft().result()
-        for future in pending:
-            yield future.result()
-    finally:
-        reader.close()
+    return read_ahead(following)
 
 
-def _wait(future: Future[Any]) -> tuple[Any, float]:
-    if future.done():
-        return future.result(), 0.0
-    start = time.perf_counter()
-    result = future.result()
-    return result, time.perf_counter() - start
+def read_chosen(source: ImageSource, parts: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray, Any]]:
+    """The images of each part, a number and places in the source; the next ones are read ahead."""
+    remaining = iter(parts)
+
+    def following() -> Any:
+        part = next(remaining, None)
+        return None if part is None else (*part, source.read(part[1]))
+
+    return read_ahead(following, AHEAD)

@@ -1,4 +1,4 @@
-"""Arrays that callers have mapped into memory, read without reading what lies beside."""
+"""Arrays that callers have memory-mapped, read without touching neighbouring pages."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from .. import _arrays
 
-#: Below this many bytes a file is left to the system's own reading ahead.
+#: Smaller files, in bytes, are left to the kernel's read-ahead.
 _SMALL = 64 << 20
 
 
 def read_rows(array: np.ndarray, indices: np.ndarray, name: str) -> np.ndarray:
-    """Rows of an array. Those of a large mapped file are asked for together first, so that a disk reads them at once and reads
-    nothing else: by itself the system would fetch a row after the other, and what lies behind it too."""
+    """Rows of an array. Those of a large mapped file are asked for together first, so that a disk reads them at once
+    and reads nothing else: by default the kernel would fetch one row after the other, with read-ahead."""
     _arrays.check_mapping(array, name)
     mapping = _large_mapping(array)
     if mapping is not None and array.flags.c_contiguous:
@@ -29,7 +29,7 @@ def _large_mapping(array: np.ndarray) -> mmap.mmap | None:
 
 
 def _prefetch(mapping: mmap.mmap, array: np.ndarray, offsets: np.ndarray, size: int) -> None:
-    """Asks for stretches of bytes of an array in a mapped file."""
+    """Prefetches ranges of bytes of an array in a mapped file."""
     if not hasattr(mapping, "madvise") or not hasattr(mmap, "MADV_WILLNEED"):
         return
     origin = np.frombuffer(mapping, np.uint8, 1).__array_interface__["data"][0]
@@ -42,7 +42,7 @@ def _prefetch(mapping: mmap.mmap, array: np.ndarray, offsets: np.ndarray, size: 
 
 
 def prepare_random_reads(array: Any) -> None:
-    """Tells the system that a large mapped file is read in no order."""
+    """Tells the kernel that a large mapped file is accessed randomly (madvise)."""
     mapping = _large_mapping(array)
     if mapping is not None and hasattr(mapping, "madvise") and hasattr(mmap, "MADV_RANDOM"):
         mapping.madvise(mmap.MADV_RANDOM)

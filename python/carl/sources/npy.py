@@ -14,7 +14,7 @@ from .idx import MOST_DIMENSIONS, unpack
 
 #: Bytes of a header at most. One of a plain array has 128.
 _LONGEST = 1024
-#: Bytes that a byte of the deflate format can stand for at most, about.
+#: Largest compression ratio of the deflate format, about.
 DEFLATED = 1032
 
 
@@ -29,8 +29,8 @@ class Header:
 
 
 def read_header(file: IO[bytes], name: str) -> Header:
-    """The header that begins where `file` stands. Whatever is wrong with it is a FileError, and nothing of the size it speaks of is
-    made."""
+    """The header that begins where `file` stands. Whatever is wrong with it is a FileError, and nothing of the size it
+    claims is allocated."""
     try:
         head = file.read(8)
         if head[:6] != b"\x93NUMPY" or len(head) < 8:
@@ -46,7 +46,7 @@ def read_header(file: IO[bytes], name: str) -> Header:
         shape, fortran, dtype = parse(io.BytesIO(text))
     except CARLError:
         raise
-    except Exception as error:  # the header is an expression of Python, and may be wrong in all its ways
+    except Exception as error:  # the header is a Python expression, and may be malformed in any way
         raise FileError(f"{name} is damaged: {error}") from error
     if dtype.hasobject or dtype.fields is not None or dtype.subdtype is not None or dtype.itemsize == 0:
         raise FileError(f"{name} has values of dtype {dtype}, want plain numbers")
@@ -65,7 +65,9 @@ class Archive:
             self._members = {name.removesuffix(".npy"): name for name in self._zip.namelist()}
         except BaseException as error:
             self._file.close()
-            raise self._damaged(error) if isinstance(error, Exception) else error
+            if isinstance(error, CARLError) or not isinstance(error, Exception):
+                raise
+            raise self._damaged(error) from error
         self.keys = list(self._members)
 
     def __enter__(self) -> Archive:
@@ -93,7 +95,9 @@ class Archive:
             local = self._file.read(30)
         except Exception as error:
             raise self._damaged(error) from error
-        start = info.header_offset + 30 + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+        start = (
+            info.header_offset + 30 + int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+        )
         self._check_size(key, header, info.file_size)
         return start + header.start
 
@@ -119,4 +123,8 @@ class Archive:
             raise FileError(f"{self._path}[{key!r}] is cut short: its header says {header.size} bytes of values")
 
     def _damaged(self, error: BaseException) -> CARLError:
-        return error if isinstance(error, CARLError) else FileError(f"{self._path} is damaged: {error or type(error).__name__}")
+        return (
+            error
+            if isinstance(error, CARLError)
+            else FileError(f"{self._path} is damaged: {error or type(error).__name__}")
+        )

@@ -1,4 +1,4 @@
-"""Images that lie in a file as bytes one behind the other, read a batch at a time."""
+"""Images stored in a file as consecutive raw bytes, read a batch at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, _images
 from .._reading import DataFile
-from .base import ImageSource, Images
+from .base import Images, ImageSource
 
 
 class StoredSource(ImageSource):
@@ -17,15 +17,22 @@ class StoredSource(ImageSource):
     start: where the first record begins. skip: bytes of a record in front of its pixels, such as labels.
     shape: (N, H, W) or (N, H, W, C). planes: the pixels lie as (C, H, W).
 
-    Nothing is mapped: a file that becomes shorter is a FileError, which names it, for what is missing.
+    Nothing is memory-mapped: reading past the end of a truncated file is a FileError that names it.
     """
 
     def __init__(
-        self, file: DataFile, start: int, shape: tuple[int, ...], labels: Any = None, *, skip: int = 0, planes: bool = False,
+        self,
+        file: DataFile,
+        start: int,
+        shape: tuple[int, ...],
+        labels: Any = None,
+        *,
+        skip: int = 0,
+        planes: bool = False,
         name: str | None = None,
     ) -> None:
         self._file, self._start, self._skip, self._planes = file, start, skip, planes
-        self._shape = _arrays.image_shape(np.dtype(np.uint8), shape, name or file.path)
+        self._shape = _images.image_shape(np.dtype(np.uint8), shape, name or file.path)
         count, height, width, channels = self._shape
         self._record = skip + height * width * channels
         self.labels = None if labels is None else _arrays.label_array(labels, "labels", count)

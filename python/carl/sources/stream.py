@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 class BatchStream:
-    """An iterable, gone through from its beginning in every epoch, in its own order. Its items are batches, or single images,
-    of which as many as a batch wants are put together. Labels that come along, in a tuple or a dict, are left out.
+    """An iterable, gone through from its beginning in every epoch, in its own order. Its items are batches, or single
+    images, of which as many as a batch wants are put together. Labels that come along, in a tuple or a dict, are left
+    out.
 
     channels: 1 or 3 makes images of Pillow and encoded ones gray or RGB; None looks at those of the first batch.
     """
@@ -63,7 +64,11 @@ class BatchStream:
         return self._converted(images if is_batch(images) else [images], "images", None)
 
     def batches_of(
-        self, batch_size: int, broken: BrokenImages | None = None, least_side: int | None = None, keep_last: bool = False
+        self,
+        batch_size: int,
+        broken: BrokenImages | None = None,
+        least_side: int | None = None,
+        keep_last: bool = False,
     ) -> Iterator[Images]:
         """The batches of one pass; single images are put together to `batch_size` of them.
 
@@ -122,7 +127,7 @@ class BatchStream:
     def _converted(self, images: Any, name: str, least_side: int | None) -> Images:
         """A batch as the library takes it."""
         if not isinstance(images, (list, tuple)):
-            return channels_last(images)
+            return np.asarray(channels_last(images))
         if not any(is_pillow(image) or is_encoded(image) for image in images):
             return [channels_last(image) for image in images]
         self._choose_channels(images)
@@ -131,11 +136,15 @@ class BatchStream:
             for place, image in enumerate(images)
         ]
 
-    def _decoded(self, items: list[tuple[str, Any]], broken: BrokenImages | None, least_side: int | None) -> list[np.ndarray]:
+    def _decoded(
+        self, items: list[tuple[str, Any]], broken: BrokenImages | None, least_side: int | None
+    ) -> list[np.ndarray]:
         """Single images as arrays of the same number of channels, without the broken ones."""
         if self._channels is None and items and any(is_pillow(image) or is_encoded(image) for _, image in items):
             self._choose_channels([image for _, image in items])
-        results = self._workers.map(lambda item: tried(lambda: to_pixels(item[1], item[0], self._channels, least_side), item[0]), items)
+        results = self._workers.map(
+            lambda item: tried(lambda: to_pixels(item[1], item[0], self._channels, least_side), item[0]), items
+        )
         good = []
         for (name, _), result in zip(items, results):
             if not isinstance(result, FileError):
@@ -150,7 +159,9 @@ class BatchStream:
 
     def _choose_channels(self, images: Any) -> None:
         if self._channels is None:
-            known = [count for count in (tried(lambda: channels_of(image), "") for image in images) if isinstance(count, int)]
+            known = [
+                count for count in (tried(lambda: channels_of(image), "") for image in images) if isinstance(count, int)
+            ]
             self._channels = max(known, default=3)
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._decode import decode, gray_file, pillow
 from .._reading import DataFile, Reader
 from ..errors import FileError
 from .base import DecodedSource
-from .decode import decode, gray_file, pillow
 from .files import check_file_channels, classes_of, is_image_name
 
 #: A WebDataset's label: a number as text, beside the image of the same key.
@@ -64,7 +64,9 @@ class TarSource(DecodedSource):
         return len(self._names)
 
     def load(self, place: int, least_side: int | None) -> np.ndarray:
-        return decode(io.BytesIO(self._content(*self._spans[place])), self._channels, least_side if self._halve else None)
+        return decode(
+            io.BytesIO(self._content(*self._spans[place])), self._channels, least_side if self._halve else None
+        )
 
     def channels_at(self, place: int) -> int:
         return 1 if gray_file(io.BytesIO(self._content(*self._spans[place]))) else 3
@@ -112,7 +114,7 @@ def is_tar(path: str) -> bool:
 
 
 def _key(name: str) -> str:
-    """What the files of one sample have in common: the path without anything behind the first dot of the file's name."""
+    """What the files of one sample have in common: the path up to the first dot of the file's name."""
     folder, separator, base = name.rpartition("/")
     return folder + separator + base.partition(".")[0]
 
@@ -122,7 +124,9 @@ def _members(path: str) -> list[tuple[str, int, int]]:
     import tarfile
 
     if not path.lower().endswith(".tar"):
-        raise FileError(f"{path}: is compressed, so its images cannot be read in any order: unpack it to a .tar file first")
+        raise FileError(
+            f"{path}: is compressed, so its images cannot be read in any order: unpack it to a .tar file first"
+        )
     found = []
     try:
         with Reader(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
@@ -133,9 +137,9 @@ def _members(path: str) -> list[tuple[str, int, int]]:
                     last = member.offset_data + member.size
                     if member.size < 0 or last > file.size:
                         raise FileError(f"{path} is cut short: {member.name} should end at byte {last} of {file.size}")
-                if archive.offset <= end:  # type: ignore[attr-defined]  # a size below zero leads back, and round for ever
+                if archive.offset <= end:  # a negative size would loop forever
                     raise FileError(f"{path} is damaged: the header behind {member.name} would lie before it")
-                end = archive.offset  # type: ignore[attr-defined]
+                end = archive.offset
                 archive.members = []  # type: ignore[attr-defined]  # else all headers stay in memory
     except FileError:
         raise

@@ -1,4 +1,4 @@
-"""A few threads that work for a reader."""
+"""A small thread pool for readers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 class Workers:
     """Runs functions in `count` threads, which begin with the first of them.
 
-    The threads are daemons, so that a read that takes for ever keeps neither Ctrl-C nor the end of the program waiting, and they end
-    when this object is closed or dropped. A child made by fork has none of its parent's threads: there they begin anew. Where the
-    system gives fewer threads there are fewer; where it gives none, functions run in the thread that submits them.
+    The threads are daemons, so that a read that never ends blocks neither Ctrl-C nor the end of the program, and they
+    end when this object is closed or dropped. A child made by fork has none of its parent's threads: there they are
+    started again. If the system refuses threads, there are fewer; if it refuses all, functions run in the thread that
+    submits them.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -58,7 +59,7 @@ class Workers:
         while not tasks.empty():
             try:
                 task = tasks.get_nowait()
-            except Exception:  # a thread was faster
+            except Exception:  # a thread took the last task meanwhile
                 break
             if task is not None:
                 task[0].cancel()

@@ -8,8 +8,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._reading import Reader
-from ..errors import CARLError, FileError
+from ._reading import Reader
+from .errors import CARLError, FileError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,8 +39,8 @@ def to_array(image: Image.Image, channels: int | None = None, least_side: int | 
     channels: 1 or 3 to convert; None keeps gray images gray and makes everything else RGB. 16-bit values are scaled to
     8 bits, palettes and CMYK are resolved, transparency is put on white, of an animation the first picture is taken.
 
-    least_side: the image is halved while both sides stay at least so many pixels. JPEG files are decoded at the smaller size,
-    which is much faster; other pixels are averaged. The result depends on the file and this number alone.
+    least_side: the image is halved while both sides stay at least so many pixels. JPEG files are decoded at the smaller
+    size, which is much faster; other pixels are averaged. The result depends on the file and this number alone.
     """
     Image = pillow()
     from PIL import ImageOps
@@ -88,11 +88,11 @@ def _opened(file: str | IO[bytes]) -> Iterator[Image.Image]:
     Image = pillow()
     from PIL import UnidentifiedImageError
 
-    # Given a path, Pillow would wait at a named pipe, and map a file that is not compressed.
+    # Given a path, Pillow would block on a named pipe, and memory-map a file that is not compressed.
     with Reader(file) if isinstance(file, str) else file as content:
         try:
             image = Image.open(content)
-        except UnidentifiedImageError:  # its text would name the object
+        except UnidentifiedImageError:  # Pillow's message would show the file object
             raise FileError("cannot identify image file") from None
         with image:
             yield image

@@ -1,0 +1,261 @@
+"""The steps of ``CARL.fit`` before its loop: the run folder, the configuration for the images, the choice for a budget,
+resuming."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from . import _arrays
+from ._calibration import Plan, make_plan
+from ._input import channels_of, samples_of, typical_side
+from ._notes import saved_notes
+from ._pace import Pace
+from ._parameters import LIMITS, OWN_KEYS
+from ._signals import say_on_stderr
+from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, warn_constant_rate
+from .budget import Given, Setting, parse_duration
+from .callbacks import as_callbacks
+from .config import TrainerConfig, ViewSpec
+from .errors import BusyError, InvalidArgumentError, InvalidStateError
+from .evaluate.online import OnlineEvaluation, Schedule
+from .runs import RunFolder, checkpoint_path
+from .sources import BatchStream, ImageSource
+from .sources.broken import BrokenImages
+from .trainer import Trainer
+from .view_specs import expand_views, least_side
+
+if TYPE_CHECKING:
+    from .estimator import CARL
+
+#: Used where they are not given, and neither is a budget.
+EPOCHS, BATCH_SIZE = 100, 128
+#: The warm-up takes one step in so many, with a budget as without one.
+_WARMUP_SHARE = 20
+#: Epochs of a run whose length a budget decides: an upper bound.
+_NO_LIMIT = 1_000_000
+
+
+def claim_run(model: CARL, stack: ExitStack, going_on: Callable[[RunFolder], bool]) -> RunFolder | None:
+    """The model's run folder, for this fit alone as long as `stack` is open; see ``RunFolder.claim``."""
+    model.run_dir_ = None
+    if model.run_dir is None:
+        return None
+    for number in itertools.count(1):
+        run = RunFolder(model.run_dir)
+        if number > 1:
+            run = RunFolder(f"{os.path.abspath(run.path)}-{number}")
+        try:
+            run.claim(going_on)
+        except (BusyError, InvalidArgumentError):
+            if not model._is_clone:
+                raise
+            continue
+        stack.enter_context(run)
+        model.run_dir_ = run.path
+        return run
+    raise AssertionError("there is always a further number")
+
+
+def goes_on_with(run: RunFolder, resume: bool | str | os.PathLike[str]) -> bool:
+    """Whether fit(resume=resume) goes on with what the folder holds."""
+    if not isinstance(resume, (str, os.PathLike)):
+        return resume is True
+    return os.path.realpath(checkpoint_path(resume)) == os.path.realpath(run.checkpoint)
+
+
+def checkpoint_to_resume(model: CARL, resume: bool | str | os.PathLike[str] | None) -> str | None:
+    """The checkpoint that fit(resume=resume) goes on from; None to begin."""
+    if resume is False or resume is None:
+        return None
+    if resume is True:
+        if model.run_dir is None:
+            raise InvalidArgumentError("resume: True needs run_dir; or pass the path of a checkpoint")
+        path = RunFolder(model.run_dir).checkpoint
+        return str(path) if path.is_file() else None
+    if not isinstance(resume, (str, os.PathLike)):
+        raise InvalidArgumentError(f"resume: got {type(resume).__name__}, want True, False or a path")
+    return str(checkpoint_path(resume))
+
+
+def trainer_config(model: CARL, source: ImageSource | BatchStream) -> TrainerConfig:
+    """The keys that are given, with what is taken from the images: their channels, and the size of a preset's views."""
+    config = TrainerConfig.from_dict({key: value for key, value in model.get_params().items() if key not in OWN_KEYS})
+    channels = channels_of(source)
+    if config.in_channels is None:
+        config.in_channels = channels
+    elif config.in_channels != channels:
+        raise InvalidArgumentError(f"images: got {channels} channel(s), in_channels is {config.in_channels}")
+    if config.view_size is None and (config.views is None or isinstance(config.views, str)):
+        config.view_size = min(typical_side(source), 224)
+    return config
+
+
+def checked_batch_size(model: CARL) -> int:
+    return _arrays.integer(
+        BATCH_SIZE if model.batch_size is None else model.batch_size, "batch_size", *LIMITS["batch_size"]
+    )
+
+
+def begin(model: CARL, source: ImageSource | BatchStream, epochs: int | None, plan: Plan | None = None) -> Position:
+    """Gives the model a new trainer. epochs: None where the number of steps is not known yet. plan: of a budget or
+    memory limit."""
+    config = trainer_config(model, source)
+    if plan is not None:
+        config = config.replace(**plan.changes)
+    size = batch_size_for(source, checked_batch_size(model) if plan is None else plan.setting.batch_size)
+    config.batch_size = size
+    if plan is not None and plan.epochs is not None:
+        config.schedule, config.epochs = "trapezoid", plan.epochs
+        epochs = None  # the number of steps is decided later
+        if config.warmup_steps is None and plan.step_seconds:
+            config.warmup_steps = int(parse_duration(model.budget) / plan.step_seconds) // _WARMUP_SHARE
+    per_epoch = steps_per_epoch(source, size)
+    if config.total_steps is None and epochs is not None:
+        if per_epoch is not None:
+            config.total_steps = max(1, per_epoch * epochs)
+        elif config.schedule is None:
+            warn_constant_rate()
+    position = Position(0, 0, samples_of(source), size)
+    model._attach(Trainer(config), position, [])
+    return position
+
+
+def begin_planned(
+    model: CARL, source: ImageSource | BatchStream, epochs: int, started: float
+) -> tuple[Position, list[str]]:
+    """``begin`` with what the budget and the memory allow; what to tell of it."""
+    config = trainer_config(model, source)
+    batch_size = None if model.batch_size is None else checked_batch_size(model)
+    given = Given(model.view_size, model.width, batch_size, model.recompute, own_views=config.view_size is None)
+    standard = Setting(config.view_size, model.width or 1.0, batch_size or BATCH_SIZE, bool(model.recompute))
+    plan = make_plan(
+        source, config, given, typical_side(source), model.budget, model.memory, started, standard, clock=model._clock
+    )
+    if model.budget is not None:
+        model._pace = Pace(
+            parse_duration(model.budget),
+            started,
+            step_seconds=plan.step_seconds,
+            chosen=plan.changes,
+            clock=model._clock,
+        )
+    return begin(model, source, epochs, plan), plan.lines
+
+
+def resume_from(
+    model: CARL, checkpoint: str, source: ImageSource | BatchStream, epochs: int, started: float
+) -> Position:
+    """Gives the model the trainer of a checkpoint, with the changes of the configuration that resuming allows."""
+    # Read once to learn where it stood, and again with the changes if there are any.
+    trainer = Trainer.resume(checkpoint)
+    notes = saved_notes(trainer, checkpoint)
+    if "position" not in notes:
+        raise InvalidStateError(f"{checkpoint} was not written by CARL.fit: its place in the data is not known")
+    position = Position.from_notes(notes["position"])
+    if position.samples != samples_of(source):
+        raise InvalidArgumentError(
+            f"images: got {samples_of(source)}, the checkpoint {checkpoint} was made with {position.samples}"
+        )
+    per_epoch = steps_per_epoch(source, position.batch_size)
+    old = trainer.config
+    changes: dict[str, Any] = {"epochs": epochs, "threads": model.threads}
+    if model.budget is not None:
+        model._pace = _remaining_pace(model, old, notes, checkpoint, started)
+        changes = {"threads": model.threads}
+    elif old.total_steps is not None:
+        changes["total_steps"] = model.total_steps or (per_epoch * epochs if per_epoch else None)
+    changes = {key: value for key, value in changes.items() if value is not None and value != getattr(old, key)}
+    if changes:
+        trainer.close()
+        trainer = Trainer.resume(checkpoint, **changes)
+    model._attach(trainer, position, [])
+    return position
+
+
+def _remaining_pace(model: CARL, config: TrainerConfig, notes: dict[str, Any], checkpoint: str, started: float) -> Pace:
+    """The pace of a resumed run, which has the rest of its budget left."""
+    kept = notes.get("budget")
+    if kept is None:
+        raise InvalidArgumentError(
+            f"budget: got {model.budget!r}, but {checkpoint} was made without one, and its schedule stays: leave it out"
+        )
+    return Pace(
+        parse_duration(model.budget),
+        started,
+        spent=kept["spent"],
+        step_seconds=kept["step_seconds"],
+        total_steps=config.total_steps,
+        decay_steps=config.decay_steps,
+        chosen=kept["chosen"],
+        clock=model._clock,
+    )
+
+
+def train(
+    model: CARL,
+    source: ImageSource | BatchStream,
+    position: Position,
+    epochs: int,
+    run: RunFolder | None,
+    evaluation: OnlineEvaluation | None = None,
+    schedule: Schedule | None = None,
+    says: list[str] | None = None,
+    last_step: int | None = None,
+) -> None:
+    """Runs the loop on the model's trainer, from `position` on. says: lines to tell before it."""
+    every = model.checkpoint_every
+    every = None if every is None else _arrays.integer(every, "checkpoint_every", 1, 2**31 - 1)
+    callbacks = as_callbacks(model.callbacks)
+    broken = BrokenImages(samples_of(source), model.on_error, model.max_broken)
+    model.broken_images_ = broken.reasons
+    model.data_wait_ = 0.0
+    if run is not None:
+        run.open(model.trainer_.step_count)
+        run.write_config(vars(model.config_))
+    for line in says or []:
+        if run is not None:
+            run.log(line)
+        if model.progress:
+            say_on_stderr(f"carl: {line}")
+    specs = expand_views(model.config_.views, model.in_channels_, model.config_.view_size)
+    if model.cache is not None:
+        source = _cached(model, source, specs, run)
+    TrainingLoop(
+        model,
+        source,
+        position,
+        epochs if model._pace is None else _NO_LIMIT,
+        int(model.config_.seed or 0),
+        run,
+        callbacks,
+        bool(model.progress),
+        every,
+        broken,
+        least_side(specs),
+        evaluation,
+        schedule,
+        last_step,
+        model._pace,
+    ).run()
+
+
+def _cached(
+    model: CARL, source: ImageSource | BatchStream, specs: list[ViewSpec], run: RunFolder | None
+) -> ImageSource:
+    from .progress import CacheProgress
+    from .sources.cache import CachedSource
+
+    if isinstance(source, BatchStream):
+        raise InvalidArgumentError(
+            "cache: a stream of batches cannot be cached; pass images that can be read in any order"
+        )
+    size = model.cache_size
+    if size is None:
+        size = -(-max(int(spec["size"]) for spec in specs) * 8 // 7)
+    with CacheProgress(bool(model.progress)) as bar:
+        say = None if run is None else run.log
+        return CachedSource(source, model.cache, size, bar.update, say)  # type: ignore[arg-type]

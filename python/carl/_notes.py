@@ -1,0 +1,89 @@
+"""What a model's file holds besides the trainer's state: the estimator's parameters, its place in the data, where its
+images were."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from .errors import FileError
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+def saved_notes(trainer: Trainer, file: str | os.PathLike[str]) -> dict[str, Any]:
+    """What ``CARL.save`` has noted in the file that a trainer was resumed from; empty if another has written it.
+    FileError for notes that ``save`` does not write."""
+    notes = trainer.notes.get("carl", {})
+    wrong = None
+    if not isinstance(notes, dict):
+        raise FileError(f"{os.fspath(file)}: its notes are damaged")
+    position = notes.get("position", {})
+    if not isinstance(position, dict) or not all(
+        isinstance(position.get(key, 0), int)
+        and 0 <= position.get(key, 0) < 2**63
+        or key == "samples"
+        and position[key] is None
+        for key in ("epoch", "batch", "samples", "batch_size")
+    ):
+        wrong = "position"
+    params = notes.get("params", {})
+    if not isinstance(params, dict) or not all(_is_path_note(params.get(key)) for key in ("run_dir", "cache")):
+        wrong = "params"
+    if not _is_path_note(notes.get("data")):
+        wrong = "data"
+    if not _is_budget_note(notes.get("budget")):
+        wrong = "budget"
+    paths = notes.get("eval")
+    if not (paths is None or isinstance(paths, list) and all(path is None or isinstance(path, str) for path in paths)):
+        wrong = "eval"
+    if wrong is not None:
+        raise FileError(f"{os.fspath(file)}: its notes are damaged: {wrong} is {str(notes[wrong])[:40]!r}")
+    return notes
+
+
+def _is_budget_note(note: Any) -> bool:
+    """Whether ``Pace.to_notes`` can have written it."""
+    if not isinstance(note, dict):
+        return note is None
+    numbers = [
+        note.get("seconds"),
+        note.get("spent"),
+        0.0 if note.get("step_seconds") is None else note["step_seconds"],
+    ]
+    return isinstance(note.get("chosen"), dict) and all(
+        isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < 1e12 for number in numbers
+    )
+
+
+def _is_path_note(note: Any) -> bool:
+    """Whether ``path_from_note`` can read it."""
+    if not isinstance(note, dict):
+        return note is None or isinstance(note, str)
+    try:
+        bytes.fromhex(note["bytes"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return True
+
+
+def path_note(path: str | os.PathLike[str] | None) -> Any:
+    """A path as JSON can hold it: text, or the bytes of a name that is not UTF-8."""
+    if path is None:
+        return None
+    encoded = os.fsencode(path)
+    try:
+        return encoded.decode("utf-8")
+    except UnicodeDecodeError:
+        return {"bytes": encoded.hex()}
+
+
+def path_from_note(note: Any) -> str | None:
+    """The path that ``path_note`` has written down."""
+    return os.fsdecode(bytes.fromhex(note["bytes"])) if isinstance(note, dict) else note
+
+
+def path_of(images: Any) -> str | None:
+    """The absolute path of images that were given by a path; None for others."""
+    return os.path.abspath(os.path.expanduser(os.fspath(images))) if isinstance(images, (str, os.PathLike)) else None

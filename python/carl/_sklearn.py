@@ -1,0 +1,73 @@
+"""scikit-learn's rules for estimators, without scikit-learn."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, TypeVar
+
+from ._spelling import nearest
+from .errors import InvalidArgumentError
+
+Self = TypeVar("Self", bound="EstimatorRules")
+
+
+class EstimatorRules:
+    """Parameters are those of the constructor, which only stores them under their names: ``clone`` and pipelines rely
+    on that."""
+
+    #: Made by scikit-learn's clone(), so that one run_dir stands for a folder a fit.
+    _is_clone = False
+
+    @classmethod
+    def _parameter_names(cls) -> list[str]:
+        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+
+    @classmethod
+    def _parameter_defaults(cls) -> dict[str, Any]:
+        parameters = inspect.signature(cls.__init__).parameters
+        return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters given at construction."""
+        return {name: getattr(self, name) for name in self._parameter_names()}
+
+    def set_params(self: Self, **params: Any) -> Self:
+        """Changes parameters; they take effect with the next ``fit``."""
+        names = self._parameter_names()
+        for key in params:
+            if key not in names:
+                raise InvalidArgumentError(f"unknown parameter {key!r} of {type(self).__name__}{nearest(key, names)}")
+        for key, value in params.items():
+            setattr(self, key, value)
+        return self
+
+    def __sklearn_clone__(self: Self) -> Self:
+        from sklearn.base import clone
+
+        copy = type(self)(**{name: clone(value, safe=False) for name, value in self.get_params(deep=False).items()})
+        copy._is_clone = True
+        return copy
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "trainer_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=False),
+            transformer_tags=TransformerTags(preserves_dtype=[]),
+            input_tags=InputTags(two_d_array=False, three_d_array=True),
+            non_deterministic=False,
+            requires_fit=True,
+        )
+
+    def __repr__(self) -> str:
+        defaults = self._parameter_defaults()
+        shown = [
+            f"{name}={value!r}"
+            for name, value in self.get_params().items()
+            if value is not defaults[name] and value != defaults[name]
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"

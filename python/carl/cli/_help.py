@@ -1,0 +1,181 @@
+"""What the command line says of each parameter.
+
+Written by python/generate.py from the library's schema: change that, and run it.
+"""
+
+from __future__ import annotations
+
+#: Every parameter of carl.CARL, by groups.
+HELP: dict[str, dict[str, str]] = {
+    "encoder": {
+        "encoder": 'the network ("resnet18", "resnet34", "resnet50"; default "resnet18" ("carp": "resnet50")).',
+        "stem": (
+            '"small": a 3x3 convolution of stride 1 without pooling; "imagenet": a 7x7 convolution of stride 2 and '
+            'max-pooling ("small", "imagenet"; default by the size of the views: "small" below 64 pixels).'
+        ),
+        "width": "factor on the numbers of channels, a multiple of 1/64 (above 0, at most 16; default 1).",
+        "in_channels": "channels of the images (1 to 1024; default 3).",
+        "zero_init_residual": (
+            "the last BatchNorm scale of each residual block starts at 0, so that the block starts as the identity "
+            "(true or false; default true)."
+        ),
+    },
+    "head": {
+        "projector": (
+            "widths of the head's linear layers, BatchNorm and activation between them; the last one is the "
+            'dimension D of the embedding (a list of 1 to 16, each 1 to 2^20; default [512, 128] ("carp": [2048, '
+            "2048, 256]))."
+        ),
+        "projector_activation": (
+            "activation between the head's layers (\"relu\", \"gelu\"; default \"relu\" (\"carp\": \"gelu\"))."
+        ),
+    },
+    "assignment": {
+        "objective": (
+            'what is minimised, and the defaults of other keys; keys that are given stand ("carl", "carl-contrast",'
+            ' "carp"; default "carl-contrast").'
+        ),
+        "prototypes": 'their number, K (1 to 2^24; default 128 ("carl": 300, "carp": 65536)).',
+        "partition_size": (
+            "prototypes in a block of each step's random partition, at most K: softmax, consistency and prior are "
+            "taken inside each block and the loss is the mean over blocks; 0: one softmax over all (0 to 2^24; "
+            'default 0 ("carp": 512)).'
+        ),
+        "temperature": (
+            "T: logits are similarities divided by it; evaluation uses the last value (above 0, at most 10^6, or "
+            '{"start": a, "end": b, "steps": n}; default 0.1 ("carp": 1)).'
+        ),
+        "teacher_temperature": (
+            "T of the teacher's targets, for sharper ones; needs a teacher (above 0, at most 10^6, or {\"start\": a, "
+            '"end": b, "steps": n}; default temperature).'
+        ),
+        "normalize_embedding": (
+            "divide each embedding by its l2 norm, inside the step, with its gradient (true or false; default true "
+            '("carp": false)).'
+        ),
+        "normalize_prototypes": "divide each prototype by its l2 norm, likewise (true or false; default true).",
+        "prior_weight": (
+            "lambda, weight of the KL divergence between the mean assignment and the uniform one (0 to 10^6, or "
+            '{"start": a, "end": b, "steps": n}; default by K: 2.5 for 128, 3.2 for 300 ("carp": 1)).'
+        ),
+        "contrast_weight": (
+            "weight of the contrast between the images of a step (NT-Xent, arXiv 2002.05709, over all views) beside"
+            ' the prototypes (0 to 10^6, or {"start": a, "end": b, "steps": n}; default 4 ("carl", "carp": 0)).'
+        ),
+        "contrast_temperature": "divides that contrast's similarities (above 0, at most 10^6; default 0.1).",
+        "stop_gradient": "the target of a pair of views gets no gradient from it (true or false; default true).",
+        "symmetric": (
+            "every ordered pair of views counts; false: only pairs whose target comes later (true or false; default"
+            " true)."
+        ),
+        "teacher_momentum": (
+            "EMA decay of a teacher (encoder, head, prototypes) that gives the targets, going to 1 along half a "
+            "cosine over total_steps, or linearly with a trapezoid's decay; 0: no teacher (0 to 1; default 0 "
+            '("carp": 0.99)).'
+        ),
+        "prior_over_targets": (
+            "the mean assignment of the prior includes the teacher's probabilities (true or false; default false "
+            '("carp": true with a teacher)).'
+        ),
+        "freeze_prototypes": (
+            "updates in the first so many steps leave the prototypes as they are, weight decay included (0 to 2^31 "
+            "- 1; default 0)."
+        ),
+        "used_window": "steps over which used and dead prototypes are counted (1 to 10^6; default 100).",
+    },
+    "optimization": {
+        "optimizer": (
+            "\"sgd\" as torch's; \"lars\", which neither scales nor decays normalisation scales, shifts and biases; "
+            '"adamw" with betas momentum and 0.999 ("sgd", "lars", "adamw"; default "lars").'
+        ),
+        "learning_rate": (
+            "the value used, at the end of the warm-up; the saved configuration has the number (0 to 10^6; default "
+            "by optimizer and batch_size: LARS 0.2 * batch_size / 128)."
+        ),
+        "momentum": "of SGD and LARS; of AdamW the first beta (0 to 0.999999; default 0.9).",
+        "weight_decay": (
+            "added to the gradient times the weights (SGD, LARS), or applied to the weights apart (AdamW) (0 to "
+            '1000, or {"start": a, "end": b, "steps": n}; default by optimizer: LARS 1e-5 ("carp": 1e-6), SGD 5e-4,'
+            " AdamW 0.01)."
+        ),
+        "trust_coefficient": (
+            "of LARS: the update of a tensor has this share of the tensor's own length, times the learning rate "
+            '(above 0, at most 10^6; default 0.02 ("carp": 0.001)).'
+        ),
+        "schedule": (
+            'after the warm-up: "cosine" down to min_learning_rate at total_steps; "trapezoid": constant, then '
+            'linearly down in the last decay_steps; "constant" ("cosine", "constant", "trapezoid"; default "cosine"'
+            ' when total_steps is given, else "constant").'
+        ),
+        "warmup_steps": (
+            "steps in which the learning rate rises linearly (0 to 2^31 - 1; default total_steps / 20 (trapezoid: "
+            "0))."
+        ),
+        "total_steps": "steps of the schedule: calls of step, accumulating ones included (1 to 2^31 - 1).",
+        "decay_steps": (
+            "of a trapezoid alone: the length of its decay; a list makes stages one behind the other, each of which"
+            " takes an equal share of the learning rate away (1 to 2^31 - 1, or a list of 1 to 64; default a fifth "
+            "of total_steps)."
+        ),
+        "min_learning_rate": "the learning rate at the end of the schedule (0 to 10^6; default 0).",
+        "clip_norm": (
+            "largest l2 norm of the gradient over all parameters (above 0, at most 10^12; default no clipping)."
+        ),
+        "accumulate": "steps whose gradients are averaged before the parameters change (1 to 10^6; default 1).",
+    },
+    "data": {
+        "view_size": (
+            "pixels of a preset's views; not with a list of specifications (1 to 4096; default 32 (\"imagenet\" stem:"
+            " 224))."
+        ),
+        "views": (
+            "a preset's name, or a list of view specifications (a preset's name, or a list of specifications; "
+            'default "auto" ("carp": "multicrop")).'
+        ),
+        "recompute": (
+            "compute one view's activations at a time again for its gradient instead of keeping those of all views:"
+            " less memory, more time (true or false; default false)."
+        ),
+        "batch_size": "images of a step, for loops over data such as CARL.fit (2 to 10^6; default 128).",
+        "epochs": (
+            "passes over the images, for the same; total_steps ends a run before them if it comes first (1 to 10^6;"
+            " default 100)."
+        ),
+        "seed": "of initial weights, views, partitions and orders (0 to 2^53; default 0).",
+        "threads": (
+            "threads of the computation; 0 is the default (0 to 1024; default CARL_NUM_THREADS, else all processors"
+            " this process may use)."
+        ),
+    },
+    "run": {
+        "budget": (
+            'how long fit may take, all told: sizes and the number of epochs are chosen for it (text such as "20m" '
+            'or "1h30m", or seconds).'
+        ),
+        "memory": (
+            "what the process may hold: smaller batches, recompute and smaller views are chosen, in this order "
+            '(text such as "4G", or bytes; default no limit; with budget the free memory).'
+        ),
+        "on_error": (
+            "what happens to an image that cannot be read while training: the next one takes its place, or an error"
+            ' names it ("skip", "raise"; default "skip").'
+        ),
+        "max_broken": 'largest share of the images that "skip" tolerates (0 to 1; default 0.05).',
+        "cache": "keeps decoded images of reduced size, made by the first fit and read by all later ones (a folder).",
+        "cache_size": "pixels of the shorter side in the cache (1 to 65535; default 8/7 of the largest view).",
+        "run_dir": "where configuration, metrics, log and checkpoints are written; --out of carl train (a folder).",
+        "checkpoint_every": (
+            "steps between checkpoints within an epoch; one is written after each epoch in any case (1 to 2^31 - "
+            "1)."
+        ),
+        "eval_every": (
+            "when the model is judged on labelled images, the eval_set of fit or --eval of carl train (steps, or "
+            'text such as "500 steps" or "2 epochs"; default every epoch).'
+        ),
+        "progress": "shows a progress bar; --quiet of carl train hides it (true or false; default true).",
+        "callbacks": (
+            "run after steps, epochs and evaluations; --logger of carl train adds some (carl.Callback objects, or "
+            "functions of (model, metrics))."
+        ),
+    },
+}

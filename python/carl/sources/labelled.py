@@ -1,0 +1,97 @@
+"""Opening images, and images with labels, from whatever a caller or a command line gives."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .._arrays import label_array
+from ..errors import FileError, InvalidArgumentError
+from . import as_source
+from .base import ImageSource
+from .formats import read_npy
+from .idx import read_idx
+from .stream import BatchStream
+
+
+@contextmanager
+def opened(images: Any, channels: int | None = None) -> Iterator[ImageSource | BatchStream]:
+    """A source for the time of a ``with`` block; closed after it only if it was made here. channels: as of
+    ``open_source``."""
+    source = _any_source(images, channels)
+    try:
+        yield source
+    finally:
+        if source is not images:
+            source.close()
+
+
+def open_source(images: Any, channels: int | None = None, name: str = "images") -> ImageSource:
+    """The source of images that can be read in any order; InvalidArgumentError for a stream of batches.
+
+    channels: those of a model. Image files are read as gray or RGB where it takes 1 or 3.
+    """
+    return random_access(_any_source(images, channels), name)
+
+
+def open_labelled(
+    images: Any,
+    labels: Any = None,
+    channels: int | None = None,
+    *,
+    name: str | None = None,
+    labels_name: str | None = None,
+) -> tuple[ImageSource, np.ndarray | None]:
+    """A source and its labels, int64 (N,).
+
+    images: whatever ``carl.as_source`` takes but streams of batches. labels: integers (N,); the path of an .npy or IDX
+        file; None for the source's own (class folders, labelled archives, an IDX file with its labels beside it), which
+        may be None too.
+    name, labels_name: of the arguments, for errors; by default the paths.
+    """
+    path = os.fspath(images) if isinstance(images, (str, os.PathLike)) else "images"
+    source = open_source(images, channels, name or path)
+    if labels is None:
+        return source, None if source.labels is None else label_array(source.labels, path, len(source))
+    if not isinstance(labels, (str, os.PathLike)):
+        return source, label_array(labels, labels_name or "labels", len(source))
+    file = os.fspath(labels)
+    if not os.path.exists(file):
+        raise FileError(f"{file}: no such file of labels")
+    values = read_npy(file) if file.endswith(".npy") else read_idx(file)
+    return source, label_array(values, file, len(source))
+
+
+def random_access(source: ImageSource | BatchStream, name: str) -> ImageSource:
+    """The source, if its images can be read in any order; InvalidArgumentError for a stream of batches."""
+    if isinstance(source, BatchStream):
+        raise InvalidArgumentError(
+            f"{name}: got an iterable of {source.describe()}, want images that can be read in any order"
+        )
+    return source
+
+
+def named_labels(source: ImageSource) -> np.ndarray | None:
+    """A source's own labels, by their classes' names where it knows names."""
+    return None if source.labels is None else names_of(source, source.labels)
+
+
+def names_of(source: ImageSource, labels: np.ndarray) -> np.ndarray:
+    """The classes' names instead of their numbers, where the source knows names."""
+    named: np.ndarray = labels if source.class_names is None else np.asarray(source.class_names)[labels]
+    return named
+
+
+def check_same_classes(first: ImageSource, second: ImageSource, names: str) -> None:
+    """InvalidArgumentError if two sets come from class folders of different names: their numbers do not mean the
+    same."""
+    if first.class_names and second.class_names and first.class_names != second.class_names:
+        raise InvalidArgumentError(f"{names} have different classes (names of sub-folders)")
+
+
+def _any_source(images: Any, channels: int | None) -> ImageSource | BatchStream:
+    return as_source(images, channels if channels in (1, 3) else None)
