@@ -4,6 +4,7 @@
 #   make         the library, the C and Swift examples, and .venv with the package
 #   make demo    trains on Fashion-MNIST and judges the result (six to eight minutes on two processors; QUICK=1: two)
 #   make test    all tests: Swift, C, Python, and the examples
+#   make lint    formats, types and generated files: swift format, ruff, mypy --strict
 #   make sanitize      C and Swift tests under AddressSanitizer and ThreadSanitizer (QUICK=1: the C tests under the first)
 #   make fuzz          hostile calls of the C interface and damaged files, for hours (CALLS, FILES, SEED; a short run is part of the tests)
 #   make reliability   kill -9, full disks, thousands of steps and of models: about a quarter of an hour
@@ -35,7 +36,7 @@ PYTHON_SOURCES := pyproject.toml hatch_build.py $(shell find python -type f -nam
 C_TESTS        := $(patsubst Tests/c/%.c,$(BUILD)/test-%,$(wildcard Tests/c/*.c))
 C_EXAMPLES     := $(patsubst examples/c/%.c,$(BUILD)/%,$(wildcard examples/c/*.c))
 
-.PHONY: all library examples python demo test test-swift test-c test-examples test-python bench fuzz reliability sanitize fuzz-readers clean
+.PHONY: all library examples python demo lint test test-swift test-c test-examples test-python bench fuzz reliability sanitize fuzz-readers clean
 .DELETE_ON_ERROR:
 
 all: library examples python
@@ -148,6 +149,17 @@ test-python: python
 	for program in $(wildcard $(CURDIR)/examples/python/*.py); do \
 	    echo "$$program"; $(CURDIR)/$(VENV)/bin/python $$program || exit 1; \
 	done
+
+$(BUILD)/lint.stamp: $(BUILD)/python.stamp
+	CARL_PREBUILT_LIBRARY=$(CURDIR)/$(LIBRARY) $(VENV)/bin/python -m pip install --quiet '.[demo,test,lint]'
+	@touch $@
+
+lint: $(BUILD)/lint.stamp
+	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests/CARLTests Tests/fuzz-readers/Sources examples/swift/Sources
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python python/generate.py --check
 
 fuzz: python
 	cd Tests && $(CURDIR)/$(VENV)/bin/python -m fuzz --library $(CURDIR)/$(LIBRARY) --calls $(or $(CALLS),500000) \

@@ -109,7 +109,7 @@ public final class Classifier {
         _ images: UnsafeBufferPointer<SourceImage>, labels: UnsafePointer<Int32>, indices: UnsafePointer<UInt64>? = nil,
         epoch: UInt64 = 0
     ) throws -> Metrics {
-        try compute.call {
+        try compute.call(whole: true) {
             let start = monotonicSeconds()
             try check(batch: images.count, labels)
             try encoderConfiguration.checkChannels(images)
@@ -127,7 +127,7 @@ public final class Classifier {
 
     /// One step on normalised images made by the caller.
     public func step(_ images: FloatImages, labels: UnsafePointer<Int32>) throws -> Metrics {
-        try compute.call {
+        try compute.call(whole: true) {
             let start = monotonicSeconds()
             try images.check("images", channels: encoderConfiguration.inChannels, compute)
             try check(batch: images.batch, labels)

@@ -84,7 +84,7 @@ public final class Trainer {
     public func step(
         _ images: UnsafeBufferPointer<SourceImage>, indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0
     ) throws -> Metrics {
-        try compute.call {
+        try compute.call(whole: true) {
             let start = monotonicSeconds()
             try checkBatch(images.count)
             try configuration.checkChannels(images)
@@ -110,7 +110,7 @@ public final class Trainer {
     /// as the first, at the front, are the global ones, which may be targets; smaller ones behind them are only
     /// students (Caron et al., arXiv 2006.09882).
     public func step(views: [FloatImages]) throws -> Metrics {
-        try compute.call {
+        try compute.call(whole: true) {
             let start = monotonicSeconds()
             guard views.count >= 2 else {
                 throw CARLError.invalidArgument("views: got \(views.count), need at least 2")

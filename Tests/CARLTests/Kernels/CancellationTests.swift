@@ -35,6 +35,24 @@ import Testing
 
     /// A trainer whose step was cancelled at any moment is as before, and its next step is what it would have been.
     ///
+    /// A step that was taken is reported, whatever comes after: the flag is a value that the optimizer changes from 0.
+    @Test func aCancellationAfterTheStepIsNotOfTheStep() throws {
+        let trainer = try Trainer(
+            Configuration(
+                json: #"{"width": 0.125, "prototypes": 10, "view_size": 12, "projector": [16, 8], "threads": 1}"#))
+        let pixels: [UInt8] = (0..<2592).map { (i: Int) -> UInt8 in UInt8(truncatingIfNeeded: i &* 37 &+ i / 7) }
+        try pixels.withUnsafeBufferPointer { (pixels: UnsafeBufferPointer<UInt8>) throws -> Void in
+            let images: [SourceImage] = (0..<6).map { (i: Int) -> SourceImage in
+                SourceImage(pixels: pixels.baseAddress! + i * 432, height: 12, width: 12, channels: 3, rowStride: 36)
+            }
+            let moment = try #require(trainer.training.firstMoment)
+            let flag = UnsafeRawPointer(moment.base).assumingMemoryBound(to: Int32.self)
+            let metrics = try Cancellation.with(flag) { try trainer.step(images) }
+            #expect(flag.pointee != 0)
+            #expect(metrics.step == 1 && trainer.stepCount == 1)
+        }
+    }
+
     /// The flag is a value that the step itself changes from 0: a running mean in the forward pass, a gradient in the
     /// backward pass.
     @Test(arguments: [1, 2]) func aCancelledStepChangesNothing(threads: Int) throws {

@@ -47,13 +47,15 @@ public final class Compute {
         return single
     }
 
-    /// Runs a call that may fail half way: memory it took and did not give back is let go, and so is what it kept of
-    /// the weights.
-    public func call<Result>(_ body: () throws -> Result) throws -> Result {
+    /// Runs a call that may fail half way: memory it took and did not give back is let go, and so is what it kept of the
+    /// weights.
+    ///
+    /// - Parameter whole: the body itself sees to it that it is carried out whole or not at all, as a training step is.
+    ///   Otherwise a cancellation that comes before the end counts: what was skipped must not pass for a result.
+    public func call<Result>(whole: Bool = false, _ body: () throws -> Result) throws -> Result {
         do {
             let result = try body()
-            // What was skipped because of a cancellation must not pass for a result.
-            try Cancellation.check()
+            if !whole { try Cancellation.check() }
             return result
         } catch {
             workspace.abandon()
