@@ -1,4 +1,4 @@
-"""The layout that docs/architecture.md states: a folder of the Swift library knows none below it, files have one idea."""
+"""The layout that docs/architecture.md states: no folder of the Swift library knows one below it; long files say why."""
 
 from __future__ import annotations
 
