@@ -1,4 +1,4 @@
-"""The layout that docs/architecture.md states: no folder of the Swift library knows one below it; long files say why."""
+"""The layout that docs/architecture.md states: no folder of the Swift library knows one below; long files say why."""
 
 from __future__ import annotations
 

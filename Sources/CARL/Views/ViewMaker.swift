@@ -28,7 +28,7 @@ public enum ViewMaker {
             let (image, recipe) = (images[i], recipes[lane])
             let streams = ViewStreams(
                 seed: seed, epoch: epoch, image: indices.map { $0[i] } ?? firstIndex &+ UInt64(i), view: lane)
-            let parameters = ViewParameters(recipe.spec, height: image.height, width: image.width, streams)
+            let parameters = ViewParameters(recipe.ranges, height: image.height, width: image.width, streams)
             crops?[lane * images.count + i] = parameters.box(imageHeight: image.height, imageWidth: image.width)
             make(image, parameters, recipe, out[lane] + i * (recipe.size * recipe.size * channels), scratch[worker])
         }
@@ -37,14 +37,14 @@ public enum ViewMaker {
     /// A specification and what is made of it once for all images. A class: views are made by many threads, which would
     /// otherwise each copy the specification for every view.
     final class Recipe: Sendable {
-        let spec: ViewSpec
+        let ranges: ViewRanges
         let size: Int
         let blurRadius: Int
         let interpolation: ViewSpec.Interpolation
         let output: NormalizedRows
 
         init(_ spec: ViewSpec, channels: Int) {
-            self.spec = spec
+            ranges = ViewRanges(spec)
             (size, blurRadius, interpolation) = (spec.size, spec.blurRadius, spec.interpolation)
             output = NormalizedRows(mean: spec.mean, std: spec.std, channels: channels)
         }

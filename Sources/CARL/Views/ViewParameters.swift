@@ -19,31 +19,32 @@ struct ViewParameters {
         (self.left, self.top, self.width, self.height) = (left, top, width, height)
     }
 
-    init(_ spec: ViewSpec, height imageHeight: Int, width imageWidth: Int, _ streams: ViewStreams) {
-        var random = streams[.crop]
-        self = Self.randomCrop(spec, imageHeight, imageWidth, &random)
-        random = streams[.flip]
-        flip = random.uniform() < spec.flip
-        random = streams[.jitter]
-        if random.uniform() < spec.jitterProbability { jitter = ColorOperations.draw(spec.jitter, &random) }
-        random = streams[.gray]
-        gray = random.uniform() < spec.gray
-        random = streams[.blur]
-        if random.uniform() < spec.blurProbability {
-            let deviations = spec.blur
-            blur = random.uniform(deviations[0], deviations[1])
-        }
-        for (stream, draw) in Self.pixelOperations {
-            random = streams[stream]
-            if let operation = draw(spec, &random) { pixelOperations.append(operation) }
-        }
+    init(_ spec: ViewSpec, height: Int, width: Int, _ streams: ViewStreams) {
+        self.init(ViewRanges(spec), height: height, width: width, streams)
     }
 
-    /// The operations on single values, in the order they apply, and the stream of each.
-    private static let pixelOperations:
-        [(ViewStreams.Operation, @Sendable (ViewSpec, inout RandomStream) -> (any PixelOperation)?)] = [
-            (.solarize, { Solarize($0, &$1) })
-        ]
+    init(_ ranges: ViewRanges, height imageHeight: Int, width imageWidth: Int, _ streams: ViewStreams) {
+        var random = streams[.crop]
+        self = Self.randomCrop(ranges, imageHeight, imageWidth, &random)
+        random = streams[.flip]
+        flip = random.uniform() < ranges.flip
+        if ranges.jitterProbability > 0 {
+            random = streams[.jitter]
+            if random.uniform() < ranges.jitterProbability { jitter = ColorOperations.draw(ranges.jitter, &random) }
+        }
+        if ranges.gray > 0 {
+            random = streams[.gray]
+            gray = random.uniform() < ranges.gray
+        }
+        if ranges.blurProbability > 0 {
+            random = streams[.blur]
+            if random.uniform() < ranges.blurProbability { blur = random.uniform(ranges.blur.low, ranges.blur.high) }
+        }
+        for (stream, draw) in ranges.pixelOperations {
+            random = streams[stream]
+            if let operation = draw(&random) { pixelOperations.append(operation) }
+        }
+    }
 
     /// Where the crop lies in an image of this size.
     func box(imageHeight: Int, imageWidth: Int) -> CropBox {
@@ -55,13 +56,13 @@ struct ViewParameters {
 
     /// torchvision's RandomResizedCrop: ten tries at an area and a ratio that fit, then the largest centre crop whose
     /// ratio is allowed.
-    private static func randomCrop(_ spec: ViewSpec, _ height: Int, _ width: Int, _ random: inout RandomStream)
-        -> ViewParameters
-    {
+    private static func randomCrop(
+        _ ranges: ViewRanges, _ height: Int, _ width: Int, _ random: inout RandomStream
+    ) -> ViewParameters {
         let area = Double(height) * Double(width)
-        let (logLow, logHigh) = (logarithm(Double(spec.ratio[0])), logarithm(Double(spec.ratio[1])))
+        let (logLow, logHigh) = ranges.logRatio
         for _ in 0..<10 {
-            let target = area * Double(random.uniform(spec.scale[0], spec.scale[1]))
+            let target = area * Double(random.uniform(ranges.scale.low, ranges.scale.high))
             let ratio = exponential(logLow + (logHigh - logLow) * Double(random.uniform()))
             let w = Int((target * ratio).squareRoot().rounded())
             let h = Int((target / ratio).squareRoot().rounded())
@@ -72,12 +73,42 @@ struct ViewParameters {
         }
         let ratio = Double(width) / Double(height)
         var (w, h) = (width, height)
-        if ratio < Double(spec.ratio[0]) {
-            h = max(1, min(height, Int((Double(width) / Double(spec.ratio[0])).rounded())))
-        } else if ratio > Double(spec.ratio[1]) {
-            w = max(1, min(width, Int((Double(height) * Double(spec.ratio[1])).rounded())))
+        if ratio < ranges.ratio.low {
+            h = max(1, min(height, Int((Double(width) / ranges.ratio.low).rounded())))
+        } else if ratio > ranges.ratio.high {
+            w = max(1, min(width, Int((Double(height) * ranges.ratio.high).rounded())))
         }
         return ViewParameters(left: (width - w) / 2, top: (height - h) / 2, width: w, height: h)
+    }
+}
+
+/// What is drawn from, of a specification: its numbers as they are needed for every view.
+struct ViewRanges: Sendable {
+    let scale: (low: Float, high: Float)
+    let ratio: (low: Double, high: Double)
+    let logRatio: (low: Double, high: Double)
+    let flip: Float
+    let jitterProbability: Float
+    let jitter: [Float]
+    let gray: Float
+    let blurProbability: Float
+    let blur: (low: Float, high: Float)
+    /// The operations on single values, in the order they apply: the stream of each, and its draw.
+    let pixelOperations: [(ViewStreams.Operation, @Sendable (inout RandomStream) -> (any PixelOperation)?)]
+
+    init(_ spec: ViewSpec) {
+        scale = (spec.scale[0], spec.scale[1])
+        ratio = (Double(spec.ratio[0]), Double(spec.ratio[1]))
+        logRatio = (logarithm(ratio.low), logarithm(ratio.high))
+        flip = spec.flip
+        (jitterProbability, jitter) = (spec.jitter.contains { $0 > 0 } ? spec.jitterProbability : 0, spec.jitter)
+        gray = spec.gray
+        (blurProbability, blur) = (spec.blurProbability, (spec.blur[0], spec.blur[1]))
+        let solarize = spec.solarize
+        let all: [(ViewStreams.Operation, Float, @Sendable (inout RandomStream) -> (any PixelOperation)?)] = [
+            (.solarize, solarize, { Solarize(probability: solarize, &$0) })
+        ]
+        pixelOperations = all.filter { $0.1 > 0 }.map { ($0.0, $0.2) }
     }
 }
 

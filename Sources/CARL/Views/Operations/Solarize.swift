@@ -1,7 +1,7 @@
 /// An operation on the values of a view, each by itself, after colour and blur.
 ///
-/// A new one is a file beside this with its draw and its arithmetic, a key in `ViewSpec`, a stream in `ViewStreams`,
-/// and a line in `ViewParameters.pixelOperations`.
+/// A new one is a file beside this with its draw and its arithmetic, a key in `ViewSpec`, and in ViewParameters.swift a
+/// stream and its place in the order.
 protocol PixelOperation: Sendable {
     /// Changes `count` values, 0 ... 255, of one channel.
     func apply(_ values: FloatPointer, _ count: Int)
@@ -12,8 +12,8 @@ struct Solarize: PixelOperation {
     init() {}
 
     /// Draws whether a view is solarized.
-    init?(_ spec: ViewSpec, _ random: inout RandomStream) {
-        guard random.uniform() < spec.solarize else { return nil }
+    init?(probability: Float, _ random: inout RandomStream) {
+        guard random.uniform() < probability else { return nil }
     }
 
     func apply(_ values: FloatPointer, _ count: Int) {
