@@ -22,7 +22,7 @@ def test_versions_agree():
     assert carl.__version__ == carl.build_info()["version"] == carl.build_info()["package"]
     assert re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.M).group(1) == carl.__version__
     if not (Path(carl.__file__).resolve().is_relative_to(ROOT)):
-        assert importlib.metadata.version("carl") == carl.__version__
+        assert importlib.metadata.version("libcarl") == carl.__version__
 
 
 def test_build_info_names_the_library():

@@ -25,7 +25,7 @@ def pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise CARLError("reading image files needs Pillow: pip install 'carl[images]'") from None
+        raise CARLError("reading image files needs Pillow: pip install pillow") from None
     return Image
 
 

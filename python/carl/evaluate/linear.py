@@ -158,7 +158,7 @@ def _logistic(
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
     except ImportError:
-        raise CARLError("linear_probe(method=\"logistic\") needs scikit-learn: pip install 'carl[demo]'") from None
+        raise CARLError("linear_probe(method=\"logistic\") needs scikit-learn: pip install 'libcarl[demo]'") from None
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=inverse, max_iter=iterations))
     regression.fit(train, targets)
     scores = regression.decision_function(test)
