@@ -5,17 +5,27 @@ public struct Model {
     let head: ProjectionHead
     let objective: any Objective
 
-    /// - Parameter configuration: resolved.
+    /// - Parameters:
+    ///   - configuration: resolved.
+    ///   - objective: makes another objective than the configuration's, for embeddings of a width.
     /// - Throws: `CARLError.configuration` when the model would need more memory than can be addressed sensibly.
-    init(_ configuration: Configuration) throws {
+    init(
+        _ configuration: Configuration,
+        objective: ((inout ParameterLayout, _ dimension: Int) -> any Objective)? = nil
+    ) throws {
         var layout = ParameterLayout()
         encoder = configuration.encoder.make(&layout, prefix: "encoder.", configuration.encoderOptions)
         layout.group = .head
         head = ProjectionHead(
             &layout, prefix: "projector.", inputs: encoder.features, widths: configuration.projector,
             activation: configuration.projectorActivation)
-        objective = configuration.objective.make(&layout, configuration, dimension: head.outputs)
+        self.objective =
+            objective?(&layout, head.outputs)
+            ?? configuration.objective.make(&layout, configuration, dimension: head.outputs)
         self.layout = layout
+        if self.objective.usesMaps && configuration.recompute {
+            throw CARLError.configuration("\"recompute\" must be false: the objective needs the views' feature maps")
+        }
         // Parameters, gradients and moments are four such memories.
         guard layout.parameterCount <= 1 << 32 else {
             throw CARLError.configuration(

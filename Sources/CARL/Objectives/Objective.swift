@@ -2,6 +2,9 @@
 /// parameters, such as prototypes, lie in the model's `ParameterLayout`, which it extends when it is made. This part
 /// does not change while training; what does is an `ObjectiveTraining`.
 protocol Objective: Sendable {
+    /// Whether batches are to bring the views' feature maps (`ObjectiveBatch.maps`).
+    var usesMaps: Bool { get }
+
     /// Values per image of an output at inference.
     ///
     /// - Throws: `CARLError.invalidArgument` for an output that the objective does not have.
@@ -15,6 +18,10 @@ protocol Objective: Sendable {
 
     /// A training run's own part, at its beginning.
     func training() throws -> any ObjectiveTraining
+}
+
+extension Objective {
+    var usesMaps: Bool { false }
 }
 
 /// An objective in a training run, with the state it has besides parameters.
@@ -66,8 +73,22 @@ struct ObjectiveBatch {
     var memory: ModelMemory
     /// Where each view was cut out of its image, (V, B); nil for views that the caller made.
     var crops: UnsafePointer<CropBox>?
+    /// The views' feature maps before pooling, for an objective that `usesMaps`.
+    var maps: [FeatureMap] = []
     /// A class for each image, in training with labels.
     var labels: UnsafePointer<Int32>?
+}
+
+/// The feature map of a view.
+struct FeatureMap {
+    let height: Int
+    let width: Int
+    /// F.
+    let channels: Int
+    /// (B, h, w, F).
+    let values: UnsafePointer<Float>
+    /// Likewise; 0 at first, to be added to.
+    let gradient: FloatPointer
 }
 
 /// What an objective comes to: the loss, and named numbers beside it.

@@ -50,6 +50,7 @@ extension Trainer {
         batch.targets = targets.map { perView($0, globalViews).map { UnsafePointer($0) } } ?? []
         batch.teacher = training.teacher
         batch.crops = crops
+        let mapGradients = try takeMapGradients(tapes, views, &batch)
         let result = try compute.measured("assignment", .lossAndGradients) { try objective.evaluate(batch, compute) }
 
         if configuration.recompute {
@@ -57,12 +58,36 @@ extension Trainer {
         } else {
             // Last run first: its memory is the first to be free.
             var first = views.views.count
-            for (run, tape) in zip(views.runs, tapes).reversed() {
+            for (i, (run, tape)) in zip(views.runs, tapes).enumerated().reversed() {
                 first -= run.groups
-                try propagate(embeddingGradients.base + first * views.batch * d, run, tape, student)
+                try propagate(
+                    embeddingGradients.base + first * views.batch * d, mapGradients.isEmpty ? nil : mapGradients[i],
+                    run,
+                    tape, student)
             }
         }
         return result
+    }
+
+    /// Memory for the gradients of the feature maps of each run, 0, with the maps told to the objective; none unless it
+    /// uses them.
+    private func takeMapGradients(
+        _ tapes: [Tape], _ views: ViewRuns, _ batch: inout ObjectiveBatch
+    ) throws -> [Activation] {
+        guard model.objective.usesMaps else { return [] }
+        return try zip(views.runs, tapes).map { run, tape in
+            let map = tape.encoder.map
+            let gradient = try compute.workspace.takeActivation(like: map)
+            gradient.base.update(repeating: 0, count: gradient.count)
+            let size = map.count / run.groups
+            for view in 0..<run.groups {
+                batch.maps.append(
+                    FeatureMap(
+                        height: map.height, width: map.width, channels: map.channels,
+                        values: UnsafePointer(map.base + view * size), gradient: gradient.base + view * size))
+            }
+            return gradient
+        }
     }
 
     /// Forward once more and backward, view by view. The second forward pass must not move the running statistics
@@ -79,7 +104,7 @@ extension Trainer {
         for view in views.views.indices {
             try withSingleView(views, view) {
                 let tape = try embed($0, memory, into: z.base)
-                try propagate(gradients.base + view * size, $0, tape, memory)
+                try propagate(gradients.base + view * size, nil, $0, tape, memory)
             }
         }
         training.statistics.copy(from: moved)
@@ -127,10 +152,12 @@ extension Trainer {
         compute.workspace.give(z)
     }
 
-    private func propagate(_ gradient: FloatPointer, _ run: Activation, _ tape: Tape, _ memory: ModelMemory) throws {
+    private func propagate(
+        _ gradient: FloatPointer, _ mapGradient: Activation?, _ run: Activation, _ tape: Tape, _ memory: ModelMemory
+    ) throws {
         let dz = try compute.workspace.takeActivation(run.batch, 1, 1, model.head.outputs, groups: run.groups)
         dz.base.update(from: gradient, count: dz.count)
         let below = try model.head.backward(dz, tape.head, memory, compute)
-        try tape.encoder.backward(below, nil)
+        try tape.encoder.backward(below, mapGradient)
     }
 }

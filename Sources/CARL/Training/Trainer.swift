@@ -27,10 +27,13 @@ public final class Trainer {
         training.copyToTeacher()
     }
 
-    /// Memory for a model whose values are set afterwards.
-    init(uninitialized given: Configuration) throws {
+    /// Memory for a model whose values are set afterwards. `objective` as of `Model`.
+    init(
+        uninitialized given: Configuration,
+        objective makeObjective: ((inout ParameterLayout, _ dimension: Int) -> any Objective)? = nil
+    ) throws {
         configuration = try given.resolved()
-        model = try Model(configuration)
+        model = try Model(configuration, objective: makeObjective)
         let count = model.layout.parameterCount
         let parts = TrainingState.Parts(
             optimizer: configuration.optimizer, accumulates: configuration.accumulate > 1,
@@ -166,7 +169,7 @@ public final class Trainer {
             .notFinite(
                 """
                 \(what) is not finite in step \(metrics.step) (\(result.terms.description), learning rate \
-                \(metrics.learningRate)); themodel was not changed. Try a smaller \"learning_rate\", a longer \
+                \(metrics.learningRate)); the model was not changed. Try a smaller \"learning_rate\", a longer \
                 warm-up or \"clip_norm\"
                 """)
         }
