@@ -39,7 +39,7 @@ private final class MapTraining: ObjectiveTraining {
         let configuration = try Configuration(
             json: """
                 {"encoder": "resnet18", "width": 0.0625, "in_channels": 2, "projector": [4], "prototypes": 3,
-                 "learning_rate": 0, "views": [{"size": 16, "count": 2, "mean": [0.5], "std": [0.25]},
+                 "learning_rate": 0, "zero_init_residual": false, "views": [{"size": 16, "count": 2, "mean": [0.5], "std": [0.25]},
                  {"size": 9, "mean": [0.5], "std": [0.25]}], "threads": 2, "optimizer": "sgd"\(more)}
                 """)
         let trainer = try Trainer(uninitialized: configuration) { _, _ in MapObjective() }
