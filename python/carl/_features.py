@@ -10,16 +10,18 @@ from typing import IO, Any
 
 import numpy as np
 
-from ._writing import replacing
+from ._writing import replace_file, replacing
 from .errors import InvalidArgumentError, missing_package
 
 #: Endings, and what each file holds, for messages and help.
 FORMATS = {
     ".csv": "a line an image: name, label where there is one, values",
     ".npz": "arrays of the values, of `names`, and of `labels` and `class_names` where there are some",
-    ".npy": "the values alone, float32 (N, width)",
+    ".npy": "the values, float32 (N, width); beside it .paths.txt, a line a row with the image's name",
     ".parquet": "columns as of .csv; needs pyarrow",
 }
+#: What ``str.splitlines`` takes for the end of a line.
+_ENDS_OF_LINES = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 #: Beginnings of the columns' names, of each output.
 _COLUMNS = {"features": "carl", "projection": "projection", "probabilities": "probability", "logits": "logit"}
 
@@ -39,6 +41,14 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return ending
 
 
+def companion_of(path: str | os.PathLike[str]) -> str | None:
+    """The file of the rows' names beside a file that has no place for them: features.paths.txt of features.npy; None
+    where the file itself holds them. Text, since every tool reads it, and NumPy's loadtxt and Python's splitlines give
+    its lines as they are."""
+    stem, ending = os.path.splitext(os.fspath(path))
+    return f"{stem}.paths.txt" if ending.lower() == ".npy" else None
+
+
 def write_features(
     path: str | os.PathLike[str],
     values: np.ndarray,
@@ -50,6 +60,10 @@ def write_features(
     """Writes float32 (N, width) and what the rows are of, in one step; see ``FORMATS``. names: of the images. labels:
     (N,), numbers of `class_names` where there are such. output: what the values are, as of ``CARL.transform``."""
     ending = format_of(path)
+    beside = companion_of(path)
+    if beside is not None:
+        # Before the values: whoever waits for those finds both.
+        replace_file(beside, "".join(f"{_line(name)}\n" for name in names))
     with replacing(path) as file:
         if ending == ".npy":
             np.save(file, values)
@@ -86,6 +100,11 @@ def _write_parquet(file: IO[bytes], columns: dict[str, Any], values: np.ndarray,
 
     numbers = {f"{kind}{place}": np.ascontiguousarray(values[:, place]) for place in range(values.shape[1])}
     pyarrow.parquet.write_table(pyarrow.table({**columns, **numbers}), file)
+
+
+def _line(name: str) -> str:
+    """A name on one line: what would end it becomes an escape."""
+    return "".join(repr(sign)[1:-1] if sign in _ENDS_OF_LINES else sign for sign in _text(name))
 
 
 def _text(name: str) -> str:

@@ -17,8 +17,8 @@ from ..sources import ImageSource
 from ..sources.labelled import check_same_classes, open_labelled
 
 DATA_HELP = (
-    "a folder of images (flat, or one sub-folder a class) or of tar archives, an .npy, .npz, .tar or CIFAR .bin file, "
-    "an IDX file such as train-images-idx3-ubyte.gz, or a quoted pattern such as 'shards-*.tar'"
+    "an image, a folder of images (flat, or one sub-folder a class) or of tar archives, an .npy, .npz, .tar or CIFAR "
+    ".bin file, an IDX file such as train-images-idx3-ubyte.gz, or a quoted pattern such as 'shards-*.tar'"
 )
 MODEL_HELP = "a checkpoint, such as model.carl, or a run folder"
 
