@@ -128,6 +128,11 @@ class Inspection:
         """uint8 (N, H, W, C), or a list of images of several sizes. Images that cannot be read are left out."""
         return self._looked_at[1]
 
+    @property
+    def names(self) -> list[str]:
+        """Of the images: their paths, or numbers."""
+        return [self._opened[0].identity(int(place)) for place in self._looked_at[0]]
+
     @cached_property
     def labels(self) -> np.ndarray | None:
         labels = self._opened[1]

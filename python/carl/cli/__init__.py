@@ -19,12 +19,15 @@ from . import (
     bench,
     cluster,
     demo,
+    duplicates,
     embed,
     export,
     finetune,
     info,
     knn,
     linear,
+    neighbours,
+    outliers,
     plot,
     report,
     retrieval,
@@ -32,7 +35,25 @@ from . import (
     transfer,
 )
 
-COMMANDS = (train, embed, knn, linear, finetune, transfer, cluster, retrieval, plot, report, export, bench, info, demo)
+COMMANDS = (
+    train,
+    embed,
+    neighbours,
+    duplicates,
+    outliers,
+    knn,
+    linear,
+    finetune,
+    transfer,
+    cluster,
+    retrieval,
+    plot,
+    report,
+    export,
+    bench,
+    info,
+    demo,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -112,6 +112,10 @@ def labelled(path: str, labels: str | None, channels: int | None) -> tuple[Image
     return source, values
 
 
+def add_quiet(parser: Any) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 def load_judged(path: str, threads: int | None) -> tuple[CARL, Judged]:
     """A model, and what an evaluation notes of it."""
     return loaded(path, lambda place: load(place, threads=threads))

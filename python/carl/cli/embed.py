@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from .._features import FORMATS
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, print_json
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_quiet, add_threads, print_json
 
 
 def add(subparsers: Any) -> None:
@@ -43,7 +43,7 @@ def add(subparsers: Any) -> None:
         choices=["raise", "nan"],
         help="an image that cannot be read: an error, or a row of NaN and a warning (default: %(default)s)",
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)

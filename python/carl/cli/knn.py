@@ -7,6 +7,7 @@ from .common import (
     add_command,
     add_json,
     add_labelled_pair,
+    add_quiet,
     add_threads,
     labelled_pair,
     load_judged,
@@ -35,6 +36,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--temperature", type=float, default=0.07, help="of the vote; 0 for equal votes (default: %(default)s)"
     )
+    add_quiet(parser)
     add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -48,9 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, model.in_channels_, judged
     )
     result = evaluate.knn(
-        model.transform(train),
+        model.transform(train, progress=not arguments.quiet),
         train_y,
-        model.transform(test),
+        model.transform(test, progress=not arguments.quiet),
         test_y,
         arguments.k,
         arguments.temperature,

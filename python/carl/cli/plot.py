@@ -128,6 +128,7 @@ def _of_neighbours(parser: Any) -> None:
     )
     parser.add_argument("-k", type=positive, default=10, help="neighbours in a row (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the queries (default: %(default)s)")
+    parser.add_argument("--no-names", action="store_true", help="no names above the images")
 
 
 def _of_views(parser: Any) -> None:
@@ -227,7 +228,10 @@ def _neighbours(arguments: argparse.Namespace) -> Figure:
     from .. import plots
 
     seen = _inspection(arguments)
-    return plots.neighbours(seen.images, seen.features, arguments.queries, arguments.k, seen.labels, arguments.seed)
+    names = None if arguments.no_names else seen.names
+    return plots.neighbours(
+        seen.images, seen.features, arguments.queries, arguments.k, seen.labels, arguments.seed, names
+    )
 
 
 def _views(arguments: argparse.Namespace) -> Figure:

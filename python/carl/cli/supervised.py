@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .._judged import Judged, loaded
-from .common import add_command, add_json, add_labelled_pair, add_threads, labelled_pair, positive, print_table
+from .common import (
+    add_command,
+    add_json,
+    add_labelled_pair,
+    add_quiet,
+    add_threads,
+    labelled_pair,
+    positive,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -105,7 +114,7 @@ def add_protocol(
     )
     parser.add_argument("--weight-decay", type=number, metavar="DECAY", help=default("weight_decay"))
     parser.add_argument("--label-smoothing", type=number, metavar="SHARE", help=f"0 to 1 {default('label_smoothing')}")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     add_threads(parser)
     add_json(parser)
     return parser

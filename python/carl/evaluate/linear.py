@@ -131,8 +131,8 @@ def linear_probe(
 def _probe_features(
     train: Any, train_labels: Any, test: Any, test_labels: Any, seeds: list[int], inverse: float, iterations: int
 ) -> LinearProbeResult:
-    rows = _arrays.float_array(train, "train_images", ("N", "F"))
-    queries = _arrays.float_array(test, "test_images", ("M", rows.shape[1]))
+    rows = _arrays.feature_array(train, "train_images", ("N", "F"))
+    queries = _arrays.feature_array(test, "test_images", ("M", rows.shape[1]))
     classes, targets = encode_labels(train_labels, "train_labels", len(rows))
     check_classes(classes, "train_labels")
     truth = encode_like(test_labels, classes, "test_labels", len(queries))

@@ -18,13 +18,15 @@ from .embedding_map import METHODS, embedding_map, project
 from .entropy import entropy
 from .figures import save
 from .gallery import gallery
-from .neighbours import neighbours
+from .neighbours import SheetRow, contact_sheet, neighbours
 from .usage import counts, usage
 from .views import views
 
 __all__ = [
     "METHODS",
+    "SheetRow",
     "confusion",
+    "contact_sheet",
     "counts",
     "curves",
     "embedding_map",

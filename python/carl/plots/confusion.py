@@ -18,13 +18,14 @@ def confusion(assignments: Any, labels: Any, names: Sequence[str] | None = None)
     """A column a label, a row a prototype that has images: its images' shares of the labels. Rows are ordered by their
     most frequent label, so that a good clustering shows a staircase of dark blocks.
 
-    assignments: integers (N,). labels: integers (N,). names: of the labels, by number.
+    assignments: integers (N,). labels: integers or text (N,). names: of the labels, by number.
     """
     table, prototypes, classes = confusion_table(assignments, labels)
     shares = table / table.sum(axis=1, keepdims=True)
     order = np.lexsort((-shares.max(axis=1), shares.argmax(axis=1)))
     purity = table.max(axis=1).sum() / table.sum()
-    titles = [names[int(c)] if names is not None and 0 <= int(c) < len(names) else str(c) for c in classes]
+    numbers = names is not None and classes.dtype.kind in "iu"
+    titles = [names[int(c)] if numbers and names and 0 <= int(c) < len(names) else str(c) for c in classes]
 
     figure = new_figure(max(6.0, 1.8 + 0.42 * len(classes)), min(8.0, max(4.0, 1.6 + 0.14 * len(prototypes))))
     picture = figure.subplots()
