@@ -79,14 +79,52 @@ def write_features(
                 columns["label"] = (
                     [_text(class_names[label]) for label in labels] if class_names else np.asarray(labels).tolist()
                 )
-            (_write_csv if ending == ".csv" else _write_parquet)(file, columns, values, _COLUMNS[output])
+            heads = [f"{_COLUMNS[output]}{place}" for place in range(values.shape[1])]
+            (_write_csv if ending == ".csv" else _write_parquet)(file, columns, values, heads)
 
 
-def _write_csv(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, kind: str) -> None:
+def check_table(path: str | os.PathLike[str]) -> None:
+    """``format_of`` for files with columns of text."""
+    if format_of(path) == ".npy":
+        raise InvalidArgumentError(f"--out: got {os.fspath(path)}, want .csv, .npz or .parquet, for names too")
+
+
+def write_predictions(
+    path: str | os.PathLike[str],
+    names: Sequence[str],
+    predicted: np.ndarray,
+    probabilities: np.ndarray,
+    classes: np.ndarray,
+    labels: np.ndarray | None = None,
+) -> None:
+    """Writes the classes of images, in one step: name, label where there is one, predicted, and probability_CLASS of
+    each class. probabilities: float32 (N, classes). predicted, classes, labels: text."""
+    ending = format_of(path)
+    with replacing(path) as file:
+        if ending == ".npz":
+            more: dict[str, Any] = {} if labels is None else {"labels": labels}
+            np.savez(
+                file,
+                names=np.array(list(names), str),
+                predicted=predicted,
+                probabilities=probabilities,
+                classes=classes,
+                **more,
+            )
+            return
+        columns: dict[str, Any] = {"name": [_text(name) for name in names]}
+        if labels is not None:
+            columns["label"] = [_text(label) for label in labels.tolist()]
+        columns["predicted"] = [_text(label) for label in predicted.tolist()]
+        heads = [f"probability_{_text(name)}" for name in classes.tolist()]
+        (_write_csv if ending == ".csv" else _write_parquet)(file, columns, probabilities, heads)
+
+
+def _write_csv(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, heads: list[str]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     try:
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow([*columns, *(f"{kind}{place}" for place in range(values.shape[1]))])
+        rows.writerow([*columns, *heads])
         for place, row in enumerate(values):
             # The text of a float32 is the shortest that reads back as the same number.
             rows.writerow([*(column[place] for column in columns.values()), *map(str, row)])
@@ -94,11 +132,11 @@ def _write_csv(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, kin
         text.detach()  # the file is not this function's to close
 
 
-def _write_parquet(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, kind: str) -> None:
+def _write_parquet(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, heads: list[str]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    numbers = {f"{kind}{place}": np.ascontiguousarray(values[:, place]) for place in range(values.shape[1])}
+    numbers = {head: np.ascontiguousarray(values[:, place]) for place, head in enumerate(heads)}
     pyarrow.parquet.write_table(pyarrow.table({**columns, **numbers}), file)
 
 

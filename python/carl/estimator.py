@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _arrays
 from ._calibration import refuse_conflicts
+from ._checkpoint import is_classifier
 from ._fit import (
     EPOCHS,
     begin,
@@ -31,7 +32,7 @@ from ._sklearn import EstimatorRules
 from ._training import Position, batch_size_for
 from .budget import parse_duration, parse_memory
 from .config import TrainerConfig
-from .errors import InvalidArgumentError, not_fitted
+from .errors import FileError, InvalidArgumentError, not_fitted
 from .evaluate.online import OnlineEvaluation, Schedule, paths_of
 from .history import History
 from .metrics import Metrics
@@ -288,6 +289,8 @@ class CARL(Parameters, EstimatorRules):
         None: to go on with the run, set it and ``fit(..., resume=True)``."""
         overrides = {} if threads is None else {"threads": threads}
         file = checkpoint_path(path)
+        if is_classifier(file):
+            raise FileError(f"{file} holds a classifier, want a model: carl.Classifier.load reads it")
         trainer = Trainer.resume(file, **overrides)
         try:
             return cls._from_trainer(trainer, saved_notes(trainer, file))

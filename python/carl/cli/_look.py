@@ -31,7 +31,7 @@ def look(
     """Embeds the images of a source. Those that cannot be read are left out with a warning. least: images that must
     remain."""
     marks: list[str] = []
-    trainer = model.trainer_
+    trainer = getattr(model, "trainer_", model)  # a classifier embeds by itself
 
     def embed(images: Any) -> np.ndarray:
         if fingerprints:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from .._judged import Judged, loaded
+from .._models import load_model
 from .._reading import parse_json
+from ..classifier import Classifier
 from ..errors import ConfigurationError, InvalidArgumentError
 from ..estimator import CARL, load
 from ..sources import ImageSource
@@ -119,6 +121,11 @@ def add_quiet(parser: Any) -> None:
 def load_judged(path: str, threads: int | None) -> tuple[CARL, Judged]:
     """A model, and what an evaluation notes of it."""
     return loaded(path, lambda place: load(place, threads=threads))
+
+
+def load_any_judged(path: str, threads: int | None) -> tuple[CARL | Classifier, Judged]:
+    """``load_judged`` that takes a classifier's file too."""
+    return loaded(path, lambda place: load_model(place, threads))
 
 
 def labelled_pair(

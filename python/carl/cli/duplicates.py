@@ -40,8 +40,8 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
+    from .._models import load_model
     from ..errors import InvalidArgumentError
-    from ..estimator import load
     from ..evaluate.duplicates import THRESHOLD
     from ..sources.labelled import open_source
     from ._look import look
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InvalidArgumentError("--threshold: is for near copies, which --exact leaves out")
     check_csv(arguments.out, model=arguments.model, data=(arguments.data,))
     threshold = None if arguments.exact else THRESHOLD if arguments.threshold is None else arguments.threshold
-    model = load(arguments.model, threads=arguments.threads)
+    model = load_model(arguments.model, arguments.threads)
     with open_source(arguments.data, model.in_channels_) as source:
         seen = look(model, source, fingerprints=True, progress=not arguments.quiet)
     groups = evaluate.duplicates(seen.features, seen.fingerprints, threshold, threads=arguments.threads)

@@ -51,7 +51,7 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .._features import companion_of, format_of, write_features
-    from ..estimator import load
+    from .._models import load_model
     from ..sources.labelled import open_source
     from ._outputs import check_output
 
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     beside = companion_of(arguments.out)
     for out in filter(None, (arguments.out, beside)):
         check_output(out, model=arguments.model, data=(arguments.data,))
-    model = load(arguments.model, threads=arguments.threads)
+    model = load_model(arguments.model, arguments.threads)
     with open_source(arguments.data, model.in_channels_) as source:
         result, names = model.transform(
             source, arguments.output, on_error=arguments.on_error, return_paths=True, progress=not arguments.quiet

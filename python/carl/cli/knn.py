@@ -10,7 +10,7 @@ from .common import (
     add_quiet,
     add_threads,
     labelled_pair,
-    load_judged,
+    load_any_judged,
     positive,
     print_table,
 )
@@ -45,7 +45,7 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
 
-    model, judged = load_judged(arguments.model, arguments.threads)
+    model, judged = load_any_judged(arguments.model, arguments.threads)
     train, train_y, test, test_y = labelled_pair(
         arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, model.in_channels_, judged
     )

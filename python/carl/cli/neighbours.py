@@ -45,8 +45,8 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
+    from .._models import load_model
     from ..errors import InvalidArgumentError
-    from ..estimator import load
     from ..sources.labelled import open_source
     from ._look import look
     from ._outputs import check_output
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     queries = [_query(item, arguments.data) for item in arguments.query]
     if arguments.out:
         check_output(arguments.out, model=arguments.model, data=(arguments.data, *queries))
-    model = load(arguments.model, threads=arguments.threads)
+    model = load_model(arguments.model, arguments.threads)
     with open_source(arguments.data, model.in_channels_) as source:
         seen = look(model, source, progress=not arguments.quiet)
         own = [_places(seen.names, query) for query in queries]

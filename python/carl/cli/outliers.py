@@ -33,13 +33,13 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
-    from ..estimator import load
+    from .._models import load_model
     from ..sources.labelled import open_source
     from ._look import look
     from ._outputs import check_csv, write_csv
 
     check_csv(arguments.out, model=arguments.model, data=(arguments.data,))
-    model = load(arguments.model, threads=arguments.threads)
+    model = load_model(arguments.model, arguments.threads)
     with open_source(arguments.data, model.in_channels_) as source:
         seen = look(model, source, progress=not arguments.quiet)
     scores = evaluate.outliers(seen.features, arguments.k, threads=arguments.threads)

@@ -120,6 +120,21 @@ def add_protocol(
     return parser
 
 
+def add_save(parser: Any) -> None:
+    parser.add_argument(
+        "--save", metavar="FILE", help="write the first seed's classifier, for carl predict and carl.Classifier.load"
+    )
+
+
+def check_save(arguments: argparse.Namespace) -> None:
+    """Refuses a --save that cannot be written, or that is one of the inputs, before any work."""
+    from ._outputs import check_output
+
+    if arguments.save is not None:
+        data = (arguments.train, arguments.test, arguments.train_labels, arguments.test_labels)
+        check_output(arguments.save, model=arguments.model, data=data, option="--save")
+
+
 def options_of(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
     """The protocol's keyword arguments that were given."""
     names = ("seeds", "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "threads", *more)

@@ -12,7 +12,7 @@ inline``.
 
 from __future__ import annotations
 
-from .confusion import confusion
+from .confusion import class_confusion, confusion
 from .curves import curves
 from .embedding_map import METHODS, embedding_map, project
 from .entropy import entropy
@@ -25,6 +25,7 @@ from .views import views
 __all__ = [
     "METHODS",
     "SheetRow",
+    "class_confusion",
     "confusion",
     "contact_sheet",
     "counts",
