@@ -55,7 +55,7 @@ class Bar:
 
     def rename(self, name: str) -> None:
         if self._bar is not None:
-            self._bar.set_description(name, refresh=False)
+            self._bar.set_description_str(name, refresh=False)
 
     def plan(self, total: int | None) -> None:
         """How many units there will be, where that has changed."""
