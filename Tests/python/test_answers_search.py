@@ -225,3 +225,37 @@ def test_outliers(run, tmp_path, capsys):
     np.testing.assert_allclose(evaluate.outliers(features, 3), scores, atol=1e-4)
     assert command(run, "outliers", "--out", tmp_path / "o.txt") == 1
     assert "ends with .csv" in capsys.readouterr().err
+
+
+# ---- Raw pixels
+
+
+def test_raw_pixels_are_means_over_areas():
+    random = np.random.default_rng(0)
+    large = random.integers(0, 256, (3, 64, 96, 3)).astype(np.uint8)
+    expected = large.reshape(3, 32, 2, 32, 3, 3).mean(axis=(2, 4)).reshape(3, -1)
+    np.testing.assert_allclose(evaluate.pixel_features(large), expected, rtol=1e-5)
+    np.testing.assert_allclose(evaluate.pixel_features(list(large)), expected, rtol=1e-5)
+    small = random.integers(0, 256, (3, 28, 28)).astype(np.uint8)
+    np.testing.assert_array_equal(evaluate.pixel_features(small, 28), small.reshape(3, -1))
+    uneven = evaluate.pixel_features([np.full((37, 5), 9, np.uint8), np.full((8, 50), 9, np.uint8)])
+    np.testing.assert_allclose(uneven, 9, rtol=1e-6)
+
+
+def test_knn_shows_the_accuracy_of_raw_pixels(run, images, tmp_path, capsys):
+    labels = np.arange(40) % 2
+    np.savez(tmp_path / "d.npz", images=images, labels=labels)
+    data = str(tmp_path / "d.npz")
+    assert main(["knn", str(run / "run"), data, data, "-k", "3"]) == 0
+    raw = evaluate.knn(
+        images.reshape(40, -1).astype(np.float32), labels, images.reshape(40, -1).astype(np.float32), labels, 3
+    )
+    assert f"(raw pixels {raw.accuracy:.4f})" in capsys.readouterr().out
+    kept = json.loads((run / "run" / "evaluation" / "knn.json").read_text())
+    assert kept["raw_pixels"] == {"3": raw.accuracy}
+    pytest.importorskip("matplotlib")
+    assert main(["report", str(run / "run"), "--data", data]) == 0
+    assert "raw_pixels" in (run / "run" / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["knn", str(run / "run"), data, data, "--no-baseline", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["raw_pixels"] is None

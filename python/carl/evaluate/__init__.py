@@ -9,6 +9,7 @@ from .knn import KNNResult, knn, nearest_neighbours
 from .linear import LinearProbeResult, linear_probe
 from .online import OnlineEvaluation
 from .outliers import outliers
+from .pixels import pixel_features
 from .retrieval import RetrievalResult, retrieval
 from .splits import labelled_split
 from .transfer import TransferResult, transfer
@@ -32,6 +33,7 @@ __all__ = [
     "linear_probe",
     "nearest_neighbours",
     "outliers",
+    "pixel_features",
     "retrieval",
     "transfer",
 ]

@@ -19,7 +19,8 @@ from .result import Result
 class KNNResult(Result):
     """predictions: labels (M,) for the first k; accuracy: its share of right ones, None without test labels.
 
-    accuracies: accuracy of every k asked for. references, queries: how many there were.
+    accuracies: accuracy of every k asked for. references, queries: how many there were. raw_pixels: accuracies of the
+        images' pixels in place of features, where they were computed (`carl knn`): what is there without any learning.
     """
 
     protocol: ClassVar[str] = "knn"
@@ -31,6 +32,7 @@ class KNNResult(Result):
     temperature: float
     references: int
     queries: int
+    raw_pixels: dict[int, float] | None = None
 
 
 def nearest_neighbours(
