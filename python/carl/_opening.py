@@ -13,6 +13,7 @@ from ._input import channels_of, samples_of, typical_side
 from ._memory import available_memory
 from .budget import Given, duration_text, memory_text, rungs
 from .config import TrainerConfig
+from .errors import CARLError
 from .sources import BatchStream, ImageSource
 from .sources.loader import AHEAD
 from .sources.order import evenly_spaced
@@ -60,10 +61,16 @@ def describe_run(
 
 
 def measure(source: ImageSource | BatchStream, config: TrainerConfig) -> Estimate | None:
-    """Times two small steps of a throwaway trainer on some of the images; None where too few can be read."""
-    images = _some_images(source, config)
-    if len(images) < _FEW:
+    """Times two small steps of a throwaway trainer on some images; None where that cannot be done: too few can be
+    read, or there is no memory for a second trainer. An estimate is not worth an error."""
+    try:
+        images = _some_images(source, config)
+        return _measured(source, config, images) if len(images) >= _FEW else None
+    except (CARLError, OSError, MemoryError):
         return None
+
+
+def _measured(source: ImageSource | BatchStream, config: TrainerConfig, images: list[Any]) -> Estimate:
     with Trainer(config.replace(batch_size=len(images))) as trainer:
         trainer.step(images[:_FEW])  # memory is allocated, code is read
         seconds, sizes = [], []
