@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 
 import numpy as np
@@ -11,7 +12,7 @@ import carl
 from carl import _opening
 from carl._diagnostics import AgreementWatch
 from carl.cli import main
-from carl.progress import Bar
+from carl.progress import Bar, _width
 from conftest import SMALL, small_model
 
 
@@ -137,6 +138,20 @@ def test_eighty_columns_show_bar_rate_time_and_loss():
         bar.close()
     assert len(line) <= 80 and line.startswith("epoch 13/100:  12%|█")
     assert "10.46step/s, 13:58 left, loss 15.9" in line
+
+
+@pytest.mark.parametrize(("size", "want"), [((0, 0), {"ncols": 80, "nrows": 24}), ((100, 24), {"dynamic_ncols": True})])
+def test_a_terminal_without_a_size_has_eighty_columns(monkeypatch, size, want):
+    class Terminal:
+        def isatty(self):
+            return True
+
+        def fileno(self):
+            return 2
+
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setattr("os.get_terminal_size", lambda number: os.terminal_size(size))
+    assert _width() == want
 
 
 def test_what_takes_no_time_has_no_bar(images, capfd):

@@ -17,7 +17,7 @@ from ._notes import saved_notes
 from ._opening import describe_run, hints, length_of, measure
 from ._pace import Pace
 from ._parameters import LIMITS, OWN_KEYS
-from ._signals import say_on_stderr
+from ._signals import Stopping, say_on_stderr
 from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, warn_constant_rate
 from .budget import Given, Setting, parse_duration
 from .callbacks import as_callbacks
@@ -262,7 +262,10 @@ def _opening(
     if model._pace is not None:
         return [describe_run(source, config, size, None, None)]
     line = describe_run(source, config, size, left, epochs if per_epoch else None)
-    estimate = measure(source, config) if model.progress else None
+    estimate = None
+    if model.progress:
+        with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")):  # its steps may be long ones too
+            estimate = measure(source, config)
     if estimate is None:
         return [line]
     return [f"{line}; {length_of(size, left, estimate)}", *hints(source, config, size, left, estimate)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -17,6 +18,16 @@ _WITHOUT_TOTAL = "{desc}: {n_fmt} {unit}s, {elapsed}, {rate_fmt}{postfix}"
 
 def _bar_format(total: int | None) -> str:
     return _WITHOUT_TOTAL if total is None else _WITH_TOTAL
+
+
+def _width() -> dict[str, Any]:
+    """Columns and lines, as tqdm takes them: those of the terminal, whenever they change. One that says it has none, as
+    in a container that was not told, has 80 and 24: tqdm would draw nothing."""
+    try:
+        columns, lines = os.get_terminal_size(sys.stderr.fileno()) if sys.stderr.isatty() else (1, 1)
+    except (OSError, ValueError, AttributeError):
+        columns = lines = 1
+    return {**({"ncols": 80} if columns < 1 else {"dynamic_ncols": True}), **({"nrows": 24} if lines < 1 else {})}
 
 
 class Bar:
@@ -40,7 +51,7 @@ class Bar:
                 initial=done,
                 unit=unit,
                 desc=name,
-                dynamic_ncols=True,
+                **_width(),
                 mininterval=interval,
                 delay=delay,
                 bar_format=_bar_format(total),
