@@ -147,11 +147,14 @@ def test_fit_raises_and_leaves_a_usable_model(images, tmp_path):
     assert same_state(model.trainer_, small_model().fit(images).trainer_)
 
 
+@pytest.mark.parametrize("measured", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_inside_a_step_it_is_said_before_the_step_ends(images, monkeypatch, number):
-    """The step is as long as it takes until the line is there."""
+def test_inside_a_step_it_is_said_before_the_step_ends(images, monkeypatch, number, measured):
+    """The step is as long as it takes until the line is there; measured: one of those timed for the opening line."""
     said, real = threading.Event(), carl.trainer.LIB.carl_trainer_step
-    monkeypatch.setattr(carl._training, "say_on_stderr", lambda text: said.set())
+    monkeypatch.setattr(carl._fit if measured else carl._training, "say_on_stderr", lambda text: said.set())
+    if not measured:
+        monkeypatch.setattr(carl._fit, "measure", lambda source, config: None)
 
     def long_step(*arguments):
         os.kill(os.getpid(), number)

@@ -1,7 +1,7 @@
 """Checks of what callers pass, and the conversion to what ``carl.h`` takes.
 
-The rules: no dtype is converted silently, strides are honoured or the array is copied, and every error names the
-argument, what it got and what it wanted.
+The rules: no dtype is converted silently but that of features, strides are honoured or the array is copied, and every
+error names the argument, what it got and what it wanted.
 """
 
 from __future__ import annotations
@@ -137,6 +137,16 @@ def float_array(value: Any, name: str, shape: Sequence[str | int], *, finite: bo
     return array
 
 
+def feature_array(value: Any, name: str, shape: Sequence[str | int]) -> np.ndarray:
+    """``float_array`` of features, which come from files and other packages in any precision: floats of 16 and 64 bits
+    are rounded to float32."""
+    array = as_array(value, name)
+    if array.dtype.kind == "f" and array.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    return float_array(array, name, shape)
+
+
 def float_batch(value: Any, name: str, channels: int | None = None) -> np.ndarray:
     """Checked normalised images, (B, H, W, C)."""
     array = float_array(value, name, ("B", "H", "W", "C" if channels is None else channels))
@@ -225,6 +235,7 @@ __all__ = [
     "c_text",
     "describe_batch",
     "describe_batches",
+    "feature_array",
     "float_array",
     "float_batch",
     "index_array",

@@ -31,6 +31,14 @@ def read_header(path: str | os.PathLike[str]) -> dict[str, Any]:
     return header
 
 
+def is_classifier(path: str | os.PathLike[str]) -> bool:
+    """Whether a file was written by ``Classifier.save``. What cannot be read is not: loading it tells why."""
+    try:
+        return bool(read_header(path)["__metadata__"]["format"] == "carl-classifier")
+    except (OSError, KeyError, TypeError):
+        return False
+
+
 def steps_taken(path: str | os.PathLike[str]) -> int:
     """The step counter of a checkpoint."""
     try:

@@ -10,16 +10,18 @@ from typing import IO, Any
 
 import numpy as np
 
-from ._writing import replacing
+from ._writing import replace_file, replacing
 from .errors import InvalidArgumentError, missing_package
 
 #: Endings, and what each file holds, for messages and help.
 FORMATS = {
     ".csv": "a line an image: name, label where there is one, values",
     ".npz": "arrays of the values, of `names`, and of `labels` and `class_names` where there are some",
-    ".npy": "the values alone, float32 (N, width)",
+    ".npy": "the values, float32 (N, width); beside it .paths.txt, a line a row with the image's name",
     ".parquet": "columns as of .csv; needs pyarrow",
 }
+#: What ``str.splitlines`` takes for the end of a line.
+_ENDS_OF_LINES = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 #: Beginnings of the columns' names, of each output.
 _COLUMNS = {"features": "carl", "projection": "projection", "probabilities": "probability", "logits": "logit"}
 
@@ -39,6 +41,14 @@ def format_of(path: str | os.PathLike[str]) -> str:
     return ending
 
 
+def companion_of(path: str | os.PathLike[str]) -> str | None:
+    """The file of the rows' names beside a file that has no place for them: features.paths.txt of features.npy; None
+    where the file itself holds them. Text, since every tool reads it, and NumPy's loadtxt and Python's splitlines give
+    its lines as they are."""
+    stem, ending = os.path.splitext(os.fspath(path))
+    return f"{stem}.paths.txt" if ending.lower() == ".npy" else None
+
+
 def write_features(
     path: str | os.PathLike[str],
     values: np.ndarray,
@@ -50,6 +60,10 @@ def write_features(
     """Writes float32 (N, width) and what the rows are of, in one step; see ``FORMATS``. names: of the images. labels:
     (N,), numbers of `class_names` where there are such. output: what the values are, as of ``CARL.transform``."""
     ending = format_of(path)
+    beside = companion_of(path)
+    if beside is not None:
+        # Before the values: whoever waits for those finds both.
+        replace_file(beside, "".join(f"{_line(name)}\n" for name in names))
     with replacing(path) as file:
         if ending == ".npy":
             np.save(file, values)
@@ -65,14 +79,52 @@ def write_features(
                 columns["label"] = (
                     [_text(class_names[label]) for label in labels] if class_names else np.asarray(labels).tolist()
                 )
-            (_write_csv if ending == ".csv" else _write_parquet)(file, columns, values, _COLUMNS[output])
+            heads = [f"{_COLUMNS[output]}{place}" for place in range(values.shape[1])]
+            (_write_csv if ending == ".csv" else _write_parquet)(file, columns, values, heads)
 
 
-def _write_csv(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, kind: str) -> None:
+def check_table(path: str | os.PathLike[str]) -> None:
+    """``format_of`` for files with columns of text."""
+    if format_of(path) == ".npy":
+        raise InvalidArgumentError(f"--out: got {os.fspath(path)}, want .csv, .npz or .parquet, for names too")
+
+
+def write_predictions(
+    path: str | os.PathLike[str],
+    names: Sequence[str],
+    predicted: np.ndarray,
+    probabilities: np.ndarray,
+    classes: np.ndarray,
+    labels: np.ndarray | None = None,
+) -> None:
+    """Writes the classes of images, in one step: name, label where there is one, predicted, and probability_CLASS of
+    each class. probabilities: float32 (N, classes). predicted, classes, labels: text."""
+    ending = format_of(path)
+    with replacing(path) as file:
+        if ending == ".npz":
+            more: dict[str, Any] = {} if labels is None else {"labels": labels}
+            np.savez(
+                file,
+                names=np.array(list(names), str),
+                predicted=predicted,
+                probabilities=probabilities,
+                classes=classes,
+                **more,
+            )
+            return
+        columns: dict[str, Any] = {"name": [_text(name) for name in names]}
+        if labels is not None:
+            columns["label"] = [_text(label) for label in labels.tolist()]
+        columns["predicted"] = [_text(label) for label in predicted.tolist()]
+        heads = [f"probability_{_text(name)}" for name in classes.tolist()]
+        (_write_csv if ending == ".csv" else _write_parquet)(file, columns, probabilities, heads)
+
+
+def _write_csv(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, heads: list[str]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     try:
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow([*columns, *(f"{kind}{place}" for place in range(values.shape[1]))])
+        rows.writerow([*columns, *heads])
         for place, row in enumerate(values):
             # The text of a float32 is the shortest that reads back as the same number.
             rows.writerow([*(column[place] for column in columns.values()), *map(str, row)])
@@ -80,12 +132,17 @@ def _write_csv(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, kin
         text.detach()  # the file is not this function's to close
 
 
-def _write_parquet(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, kind: str) -> None:
+def _write_parquet(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, heads: list[str]) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    numbers = {f"{kind}{place}": np.ascontiguousarray(values[:, place]) for place in range(values.shape[1])}
+    numbers = {head: np.ascontiguousarray(values[:, place]) for place, head in enumerate(heads)}
     pyarrow.parquet.write_table(pyarrow.table({**columns, **numbers}), file)
+
+
+def _line(name: str) -> str:
+    """A name on one line: what would end it becomes an escape."""
+    return "".join(repr(sign)[1:-1] if sign in _ENDS_OF_LINES else sign for sign in _text(name))
 
 
 def _text(name: str) -> str:

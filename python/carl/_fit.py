@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from . import _arrays
 from ._calibration import Plan, make_plan
+from ._diagnostics import warn_of_sizes
 from ._input import channels_of, samples_of, typical_side
 from ._notes import saved_notes
+from ._opening import describe_run, hints, length_of, measure
 from ._pace import Pace
 from ._parameters import LIMITS, OWN_KEYS
-from ._signals import say_on_stderr
+from ._signals import Stopping, say_on_stderr
 from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, warn_constant_rate
 from .budget import Given, Setting, parse_duration
 from .callbacks import as_callbacks
@@ -121,6 +123,8 @@ def begin(model: CARL, source: ImageSource | BatchStream, epochs: int | None, pl
             warn_constant_rate()
     position = Position(0, 0, samples_of(source), size)
     model._attach(Trainer(config), position, [])
+    asked = checked_batch_size(model) if plan is None else plan.setting.batch_size
+    warn_of_sizes(samples_of(source), asked, int(model.config_.prototypes or 0))
     return position
 
 
@@ -216,7 +220,7 @@ def train(
     if run is not None:
         run.open(model.trainer_.step_count)
         run.write_config(vars(model.config_))
-    for line in says or []:
+    for line in [*(says or []), *_opening(model, source, position, epochs, last_step)]:
         if run is not None:
             run.log(line)
         if model.progress:
@@ -241,6 +245,30 @@ def train(
         last_step,
         model._pace,
     ).run()
+
+
+def _opening(
+    model: CARL, source: ImageSource | BatchStream, position: Position, epochs: int, last_step: int | None
+) -> list[str]:
+    """What is told of a run before its first step. Time and memory are measured for those who watch it, unless a budget
+    has measured them."""
+    config, size = model.config_, position.batch_size
+    per_epoch = steps_per_epoch(source, size)
+    total = None if per_epoch is None else per_epoch * epochs
+    total = last_step if total is None else total if last_step is None else min(total, last_step)
+    left = None if total is None else total - model.trainer_.step_count
+    if left is not None and left < 1:
+        return []
+    if model._pace is not None:
+        return [describe_run(source, config, size, None, None)]
+    line = describe_run(source, config, size, left, epochs if per_epoch else None)
+    estimate = None
+    if model.progress:
+        with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")):  # its steps may be long ones too
+            estimate = measure(source, config)
+    if estimate is None:
+        return [line]
+    return [f"{line}; {length_of(size, left, estimate)}", *hints(source, config, size, left, estimate)]
 
 
 def _cached(

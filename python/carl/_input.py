@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from .errors import InvalidArgumentError
 from .sources import BatchStream, ImageSource
 from .sources.labelled import opened
 from .sources.loader import read_parts
+
+if TYPE_CHECKING:
+    from .progress import Bar
 
 #: Images of a chunk at most, and bytes of its pixels at most.
 _READ, _READ_BYTES = 512, 256_000_000
@@ -38,9 +41,54 @@ def typical_side(source: ImageSource | BatchStream) -> int:
     return source.side
 
 
-def image_parts(images: Any, channels: int, on_error: str = "raise") -> Iterator[Any]:
+#: What is said of an image that cannot be read and is not an error.
+ROW_OF_NAN = "a row of NaN stands for an image that cannot be read"
+
+
+def embedded(
+    embed: Callable[[Any], np.ndarray],
+    images: Any,
+    channels: int,
+    width: int,
+    on_error: str = "raise",
+    *,
+    bar: Bar | None = None,
+    names: bool = False,
+    says: str = ROW_OF_NAN,
+) -> tuple[np.ndarray, list[str]]:
+    """float32 (N, width): what `embed` makes of whatever ``carl.as_source`` takes, some images at a time; and with
+    `names` the images' paths, or numbers where they have none."""
+    rows = []
+    with opened(images, channels) as source:
+        if bar is not None:
+            bar.plan(samples_of(source))
+        for part in image_parts(source, channels, on_error, says):
+            rows.append(_rows(embed, part, width))
+            if bar is not None:
+                bar.advance(by=len(part))
+        found = np.concatenate(rows) if rows else np.empty((0, width), np.float32)
+        return found, row_names(source, len(found)) if names else []
+
+
+def row_names(source: ImageSource | BatchStream, count: int) -> list[str]:
+    """How to name each of `count` images: by path, or by number."""
+    return [f"image {place}" if isinstance(source, BatchStream) else source.identity(place) for place in range(count)]
+
+
+def _rows(embed: Callable[[Any], np.ndarray], images: Any, width: int) -> np.ndarray:
+    """Of one part; None stands for an image that could not be read."""
+    good = [place for place, image in enumerate(images) if image is not None] if isinstance(images, list) else None
+    if good is None or len(good) == len(images):
+        return embed(images)
+    rows = np.full((len(images), width), np.nan, np.float32)
+    if good:
+        rows[good] = embed([images[place] for place in good])
+    return rows
+
+
+def image_parts(images: Any, channels: int, on_error: str = "raise", says: str = ROW_OF_NAN) -> Iterator[Any]:
     """The images, some at a time, in what ``embed_images`` takes; with on_error "nan" a list has None for those that
-    cannot be read."""
+    cannot be read, of which a warning `says` what that means."""
     if on_error not in ("raise", "nan"):
         raise InvalidArgumentError(f'on_error: got {on_error!r}, want "raise" or "nan"')
     with opened(images, channels) as source:
@@ -53,7 +101,5 @@ def image_parts(images: Any, channels: int, on_error: str = "raise") -> Iterator
             if errors and on_error == "raise":
                 raise errors[0]
             for error in errors:
-                warnings.warn(
-                    f"a row of NaN stands for an image that cannot be read: {error}", UserWarning, stacklevel=3
-                )
+                warnings.warn(f"{says}: {error}", UserWarning, stacklevel=3)
             yield [None if isinstance(item, BaseException) else item for item in part] if errors else part

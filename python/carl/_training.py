@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ._diagnostics import AgreementWatch
 from ._interrupt import shielded
 from ._pace import Pace
 from ._signals import Stopping, say_on_stderr
@@ -131,6 +132,7 @@ class TrainingLoop:
         )
         self._clock = WaitClock()
         self._warned = 0
+        self._watch = AgreementWatch()
 
     def run(self) -> None:
         """Ends early on StopTraining. Ctrl-C, SIGTERM and errors leave a usable model, the first two a checkpoint where
@@ -241,6 +243,9 @@ class TrainingLoop:
         self._sync()
         shielded(self._keep, metrics)
         self._record_usage()
+        if (says := self._watch.step(metrics)) is not None:
+            self._log(f"warning: {says}")
+            warnings.warn(says, UserWarning, stacklevel=2)
         self._progress.step(metrics, position.epoch, self._planned_epochs(), clock.share)
         for callback in self._callbacks:
             callback.on_step(self._model, metrics)

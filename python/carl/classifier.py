@@ -7,17 +7,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import byref, sizeof
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
 from . import _arrays, _images
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
 from ._handle import made
+from ._input import embedded
 from ._state import StateHandle
 from .config import dump_json, parse_object
 from .encoder import Encoder
 from .errors import InvalidArgumentError, not_fitted
+from .progress import Bar
 from .runs import checkpoint_path
 from .trainer import Trainer
 
@@ -136,13 +138,71 @@ class Classifier(StateHandle):
     # ---- Prediction
 
     def predict(self, images: Any, size: int = 0) -> np.ndarray:
-        """The most probable label of each image of bytes, (N,), from ``classes_``. `size` as in ``embed_images``."""
-        found: np.ndarray = self.classes_[self.embed_images(images, size, "logits").argmax(axis=1)]
+        """The most probable label of each image, (N,), from ``classes_``.
+
+        images: whatever ``carl.as_source`` takes: arrays, lists, paths of images and folders. `size` as in
+            ``embed_images``.
+        """
+        found: np.ndarray = self.classes_[self.transform(images, "logits", size=size).argmax(axis=1)]
         return found
 
     def predict_proba(self, images: Any, size: int = 0) -> np.ndarray:
-        """float32 (N, classes): the probability of each class."""
-        return self.embed_images(images, size, "probabilities")
+        """float32 (N, classes): the probability of each class. images, size: as of ``predict``."""
+        return self.transform(images, "probabilities", size=size)
+
+    @overload
+    def transform(
+        self,
+        images: Any,
+        output: str = ...,
+        *,
+        size: int = ...,
+        on_error: str = ...,
+        return_paths: Literal[False] = ...,
+        progress: bool = ...,
+    ) -> np.ndarray: ...
+
+    @overload
+    def transform(
+        self,
+        images: Any,
+        output: str = ...,
+        *,
+        size: int = ...,
+        on_error: str = ...,
+        return_paths: Literal[True],
+        progress: bool = ...,
+    ) -> tuple[np.ndarray, list[str]]: ...
+
+    def transform(
+        self,
+        images: Any,
+        output: str = "features",
+        *,
+        size: int = 0,
+        on_error: str = "raise",
+        return_paths: bool = False,
+        progress: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, list[str]]:
+        """float32 (N, width): the encoder's "features", or the "logits" or "probabilities" of the classes. All else as
+        in ``CARL.transform``; `size` as in ``embed_images``."""
+        width = self.output_width(output)
+        with Bar(progress, None, "classify", "image", delay=1.0) as bar:
+            rows, names = embedded(
+                lambda part: self.embed_images(part, size, output),
+                images,
+                self.in_channels_,
+                width,
+                on_error,
+                bar=bar,
+                names=return_paths,
+            )
+        return (rows, names) if return_paths else rows
+
+    @property
+    def in_channels_(self) -> int:
+        """Channels of the images."""
+        return int(self._tensors()["encoder.conv1.weight"].shape[1])
 
     # ---- Configuration and files
 

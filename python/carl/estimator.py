@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from . import _arrays
 from ._calibration import refuse_conflicts
+from ._checkpoint import is_classifier
 from ._fit import (
     EPOCHS,
     begin,
@@ -23,7 +24,7 @@ from ._fit import (
     resume_from,
     train,
 )
-from ._input import channels_of, image_parts, samples_of
+from ._input import channels_of, embedded, image_parts, samples_of
 from ._notes import path_from_note, path_note, path_of, saved_notes
 from ._pace import Pace
 from ._parameters import LIMITS, Parameters
@@ -31,10 +32,11 @@ from ._sklearn import EstimatorRules
 from ._training import Position, batch_size_for
 from .budget import parse_duration, parse_memory
 from .config import TrainerConfig
-from .errors import InvalidArgumentError, not_fitted
+from .errors import FileError, InvalidArgumentError, not_fitted
 from .evaluate.online import OnlineEvaluation, Schedule, paths_of
 from .history import History
 from .metrics import Metrics
+from .progress import Bar
 from .runs import checkpoint_path
 from .sources.labelled import opened
 from .trainer import Trainer
@@ -178,29 +180,53 @@ class CARL(Parameters, EstimatorRules):
 
     # ---- Use
 
-    def transform(self, images: Any, output: str = "features", *, on_error: str = "raise") -> np.ndarray:
+    @overload
+    def transform(
+        self,
+        images: Any,
+        output: str = ...,
+        *,
+        on_error: str = ...,
+        return_paths: Literal[False] = ...,
+        progress: bool = ...,
+    ) -> np.ndarray: ...
+
+    @overload
+    def transform(
+        self, images: Any, output: str = ..., *, on_error: str = ..., return_paths: Literal[True], progress: bool = ...
+    ) -> tuple[np.ndarray, list[str]]: ...
+
+    def transform(
+        self,
+        images: Any,
+        output: str = "features",
+        *,
+        on_error: str = "raise",
+        return_paths: bool = False,
+        progress: bool = False,
+    ) -> np.ndarray | tuple[np.ndarray, list[str]]:
         """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K).
 
+        images: whatever ``carl.as_source`` takes; the path of one image gives one row.
         on_error: an image that cannot be read is an error that names it ("raise"), or a row of NaN and a warning
             ("nan").
+        return_paths: give the rows' names too, (features, names): names[i] is the path of the image of row i, its place
+            in an archive, or its number ("image 7") where images have no path.
+        progress: show a bar where it takes more than a second.
         """
         trainer = self._fitted("transform")
         width = trainer.output_width(output)
-        parts = [
-            self._embedded(trainer, part, output, width) for part in image_parts(images, self.in_channels_, on_error)
-        ]
-        return np.concatenate(parts) if parts else np.empty((0, width), np.float32)
-
-    @staticmethod
-    def _embedded(trainer: Trainer, images: Any, output: str, width: int) -> np.ndarray:
-        """One part; None stands for an image that could not be read."""
-        good = [place for place, image in enumerate(images) if image is not None] if isinstance(images, list) else None
-        if good is None or len(good) == len(images):
-            return trainer.embed_images(images, output=output)
-        rows = np.full((len(images), width), np.nan, np.float32)
-        if good:
-            rows[good] = trainer.embed_images([images[place] for place in good], output=output)
-        return rows
+        with Bar(progress, None, "embed", "image", delay=1.0) as bar:
+            rows, names = embedded(
+                lambda part: trainer.embed_images(part, output=output),
+                images,
+                self.in_channels_,
+                width,
+                on_error,
+                bar=bar,
+                names=return_paths,
+            )
+        return (rows, names) if return_paths else rows
 
     def fit_transform(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
         """``fit`` and ``transform``. Not for iterators that can be gone through only once."""
@@ -263,6 +289,8 @@ class CARL(Parameters, EstimatorRules):
         None: to go on with the run, set it and ``fit(..., resume=True)``."""
         overrides = {} if threads is None else {"threads": threads}
         file = checkpoint_path(path)
+        if is_classifier(file):
+            raise FileError(f"{file} holds a classifier, want a model: carl.Classifier.load reads it")
         trainer = Trainer.resume(file, **overrides)
         try:
             return cls._from_trainer(trainer, saved_notes(trainer, file))

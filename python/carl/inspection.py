@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._models import load_model
+from .classifier import Classifier
 from .errors import FileError, InvalidArgumentError
-from .estimator import CARL, load
+from .estimator import CARL
 from .sources import ImageSource
 from .sources.labelled import open_labelled, open_source
 from .sources.order import evenly_spaced
@@ -35,6 +37,8 @@ def sample_of(model: str | os.PathLike[str] | None, data: str | None, count: int
     those that training would begin with."""
     if model is not None:
         seen = Inspection(model, data, count=count)
+        if not isinstance(seen.model, CARL):
+            raise InvalidArgumentError(f"{os.fspath(model)} is a classifier: its views are those of the model it is of")
         config, source = seen.model.config_, seen.source
         views, size, seed = (
             config.views,
@@ -92,15 +96,15 @@ class Inspection:
         self.path, self._data, self._labels, self._count, self._threads = os.fspath(model), data, labels, count, threads
 
     @cached_property
-    def model(self) -> CARL:
-        return load(self.path, threads=self._threads)
+    def model(self) -> CARL | Classifier:
+        return load_model(self.path, self._threads)
 
     @cached_property
     def data(self) -> str:
         """The path of the images."""
         if self._data is not None:
             return self._data
-        known = self.model._data
+        known: str | None = getattr(self.model, "_data", None)
         if known is None:
             raise InvalidArgumentError(
                 f"{self.path} was not trained on a folder or file of images: name some with --data"
@@ -127,6 +131,11 @@ class Inspection:
     def images(self) -> Any:
         """uint8 (N, H, W, C), or a list of images of several sizes. Images that cannot be read are left out."""
         return self._looked_at[1]
+
+    @property
+    def names(self) -> list[str]:
+        """Of the images: their paths, or numbers."""
+        return [self._opened[0].identity(int(place)) for place in self._looked_at[0]]
 
     @cached_property
     def labels(self) -> np.ndarray | None:
@@ -155,4 +164,10 @@ class Inspection:
 
     @property
     def prototypes(self) -> int:
-        return int(self.model.config_.prototypes or 0)
+        return int(self.logits.shape[1])
+
+    @cached_property
+    def predictions(self) -> np.ndarray | None:
+        """The classes of the images, if the model is a classifier."""
+        model = self.model
+        return model.classes_[self.assignments] if isinstance(model, Classifier) else None

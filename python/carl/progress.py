@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -9,21 +10,52 @@ from typing import Any
 
 from .metrics import Metrics
 
+#: A bar of ten columns with the rate and the time left before all else: what stands behind them is cut off where the
+#: line ends, and without it nothing of it is lost on 80 columns.
+_WITH_TOTAL = "{desc}: {percentage:3.0f}%|{bar:10}| {n_fmt}/{total_fmt} {rate_fmt}, {remaining} left{postfix}"
+_WITHOUT_TOTAL = "{desc}: {n_fmt} {unit}s, {elapsed}, {rate_fmt}{postfix}"
+
+
+def _bar_format(total: int | None) -> str:
+    return _WITHOUT_TOTAL if total is None else _WITH_TOTAL
+
+
+def _width() -> dict[str, Any]:
+    """Columns and lines, as tqdm takes them: those of the terminal, whenever they change. One that says it has none, as
+    in a container that was not told, has 80 and 24: tqdm would draw nothing."""
+    try:
+        columns, lines = os.get_terminal_size(sys.stderr.fileno()) if sys.stderr.isatty() else (1, 1)
+    except (OSError, ValueError, AttributeError):
+        columns = lines = 1
+    return {**({"ncols": 80} if columns < 1 else {"dynamic_ncols": True}), **({"nrows": 24} if lines < 1 else {})}
+
 
 class Bar:
     """A tqdm bar, or nothing. Use as a context, or ``close`` it.
 
-    total: of the units, None if not known. done: with how many of them it begins.
+    total: of the units, None if not known. done: with how many of them it begins. delay: seconds before it appears;
+    what takes less has no bar.
     """
 
-    def __init__(self, shown: bool, total: int | None, name: str, unit: str = "step", done: int = 0) -> None:
+    def __init__(
+        self, shown: bool, total: int | None, name: str, unit: str = "step", done: int = 0, delay: float = 0.0
+    ) -> None:
         self._bar: Any = None
         if shown:
             from tqdm.auto import tqdm
 
             # In a log file a bar is a line a time: one every ten seconds is enough there.
             interval = 0.2 if sys.stderr.isatty() else 10.0
-            self._bar = tqdm(total=total, initial=done, unit=unit, desc=name, dynamic_ncols=True, mininterval=interval)
+            self._bar = tqdm(
+                total=total,
+                initial=done,
+                unit=unit,
+                desc=name,
+                **_width(),
+                mininterval=interval,
+                delay=delay,
+                bar_format=_bar_format(total),
+            )
 
     def advance(self, text: str | None = None, by: int = 1) -> None:
         """Advances the bar. text: what is shown after it from now on."""
@@ -34,12 +66,13 @@ class Bar:
 
     def rename(self, name: str) -> None:
         if self._bar is not None:
-            self._bar.set_description(name, refresh=False)
+            self._bar.set_description_str(name, refresh=False)
 
     def plan(self, total: int | None) -> None:
         """How many units there will be, where that has changed."""
         if self._bar is not None:
             self._bar.total = total
+            self._bar.bar_format = _bar_format(total)
 
     def close(self) -> None:
         if self._bar is not None:

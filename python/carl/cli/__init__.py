@@ -19,20 +19,43 @@ from . import (
     bench,
     cluster,
     demo,
+    duplicates,
     embed,
     export,
     finetune,
     info,
     knn,
     linear,
+    neighbours,
+    outliers,
     plot,
+    predict,
     report,
     retrieval,
     train,
     transfer,
 )
 
-COMMANDS = (train, embed, knn, linear, finetune, transfer, cluster, retrieval, plot, report, export, bench, info, demo)
+COMMANDS = (
+    train,
+    embed,
+    neighbours,
+    duplicates,
+    outliers,
+    knn,
+    linear,
+    predict,
+    finetune,
+    transfer,
+    cluster,
+    retrieval,
+    plot,
+    report,
+    export,
+    bench,
+    info,
+    demo,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

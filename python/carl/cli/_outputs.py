@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import glob
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+from .._writing import replace_file
 from ..errors import FileError, InvalidArgumentError
 from ..runs import checkpoint_path
 from ..sources.files import is_image_name
@@ -42,6 +46,24 @@ def check_not_read(
             raise InvalidArgumentError(
                 f"{option}: {out} is {path}, which this command reads and would overwrite: choose another name"
             )
+
+
+def check_csv(out: str | None, *, model: str, data: tuple[str | None, ...]) -> None:
+    """``check_output`` of a table, None for none, whose name must end with .csv."""
+    if out is None:
+        return
+    if os.path.splitext(out)[1].lower() != ".csv":
+        raise InvalidArgumentError(f"--out: got {out}, want a name that ends with .csv")
+    check_output(out, model=model, data=data)
+
+
+def write_csv(path: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table, which appears when it is complete. Bytes of names that are no UTF-8 become escapes."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(head)
+    table.writerows(rows)
+    replace_file(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
 def _files(model: str | None, data: tuple[str | None, ...]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from .common import (
     MODEL_HELP,
     add_command,
     add_json,
+    add_quiet,
     add_threads,
     labelled,
     load_judged,
@@ -41,6 +42,7 @@ def add(subparsers: Any) -> None:
         "--clusters", type=positive, metavar="N", help="of k-means (default: as many as there are labels)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of k-means (default: %(default)s)")
+    add_quiet(parser)
     add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -49,12 +51,15 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
 
+    shown = not arguments.quiet
     model, judged = load_judged(arguments.model, arguments.threads)
     images, labels = labelled(arguments.data, arguments.labels, model.in_channels_)
     judged.add("images", arguments.data, arguments.labels, images)
     results = {
         "prototypes": evaluate.cluster(model.predict(images), labels),
-        "k-means": evaluate.cluster(model.transform(images), labels, arguments.clusters, seed=arguments.seed),
+        "k-means": evaluate.cluster(
+            model.transform(images, progress=shown), labels, arguments.clusters, seed=arguments.seed
+        ),
     }
     for result, file in zip(results.values(), ("cluster", "kmeans")):
         judged.keep(result, file)

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from .._judged import Judged, loaded
+from .._models import load_model
 from .._reading import parse_json
+from ..classifier import Classifier
 from ..errors import ConfigurationError, InvalidArgumentError
 from ..estimator import CARL, load
 from ..sources import ImageSource
 from ..sources.labelled import check_same_classes, open_labelled
 
 DATA_HELP = (
-    "a folder of images (flat, or one sub-folder a class) or of tar archives, an .npy, .npz, .tar or CIFAR .bin file, "
-    "an IDX file such as train-images-idx3-ubyte.gz, or a quoted pattern such as 'shards-*.tar'"
+    "an image, a folder of images (flat, or one sub-folder a class) or of tar archives, an .npy, .npz, .tar or CIFAR "
+    ".bin file, an IDX file such as train-images-idx3-ubyte.gz, or a quoted pattern such as 'shards-*.tar'"
 )
 MODEL_HELP = "a checkpoint, such as model.carl, or a run folder"
 
@@ -112,9 +114,18 @@ def labelled(path: str, labels: str | None, channels: int | None) -> tuple[Image
     return source, values
 
 
+def add_quiet(parser: Any) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
 def load_judged(path: str, threads: int | None) -> tuple[CARL, Judged]:
     """A model, and what an evaluation notes of it."""
     return loaded(path, lambda place: load(place, threads=threads))
+
+
+def load_any_judged(path: str, threads: int | None) -> tuple[CARL | Classifier, Judged]:
+    """``load_judged`` that takes a classifier's file too."""
+    return loaded(path, lambda place: load_model(place, threads))
 
 
 def labelled_pair(

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from .._features import FORMATS
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_threads, print_json
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_quiet, add_threads, print_json
 
 
 def add(subparsers: Any) -> None:
@@ -18,6 +18,7 @@ def add(subparsers: Any) -> None:
         """
         carl embed runs/photos photos/ --out features.npy
         carl embed runs/photos photos/ --out features.csv       # with the images' names and labels
+        carl embed runs/photos IMG.JPG --out image.csv          # one image
         carl embed model.carl new/ --out prototypes.npz --output probabilities
         """,
     )
@@ -42,29 +43,34 @@ def add(subparsers: Any) -> None:
         choices=["raise", "nan"],
         help="an image that cannot be read: an error, or a row of NaN and a warning (default: %(default)s)",
     )
+    add_quiet(parser)
     add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from .._features import format_of, write_features
-    from ..estimator import load
+    from .._features import companion_of, format_of, write_features
+    from .._models import load_model
     from ..sources.labelled import open_source
     from ._outputs import check_output
 
     format_of(arguments.out)
-    check_output(arguments.out, model=arguments.model, data=(arguments.data,))
-    model = load(arguments.model, threads=arguments.threads)
+    beside = companion_of(arguments.out)
+    for out in filter(None, (arguments.out, beside)):
+        check_output(out, model=arguments.model, data=(arguments.data,))
+    model = load_model(arguments.model, arguments.threads)
     with open_source(arguments.data, model.in_channels_) as source:
-        result = model.transform(source, arguments.output, on_error=arguments.on_error)
-        names = [source.identity(place) for place in range(len(source))]
+        result, names = model.transform(
+            source, arguments.output, on_error=arguments.on_error, return_paths=True, progress=not arguments.quiet
+        )
         labels = source.labels if source.labels is not None and len(source.labels) == len(source) else None
         write_features(arguments.out, result, names, labels, source.class_names, arguments.output)
     if arguments.json:
         print_json(
             {
                 "file": arguments.out,
+                "names": beside,
                 "output": arguments.output,
                 "images": result.shape[0],
                 "width": result.shape[1],
@@ -72,5 +78,5 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        print(f"{arguments.out}: {result.shape[0]} x {result.shape[1]}")
+        print(f"{arguments.out}: {result.shape[0]} x {result.shape[1]}" + (f"; names: {beside}" if beside else ""))
     return 0

@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .supervised import FINETUNE, add_protocol, label_part, number, opened, options_of, show
+from .supervised import FINETUNE, add_protocol, add_save, check_save, label_part, number, opened, options_of, show
 
 
 def add(subparsers: Any) -> None:
@@ -38,17 +38,14 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--head-learning-rate", type=number, metavar="RATE", help="of the linear layer (default: the encoder's)"
     )
-    parser.add_argument("--save", metavar="FILE", help="write the first seed's classifier, for carl.Classifier.load")
+    add_save(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
-    from ._outputs import check_output
 
-    if arguments.save is not None:
-        data = (arguments.train, arguments.test, arguments.train_labels, arguments.test_labels)
-        check_output(arguments.save, model=arguments.model, data=data, option="--save")
+    check_save(arguments)
     with opened(arguments) as (encoder, (train, train_labels, test, test_labels), judged):
         result = evaluate.finetune(
             encoder,

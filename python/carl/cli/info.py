@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from .common import MODEL_HELP, add_command, add_json, print_json, print_table
@@ -27,14 +28,29 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import build_info
+    from .._checkpoint import is_classifier, steps_taken
     from .._notes import saved_notes
+    from ..classifier import Classifier
     from ..runs import checkpoint_path
     from ..trainer import Trainer
 
     if arguments.model is None:
         facts = build_info()
+    elif is_classifier(file := checkpoint_path(arguments.model)):
+        with Classifier.load(file) as classifier:
+            state = classifier.state_dict()
+            config = classifier.config
+            del config["classes"]
+            facts = {
+                "kind": "classifier",
+                "step": steps_taken(file),
+                "classes": classifier.classes_.tolist(),
+                "in_channels": classifier.in_channels_,
+                "features": classifier.output_width("features"),
+                "parameters": _parameters(state),
+                **config,
+            }
     else:
-        file = checkpoint_path(arguments.model)
         with Trainer.resume(file) as trainer:
             state = trainer.state_dict()
             notes = saved_notes(trainer, file)
@@ -43,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "epochs_done": notes.get("position", {}).get("epoch"),
                 "data": notes.get("data"),
                 "features": trainer.output_width("features"),
-                "parameters": sum(array.size for name, array in state.items() if "running_" not in name),
+                "parameters": _parameters(state),
                 **vars(trainer.config),
             }
     if arguments.json:
@@ -51,3 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print_table((name, value if isinstance(value, str) else json.dumps(value)) for name, value in facts.items())
     return 0
+
+
+def _parameters(state: Mapping[str, Any]) -> int:
+    return sum(array.size for name, array in state.items() if "running_" not in name)

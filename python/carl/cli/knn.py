@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 from .common import (
     add_command,
     add_json,
     add_labelled_pair,
+    add_quiet,
     add_threads,
     labelled_pair,
-    load_judged,
+    load_any_judged,
     positive,
     print_table,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..sources import ImageSource
 
 
 def add(subparsers: Any) -> None:
@@ -21,7 +28,8 @@ def add(subparsers: Any) -> None:
         "knn",
         "k-NN accuracy of a model's features",
         "Embeds labelled images and classifies TEST by the weighted vote of the nearest images of TRAIN by cosine "
-        "similarity. The figures of a run folder's model are kept in its evaluation/knn.json, for `carl report`.",
+        "similarity; and the same by raw pixels (of at most 32 x 32), which any learning should beat. The figures of a "
+        "run folder's model are kept in its evaluation/knn.json, for `carl report`.",
         """
         carl knn runs/photos train/ test/ -k 20 200
         carl knn runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --json
@@ -35,6 +43,10 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--temperature", type=float, default=0.07, help="of the vote; 0 for equal votes (default: %(default)s)"
     )
+    parser.add_argument(
+        "--no-baseline", action="store_true", help="leave out the accuracy of raw pixels, with which to compare"
+    )
+    add_quiet(parser)
     add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -43,22 +55,37 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
 
-    model, judged = load_judged(arguments.model, arguments.threads)
+    model, judged = load_any_judged(arguments.model, arguments.threads)
     train, train_y, test, test_y = labelled_pair(
         arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, model.in_channels_, judged
     )
+    judge = {"k": arguments.k, "temperature": arguments.temperature, "threads": arguments.threads}
+    shown = not arguments.quiet
     result = evaluate.knn(
-        model.transform(train),
-        train_y,
-        model.transform(test),
-        test_y,
-        arguments.k,
-        arguments.temperature,
-        threads=arguments.threads,
+        model.transform(train, progress=shown), train_y, model.transform(test, progress=shown), test_y, **judge
     )
+    if not arguments.no_baseline:
+        side = min(evaluate.pixels.SIDE, train.side)
+        raw = evaluate.knn(_pixels(train, side, shown), train_y, _pixels(test, side, shown), test_y, **judge)
+        result = dataclasses.replace(result, raw_pixels=raw.accuracies)
     judged.keep(result)
     if arguments.json:
         print(result.to_json())
     else:
-        print_table((f"k = {k}", f"{accuracy:.4f}") for k, accuracy in result.accuracies.items())
+        raw_pixels = result.raw_pixels or {}
+        print_table(
+            (f"k = {k}", f"{accuracy:.4f}" + (f"  (raw pixels {raw_pixels[k]:.4f})" if k in raw_pixels else ""))
+            for k, accuracy in result.accuracies.items()
+        )
     return 0
+
+
+def _pixels(source: ImageSource, side: int, shown: bool) -> np.ndarray:
+    """The images' raw pixels, as features."""
+    from .._input import embedded
+    from ..evaluate import pixel_features
+    from ..progress import Bar
+
+    channels = source.channels
+    with Bar(shown, None, "raw pixels", "image", delay=1.0) as bar:
+        return embedded(lambda part: pixel_features(part, side), source, channels, side * side * channels, bar=bar)[0]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .supervised import LINEAR, add_protocol, opened, options_of, show
+from .supervised import LINEAR, add_protocol, add_save, check_save, opened, options_of, show
 
 
 def add(subparsers: Any) -> None:
@@ -17,7 +17,7 @@ def add(subparsers: Any) -> None:
         "evaluation/linear.json, for `carl report`.",
         """
         carl linear runs/photos train/ test/
-        carl linear runs/photos train/ test/ --method logistic
+        carl linear runs/photos train/ test/ --method logistic --save classifier.carl    # for carl predict
         carl linear runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --epochs 20 --seeds 0 1 2 --json
         carl linear model.carl train.npy test.npy --train-labels train_y.npy --test-labels test_y.npy
         """,
@@ -26,12 +26,14 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--method", choices=["sgd", "logistic"], default="sgd", help="how the layer is trained (default: %(default)s)"
     )
+    add_save(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
 
+    check_save(arguments)
     with opened(arguments) as (encoder, data, judged):
-        result = evaluate.linear_probe(encoder, *data, **options_of(arguments, "method"))
+        result = evaluate.linear_probe(encoder, *data, **options_of(arguments, "method", "save"))
     return show(arguments, result, judged)

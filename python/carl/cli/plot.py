@@ -128,6 +128,7 @@ def _of_neighbours(parser: Any) -> None:
     )
     parser.add_argument("-k", type=positive, default=10, help="neighbours in a row (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the queries (default: %(default)s)")
+    parser.add_argument("--no-names", action="store_true", help="no names above the images")
 
 
 def _of_views(parser: Any) -> None:
@@ -216,10 +217,13 @@ def _map(arguments: argparse.Namespace) -> Figure:
 def _confusion(arguments: argparse.Namespace) -> Figure:
     from .. import plots
     from ..errors import InvalidArgumentError
+    from ..sources.labelled import names_of
 
     seen = _inspection(arguments)
     if seen.labels is None:
         raise InvalidArgumentError(f"{seen.data} has no labels; name their file with --labels")
+    if seen.predictions is not None:
+        return plots.class_confusion(seen.predictions, names_of(seen.source, seen.labels))
     return plots.confusion(seen.assignments, seen.labels, seen.class_names)
 
 
@@ -227,7 +231,10 @@ def _neighbours(arguments: argparse.Namespace) -> Figure:
     from .. import plots
 
     seen = _inspection(arguments)
-    return plots.neighbours(seen.images, seen.features, arguments.queries, arguments.k, seen.labels, arguments.seed)
+    names = None if arguments.no_names else seen.names
+    return plots.neighbours(
+        seen.images, seen.features, arguments.queries, arguments.k, seen.labels, arguments.seed, names
+    )
 
 
 def _views(arguments: argparse.Namespace) -> Figure:
@@ -284,11 +291,12 @@ KINDS: dict[str, Kind] = {
         "carl plot map runs/photos\ncarl plot map runs/photos --method umap --colour prototype --images 5000",
     ),
     "confusion": Kind(
-        "which labels each prototype holds",
+        "which labels each prototype holds; of a classifier, predicted classes against labels",
         _confusion,
         _of_model,
         "carl plot confusion runs/photos --data labelled/\n"
-        "carl plot confusion runs/photos --data images.npy --labels labels.npy",
+        "carl plot confusion runs/photos --data images.npy --labels labels.npy\n"
+        "carl plot confusion classifier.carl --data test/ --out confusion.png",
     ),
     "neighbours": Kind(
         "some images and those nearest to them",

@@ -8,6 +8,7 @@ from .common import (
     MODEL_HELP,
     add_command,
     add_json,
+    add_quiet,
     add_threads,
     labelled,
     labelled_pair,
@@ -41,6 +42,7 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--labels", metavar="FILE", help=".npy or IDX file of the labels of DATA")
     parser.add_argument("--query-labels", metavar="FILE", help="of those of QUERIES")
+    add_quiet(parser)
     add_threads(parser)
     add_json(parser)
     parser.set_defaults(run=run)
@@ -50,13 +52,16 @@ def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
     from ..errors import InvalidArgumentError
 
+    shown = not arguments.quiet
     model, judged = load_judged(arguments.model, arguments.threads)
     if arguments.queries is None:
         if arguments.query_labels:
             raise InvalidArgumentError("--query-labels: there are no QUERIES")
         images, labels = labelled(arguments.data, arguments.labels, model.in_channels_)
         judged.add("images", arguments.data, arguments.labels, images)
-        result = evaluate.retrieval(model.transform(images), labels, k=arguments.k, threads=arguments.threads)
+        result = evaluate.retrieval(
+            model.transform(images, progress=shown), labels, k=arguments.k, threads=arguments.threads
+        )
     else:
         images, labels, queries, truth = labelled_pair(
             arguments.data,
@@ -68,7 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
             ("images", "queries"),
         )
         result = evaluate.retrieval(
-            model.transform(images), labels, model.transform(queries), truth, arguments.k, threads=arguments.threads
+            model.transform(images, progress=shown),
+            labels,
+            model.transform(queries, progress=shown),
+            truth,
+            arguments.k,
+            threads=arguments.threads,
         )
     judged.keep(result)
     if arguments.json:

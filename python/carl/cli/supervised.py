@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .._judged import Judged, loaded
-from .common import add_command, add_json, add_labelled_pair, add_threads, labelled_pair, positive, print_table
+from .common import (
+    add_command,
+    add_json,
+    add_labelled_pair,
+    add_quiet,
+    add_threads,
+    labelled_pair,
+    positive,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -105,10 +114,25 @@ def add_protocol(
     )
     parser.add_argument("--weight-decay", type=number, metavar="DECAY", help=default("weight_decay"))
     parser.add_argument("--label-smoothing", type=number, metavar="SHARE", help=f"0 to 1 {default('label_smoothing')}")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_quiet(parser)
     add_threads(parser)
     add_json(parser)
     return parser
+
+
+def add_save(parser: Any) -> None:
+    parser.add_argument(
+        "--save", metavar="FILE", help="write the first seed's classifier, for carl predict and carl.Classifier.load"
+    )
+
+
+def check_save(arguments: argparse.Namespace) -> None:
+    """Refuses a --save that cannot be written, or that is one of the inputs, before any work."""
+    from ._outputs import check_output
+
+    if arguments.save is not None:
+        data = (arguments.train, arguments.test, arguments.train_labels, arguments.test_labels)
+        check_output(arguments.save, model=arguments.model, data=data, option="--save")
 
 
 def options_of(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:

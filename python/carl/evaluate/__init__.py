@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from .clustering import ClusterResult, cluster, confusion
+from .duplicates import DuplicateGroup, duplicates, fingerprint
 from .finetune import FinetuneResult, finetune
 from .knn import KNNResult, knn, nearest_neighbours
 from .linear import LinearProbeResult, linear_probe
 from .online import OnlineEvaluation
+from .outliers import outliers
+from .pixels import pixel_features
 from .retrieval import RetrievalResult, retrieval
 from .splits import labelled_split
 from .transfer import TransferResult, transfer
 
 __all__ = [
     "ClusterResult",
+    "DuplicateGroup",
     "FinetuneResult",
     "KNNResult",
     "LinearProbeResult",
@@ -21,11 +25,15 @@ __all__ = [
     "TransferResult",
     "cluster",
     "confusion",
+    "duplicates",
+    "fingerprint",
     "finetune",
     "knn",
     "labelled_split",
     "linear_probe",
     "nearest_neighbours",
+    "outliers",
+    "pixel_features",
     "retrieval",
     "transfer",
 ]

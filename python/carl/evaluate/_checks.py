@@ -20,14 +20,30 @@ def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
     return classes
 
 
+def class_labels(value: Any, name: str, count: int) -> np.ndarray:
+    """(count,) labels of samples: integers as int64, text, or booleans."""
+    array = np.asarray(value)
+    if array.dtype == object and array.ndim == 1 and all(isinstance(item, str) for item in array):
+        array = array.astype(str)
+    if array.dtype.kind not in "USb" or array.ndim != 1:
+        return _arrays.label_array(array, name, count)
+    if len(array) != count:
+        raise InvalidArgumentError(f"{name}: got {len(array)} labels, want {count}, one a sample")
+    return array
+
+
 def check_labels(labels: np.ndarray, name: str, truth: np.ndarray | None = None, truth_name: str = "") -> None:
     """Labels of 0 or more and of at least two classes, some of which `truth` shares. A UserWarning names what `truth`
     has beyond them."""
-    if len(labels) and int(labels.min()) < 0:
+    if len(labels) and labels.dtype.kind == "i" and int(labels.min()) < 0:
         raise InvalidArgumentError(f"{name}: got {int(labels.min())}, want labels of at least 0")
     classes = check_classes(labels, name)
     if truth is None:
         return
+    if (labels.dtype.kind in "US") != (truth.dtype.kind in "US"):
+        raise InvalidArgumentError(
+            f"{truth_name}: got labels such as {truth[0].item()!r}, {name} has such as {labels[0].item()!r}"
+        )
     found = np.unique(truth)
     strange = np.setdiff1d(found, classes)
     if len(strange) == len(found):

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _arrays
 from ..errors import InvalidArgumentError, missing_package
-from ._checks import check_classes
+from ._checks import check_classes, class_labels
 from .result import Result
 
 
@@ -43,9 +43,9 @@ class ClusterResult(Result):
 
 
 def confusion(assignments: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Counts (clusters, labels) of samples, with the cluster numbers and label numbers of its rows and columns."""
+    """Counts (clusters, labels) of samples, with the cluster numbers and labels of its rows and columns."""
     found = _arrays.label_array(assignments, "assignments")
-    truth = _arrays.label_array(labels, "labels", len(found))
+    truth = class_labels(labels, "labels", len(found))
     if len(found) == 0:
         raise InvalidArgumentError("assignments: is empty")
     clusters, rows = np.unique(found, return_inverse=True)
@@ -57,9 +57,10 @@ def confusion(assignments: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np
 def cluster(
     assignments: Any, labels: Any, clusters: int | None = None, *, seed: int = 0, runs: int = 10
 ) -> ClusterResult:
-    """Compares clusters with labels, integers (N,) of at least two classes. Needs scikit-learn and SciPy.
+    """Compares clusters with labels, integers, text or booleans (N,) of at least two classes. Needs scikit-learn and
+    SciPy.
 
-    assignments: integers (N,), the cluster of each sample, such as ``CARL.predict`` gives; or float32 (N, D), features,
+    assignments: integers (N,), the cluster of each sample, such as ``CARL.predict`` gives; or floats (N, D), features,
         whose rows are then divided by their l2 norm and clustered by k-means (the best of `runs` runs, k-means++).
     clusters, seed, runs: of k-means. clusters: by default the number of classes.
     """
@@ -71,7 +72,7 @@ def cluster(
             )
         found = _arrays.label_array(assignments, "assignments")
         return _compare(found, labels, "assignments", None)
-    truth = _arrays.label_array(labels, "labels", len(features))
+    truth = class_labels(labels, "labels", len(features))
     classes = check_classes(truth, "labels")
     wanted = _arrays.integer(len(classes) if clusters is None else clusters, "clusters", 1, len(features))
     seed = _arrays.integer(seed, "seed", 0, 2**32 - 1)
@@ -84,7 +85,7 @@ def _features(value: Any) -> np.ndarray | None:
     array = np.asarray(value)
     if array.ndim != 2 or array.dtype.kind != "f":
         return None
-    return _arrays.float_array(value, "features", ("N", "D"))
+    return _arrays.feature_array(value, "features", ("N", "D"))
 
 
 def _k_means(features: np.ndarray, clusters: int, seed: int, runs: int) -> np.ndarray:

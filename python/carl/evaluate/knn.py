@@ -10,15 +10,17 @@ import numpy as np
 
 from .. import _arrays
 from .._c_api import LIB, call
-from ._checks import check_labels, cutoffs
+from ..errors import InvalidArgumentError
+from ._checks import check_labels, class_labels, cutoffs
 from .result import Result
 
 
 @dataclass(frozen=True)
 class KNNResult(Result):
-    """predictions: int64 (M,) for the first k; accuracy: its share of right ones, None without test labels.
+    """predictions: labels (M,) for the first k; accuracy: its share of right ones, None without test labels.
 
-    accuracies: accuracy of every k asked for. references, queries: how many there were.
+    accuracies: accuracy of every k asked for. references, queries: how many there were. raw_pixels: accuracies of the
+        images' pixels in place of features, where they were computed (`carl knn`): what is there without any learning.
     """
 
     protocol: ClassVar[str] = "knn"
@@ -30,18 +32,29 @@ class KNNResult(Result):
     temperature: float
     references: int
     queries: int
+    raw_pixels: dict[int, float] | None = None
 
 
 def nearest_neighbours(
-    references: Any, queries: Any, k: int, *, threads: int | None = None
+    references: Any, queries: Any = None, k: int = 10, *, exclude_self: bool = False, threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k most similar references of each query by cosine similarity, exact, the most similar first.
 
-    references: float32 (N, D). queries: float32 (M, D). Returns indices int64 (M, k) and similarities float32 (M, k).
+    references: floats (N, D). queries: floats (M, D); None for the references themselves. Returns indices int64 (M, k)
+    and similarities float32 (M, k).
+
+    exclude_self: queries are the references, row for row, and no row is a neighbour of itself. Its exact copies are. k
+        is at most N - 1 then.
     """
-    base = _arrays.float_array(references, "references", ("N", "D"))
-    rows = _arrays.float_array(queries, "queries", ("M", base.shape[1]))
-    k = _arrays.integer(k, "k", 1, len(base))
+    base = _arrays.feature_array(references, "references", ("N", "D"))
+    rows = base if queries is None else _arrays.feature_array(queries, "queries", ("M", base.shape[1]))
+    if exclude_self and len(rows) != len(base):
+        raise InvalidArgumentError(
+            f"queries: got {len(rows)} rows, want the {len(base)} references themselves with exclude_self"
+        )
+    k = _arrays.integer(k, "k", 1, len(base) - bool(exclude_self))
+    if exclude_self:
+        return _others(*nearest_neighbours(base, rows, k + 1, threads=threads))
     indices = np.empty((len(rows), k), np.int64)
     similarities = np.empty((len(rows), k), np.float32)
     call(
@@ -59,6 +72,14 @@ def nearest_neighbours(
     return indices, similarities
 
 
+def _others(indices: np.ndarray, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows without themselves: wherever a tie has put them, or without the last where enough copies came before."""
+    keep = indices != np.arange(len(indices))[:, None]
+    keep[keep.all(axis=1), -1] = False
+    shape = len(indices), indices.shape[1] - 1
+    return indices[keep].reshape(shape), similarities[keep].reshape(shape)
+
+
 def knn(
     train_x: Any,
     train_y: Any,
@@ -74,15 +95,15 @@ def knn(
     Each test sample takes the label with the largest vote among its k nearest training samples; a vote weighs
     exp(similarity / temperature), or 1 when temperature is 0.
 
-    train_x: float32 (N, D); train_y: integers (N,), 0 or more, of at least two classes. test_x: float32 (M, D);
-        test_y: integers (M,) or None. Test labels that no training sample has can only be wrong: some are a warning,
-        none in common an error.
+    train_x: floats (N, D); train_y: integers of 0 or more, text or booleans (N,), of at least two classes. test_x:
+        floats (M, D); test_y: labels (M,) or None. Test labels that no training sample has can only be wrong: some are
+        a warning, none in common an error.
     k: a number, or several, which share one search.
     """
-    references = _arrays.float_array(train_x, "train_x", ("N", "D"))
-    queries = _arrays.float_array(test_x, "test_x", ("M", references.shape[1]))
-    labels = _arrays.label_array(train_y, "train_y", len(references))
-    truth = None if test_y is None else _arrays.label_array(test_y, "test_y", len(queries))
+    references = _arrays.feature_array(train_x, "train_x", ("N", "D"))
+    queries = _arrays.feature_array(test_x, "test_x", ("M", references.shape[1]))
+    labels = class_labels(train_y, "train_y", len(references))
+    truth = None if test_y is None else class_labels(test_y, "test_y", len(queries))
     check_labels(labels, "train_y", truth, "test_y")
     temperature = _arrays.real(temperature, "temperature", 0.0)
     counts = cutoffs(k, len(references))

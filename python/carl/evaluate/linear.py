@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -57,6 +58,7 @@ def linear_probe(
     view: Mapping[str, Any] | None = None,
     inverse_regularization: float = 1.0,
     max_iterations: int = 1000,
+    save: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     progress: bool = True,
 ) -> LinearProbeResult:
@@ -76,6 +78,7 @@ def linear_probe(
         images), so that the learning rate means the same for every encoder. `view` changes keys of a view's
         specification from a crop of 20 to 100% and a flip.
     inverse_regularization, max_iterations: C and max_iter of "logistic".
+    save: a file for the first seed's classifier, for ``carl.Classifier.load`` and ``carl predict``.
     """
     if method not in METHODS:
         raise InvalidArgumentError(f"method: got {method!r}, want one of {', '.join(map(repr, METHODS))}")
@@ -84,6 +87,8 @@ def linear_probe(
     if model is None:
         if method != "logistic":
             raise InvalidArgumentError('model: got None, want a trained model; features are for method="logistic"')
+        if save is not None:
+            raise InvalidArgumentError("save: wants a model; of features alone there is no classifier of images")
         return _probe_features(train_images, train_labels, test_images, test_labels, *options)
     epochs = _arrays.integer(epochs, "epochs", 1, 1_000_000)
     batch_size = _arrays.integer(batch_size, "batch_size", 1, 1_000_000)
@@ -94,7 +99,12 @@ def linear_probe(
                     outputs(encoder, data.train, "features", bar),
                     outputs(encoder, data.test, "features", bar),
                 )
-            return _logistic(train, data.train_targets, test, data.test_targets, data.classes, *options)
+            result, state = _logistic(train, data.train_targets, test, data.test_targets, data.classes, *options)
+            if save is not None:
+                with Classifier(encoder, data.classes, freeze_encoder=True, threads=threads) as classifier:
+                    classifier.load_state_dict(state, strict=False)
+                    classifier.save(save)
+            return result
         places = np.arange(len(data.train))
         batches = batches_per_epoch(len(places), batch_size, 1)
         settings = {
@@ -119,6 +129,8 @@ def linear_probe(
                         classifier.standardize(data.train.read(evenly_spaced(len(places), _STANDARDIZED)))
                     train_classifier(classifier, data.train, data.train_targets, places, epochs, batches, seed, bar)
                     scores.append(outputs(classifier, data.test, "logits", bar))
+                    if save is not None and len(scores) == 1:
+                        classifier.save(save)
         return LinearProbeResult(
             **figures(scores, data.test_targets, data.classes),
             seeds=found,
@@ -131,12 +143,12 @@ def linear_probe(
 def _probe_features(
     train: Any, train_labels: Any, test: Any, test_labels: Any, seeds: list[int], inverse: float, iterations: int
 ) -> LinearProbeResult:
-    rows = _arrays.float_array(train, "train_images", ("N", "F"))
-    queries = _arrays.float_array(test, "test_images", ("M", rows.shape[1]))
+    rows = _arrays.feature_array(train, "train_images", ("N", "F"))
+    queries = _arrays.feature_array(test, "test_images", ("M", rows.shape[1]))
     classes, targets = encode_labels(train_labels, "train_labels", len(rows))
     check_classes(classes, "train_labels")
     truth = encode_like(test_labels, classes, "test_labels", len(queries))
-    return _logistic(rows, targets, queries, truth, classes, seeds, inverse, iterations)
+    return _logistic(rows, targets, queries, truth, classes, seeds, inverse, iterations)[0]
 
 
 def _logistic(
@@ -148,8 +160,8 @@ def _logistic(
     seeds: list[int],
     inverse: float,
     iterations: int,
-) -> LinearProbeResult:
-    """scikit-learn's multinomial logistic regression on standardised features."""
+) -> tuple[LinearProbeResult, dict[str, np.ndarray]]:
+    """scikit-learn's multinomial logistic regression on standardised features; the classifier's tensors too."""
     inverse = _arrays.real(inverse, "inverse_regularization", 0.0, above=True)
     iterations = _arrays.integer(iterations, "max_iterations", 1, 1_000_000)
     try:
@@ -164,7 +176,7 @@ def _logistic(
     scores = regression.decision_function(test)
     if len(classes) == 2:
         scores = np.stack([-scores, scores], axis=1)
-    return LinearProbeResult(
+    result = LinearProbeResult(
         **figures([scores] * len(seeds), truth, classes),
         seeds=seeds,
         method="logistic",
@@ -177,3 +189,13 @@ def _logistic(
             "scikit_learn": sklearn.__version__,
         },
     )
+    scaler, layer = regression[0], regression[-1]
+    weights, biases = layer.coef_, layer.intercept_
+    if len(classes) == 2:  # one row: the softmax of -s / 2 and s / 2 is the sigmoid of s
+        weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
+    return result, {
+        "classifier.weight": weights,
+        "classifier.bias": biases,
+        "classifier.feature_mean": scaler.mean_,
+        "classifier.feature_deviation": scaler.scale_,
+    }

@@ -12,19 +12,22 @@ inline``.
 
 from __future__ import annotations
 
-from .confusion import confusion
+from .confusion import class_confusion, confusion
 from .curves import curves
 from .embedding_map import METHODS, embedding_map, project
 from .entropy import entropy
 from .figures import save
 from .gallery import gallery
-from .neighbours import neighbours
+from .neighbours import SheetRow, contact_sheet, neighbours
 from .usage import counts, usage
 from .views import views
 
 __all__ = [
     "METHODS",
+    "SheetRow",
+    "class_confusion",
     "confusion",
+    "contact_sheet",
     "counts",
     "curves",
     "embedding_map",

@@ -1,4 +1,4 @@
-"""Which labels each prototype holds."""
+"""Which labels each prototype holds, and which classes a classifier gives images of each label."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import InvalidArgumentError
 from ..evaluate import confusion as confusion_table
 from .figures import dress, new_figure
 
@@ -18,13 +19,14 @@ def confusion(assignments: Any, labels: Any, names: Sequence[str] | None = None)
     """A column a label, a row a prototype that has images: its images' shares of the labels. Rows are ordered by their
     most frequent label, so that a good clustering shows a staircase of dark blocks.
 
-    assignments: integers (N,). labels: integers (N,). names: of the labels, by number.
+    assignments: integers (N,). labels: integers or text (N,). names: of the labels, by number.
     """
     table, prototypes, classes = confusion_table(assignments, labels)
     shares = table / table.sum(axis=1, keepdims=True)
     order = np.lexsort((-shares.max(axis=1), shares.argmax(axis=1)))
     purity = table.max(axis=1).sum() / table.sum()
-    titles = [names[int(c)] if names is not None and 0 <= int(c) < len(names) else str(c) for c in classes]
+    numbers = names is not None and classes.dtype.kind in "iu"
+    titles = [names[int(c)] if numbers and names and 0 <= int(c) < len(names) else str(c) for c in classes]
 
     figure = new_figure(max(6.0, 1.8 + 0.42 * len(classes)), min(8.0, max(4.0, 1.6 + 0.14 * len(prototypes))))
     picture = figure.subplots()
@@ -51,5 +53,50 @@ def confusion(assignments: Any, labels: Any, names: Sequence[str] | None = None)
         )
     bar = figure.colorbar(image, ax=picture, pad=0.02, aspect=40)
     bar.set_label("share of the prototype's images", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def class_confusion(predicted: Any, labels: Any) -> Figure:
+    """What a classifier makes of each class: a row a label, a column a predicted class, the shares of the row's images.
+    A good classifier has a dark diagonal.
+
+    predicted, labels: integers or text (N,), of the same kind.
+    """
+    guessed, truth = np.asarray(predicted).astype(str), np.asarray(labels).astype(str)
+    if guessed.ndim != 1 or truth.shape != guessed.shape or len(truth) == 0:
+        raise InvalidArgumentError(f"predicted: got shape {guessed.shape}, labels {truth.shape}, want (N,) of both")
+    classes = np.unique(np.concatenate([guessed, truth]))
+    if all(name.isdecimal() for name in classes):
+        classes = classes[np.argsort(classes.astype(int))]
+    place = {name: number for number, name in enumerate(classes.tolist())}
+    table = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(table, ([place[name] for name in truth.tolist()], [place[name] for name in guessed.tolist()]), 1)
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+
+    side = min(9.0, max(4.5, 2.4 + 0.42 * len(classes)))
+    figure = new_figure(side + 0.9, side)
+    picture = figure.subplots()
+    image = picture.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    right = float(np.mean(guessed == truth))
+    dress(picture, f"{len(truth)} images, accuracy {right:.3f}", x="predicted", y="label")
+    picture.grid(False)
+    if len(classes) <= 40:
+        turned = max(map(len, classes)) > 3
+        picture.set_xticks(
+            range(len(classes)), classes, rotation=45 if turned else 0, ha="right" if turned else "center", fontsize=8
+        )
+        picture.set_yticks(range(len(classes)), classes, fontsize=8)
+        for label in [*picture.get_xticklabels(), *picture.get_yticklabels()]:
+            label.set_parse_math(False)
+    else:
+        picture.set_xticks([])
+        picture.set_yticks([])
+    if len(classes) <= 20:
+        for row, column in np.argwhere(table):
+            colour = "white" if shares[row, column] > 0.6 else "black"
+            picture.text(column, row, str(table[row, column]), ha="center", va="center", fontsize=8, color=colour)
+    bar = figure.colorbar(image, ax=picture, pad=0.02, aspect=40)
+    bar.set_label("share of the label's images", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +16,64 @@ from .figures import COLOURS, at_least_one, check_rows, chosen, matrix, new_figu
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Signs of a name that fit above an image.
+_SIGNS = 18
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """A row of ``contact_sheet``: a query's image, and those found for it with their similarities. name, names: of the
+    query and of what was found; "" for none. other: which of those found get an orange frame."""
+
+    image: Any
+    found: Sequence[Any]
+    similarities: Sequence[float]
+    name: str = ""
+    names: Sequence[str] = ()
+    other: Sequence[bool] = ()
+
+
+def contact_sheet(rows: Sequence[SheetRow], title: str = "Nearest neighbours by cosine similarity") -> Figure:
+    """A sheet with a query image at the left of each row, followed by what was found for it."""
+    if not rows:
+        raise InvalidArgumentError("rows: is empty")
+    named = any(row.name or any(row.names) for row in rows)
+    columns = 1 + max(len(row.found) for row in rows)
+    width, height = (1.15, 1.3) if named else (0.72, 0.82)
+    figure = new_figure(max(3.0, width * columns + 0.5), height * len(rows) + 0.5)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for place, row in enumerate(rows):
+        show_image(grid[place, 0], row.image)
+        _frame(grid[place, 0], "#000000")
+        _title(grid[place, 0], "query" if place == 0 or named else "", row.name)
+        for column in range(1, columns):
+            axes = grid[place, column]
+            if column > len(row.found):
+                axes.axis("off")
+                continue
+            show_image(axes, row.found[column - 1])
+            name = row.names[column - 1] if row.names else ""
+            _title(axes, f"{row.similarities[column - 1]:.2f}", name)
+            if row.other and row.other[column - 1]:
+                _frame(axes, COLOURS[1])
+    figure.suptitle(title, fontsize=10)
+    return figure
+
 
 def neighbours(
-    images: Any, features: Any, queries: int | Sequence[int] = 10, k: int = 10, labels: Any = None, seed: int = 0
+    images: Any,
+    features: Any,
+    queries: int | Sequence[int] = 10,
+    k: int = 10,
+    labels: Any = None,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """A sheet with a query image at the left of each row, followed by its `k` nearest neighbours by cosine similarity.
 
     images: uint8 (N, H, W), (N, H, W, C) or a list. features: (N, D). queries: places of images, or how many to draw
-    with `seed`. labels: integers (N,); neighbours with another label than the query's get an orange frame.
+    with `seed`. labels: (N,), integers or text; neighbours with another label than the query's get an orange frame.
+    names: of the images, such as their paths, to be written above them.
     """
     values = matrix("features", features).astype(np.float32)
     count = len(values)
@@ -31,35 +83,46 @@ def neighbours(
         raise InvalidArgumentError("features: want at least 2 rows")
     if not 1 <= k < count:
         raise InvalidArgumentError(f"k: got {k}, want from 1 to {count - 1}, one less than there are images")
-    names = None if labels is None else check_rows("labels", labels, count, "images")
+    classes = None if labels is None else check_rows("labels", labels, count, "images")
+    if names is not None and len(names) != count:
+        raise InvalidArgumentError(f"names: got {len(names)}, features has {count} rows")
     if isinstance(queries, (int, np.integer)):
         wanted = at_least_one("queries", queries)
         rows = np.sort(np.random.default_rng(seed).choice(count, min(wanted, count), replace=False))
     else:
         rows = chosen("queries", queries, count, "places")
     found, similarities = nearest_neighbours(values, values[rows], k + 1)
-
-    figure = new_figure(0.72 * (k + 1) + 0.5, 0.82 * len(rows) + 0.5)
-    grid = figure.subplots(len(rows), k + 1, squeeze=False)
+    sheet = []
     for row, query in enumerate(rows):
-        show_image(grid[row, 0], images[int(query)])
-        _frame(grid[row, 0], "#000000")
-        others = found[row] != query  # the query itself, wherever a tie has put it
-        shown = np.flatnonzero(others)[:k]
-        for column, place in enumerate(shown, start=1):
-            other = int(found[row, place])
-            show_image(grid[row, column], images[other])
-            grid[row, column].set_title(f"{similarities[row, place]:.2f}", fontsize=7, pad=3)
-            if names is not None and names[other] != names[query]:
-                _frame(grid[row, column], COLOURS[1])
-    grid[0, 0].set_title("query", fontsize=7, pad=3)
-    note = "" if names is None else "; framed: of another label"
-    figure.suptitle(f"Nearest neighbours by cosine similarity{note}", fontsize=10)
-    return figure
+        shown = np.flatnonzero(found[row] != query)[:k]  # without the query itself, wherever a tie has put it
+        others = [int(place) for place in found[row, shown]]
+        sheet.append(
+            SheetRow(
+                images[int(query)],
+                [images[place] for place in others],
+                similarities[row, shown].tolist(),
+                names[int(query)] if names is not None else "",
+                [names[place] for place in others] if names is not None else (),
+                [bool(classes[place] != classes[query]) for place in others] if classes is not None else (),
+            )
+        )
+    note = "" if classes is None else "; framed: of another label"
+    return contact_sheet(sheet, f"Nearest neighbours by cosine similarity{note}")
 
 
-def _frame(axes: object, colour: str) -> None:
-    for spine in axes.spines.values():  # type: ignore[attr-defined]
+def _title(axes: Any, text: str, name: str) -> None:
+    """A line of text, and below it the last part of a path, shortened in its middle."""
+    name = os.path.basename(name.rstrip("/")).encode("utf-8", "backslashreplace").decode("utf-8")
+    if len(name) > _SIGNS:
+        name = f"{name[: _SIGNS // 2 - 1]}…{name[-_SIGNS // 2 :]}"
+    lines = "\n".join(filter(None, (text, name)))
+    if lines:
+        # A dollar sign in a name begins no formula.
+        axes.set_title(lines, fontsize=6 if name else 7, pad=3, parse_math=False)
+
+
+def _frame(axes: Any, colour: str) -> None:
+    for spine in axes.spines.values():
         spine.set_visible(True)
         spine.set_edgecolor(colour)
         spine.set_linewidth(1.8)

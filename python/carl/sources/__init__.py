@@ -28,7 +28,8 @@ def as_source(images: Any, channels: int | None = None) -> ImageSource | BatchSt
 
     - a uint8 array (N, H, W) or (N, H, W, C), of any strides, or a torch tensor of that shape,
     - a list of uint8 arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
-    - the path of a folder of image files, with or without one sub-folder a class, or of tar archives of them,
+    - the path of an image file, of a folder of them, with or without one sub-folder a class, or of tar archives of
+        them,
     - the path, or pattern such as ``shards-*.tar``, of .npy, .npz, IDX (may be compressed by gzip), CIFAR (.bin) and
         .tar files,
     - a list of such paths, or of paths of image files,
@@ -99,6 +100,8 @@ def path_source(path: str | os.PathLike[str], channels: int | None = None) -> Im
             return source
         raise FileError(f"{path}: no such file or folder")
     check_regular(path)
+    if is_image_name(os.path.basename(path)):
+        return FileSource([path], channels)
     lower = path.lower()
     if lower.endswith((".npy", ".npz")):
         return numpy_source(path)
@@ -108,7 +111,9 @@ def path_source(path: str | os.PathLike[str], channels: int | None = None) -> Im
         return TarSource([path], channels)
     if is_cifar(path):
         return cifar_source(path)
-    raise FileError(f"{path}: want a folder of images, an .npy, .npz, .tar or CIFAR .bin file, or an IDX file")
+    raise FileError(
+        f"{path}: want an image, a folder of images, an .npy, .npz, .tar or CIFAR .bin file, or an IDX file"
+    )
 
 
 def _folder(path: str, channels: int | None) -> ImageSource:

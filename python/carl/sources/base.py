@@ -70,6 +70,12 @@ class ImageSource(ABC):
         """Ends threads and closes files, if any; a later read starts them again. Leaving a ``with`` block does so too,
         and so does dropping the last reference."""
 
+    def __repr__(self) -> str:
+        try:
+            return f"{type(self).__name__}({self.describe()})"
+        except AttributeError:  # of one that could not be made
+            return f"{type(self).__name__}()"
+
     def __enter__(self) -> ImageSource:
         return self
 

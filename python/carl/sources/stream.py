@@ -99,6 +99,9 @@ class BatchStream:
     def describe(self) -> str:
         return f"batches from {type(self.batches).__name__}"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.describe()})"
+
     def close(self) -> None:
         """Ends its threads; so do leaving a ``with`` block and dropping the last reference."""
         self._workers.close()

@@ -1,0 +1,66 @@
+"""Warnings for what a run's figures or sizes say is wrong, each with what to try. Those of a collapse are the
+library's."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import deque
+
+from .metrics import Metrics
+
+#: Steps of a running mean.
+_WINDOW = 50
+#: An agreement that was at least so high, and falls to less than this share of it, is told; unless more prototypes than
+#: this factor are in use, of which each then has fewer images to agree on.
+_HIGH, _SHARE, _MORE = 0.5, 0.6, 1.25
+
+
+def warn_of_sizes(count: int | None, batch_size: int, prototypes: int) -> None:
+    """count: images of the set, None if not known. batch_size: as asked for."""
+    if count is None:
+        return
+    if batch_size > count:
+        smaller = max(2, 2 ** int(math.log2(max(2, count / 4))))
+        warnings.warn(
+            f"batch_size: {batch_size} is more than the {count} images, so every step takes all of them and an epoch "
+            f"is one step: try batch_size={smaller}, or more epochs",
+            UserWarning,
+            stacklevel=4,
+        )
+    if prototypes > count:
+        fewer = max(2, min(prototypes // 2, count // 10))
+        warnings.warn(
+            f"prototypes: {prototypes} are more than the {count} images, so most will stand for none or for a single "
+            f"one: try prototypes={fewer}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+class AgreementWatch:
+    """Warns once when the views of an image come to agree much less on its prototype than they did."""
+
+    def __init__(self) -> None:
+        self._last: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
+        self._best, self._best_assigned, self._best_step = 0.0, 0.0, 0
+        self._told = False
+
+    def step(self, metrics: Metrics) -> str | None:
+        """What to warn of after a step, if anything."""
+        self._last.append((metrics.agreement, metrics.assigned_prototypes))
+        if self._told or len(self._last) < _WINDOW:
+            return None
+        agreement = sum(pair[0] for pair in self._last) / _WINDOW
+        assigned = sum(pair[1] for pair in self._last) / _WINDOW
+        if agreement >= self._best or assigned > _MORE * self._best_assigned:
+            # Also where the images have spread over more prototypes: a new beginning, to be compared with later.
+            self._best, self._best_assigned, self._best_step = agreement, assigned, metrics.step
+        if self._best < _HIGH or agreement >= _SHARE * self._best:
+            return None
+        self._told = True
+        return (
+            f"agreement fell from {self._best:.0%} around step {self._best_step} to {agreement:.0%} at step "
+            f"{metrics.step}: two views of an image are assigned to the same prototype less and less. Try a lower "
+            "learning_rate, more warmup_steps, or a larger batch_size"
+        )

@@ -1,0 +1,154 @@
+"""What a run is told to be before its first step: its images, views, network and steps, and the time and memory that
+these will take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ._calibration import default_encoder
+from ._encoder_cost import image_cost
+from ._input import channels_of, samples_of, typical_side
+from ._memory import available_memory
+from .budget import Given, duration_text, memory_text, rungs
+from .config import TrainerConfig
+from .errors import CARLError
+from .sources import BatchStream, ImageSource
+from .sources.loader import AHEAD
+from .sources.order import evenly_spaced
+from .trainer import Trainer
+from .view_specs import expand_views, least_side
+
+#: Images of the two timed steps.
+_FEW, _MORE = 2, 8
+#: Seconds from which on a smaller setting is named.
+LONG = 3600.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """fixed, each: seconds of a step, and per image of it. memory, memory_each: bytes, of them per image of a batch."""
+
+    fixed: float
+    each: float
+    memory: float
+    memory_each: float
+
+    def step(self, batch_size: int) -> float:
+        return self.fixed + self.each * batch_size
+
+    def bytes(self, batch_size: int) -> float:
+        return self.memory + self.memory_each * batch_size
+
+
+def describe_run(
+    source: ImageSource | BatchStream, config: TrainerConfig, batch_size: int, steps: int | None, epochs: int | None
+) -> str:
+    """Images, channels, views, network and steps, on one line. steps: still to be taken, None where that is not known.
+    epochs: None where a budget decides."""
+    count = samples_of(source)
+    specs = expand_views(config.views, config.in_channels or 3, config.view_size)
+    views = " and ".join(f"{spec['count']} of {spec['size']} pixels" for spec in specs)
+    channels = config.in_channels or channels_of(source)
+    length = f"{steps:,} steps of {batch_size} images" if steps is not None else f"{batch_size} images a step"
+    return (
+        (f"{count:,} images" if count is not None else source.describe())
+        + f" of {channels} channel{'s' if channels != 1 else ''}; views: {views}; "
+        f"{config.encoder}, width {config.width or 1:g}, {config.prototypes} prototypes; {length}"
+        + (f", {epochs} epoch{'s' if epochs != 1 else ''}" if epochs is not None else "")
+    )
+
+
+def measure(source: ImageSource | BatchStream, config: TrainerConfig) -> Estimate | None:
+    """Times two small steps of a throwaway trainer on some images; None where that cannot be done: too few can be
+    read, or there is no memory for a second trainer. An estimate is not worth an error."""
+    try:
+        images = _some_images(source, config)
+        return _measured(source, config, images) if len(images) >= _FEW else None
+    except (CARLError, OSError, MemoryError):
+        return None
+
+
+def _measured(source: ImageSource | BatchStream, config: TrainerConfig, images: list[Any]) -> Estimate:
+    with Trainer(config.replace(batch_size=len(images))) as trainer:
+        trainer.step(images[:_FEW])  # memory is allocated, code is read
+        seconds, sizes = [], []
+        for count in (_FEW, len(images)):
+            start = time.perf_counter()
+            sizes.append(trainer.step(images[:count]).memory_bytes)
+            seconds.append(time.perf_counter() - start)
+        parameters = sum(info.count for info in trainer._tensors().values()) * 4
+    more = max(1, len(images) - _FEW)
+    # Small differences of small times are mostly noise: at least half of the time goes with the images.
+    each = min(seconds[1] / len(images), max((seconds[1] - seconds[0]) / more, seconds[1] / len(images) / 2))
+    memory_each = max(0.0, (sizes[1] - sizes[0]) / more)
+    ahead = 0.0 if isinstance(source, BatchStream) else (AHEAD + 1) * source.side**2 * 4 / 3 * source.channels
+    return Estimate(
+        max(0.0, seconds[1] - each * len(images)),
+        each,
+        max(0.0, sizes[1] - memory_each * len(images)) + 3 * parameters,
+        memory_each + ahead,
+    )
+
+
+def _some_images(source: ImageSource | BatchStream, config: TrainerConfig) -> list[Any]:
+    if isinstance(source, BatchStream):
+        return list(source.probe()[:_MORE])
+    side = least_side(expand_views(config.views, config.in_channels or 3, config.view_size))
+    found: Any = source.read_each(evenly_spaced(len(source), _MORE), side)
+    return [image for image in found if not isinstance(image, BaseException)]
+
+
+def hints(
+    source: ImageSource | BatchStream, config: TrainerConfig, batch_size: int, steps: int | None, estimate: Estimate
+) -> list[str]:
+    """A smaller setting, where the run takes more than an hour, or more memory than is free."""
+    found = []
+    seconds = 0.0 if steps is None else steps * estimate.step(batch_size)
+    if steps is not None and seconds > LONG:
+        found.append(f"shorter: {_faster(source, config, seconds)}; or budget=1h, which chooses sizes and epochs")
+    free = available_memory()
+    if estimate.bytes(batch_size) > free:
+        fits = batch_size
+        while fits > _FEW and estimate.bytes(fits) > free:
+            fits //= 2
+        less = f"batch_size={fits} takes {memory_text(estimate.bytes(fits))}, " if fits < batch_size else ""
+        found.append(f"more memory than the {memory_text(free)} that are free: {less}recompute=true takes less too")
+    return found
+
+
+def _faster(source: ImageSource | BatchStream, config: TrainerConfig, seconds: float) -> str:
+    """The best sizes that stay within the hour, by the cost of the network relative to the present one's, else the
+    smallest."""
+    own = not isinstance(config.views, str) and config.views is not None
+
+    def work(size: int | None, width: float) -> float:
+        views = config.views or "auto"
+        specs = expand_views(views, config.in_channels or 3, size if isinstance(views, str) else None)
+        encoder = config.encoder or default_encoder(config.objective)
+        return image_cost(encoder, config.stem, width, config.in_channels or 3, specs).work
+
+    now = work(config.view_size, config.width or 1.0)
+    pairs = rungs(min(typical_side(source), config.view_size or 224), Given(own_views=own))
+    smaller = [pair for pair in pairs if pair[1] <= (config.width or 1.0) and work(*pair) < now]
+    if not smaller:
+        return f"epochs={max(1, int((config.epochs or 100) * LONG / seconds))}"
+    within = [pair for pair in smaller if seconds * work(*pair) / now <= LONG]
+    size, width = within[0] if within else min(smaller, key=lambda pair: work(*pair))
+    sizes = ([f"view_size={size}"] if size not in (None, config.view_size) else []) + [f"width={width:g}"]
+    return f"{' '.join(sizes)}, about {duration_text(_rounded(seconds * work(size, width) / now))}"
+
+
+def length_of(batch_size: int, steps: int | None, estimate: Estimate) -> str:
+    """About how long, and how much memory."""
+    memory = f"{memory_text(estimate.bytes(batch_size))} of memory"
+    if steps is None:
+        return f"about {estimate.step(batch_size):.2g} s a step, {memory}"
+    return f"about {duration_text(_rounded(steps * estimate.step(batch_size)))}, {memory}"
+
+
+def _rounded(seconds: float) -> float:
+    """No more digits than an estimate is worth."""
+    unit = 1 if seconds < 120 else 60 if seconds < 7200 else 600
+    return max(unit, round(seconds / unit) * unit)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_quiet, add_threads, print_json
+
+
+def add(subparsers: Any) -> None:
+    parser = add_command(
+        subparsers,
+        "duplicates",
+        "exact copies and near ones in a set",
+        "Finds images that a set has more than once: exact copies, of the same pixels, and near ones, such as a photo "
+        "at another size or quality, by the cosine similarity of their features after the mean of all is taken off. "
+        "Each group is printed with its first image in front; an image that cannot be read is left out with a warning.",
+        """
+        carl duplicates runs/photos photos/
+        carl duplicates runs/photos photos/ --threshold 0.9       # finds more, and more that are none
+        carl duplicates runs/photos photos/ --exact --out copies.csv
+        """,
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="S",
+        help="similarity to a group's first image from which an image belongs to it (default: 0.97)",
+    )
+    parser.add_argument("--exact", action="store_true", help="exact copies alone")
+    parser.add_argument(
+        "--out", metavar="FILE", help="a .csv file of the groups too: group, kind, name, similarity, one image a line"
+    )
+    add_quiet(parser)
+    add_threads(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from .. import evaluate
+    from .._models import load_model
+    from ..errors import InvalidArgumentError
+    from ..evaluate.duplicates import THRESHOLD
+    from ..sources.labelled import open_source
+    from ._look import look
+    from ._outputs import check_csv
+
+    if arguments.exact and arguments.threshold is not None:
+        raise InvalidArgumentError("--threshold: is for near copies, which --exact leaves out")
+    check_csv(arguments.out, model=arguments.model, data=(arguments.data,))
+    threshold = None if arguments.exact else THRESHOLD if arguments.threshold is None else arguments.threshold
+    model = load_model(arguments.model, arguments.threads)
+    with open_source(arguments.data, model.in_channels_) as source:
+        seen = look(model, source, fingerprints=True, progress=not arguments.quiet)
+    groups = evaluate.duplicates(seen.features, seen.fingerprints, threshold, threads=arguments.threads)
+    rows: list[dict[str, Any]] = [
+        {
+            "kind": group.kind,
+            "images": [
+                {"name": seen.names[place], "similarity": round(float(value), 4), "exact": bool(same)}
+                for place, value, same in zip(group.places, group.similarities, group.exact)
+            ],
+        }
+        for group in groups
+    ]
+    if arguments.out:
+        _write(arguments.out, rows)
+    if arguments.json:
+        print_json({"images": len(seen.names), "threshold": threshold, "groups": rows})
+        return 0
+    for number, row in enumerate(rows, start=1):
+        print(f"group {number}, {row['kind']}")
+        for place, image in enumerate(row["images"]):
+            mark = "first" if place == 0 else "exact" if image["exact"] else f"{image['similarity']:.3f}"
+            print(f"  {mark}  {image['name']}")
+    more = sum(len(row["images"]) - 1 for row in rows)
+    exact = sum(image["exact"] for row in rows for image in row["images"][1:])
+    print(
+        f"{len(seen.names)} images, {len(rows)} groups: {exact} exact copies"
+        + ("" if arguments.exact else f", {more - exact} near ones")
+    )
+    return 0
+
+
+def _write(path: str, groups: list[dict[str, Any]]) -> None:
+    from ._outputs import write_csv
+
+    write_csv(
+        path,
+        ["group", "kind", "name", "similarity"],
+        (
+            [
+                number,
+                "first" if place == 0 else "exact" if image["exact"] else "near",
+                image["name"],
+                image["similarity"],
+            ]
+            for number, group in enumerate(groups, start=1)
+            for place, image in enumerate(group["images"])
+        ),
+    )

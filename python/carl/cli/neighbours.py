@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_quiet, add_threads, positive, print_json
+
+#: Pixels of the shorter side from which on images of the sheet are read at half of their size.
+_SIDE = 128
+
+
+def add(subparsers: Any) -> None:
+    parser = add_command(
+        subparsers,
+        "neighbours",
+        "the images most similar to one",
+        "Finds the images of DATA whose features are most similar, by cosine, to those of each query, prints their "
+        "names, and draws a contact sheet. A query may be one of DATA, which is then not found itself, or any other "
+        "image.",
+        """
+        carl neighbours runs/photos photos/ --query photos/a.jpg
+        carl neighbours runs/photos photos/ --query a.jpg b.jpg -k 5 --out sheet.png    # a.jpg of photos/
+        carl neighbours model.carl photos/ --query new.jpg --json
+        """,
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument(
+        "--query", nargs="+", action="extend", required=True, metavar="IMAGE", help="a path, or a path below DATA"
+    )
+    parser.add_argument("-k", type=positive, default=10, help="neighbours of each (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="the contact sheet, .png, .svg or .pdf (default: RUN/plots/query.png of a run folder, else none)",
+    )
+    add_quiet(parser)
+    add_threads(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from .. import evaluate
+    from .._models import load_model
+    from ..errors import InvalidArgumentError
+    from ..sources.labelled import open_source
+    from ._look import look
+    from ._outputs import check_output
+
+    queries = [_query(item, arguments.data) for item in arguments.query]
+    if arguments.out:
+        check_output(arguments.out, model=arguments.model, data=(arguments.data, *queries))
+    model = load_model(arguments.model, arguments.threads)
+    with open_source(arguments.data, model.in_channels_) as source:
+        seen = look(model, source, progress=not arguments.quiet)
+        own = [_places(seen.names, query) for query in queries]
+        most = len(seen.names) - max(len(places) for places in own)
+        if arguments.k > most:
+            raise InvalidArgumentError(f"-k: got {arguments.k}, want at most {most}: so many other images there are")
+        asked = model.transform(queries)
+        near, similarities = evaluate.nearest_neighbours(
+            seen.features, asked, min(len(seen.names), arguments.k + max(map(len, own))), threads=arguments.threads
+        )
+        found = []
+        for row, places in enumerate(own):
+            kept = [column for column, place in enumerate(near[row]) if place not in places][: arguments.k]
+            found.append([(int(near[row, column]), float(similarities[row, column])) for column in kept])
+        sheet = _sheet(arguments, model, source, queries, seen, found)
+    if arguments.json:
+        rows = [
+            {"query": query, "neighbours": [{"name": seen.names[place], "similarity": value} for place, value in each]}
+            for query, each in zip(queries, found)
+        ]
+        print_json({"queries": rows, "sheet": None if sheet is None else str(sheet)})
+        return 0
+    for query, each in zip(queries, found):
+        print(query)
+        for place, value in each:
+            print(f"  {value:.4f}  {seen.names[place]}")
+    if sheet is not None:
+        print(sheet)
+    return 0
+
+
+def _query(item: str, data: str) -> str:
+    """The file that a query means."""
+    from ..errors import FileError
+
+    for path in (os.path.expanduser(item), os.path.join(os.path.expanduser(data), item)):
+        if os.path.isfile(path):
+            return path
+    raise FileError(f"--query: {item}: no such image, neither from here nor below {data}")
+
+
+def _places(names: list[str], query: str) -> set[int]:
+    """Where the query's own file is among the images."""
+    real = os.path.realpath(query)
+    last = os.path.basename(query)
+    return {
+        place
+        for place, name in enumerate(names)
+        if name == query or (name.endswith(last) and os.path.realpath(name) == real)
+    }
+
+
+def _sheet(
+    arguments: argparse.Namespace,
+    model: Any,
+    source: Any,
+    queries: list[str],
+    seen: Any,
+    found: list[list[tuple[int, float]]],
+) -> Path | None:
+    """The contact sheet's file; None where there is none."""
+    import numpy as np
+
+    from .. import plots
+    from .._judged import facts_or_none, note_picture
+    from ..errors import MissingPackageError
+    from ..runs import is_run_folder
+    from ..sources import FileSource
+
+    run = Path(arguments.model).expanduser()
+    of_run = is_run_folder(run)
+    if not arguments.out and not of_run:
+        return None
+    place = Path(arguments.out) if arguments.out else run / "plots" / "query.png"
+    images: Any = FileSource(queries, model.in_channels_ if model.in_channels_ in (1, 3) else None)
+    with images:
+        shown = images.read_each(np.arange(len(queries)), _SIDE)
+    rows = [
+        plots.SheetRow(
+            image,
+            source.read_each(np.array([seen.places[place] for place, _ in each]), _SIDE),
+            [value for _, value in each],
+            query,
+            [seen.names[place] for place, _ in each],
+        )
+        for image, query, each in zip(shown, queries, found)
+    ]
+    try:
+        file = plots.save(plots.contact_sheet(rows), place)
+    except MissingPackageError as error:
+        if arguments.out:
+            raise
+        print(f"carl: {error}", file=sys.stderr)
+        return None
+    if of_run:
+        note_picture(run, file, facts_or_none(run))
+    return file

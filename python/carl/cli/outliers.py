@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_quiet, add_threads, positive, print_json
+
+
+def add(subparsers: Any) -> None:
+    parser = add_command(
+        subparsers,
+        "outliers",
+        "the images that are least like all others",
+        "Ranks the images of a set by their mean cosine similarity to the k nearest others, the lowest first: what "
+        "does not belong, such as a screenshot among photos. An image that cannot be read is left out with a warning.",
+        """
+        carl outliers runs/photos photos/
+        carl outliers runs/photos photos/ --images 50 -k 5 --out scores.csv
+        """,
+    )
+    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("data", metavar="DATA", help=DATA_HELP)
+    parser.add_argument("-k", type=positive, default=10, help="neighbours that judge an image (default: %(default)s)")
+    parser.add_argument(
+        "--images", type=positive, default=20, metavar="N", help="images that are printed (default: %(default)s)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="a .csv file of all images and their scores, lowest first")
+    add_quiet(parser)
+    add_threads(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from .. import evaluate
+    from .._models import load_model
+    from ..sources.labelled import open_source
+    from ._look import look
+    from ._outputs import check_csv, write_csv
+
+    check_csv(arguments.out, model=arguments.model, data=(arguments.data,))
+    model = load_model(arguments.model, arguments.threads)
+    with open_source(arguments.data, model.in_channels_) as source:
+        seen = look(model, source, progress=not arguments.quiet)
+    scores = evaluate.outliers(seen.features, arguments.k, threads=arguments.threads)
+    order = scores.argsort(kind="stable")
+    if arguments.out:
+        write_csv(arguments.out, ["name", "similarity"], ([seen.names[place], str(scores[place])] for place in order))
+    shown = [(seen.names[place], float(scores[place])) for place in order[: arguments.images]]
+    if arguments.json:
+        print_json(
+            {
+                "images": len(scores),
+                "k": arguments.k,
+                "median": float(sorted(scores)[len(scores) // 2]),
+                "outliers": [{"name": name, "similarity": score} for name, score in shown],
+            }
+        )
+        return 0
+    print(f"mean similarity to the {arguments.k} nearest of {len(scores)} images, lowest first")
+    for name, score in shown:
+        print(f"  {score:.4f}  {name}")
+    return 0

@@ -1,0 +1,112 @@
+"""Images that a set has twice: exact copies by their pixels, near ones by the similarity of their features."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from ..errors import InvalidArgumentError
+from .knn import nearest_neighbours
+
+#: Similarity from which images count as near copies.
+THRESHOLD = 0.97
+#: Neighbours looked at first, and at most, of an image that has many copies.
+_FIRST, _MOST = 32, 1024
+#: From how many images on most of their mean is taken off the features.
+_FEW = 4
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """The first image of a group, in the set's order, and those that are copies of it.
+
+    places: int64 (n,), the first image's, then by falling similarity. similarities: float32 (n,), to the first image, 1
+        for its exact copies.
+    exact: bool (n,), whether the pixels are those of the first image.
+    """
+
+    places: np.ndarray
+    similarities: np.ndarray
+    exact: np.ndarray
+
+    @property
+    def kind(self) -> str:
+        """ "exact" where all images have the same pixels, else "near"."""
+        return "exact" if self.exact.all() else "near"
+
+
+def fingerprint(image: Any) -> str:
+    """Text that is the same for images of the same pixels, however their files are written. image: uint8 (H, W) or
+    (H, W, C)."""
+    array = np.ascontiguousarray(image)
+    return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
+
+
+def duplicates(
+    features: Any,
+    fingerprints: Sequence[str] | None = None,
+    threshold: float | None = THRESHOLD,
+    *,
+    threads: int | None = None,
+) -> list[DuplicateGroup]:
+    """Groups of images that are copies of one another, in the order of their first images; no image is in two.
+
+    features: floats (N, D). Similarity is the cosine of the angle between two images' features after the mean of all
+        is taken off: what all images share says nothing about two of them. Of few images less is taken off,
+        1 - 4/N of it, since their mean is mostly themselves.
+    fingerprints: N texts of ``fingerprint``, by which exact copies are known; None looks for near ones alone.
+    threshold: similarity to the first image of a group from which an image belongs to it, above 0, at most 1. Chains do
+        not form: every image of a group is that similar to its first. None looks for exact copies alone.
+    """
+    values = _arrays.feature_array(features, "features", ("N", "D"))
+    if threshold is not None and _arrays.real(threshold, "threshold", 0.0, above=True) > 1:
+        raise InvalidArgumentError(f"threshold: got {threshold}, want a cosine similarity above 0 and at most 1")
+    if fingerprints is not None and len(fingerprints) != len(values):
+        raise InvalidArgumentError(f"fingerprints: got {len(fingerprints)}, features has {len(values)} rows")
+    marks = list(map(str, range(len(values)))) if fingerprints is None else list(fingerprints)
+    copies: dict[str, list[int]] = {}
+    for place, mark in enumerate(marks):
+        copies.setdefault(mark, []).append(place)
+    firsts = np.array([places[0] for places in copies.values()])
+    near, similarities = _similar(_centred(values)[firsts], threshold, threads)
+    least = 2.0 if threshold is None else threshold
+    taken = np.zeros(len(firsts), bool)
+    groups = []
+    for row, first in enumerate(firsts):
+        if taken[row]:
+            continue
+        found = [(row, 1.0)] + [
+            (int(other), float(similarity))
+            for other, similarity in zip(near[row], similarities[row])
+            if similarity >= least and other > row and not taken[other]
+        ]
+        taken[[other for other, _ in found]] = True
+        places = [place for other, _ in found for place in copies[marks[firsts[other]]]]
+        if len(places) > 1:
+            close = [similarity for other, similarity in found for _ in copies[marks[firsts[other]]]]
+            same = [marks[place] == marks[first] for place in places]
+            groups.append(DuplicateGroup(np.array(places, np.int64), np.array(close, np.float32), np.array(same)))
+    return groups
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    share = max(0.0, 1 - _FEW / len(values))
+    return np.asarray(values - values.mean(axis=0, dtype=np.float64) * share, np.float32)
+
+
+def _similar(rows: np.ndarray, threshold: float | None, threads: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """The nearest rows of each, as many as are needed to see all of `threshold`, within reason."""
+    most = min(len(rows) - 1, _MOST)
+    if most < 1 or threshold is None:
+        return np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32)
+    k = min(_FIRST, most)
+    while True:
+        near, similarities = nearest_neighbours(rows, None, k, exclude_self=True, threads=threads)
+        if k == most or not (similarities[:, -1] >= threshold).any():
+            return near, similarities
+        k = min(4 * k, most)
