@@ -38,12 +38,12 @@ def typical_side(source: ImageSource | BatchStream) -> int:
     return source.side
 
 
-def image_parts(images: Any, channels: int, on_error: str = "raise") -> Iterator[Any]:
+def image_parts(images: Any, channels: int, on_error: str = "raise", value_range: Any = None) -> Iterator[Any]:
     """The images, some at a time, in what ``embed_images`` takes; with on_error "nan" a list has None for those that
     cannot be read."""
     if on_error not in ("raise", "nan"):
         raise InvalidArgumentError(f'on_error: got {on_error!r}, want "raise" or "nan"')
-    with opened(images, channels) as source:
+    with opened(images, channels, value_range) as source:
         if isinstance(source, BatchStream):
             yield from source.batches_of(_READ, keep_last=True)
             return

@@ -113,7 +113,7 @@ class Inspection:
 
     @cached_property
     def _opened(self) -> tuple[ImageSource, np.ndarray | None]:
-        return open_labelled(self.data, self._labels, self.model.in_channels_)
+        return open_labelled(self.data, self._labels, self.model.in_channels_, value_range=self.model.value_range)
 
     @property
     def source(self) -> ImageSource:

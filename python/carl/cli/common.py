@@ -102,9 +102,11 @@ def positive(text: str) -> int:
     return number
 
 
-def labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray]:
+def labelled(
+    path: str, labels: str | None, channels: int | None, value_range: Any = None
+) -> tuple[ImageSource, np.ndarray]:
     """A source and its labels: from class folders, a labelled archive, an IDX file's companion, or a file of labels."""
-    source, values = open_labelled(path, labels, channels)
+    source, values = open_labelled(path, labels, channels, value_range=value_range)
     if values is None:
         raise InvalidArgumentError(
             f"{path} has no labels: want class folders, an .npz with labels, or an IDX file with its labels beside it"
@@ -125,10 +127,11 @@ def labelled_pair(
     channels: int | None,
     judged: Judged,
     parts: tuple[str, str] = ("train", "test"),
+    value_range: Any = None,
 ) -> tuple[ImageSource, np.ndarray, ImageSource, np.ndarray]:
     """Two labelled sets of the same classes, noted in `judged` under the names `parts`."""
-    first, first_y = labelled(train, train_labels, channels)
-    second, second_y = labelled(test, test_labels, channels)
+    first, first_y = labelled(train, train_labels, channels, value_range)
+    second, second_y = labelled(test, test_labels, channels, value_range)
     check_same_classes(first, second, "TRAIN and TEST")
     judged.add(parts[0], train, train_labels, first)
     judged.add(parts[1], test, test_labels, second)

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     format_of(arguments.out)
     check_output(arguments.out, model=arguments.model, data=(arguments.data,))
     model = load(arguments.model, threads=arguments.threads)
-    with open_source(arguments.data, model.in_channels_) as source:
+    with open_source(arguments.data, model.in_channels_, value_range=model.value_range) as source:
         result = model.transform(source, arguments.output, on_error=arguments.on_error)
         names = [source.identity(place) for place in range(len(source))]
         labels = source.labels if source.labels is not None and len(source.labels) == len(source) else None

@@ -100,7 +100,7 @@ def finetune(
     epochs = _arrays.integer(epochs, "epochs", 1, 1_000_000)
     batch_size = _arrays.integer(batch_size, "batch_size", 2, 1_000_000)
     warmup_epochs = _arrays.integer(warmup_epochs, "warmup_epochs", 0, epochs)
-    with labelled_images(train_images, train_labels, test_images, test_labels) as data:
+    with labelled_images(train_images, train_labels, test_images, test_labels, model) as data:
         splits = [
             split_targets(
                 data.classes,

@@ -87,7 +87,10 @@ def linear_probe(
         return _probe_features(train_images, train_labels, test_images, test_labels, *options)
     epochs = _arrays.integer(epochs, "epochs", 1, 1_000_000)
     batch_size = _arrays.integer(batch_size, "batch_size", 1, 1_000_000)
-    with labelled_images(train_images, train_labels, test_images, test_labels) as data, encoder_of(model) as encoder:
+    with (
+        labelled_images(train_images, train_labels, test_images, test_labels, model) as data,
+        encoder_of(model) as encoder,
+    ):
         if method == "logistic":
             with Bar(progress, parts_of(data.train) + parts_of(data.test), "features") as bar:
                 train, test = (

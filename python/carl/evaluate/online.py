@@ -68,10 +68,12 @@ class OnlineEvaluation:
         Images are whatever ``carl.as_source`` takes but streams of batches; labels are integers, one an image, or the
         path of their file, or None where the source knows them (class folders, labelled archives, IDX files). A path
         alone is (path, None).
+    value_range: as of ``carl.as_source``.
     """
 
-    def __init__(self, eval_set: Any, channels: int) -> None:
+    def __init__(self, eval_set: Any, channels: int, value_range: Any = None) -> None:
         parts = _parts(eval_set)
+        self._range = value_range
         self._opened: list[ImageSource] = []
         try:
             references, labels = self._open(parts[0], parts[1], channels, "eval_set[0]")
@@ -94,7 +96,9 @@ class OnlineEvaluation:
 
     def _open(self, images: Any, labels: Any, channels: int, name: str) -> tuple[ImageSource, np.ndarray]:
         labels_name = name.replace("0", "1").replace("2", "3")
-        source, values = open_labelled(images, labels, channels, name=name, labels_name=labels_name)
+        source, values = open_labelled(
+            images, labels, channels, name=name, labels_name=labels_name, value_range=self._range
+        )
         if source is not images:
             self._opened.append(source)
         if values is None:

@@ -66,10 +66,15 @@ class LabelledImages:
 
 @contextmanager
 def labelled_images(
-    train_images: Any, train_labels: Any, test_images: Any, test_labels: Any
+    train_images: Any, train_labels: Any, test_images: Any, test_labels: Any, model: Any = None
 ) -> Iterator[LabelledImages]:
-    """Checks both sets. Labels that are None are taken from the images' source (class folders, labelled archives)."""
-    with _source(train_images, "train_images") as train, _source(test_images, "test_images") as test:
+    """Checks both sets. Labels that are None are taken from the images' source (class folders, labelled archives).
+    model: a carl.CARL's value_range is that of the images too."""
+    value_range = getattr(model, "value_range", None)
+    with (
+        _source(train_images, "train_images", value_range) as train,
+        _source(test_images, "test_images", value_range) as test,
+    ):
         train_labels = named_labels(train) if train_labels is None else train_labels
         test_labels = named_labels(test) if test_labels is None else test_labels
         classes, targets = encode_labels(train_labels, "train_labels", len(train))
@@ -78,8 +83,8 @@ def labelled_images(
 
 
 @contextmanager
-def _source(images: Any, name: str) -> Iterator[ImageSource]:
-    with opened(images) as found:
+def _source(images: Any, name: str, value_range: Any) -> Iterator[ImageSource]:
+    with opened(images, value_range=value_range) as found:
         source = random_access(found, name)
         if len(source) == 0:
             raise InvalidArgumentError(f"{name}: is empty")

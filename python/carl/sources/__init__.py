@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._reading import check_regular
+from .._values import checked_range
 from ..errors import FileError, InvalidArgumentError
 from .arrays import ArraySource, ListSource
 from .base import DecodedSource, Images, ImageSource, JoinedSource
@@ -23,11 +24,13 @@ from .stream import BatchStream
 from .tar import TarSource, is_tar
 
 
-def as_source(images: Any, channels: int | None = None) -> ImageSource | BatchStream:
+def as_source(
+    images: Any, channels: int | None = None, *, value_range: tuple[float, float] | None = None
+) -> ImageSource | BatchStream:
     """Makes a source of images from
 
-    - a uint8 array (N, H, W) or (N, H, W, C), of any strides, or a torch tensor of that shape,
-    - a list of uint8 arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
+    - an array (N, H, W) or (N, H, W, C), of any strides, or a torch tensor of that shape,
+    - a list of arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
     - the path of a folder of image files, with or without one sub-folder a class, or of tar archives of them,
     - the path, or pattern such as ``shards-*.tar``, of .npy, .npz, IDX (may be compressed by gzip), CIFAR (.bin) and
         .tar files,
@@ -38,80 +41,90 @@ def as_source(images: Any, channels: int | None = None) -> ImageSource | BatchSt
     - a source.
 
     channels: 1 or 3 makes image files and Pillow images gray or RGB; None looks at them.
+    value_range: (low, high), the values that become black and white where pixels are no bytes, whatever the images are
+        given as. uint8 stays as it is and bool needs none; uint16 is divided by 256 without one; signed and wider
+        integers and floats need one. A source that is passed keeps its own.
     """
+    checked_range(value_range)
     if isinstance(images, (ImageSource, BatchStream)):
         return images
     if isinstance(images, (str, os.PathLike)):
-        return path_source(images, channels)
+        return path_source(images, channels, value_range=value_range)
     if isinstance(images, np.ndarray) and images.dtype == object and images.ndim == 1:
         images = list(images)
     if isinstance(images, (list, tuple)):
-        return _list_source(images, channels)
+        return _list_source(images, channels, value_range=value_range)
     if isinstance(images, np.ndarray) or hasattr(images, "__array__") or hasattr(images, "__array_interface__"):
-        return ArraySource(images)
+        return ArraySource(images, value_range=value_range)
     if isinstance(images, Mapping) and images and all(hasattr(part, "column_names") for part in images.values()):
         raise InvalidArgumentError(
             f"images: got the parts {', '.join(images)} of a data set; want one of them, such as "
             f"images['{next(iter(images))}']"
         )
     if is_table(images):
-        return TableSource(images, channels)
+        return TableSource(images, channels, value_range=value_range)
     if is_map_style(images):
-        return MapStyleSource(images, channels)
+        return MapStyleSource(images, channels, value_range=value_range)
     if isinstance(images, Iterable) and not isinstance(images, (bytes, Mapping, set, frozenset)):
-        return BatchStream(images, channels)
+        return BatchStream(images, channels, value_range=value_range)
     raise InvalidArgumentError(
         f"images: got {type(images).__name__}, want a uint8 array (N, H, W) or (N, H, W, C), a list of images, "
         "a folder's or file's path, a list of paths, a data set, or an iterable of batches"
     )
 
 
-def _list_source(images: Any, channels: int | None) -> ImageSource | BatchStream:
+def _list_source(images: Any, channels: int | None, value_range: Any) -> ImageSource | BatchStream:
     if not images:
         raise InvalidArgumentError("images: got an empty list, want images")
     if all(isinstance(item, (str, os.PathLike)) for item in images):
         paths = [_expanded(item) for item in images]
         if all(is_tar(path) for path in paths):
-            return TarSource(paths, channels)
+            return TarSource(paths, channels, value_range=value_range)
         if not any(_holds_a_set(path) for path in paths):
-            return FileSource(paths, channels)
-        parts = [path_source(path, channels) for path in paths]
+            return FileSource(paths, channels, value_range=value_range)
+        parts = [path_source(path, channels, value_range=value_range) for path in paths]
         if channels is None and {part.channels for part in parts} == {1, 3}:
-            parts = [path_source(path, 3) for path in paths]  # gray files among coloured ones are made RGB
+            parts = [
+                path_source(path, 3, value_range=value_range) for path in paths
+            ]  # gray files among coloured ones are made RGB
         return JoinedSource(parts)
     first = images[0]
     if isinstance(first, (list, tuple, Mapping)) or getattr(first, "ndim", 0) == 4:
         single = not isinstance(first, list) and is_map_style(images)  # pairs of an image and a label, or rows
-        return MapStyleSource(images, channels) if single else BatchStream(images, channels)
-    return ListSource(images, channels=channels)
+        return (
+            MapStyleSource(images, channels, value_range=value_range)
+            if single
+            else BatchStream(images, channels, value_range=value_range)
+        )
+    return ListSource(images, channels=channels, value_range=value_range)
 
 
-def path_source(path: str | os.PathLike[str], channels: int | None = None) -> ImageSource:
+def path_source(path: str | os.PathLike[str], channels: int | None = None, value_range: Any = None) -> ImageSource:
     """The source of a folder or a file, or of the archives that a pattern names."""
     path = _expanded(path)
     if os.path.isdir(path):
-        return _folder(path, channels)
+        return _folder(path, channels, value_range=value_range)
     if not os.path.exists(path):
         matches = sorted(glob.glob(path)) if glob.has_magic(path) else []
         if matches:
-            source = _list_source(matches, channels)
+            source = _list_source(matches, channels, value_range=value_range)
             assert isinstance(source, ImageSource)
             return source
         raise FileError(f"{path}: no such file or folder")
     check_regular(path)
     lower = path.lower()
     if lower.endswith((".npy", ".npz")):
-        return numpy_source(path)
+        return numpy_source(path, value_range)
     if is_idx(path):
-        return idx_source(path)
+        return idx_source(path, value_range)
     if is_tar(path):
-        return TarSource([path], channels)
+        return TarSource([path], channels, value_range=value_range)
     if is_cifar(path):
         return cifar_source(path)
     raise FileError(f"{path}: want a folder of images, an .npy, .npz, .tar or CIFAR .bin file, or an IDX file")
 
 
-def _folder(path: str, channels: int | None) -> ImageSource:
+def _folder(path: str, channels: int | None, value_range: Any) -> ImageSource:
     try:
         names = sorted(name for name in os.listdir(path) if not name.startswith("."))
     except OSError as error:
@@ -120,8 +133,8 @@ def _folder(path: str, channels: int | None) -> ImageSource:
         return cifar
     archives = [os.path.join(path, name) for name in names if name.lower().endswith(".tar")]
     if archives and not any(is_image_name(name) or os.path.isdir(os.path.join(path, name)) for name in names):
-        return TarSource(archives, channels)
-    return folder_source(path, channels)
+        return TarSource(archives, channels, value_range=value_range)
+    return folder_source(path, channels, value_range)
 
 
 def _holds_a_set(path: str) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from .base import DecodedSource
 from .items import IMAGE_COLUMNS, LABEL_COLUMNS, channels_of, image_column, image_of, is_image, to_pixels
@@ -40,9 +41,15 @@ class TableSource(DecodedSource):
     """
 
     def __init__(
-        self, table: Any, channels: int | None = None, column: str | None = None, workers: int | None = None
+        self,
+        table: Any,
+        channels: int | None = None,
+        column: str | None = None,
+        workers: int | None = None,
+        value_range: Any = None,
     ) -> None:
         super().__init__(workers)
+        self._values = Values(value_range)
         if len(table) == 0:
             raise InvalidArgumentError("images: the data set has no rows")
         self._column = column or _column(table)
@@ -60,7 +67,7 @@ class TableSource(DecodedSource):
         return len(self._table)
 
     def load(self, place: int, least_side: int | None) -> np.ndarray:
-        return to_pixels(self._value(place), self.identity(place), self._channels, least_side)
+        return to_pixels(self._value(place), self.identity(place), self._channels, least_side, self._values)
 
     def channels_at(self, place: int) -> int:
         return channels_of(self._value(place))
@@ -69,7 +76,9 @@ class TableSource(DecodedSource):
         return f"row {place} of the data set"
 
     def fingerprint(self) -> str | None:
-        return None if self._print is None else f"{self._print}, {self._column}, channels {self._channels}"
+        return (
+            None if self._print is None else f"{self._print}, {self._column}, channels {self._channels}{self._values}"
+        )
 
     def describe(self) -> str:
         return f"{len(self)} images of the column {self._column!r}"
@@ -90,8 +99,9 @@ class MapStyleSource(DecodedSource):
     workers: threads that read it. Such sets are written for processes and may not bear more than one, the default.
     """
 
-    def __init__(self, dataset: Any, channels: int | None = None, workers: int = 1) -> None:
+    def __init__(self, dataset: Any, channels: int | None = None, workers: int = 1, value_range: Any = None) -> None:
         super().__init__(workers)
+        self._values = Values(value_range)
         self._dataset = dataset
         self._choose_channels(channels)
         self.labels, self.class_names = _targets(dataset)
@@ -100,7 +110,7 @@ class MapStyleSource(DecodedSource):
         return len(self._dataset)
 
     def load(self, place: int, least_side: int | None) -> np.ndarray:
-        return to_pixels(self._value(place), f"images[{place}]", self._channels, least_side)
+        return to_pixels(self._value(place), f"images[{place}]", self._channels, least_side, self._values)
 
     def channels_at(self, place: int) -> int:
         return channels_of(self._value(place))

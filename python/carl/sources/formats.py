@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 
 from .._images import image_shape
 from .._reading import DataFile, Reader
+from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from .arrays import ArraySource
 from .base import ImageSource
@@ -30,12 +32,12 @@ def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
         raise error if isinstance(error, FileError) else FileError(f"{name} is damaged: {error}") from None
 
 
-def numpy_source(path: str) -> ImageSource:
+def numpy_source(path: str, value_range: Any = None) -> ImageSource:
     """An .npy file, or the images (and labels, if any) of an .npz archive. Read a batch at a time unless compressed or
     in Fortran order, where an image is not contiguous in the file: those are read into memory."""
     if path.lower().endswith(".npy"):
         header = _npy_header(path)
-        return _source(path, header, header.start, None, path)
+        return _source(path, header, header.start, None, path, value_range)
     with Archive(path) as archive:
         image_key = _pick(archive.keys, IMAGE_KEYS)
         if image_key is None and len(archive.keys) == 1:
@@ -46,19 +48,19 @@ def numpy_source(path: str) -> ImageSource:
             )
         name = f"{path}[{image_key!r}]"
         header = archive.header(image_key)
-        image_shape(header.dtype, header.shape, name)  # before anything is unpacked
+        _check(header.dtype, header.shape, name, value_range)  # before anything is unpacked
         label_key = _pick([key for key in archive.keys if key != image_key], LABEL_KEYS)
         labels = None if label_key is None else _labels(archive, label_key, header.shape[0])
         start = archive.start(image_key, header)
         if start is None:
-            return ArraySource(archive.array(image_key, header), name, labels)
-        return _source(path, header, start, labels, name)
+            return ArraySource(archive.array(image_key, header), name, labels, value_range)
+        return _source(path, header, start, labels, name, value_range)
 
 
-def idx_source(path: str) -> ImageSource:
+def idx_source(path: str, value_range: Any = None) -> ImageSource:
     """IDX images, with labels if the file of labels lies in the same folder under its usual name."""
     file = IdxFile(path)
-    shape = image_shape(file.dtype, file.shape, path)
+    shape = _check(file.dtype, file.shape, path, value_range)
     folder, name = os.path.split(path)
     labels = None
     if "images-idx3" in name:
@@ -68,8 +70,10 @@ def idx_source(path: str) -> ImageSource:
             if labels.ndim != 1 or len(labels) != shape[0]:
                 raise FileError(f"{beside} has {len(labels)} labels, {path} has {shape[0]} images")
     if file.packed:
-        return ArraySource(file.read(), path, labels)
-    return StoredSource(DataFile(path, random=True), file.start, file.shape, labels)
+        return ArraySource(file.read(), path, labels, value_range)
+    return StoredSource(
+        DataFile(path, random=True), file.start, file.shape, labels, dtype=file.dtype, value_range=value_range
+    )
 
 
 def _npy_header(path: str) -> Header:
@@ -82,11 +86,21 @@ def _npy_header(path: str) -> Header:
     return header
 
 
-def _source(path: str, header: Header, start: int, labels: np.ndarray | None, name: str) -> ImageSource:
-    image_shape(header.dtype, header.shape, name)
+def _source(
+    path: str, header: Header, start: int, labels: np.ndarray | None, name: str, value_range: Any
+) -> ImageSource:
+    _check(header.dtype, header.shape, name, value_range)
     if header.fortran:
-        return ArraySource(DataFile(path).read_array(start, header.shape, header.dtype, True), name, labels)
-    return StoredSource(DataFile(path, random=True), start, header.shape, labels, name=name)
+        array = DataFile(path).read_array(start, header.shape, header.dtype, True)
+        return ArraySource(array, name, labels, value_range)
+    return StoredSource(
+        DataFile(path, random=True), start, header.shape, labels, name=name, dtype=header.dtype, value_range=value_range
+    )
+
+
+def _check(dtype: np.dtype[Any], shape: tuple[int, ...], name: str, value_range: Any) -> tuple[int, int, int, int]:
+    Values(value_range).check(dtype, name)
+    return image_shape(np.dtype(np.uint8), shape, name)
 
 
 def _labels(archive: Archive, key: str, count: int) -> np.ndarray | None:

@@ -19,10 +19,10 @@ from .stream import BatchStream
 
 
 @contextmanager
-def opened(images: Any, channels: int | None = None) -> Iterator[ImageSource | BatchStream]:
+def opened(images: Any, channels: int | None = None, value_range: Any = None) -> Iterator[ImageSource | BatchStream]:
     """A source for the time of a ``with`` block; closed after it only if it was made here. channels: as of
     ``open_source``."""
-    source = _any_source(images, channels)
+    source = _any_source(images, channels, value_range)
     try:
         yield source
     finally:
@@ -30,12 +30,13 @@ def opened(images: Any, channels: int | None = None) -> Iterator[ImageSource | B
             source.close()
 
 
-def open_source(images: Any, channels: int | None = None, name: str = "images") -> ImageSource:
+def open_source(images: Any, channels: int | None = None, name: str = "images", value_range: Any = None) -> ImageSource:
     """The source of images that can be read in any order; InvalidArgumentError for a stream of batches.
 
-    channels: those of a model. Image files are read as gray or RGB where it takes 1 or 3.
+    channels: those of a model. Image files are read as gray or RGB where it takes 1 or 3. value_range: as of
+        ``carl.as_source``.
     """
-    return random_access(_any_source(images, channels), name)
+    return random_access(_any_source(images, channels, value_range), name)
 
 
 def open_labelled(
@@ -45,6 +46,7 @@ def open_labelled(
     *,
     name: str | None = None,
     labels_name: str | None = None,
+    value_range: Any = None,
 ) -> tuple[ImageSource, np.ndarray | None]:
     """A source and its labels, int64 (N,).
 
@@ -54,7 +56,7 @@ def open_labelled(
     name, labels_name: of the arguments, for errors; by default the paths.
     """
     path = os.fspath(images) if isinstance(images, (str, os.PathLike)) else "images"
-    source = open_source(images, channels, name or path)
+    source = open_source(images, channels, name or path, value_range)
     if labels is None:
         return source, None if source.labels is None else label_array(source.labels, path, len(source))
     if not isinstance(labels, (str, os.PathLike)):
@@ -93,5 +95,5 @@ def check_same_classes(first: ImageSource, second: ImageSource, names: str) -> N
         raise InvalidArgumentError(f"{names} have different classes (names of sub-folders)")
 
 
-def _any_source(images: Any, channels: int | None) -> ImageSource | BatchStream:
-    return as_source(images, channels if channels in (1, 3) else None)
+def _any_source(images: Any, channels: int | None, value_range: Any) -> ImageSource | BatchStream:
+    return as_source(images, channels if channels in (1, 3) else None, value_range=value_range)

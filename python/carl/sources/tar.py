@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .._decode import decode, gray_file, pillow
 from .._reading import DataFile, Reader
+from .._values import Values
 from ..errors import FileError
 from .base import DecodedSource
 from .files import check_file_channels, classes_of, is_image_name
@@ -30,9 +32,15 @@ class TarSource(DecodedSource):
     """
 
     def __init__(
-        self, paths: Sequence[str], channels: int | None = None, workers: int | None = None, halve: bool = True
+        self,
+        paths: Sequence[str],
+        channels: int | None = None,
+        workers: int | None = None,
+        halve: bool = True,
+        value_range: Any = None,
     ) -> None:
         pillow()
+        self._values = Values(value_range)
         super().__init__(workers)
         check_file_channels(channels)
         self.paths = list(paths)
@@ -65,7 +73,11 @@ class TarSource(DecodedSource):
 
     def load(self, place: int, least_side: int | None) -> np.ndarray:
         return decode(
-            io.BytesIO(self._content(*self._spans[place])), self._channels, least_side if self._halve else None
+            io.BytesIO(self._content(*self._spans[place])),
+            self._channels,
+            least_side if self._halve else None,
+            self._values,
+            self.identity(place),
         )
 
     def channels_at(self, place: int) -> int:
@@ -76,7 +88,7 @@ class TarSource(DecodedSource):
 
     def fingerprint(self) -> str:
         facts = [(file.path, *file.facts) for file in self._files]
-        return f"channels {self._channels}, halve {self._halve}, {facts}"
+        return f"channels {self._channels}, halve {self._halve}{self._values}, {facts}"
 
     def describe(self) -> str:
         place = self.paths[0] if len(self.paths) == 1 else f"{len(self.paths)} tar archives"
