@@ -12,7 +12,7 @@ from .._decode import is_gray, to_array
 from .._values import Values
 from ..errors import InvalidArgumentError
 from .base import Images, ImageSource, whole
-from .items import is_pillow
+from .items import channels_last, is_pillow
 from .mapped import prepare_random_reads, read_rows
 
 
@@ -25,7 +25,7 @@ class ArraySource(ImageSource):
 
     def __init__(self, array: Any, name: str = "images", labels: Any = None, value_range: Any = None) -> None:
         self._values, self._name = Values(value_range), name
-        array = _arrays.as_array(array, name)
+        array = _arrays.as_array(channels_last(array), name)
         self._values.check(array.dtype, name)
         shape = _images.image_shape(np.dtype(np.uint8), array.shape, name)
         self._array = array if array.ndim == len(shape) else array[..., None]
@@ -61,7 +61,8 @@ class ListSource(ImageSource):
             whole(lambda: to_array(image, channels, None, values, f"{name}[{place}]"), f"{name}[{place}]")
             if is_pillow(image)
             else _images.one_image(
-                values.image(_arrays.as_array(image, f"{name}[{place}]"), f"{name}[{place}]"), f"{name}[{place}]"
+                values.image(_arrays.as_array(channels_last(image), f"{name}[{place}]"), f"{name}[{place}]"),
+                f"{name}[{place}]",
             )
             for place, image in enumerate(images)
         ]

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from .._arrays import as_array
 from .._values import Values
 from ..errors import FileError, InvalidArgumentError
+from ._labels import numbered
 from .base import DecodedSource
-from .items import IMAGE_COLUMNS, LABEL_COLUMNS, channels_of, image_column, image_of, is_image, to_pixels
+from .items import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    channels_last,
+    channels_of,
+    image_column,
+    image_of,
+    is_image,
+    is_single,
+    is_tensor,
+    to_pixels,
+)
 
 
 def is_table(images: Any) -> bool:
@@ -30,7 +44,11 @@ def is_map_style(images: Any) -> bool:
         return not hasattr(images, "__iter__")  # the first image is broken, or it is read by names
     if isinstance(item, Mapping) and not any(is_image(value) for value in item.values()):
         return False
-    return is_image(image_of(item, "images: item 0"))
+    image = image_of(item, "images: item 0")
+    if is_image(image) or is_single(item):
+        return True
+    # torch's sets of single images cannot be iterated, but by number; (C, H, W) of many channels looks like a batch.
+    return not hasattr(images, "__iter__") and len(getattr(image, "shape", ())) == 3
 
 
 class TableSource(DecodedSource):
@@ -52,14 +70,17 @@ class TableSource(DecodedSource):
         self._values = Values(value_range)
         if len(table) == 0:
             raise InvalidArgumentError("images: the data set has no rows")
-        self._column = column or _column(table)
-        if self._column not in table.column_names:
-            raise InvalidArgumentError(
-                f"column: got {self._column!r}, the data set has {', '.join(table.column_names)}"
-            )
+        # A transform (with_transform) makes rows of other columns, of all that are there.
+        transformed = dict(getattr(table, "format", None) or {}).get("type") == "custom"
+        columns = list(table[0]) if transformed else table.column_names
+        self._column = column or (image_column(table[0], "images") if transformed else _column(table))
+        if self._column not in columns:
+            raise InvalidArgumentError(f"column: got {self._column!r}, the data set has {', '.join(columns)}")
+        self._dtype = None if transformed else _dtype(dict(table.features or {}).get(self._column))
         self.labels, self.class_names = _table_labels(table)
         # Other columns, which may be large, are not read.
-        self._table = table.select_columns([self._column]) if hasattr(table, "select_columns") else table
+        select = hasattr(table, "select_columns") and not transformed
+        self._table = table.select_columns([self._column]) if select else table
         self._print = getattr(table, "_fingerprint", None)
         self._choose_channels(channels)
 
@@ -87,6 +108,11 @@ class TableSource(DecodedSource):
         value = self._table[place][self._column]
         if value is None:
             raise FileError("the row has no image")
+        if isinstance(value, (list, tuple)):
+            return np.asarray(value, self._dtype)
+        found = getattr(channels_last(value), "dtype", None)
+        if isinstance(found, np.dtype) and found != self._dtype and self._dtype is not None and found.kind in "iu":
+            return channels_last(value).astype(self._dtype)  # the package's formats widen integers
         return value
 
 
@@ -129,7 +155,11 @@ class MapStyleSource(DecodedSource):
 
 
 def _column(table: Any) -> str:
-    typed = [name for name, feature in dict(table.features or {}).items() if type(feature).__name__ == "Image"]
+    features = dict(table.features or {})
+    for kinds in (("Image",), ("Array2D", "Array3D")):
+        typed = [name for name, feature in features.items() if type(feature).__name__ in kinds]
+        if typed:
+            break
     if len(typed) == 1:
         return str(typed[0])
     for name in IMAGE_COLUMNS:
@@ -143,24 +173,51 @@ def _column(table: Any) -> str:
     return image_column(table[0], "images")
 
 
+def _dtype(feature: Any) -> np.dtype[Any] | None:
+    """The type of the numbers in a column of arrays or nested lists, whose values are lists."""
+    while feature is not None and not isinstance(getattr(feature, "dtype", None), str):
+        feature = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    try:
+        return None if feature is None else np.dtype(feature.dtype)
+    except TypeError:  # text, dict, ...
+        return None
+
+
 def _table_labels(table: Any) -> tuple[np.ndarray | None, list[str] | None]:
-    """The first column with a usual name for labels that holds a whole number in each row."""
+    """The first column with a usual name for labels that holds a number or text in each row. What a transform makes of
+    rows does not matter."""
+    plain = table.with_format(None) if hasattr(table, "with_format") else table
     for name in LABEL_COLUMNS:
-        if name in table.column_names:
-            labels = np.asarray(table[name][:])
-            if labels.ndim == 1 and labels.dtype.kind in "iu":
-                names = getattr(dict(table.features or {}).get(name), "names", None)
-                return labels.astype(np.int64), list(names) if names else None
+        if name in plain.column_names:
+            with suppress(FileError, ValueError):
+                labels, found = numbered(plain[name][:], name, len(plain))
+                names = getattr(dict(plain.features or {}).get(name), "names", None)
+                return labels, list(names) if names else found
     return None, None
 
 
 def _targets(dataset: Any) -> tuple[np.ndarray | None, list[str] | None]:
-    """torchvision's ``targets`` and ``classes``."""
+    """The labels of a set, without reading its images: torchvision's ``targets`` or ``labels``, and ``classes``; the
+    second of a TensorDataset's ``tensors``; those of the set behind a Subset, and of the sets of a ConcatDataset."""
     try:
-        labels = np.asarray(dataset.targets)
-    except Exception:
+        if isinstance(parts := getattr(dataset, "datasets", None), (list, tuple)):
+            found = [_targets(part) for part in parts]
+            if any(labels is None or names != found[0][1] for labels, names in found):
+                return None, None
+            return np.concatenate([labels for labels, _ in found if labels is not None]), found[0][1]
+        if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
+            labels, names = _targets(dataset.dataset)
+            return None if labels is None else labels[np.asarray(dataset.indices, np.int64)], names
+        tensors = getattr(dataset, "tensors", None)
+        values = tensors[1] if isinstance(tensors, (list, tuple)) and len(tensors) == 2 else None
+        for name in ("targets", "labels"):
+            values = getattr(dataset, name, None) if values is None else values
+        if values is None or len(values) != len(dataset):
+            return None, None
+        labels, found_names = numbered(
+            as_array(values, "targets") if is_tensor(values) else values, "targets", len(values)
+        )
+    except Exception:  # attributes of these names may be anything
         return None, None
-    if labels.shape != (len(dataset),) or labels.dtype.kind not in "iu":
-        return None, None
-    names = getattr(dataset, "classes", None)
-    return labels.astype(np.int64), [str(name) for name in names] if names else None
+    known = getattr(dataset, "classes", None)
+    return labels, [str(name) for name in known] if known else found_names

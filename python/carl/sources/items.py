@@ -61,6 +61,18 @@ def is_image(value: Any) -> bool:
     return channels in (1, 3, 4) or 2 * channels <= min(26, *shape[:2]) or (is_tensor(value) and shape[0] in (1, 3))
 
 
+def is_single(item: Any) -> bool:
+    """Whether an item of a set that is read by number is one image, be it with others' dimensions: it says so by the
+    single label beside it."""
+    return (
+        isinstance(item, tuple)
+        and len(item) > 1
+        and _is_array(item[0])
+        and len(item[0].shape) == 3
+        and (isinstance(item[1], (int, np.integer)) or (_is_array(item[1]) and len(item[1].shape) == 0))
+    )
+
+
 def is_batch(value: Any) -> bool:
     """Whether a value is several images: a list of them, or an array (B, H, W) or (B, H, W, C)."""
     if isinstance(value, (list, tuple)):
@@ -138,11 +150,14 @@ def to_pixels(
 
 
 def channels_last(value: Any) -> Any:
-    """Tensors (C, H, W) and (B, C, H, W), torch's order, made channels-last; everything else unchanged."""
+    """Tensors (C, H, W) and (B, C, H, W), torch's order, made channels-last; everything else unchanged.
+
+    A tensor that can be either, such as one of 3 rows and 3 channels, is taken for channels-last.
+    """
     if not is_tensor(value):
         return value
     array = _arrays.as_array(value, "images")
-    if array.ndim in (3, 4) and array.shape[-3] in (1, 3) and array.shape[-1] not in (1, 3, 4):
+    if array.ndim in (3, 4) and _images.is_bands_first(array.shape[-3:]):
         return np.moveaxis(array, -3, -1)
     return array
 
