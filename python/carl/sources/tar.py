@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +19,6 @@ from .files import check_file_channels, classes_of, is_image_name
 _LABEL = "cls"
 #: Bytes of a label at most, so that it is a number of 64 bits.
 _LONGEST_LABEL = 18
-#: Archives that are open at a time at most: a set may have more shards than a process may have files.
-_MOST_OPEN = 128
 
 
 class TarSource(DecodedSource):
@@ -46,13 +43,11 @@ class TarSource(DecodedSource):
         self.paths = list(paths)
         self._halve = halve
         self._files: list[DataFile] = []
-        self._open: deque[int] = deque()  # numbers of the archives that are open, about
         names: list[str] = []
         spans: list[tuple[int, int, int]] = []
         labels: dict[tuple[int, str], tuple[int, int]] = {}
         for number, path in enumerate(self.paths):
             self._files.append(DataFile(path))
-            self._files[number].close()
             for name, start, size in _members(path):
                 base = name.rpartition("/")[2]
                 if is_image_name(base):
@@ -100,12 +95,7 @@ class TarSource(DecodedSource):
             file.close()
 
     def _content(self, number: int, start: int, size: int) -> bytes:
-        file = self._files[number]
-        if not file.is_open:
-            self._open.append(int(number))
-            if len(self._open) > _MOST_OPEN:
-                self._files[self._open.popleft()].close()
-        return file.read(int(start), int(size))
+        return self._files[number].read(int(start), int(size))
 
     def _numbers(self, members: dict[tuple[int, str], tuple[int, int]]) -> np.ndarray | None:
         """The labels of all images, or None if one has none that is a number."""
