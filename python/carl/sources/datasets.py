@@ -55,6 +55,7 @@ class TableSource(DecodedSource):
     """A ``datasets.Dataset``: a column of images, of Pillow images, encoded files or arrays. Rows are read by several
     threads.
 
+    label_column: the labels' column; None takes one with a usual name, if it holds numbers or text.
     column: its name; None takes one of image type, one with a usual name, or the only one that holds images.
     """
 
@@ -65,6 +66,7 @@ class TableSource(DecodedSource):
         column: str | None = None,
         workers: int | None = None,
         value_range: Any = None,
+        label_column: str | None = None,
     ) -> None:
         super().__init__(workers)
         self._values = Values(value_range)
@@ -77,7 +79,7 @@ class TableSource(DecodedSource):
         if self._column not in columns:
             raise InvalidArgumentError(f"column: got {self._column!r}, the data set has {', '.join(columns)}")
         self._dtype = None if transformed else _dtype(dict(table.features or {}).get(self._column))
-        self.labels, self.class_names = _table_labels(table)
+        self.labels, self.class_names = _table_labels(table, label_column)
         # Other columns, which may be large, are not read.
         select = hasattr(table, "select_columns") and not transformed
         self._table = table.select_columns([self._column]) if select else table
@@ -183,13 +185,15 @@ def _dtype(feature: Any) -> np.dtype[Any] | None:
         return None
 
 
-def _table_labels(table: Any) -> tuple[np.ndarray | None, list[str] | None]:
+def _table_labels(table: Any, wanted: str | None) -> tuple[np.ndarray | None, list[str] | None]:
     """The first column with a usual name for labels that holds a number or text in each row. What a transform makes of
     rows does not matter."""
     plain = table.with_format(None) if hasattr(table, "with_format") else table
-    for name in LABEL_COLUMNS:
+    if wanted is not None and wanted not in plain.column_names:
+        raise InvalidArgumentError(f"label_key: got {wanted!r}, the data set has {', '.join(plain.column_names)}")
+    for name in LABEL_COLUMNS if wanted is None else (wanted,):
         if name in plain.column_names:
-            with suppress(FileError, ValueError):
+            with suppress(*([] if wanted else [ValueError])):
                 labels, found = numbered(plain[name][:], name, len(plain))
                 names = getattr(dict(plain.features or {}).get(name), "names", None)
                 return labels, list(names) if names else found

@@ -62,7 +62,7 @@ class BatchStream:
 
     def probe(self) -> Images:
         """The images of the first item, without losing it."""
-        images = image_of(self._first(), "images")
+        images = image_of(self.first_item(), "images")
         return self._converted(images if is_batch(images) else [images], "images", None)
 
     def batches_of(
@@ -111,7 +111,8 @@ class BatchStream:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _first(self) -> Any:
+    def first_item(self) -> Any:
+        """The first item, without losing it."""
         if self._begun is None:
             iterator = iter(self.batches)
             for item in iterator:
@@ -123,7 +124,7 @@ class BatchStream:
 
     def _gives_single_images(self) -> bool:
         if self._single is None:
-            self._single = not is_batch(image_of(self._first(), "images"))
+            self._single = not is_batch(image_of(self.first_item(), "images"))
         return self._single
 
     def _converted(self, images: Any, name: str, least_side: int | None) -> Images:
