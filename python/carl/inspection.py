@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._notes import as_utf8
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL, load
 from .sources import ImageSource
@@ -73,6 +74,17 @@ def _tell_broken(errors: list[BaseException]) -> None:
         getLogger("carl").warning("left out %d further images that cannot be read", len(errors) - _TOLD)
 
 
+def _drawable(name: str) -> str:
+    """A class's name in characters that the plots' font has, others as escapes such as \\u732b."""
+    name = as_utf8(name)
+    if name.isascii():
+        return name
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    glyphs = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(c if ord(c) in glyphs else c.encode("ascii", "backslashreplace").decode("ascii") for c in name)
+
+
 class Inspection:
     """The model of a checkpoint or run folder, at most `count` of the images, evenly spaced, and what the model makes
     of them, computed when first asked for.
@@ -135,7 +147,9 @@ class Inspection:
 
     @property
     def class_names(self) -> list[str] | None:
-        return self._opened[0].class_names
+        """As plots can show them: what their font has no glyph for is escaped."""
+        names = self._opened[0].class_names
+        return None if names is None else [_drawable(name) for name in names]
 
     @cached_property
     def features(self) -> np.ndarray:
