@@ -133,7 +133,11 @@ class CARL(Parameters, EstimatorRules):
             evaluation = None
             if eval_set is not None:
                 evaluation = stack.enter_context(
-                    closing(OnlineEvaluation(eval_set, self.in_channels or channels_of(source), self.value_range))
+                    closing(
+                        OnlineEvaluation(
+                            eval_set, self.in_channels or channels_of(source), self.value_range, self.on_error
+                        )
+                    )
                 )
             checkpoint = checkpoint_to_resume(self, resume)
             self._pace, self._kept_budget, says = None, None, None

@@ -14,7 +14,8 @@ from .._reading import parse_json
 from ..errors import ConfigurationError, InvalidArgumentError
 from ..estimator import CARL, load
 from ..sources import ImageSource
-from ..sources.labelled import check_same_classes, open_labelled
+from ..sources.labelled import aligned, open_labelled
+from ..sources.subset import readable
 
 DATA_HELP = (
     "a folder of images (flat, or one sub-folder a class) or of tar archives, an .npy, .npz, .tar or CIFAR .bin file, "
@@ -111,7 +112,13 @@ def labelled(
         raise InvalidArgumentError(
             f"{path} has no labels: want class folders, an .npz with labels, or an IDX file with its labels beside it"
         )
-    return source, values
+    return without_broken(source, values, path)
+
+
+def without_broken(source: ImageSource, labels: np.ndarray, path: str) -> tuple[ImageSource, np.ndarray]:
+    """A labelled set without the images that cannot be read; see ``readable``."""
+    whole, places = readable(source, path)
+    return whole, labels if places is None else labels[places]
 
 
 def load_judged(path: str, threads: int | None) -> tuple[CARL, Judged]:
@@ -132,7 +139,9 @@ def labelled_pair(
     """Two labelled sets of the same classes, noted in `judged` under the names `parts`."""
     first, first_y = labelled(train, train_labels, channels, value_range)
     second, second_y = labelled(test, test_labels, channels, value_range)
-    check_same_classes(first, second, "TRAIN and TEST")
+    if not (train_labels or test_labels):
+        second_y, names = aligned(first, second, second_y, f"{train} and {test}")
+        first.class_names = second.class_names = names
     judged.add(parts[0], train, train_labels, first)
     judged.add(parts[1], test, test_labels, second)
     return first, first_y, second, second_y

@@ -12,6 +12,18 @@ from .. import _arrays
 from ..errors import InvalidArgumentError
 
 
+def class_array(labels: Any, name: str, count: int | None = None) -> np.ndarray:
+    """Labels (N,): integers as int64, bools, or text."""
+    values = np.asarray(labels)
+    if values.dtype == object and values.ndim == 1 and all(isinstance(value, str) for value in values):
+        values = values.astype(str)
+    if values.ndim != 1 or values.dtype.kind not in "bU":
+        return _arrays.label_array(values, name, count)
+    if count is not None and len(values) != count:
+        raise InvalidArgumentError(f"{name}: got {len(values)} labels, want {count}, one a sample")
+    return values
+
+
 def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
     """The classes of labels, of which there must be at least two."""
     classes = np.unique(labels)
@@ -23,7 +35,11 @@ def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
 def check_labels(labels: np.ndarray, name: str, truth: np.ndarray | None = None, truth_name: str = "") -> None:
     """Labels of 0 or more and of at least two classes, some of which `truth` shares. A UserWarning names what `truth`
     has beyond them."""
-    if len(labels) and int(labels.min()) < 0:
+    if truth is not None and (labels.dtype.kind == "U") != (truth.dtype.kind == "U") and len(labels) and len(truth):
+        raise InvalidArgumentError(
+            f"{truth_name}: got labels such as {truth[0].item()!r}, {name} has such as {labels[0].item()!r}"
+        )
+    if len(labels) and labels.dtype.kind == "i" and int(labels.min()) < 0:
         raise InvalidArgumentError(f"{name}: got {int(labels.min())}, want labels of at least 0")
     classes = check_classes(labels, name)
     if truth is None:

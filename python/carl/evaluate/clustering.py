@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _arrays
 from ..errors import InvalidArgumentError, missing_package
-from ._checks import check_classes
+from ._checks import check_classes, class_array
 from .result import Result
 
 
@@ -45,7 +45,7 @@ class ClusterResult(Result):
 def confusion(assignments: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts (clusters, labels) of samples, with the cluster numbers and label numbers of its rows and columns."""
     found = _arrays.label_array(assignments, "assignments")
-    truth = _arrays.label_array(labels, "labels", len(found))
+    truth = class_array(labels, "labels", len(found))
     if len(found) == 0:
         raise InvalidArgumentError("assignments: is empty")
     clusters, rows = np.unique(found, return_inverse=True)
@@ -57,7 +57,8 @@ def confusion(assignments: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np
 def cluster(
     assignments: Any, labels: Any, clusters: int | None = None, *, seed: int = 0, runs: int = 10
 ) -> ClusterResult:
-    """Compares clusters with labels, integers (N,) of at least two classes. Needs scikit-learn and SciPy.
+    """Compares clusters with labels, integers, text or bools (N,), of at least two classes. Needs scikit-learn and
+    SciPy.
 
     assignments: integers (N,), the cluster of each sample, such as ``CARL.predict`` gives; or float32 (N, D), features,
         whose rows are then divided by their l2 norm and clustered by k-means (the best of `runs` runs, k-means++).
@@ -71,7 +72,7 @@ def cluster(
             )
         found = _arrays.label_array(assignments, "assignments")
         return _compare(found, labels, "assignments", None)
-    truth = _arrays.label_array(labels, "labels", len(features))
+    truth = class_array(labels, "labels", len(features))
     classes = check_classes(truth, "labels")
     wanted = _arrays.integer(len(classes) if clusters is None else clusters, "clusters", 1, len(features))
     seed = _arrays.integer(seed, "seed", 0, 2**32 - 1)
@@ -98,7 +99,7 @@ def _k_means(features: np.ndarray, clusters: int, seed: int, runs: int) -> np.nd
 
 def _compare(found: np.ndarray, labels: Any, method: str, seed: int | None) -> ClusterResult:
     table, clusters, classes = confusion(found, labels)
-    truth = np.asarray(labels)
+    truth = class_array(labels, "labels")
     check_classes(truth, "labels")
     try:
         from scipy.optimize import linear_sum_assignment

@@ -10,13 +10,13 @@ import numpy as np
 
 from .. import _arrays
 from .._c_api import LIB, call
-from ._checks import check_labels, cutoffs
+from ._checks import check_labels, class_array, cutoffs
 from .result import Result
 
 
 @dataclass(frozen=True)
 class KNNResult(Result):
-    """predictions: int64 (M,) for the first k; accuracy: its share of right ones, None without test labels.
+    """predictions: labels (M,) for the first k; accuracy: its share of right ones, None without test labels.
 
     accuracies: accuracy of every k asked for. references, queries: how many there were.
     """
@@ -74,15 +74,15 @@ def knn(
     Each test sample takes the label with the largest vote among its k nearest training samples; a vote weighs
     exp(similarity / temperature), or 1 when temperature is 0.
 
-    train_x: float32 (N, D); train_y: integers (N,), 0 or more, of at least two classes. test_x: float32 (M, D);
-        test_y: integers (M,) or None. Test labels that no training sample has can only be wrong: some are a warning,
-        none in common an error.
+    train_x: float32 (N, D); train_y: integers of 0 or more, text or bools, (N,), of at least two classes. test_x:
+        float32 (M, D); test_y: the same (M,), or None. Test labels that no training sample has can only be wrong: some
+        are a warning, none in common an error.
     k: a number, or several, which share one search.
     """
     references = _arrays.float_array(train_x, "train_x", ("N", "D"))
     queries = _arrays.float_array(test_x, "test_x", ("M", references.shape[1]))
-    labels = _arrays.label_array(train_y, "train_y", len(references))
-    truth = None if test_y is None else _arrays.label_array(test_y, "test_y", len(queries))
+    labels = class_array(train_y, "train_y", len(references))
+    truth = None if test_y is None else class_array(test_y, "test_y", len(queries))
     check_labels(labels, "train_y", truth, "test_y")
     temperature = _arrays.real(temperature, "temperature", 0.0)
     counts = cutoffs(k, len(references))

@@ -59,6 +59,7 @@ def linear_probe(
     max_iterations: int = 1000,
     threads: int | None = None,
     progress: bool = True,
+    on_error: str = "skip",
 ) -> LinearProbeResult:
     """Trains a linear layer on the frozen encoder's features and tests it: the linear evaluation protocol.
 
@@ -75,6 +76,7 @@ def linear_probe(
         standardize: features go to the linear layer with mean 0 and deviation 1 (of at most 4096 of the training
         images), so that the learning rate means the same for every encoder. `view` changes keys of a view's
         specification from a crop of 20 to 100% and a flip.
+    on_error: images that cannot be read are left out with a warning ("skip"), or an error names the first ("raise").
     inverse_regularization, max_iterations: C and max_iter of "logistic".
     """
     if method not in METHODS:
@@ -88,7 +90,7 @@ def linear_probe(
     epochs = _arrays.integer(epochs, "epochs", 1, 1_000_000)
     batch_size = _arrays.integer(batch_size, "batch_size", 1, 1_000_000)
     with (
-        labelled_images(train_images, train_labels, test_images, test_labels, model) as data,
+        labelled_images(train_images, train_labels, test_images, test_labels, model, on_error) as data,
         encoder_of(model) as encoder,
     ):
         if method == "logistic":

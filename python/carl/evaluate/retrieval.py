@@ -11,7 +11,7 @@ import numpy as np
 from .. import _arrays
 from .._c_api import LIB, call
 from ..errors import InvalidArgumentError
-from ._checks import check_labels, cutoffs
+from ._checks import check_labels, class_array, cutoffs
 from .result import Result
 
 
@@ -60,12 +60,12 @@ def retrieval(
     order of index. Memory beside the result is bounded by a tile of queries: about 16 MB and 24 bytes a reference for
     each thread.
 
-    train_x: float32 (N, D); train_y: integers (N,), 0 or more, of at least two classes. test_x: float32 (M, D); test_y:
-        integers (M,).
+    train_x: float32 (N, D); train_y: integers of 0 or more, text or bools, (N,), of at least two classes. test_x:
+        float32 (M, D); test_y: the same (M,).
     k: where to cut the ranking, a number or several, at most N (N - 1 when leaving one out).
     """
     references = _arrays.float_array(train_x, "train_x", ("N", "D"))
-    labels = _arrays.label_array(train_y, "train_y", len(references))
+    labels = class_array(train_y, "train_y", len(references))
     if (test_x is None) != (test_y is None):
         missing = "test_y" if test_y is None else "test_x"
         raise InvalidArgumentError(
@@ -73,9 +73,13 @@ def retrieval(
         )
     alone = test_x is None
     queries = references if alone else _arrays.float_array(test_x, "test_x", ("M", references.shape[1]))
-    truth = labels if alone else _arrays.label_array(test_y, "test_y", len(queries))
+    truth = labels if alone else class_array(test_y, "test_y", len(queries))
     check_labels(labels, "train_y", truth, "test_y")
     counts = cutoffs(k, len(references) - alone)
+    if labels.dtype != np.int64 or truth.dtype != np.int64:  # the library compares numbers
+        _, numbers = np.unique(np.concatenate([labels, truth]), return_inverse=True)
+        numbers = np.ascontiguousarray(numbers.reshape(-1), np.int64)
+        labels, truth = numbers[: len(labels)], numbers[len(labels) :]
 
     wanted = np.asarray(counts, np.int64)
     precision = np.empty((len(queries), 1 + len(counts)))

@@ -15,6 +15,7 @@ from ..errors import InvalidArgumentError
 from ..sources import ImageSource, epoch_order
 from ..sources.labelled import named_labels, opened, random_access
 from ..sources.loader import read_chosen
+from ..sources.subset import readable
 from ._checks import check_classes
 from .result import Result
 from .splits import encode_labels, encode_like
@@ -66,9 +67,10 @@ class LabelledImages:
 
 @contextmanager
 def labelled_images(
-    train_images: Any, train_labels: Any, test_images: Any, test_labels: Any, model: Any = None
+    train_images: Any, train_labels: Any, test_images: Any, test_labels: Any, model: Any = None, on_error: str = "skip"
 ) -> Iterator[LabelledImages]:
     """Checks both sets. Labels that are None are taken from the images' source (class folders, labelled archives).
+    on_error: images that cannot be read are left out with a warning ("skip"), or an error ("raise").
     model: a carl.CARL's value_range is that of the images too."""
     value_range = getattr(model, "value_range", None)
     with (
@@ -79,7 +81,11 @@ def labelled_images(
         test_labels = named_labels(test) if test_labels is None else test_labels
         classes, targets = encode_labels(train_labels, "train_labels", len(train))
         check_classes(classes, "train_labels")
-        yield LabelledImages(classes, train, targets, test, encode_like(test_labels, classes, "test_labels", len(test)))
+        truth = encode_like(test_labels, classes, "test_labels", len(test))
+        train, places = readable(train, "train_images", on_error)
+        test, others = readable(test, "test_images", on_error)
+        targets = targets if places is None else targets[places]
+        yield LabelledImages(classes, train, targets, test, truth if others is None else truth[others])
 
 
 @contextmanager

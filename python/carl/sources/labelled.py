@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -88,11 +89,32 @@ def names_of(source: ImageSource, labels: np.ndarray) -> np.ndarray:
     return named
 
 
-def check_same_classes(first: ImageSource, second: ImageSource, names: str) -> None:
-    """InvalidArgumentError if two sets come from class folders of different names: their numbers do not mean the
-    same."""
-    if first.class_names and second.class_names and first.class_names != second.class_names:
-        raise InvalidArgumentError(f"{names} have different classes (names of sub-folders)")
+def aligned(
+    first: ImageSource, second: ImageSource, labels: np.ndarray, names: str
+) -> tuple[np.ndarray, list[str] | None]:
+    """The second set's labels by the numbers that the first one's classes have, and the names of all classes: two sets
+    of class folders need not have the same ones. Classes that one of them lacks are a UserWarning that names them;
+    InvalidArgumentError if they have none in common."""
+    known, other = first.class_names, second.class_names
+    if not known or not other or known == other:
+        return labels, known
+    if not set(known) & set(other):
+        raise InvalidArgumentError(
+            f"{names} have different classes (names of sub-folders): {shown(known)}; and {shown(other)}"
+        )
+    joint = [*known, *(name for name in other if name not in known)]
+    lacks = [f"the first has no {shown(joint[len(known) :])}"] if len(joint) > len(known) else []
+    missing = [name for name in known if name not in other]
+    lacks += [f"the second has no {shown(missing)}"] if missing else []
+    warnings.warn(f"{names} have different classes: {'; '.join(lacks)}", UserWarning, stacklevel=3)
+    numbers = np.array([joint.index(name) for name in other], np.int64)
+    return numbers[labels], joint
+
+
+def shown(names: list[str]) -> str:
+    """Some names as text, the first few of many."""
+    text = ", ".join(names[:6])
+    return text + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
 
 
 def _any_source(images: Any, channels: int | None, value_range: Any) -> ImageSource | BatchStream:
