@@ -12,10 +12,7 @@ from . import _images
 from .errors import InvalidArgumentError
 from .sources import BatchStream, ImageSource
 from .sources.labelled import opened
-from .sources.loader import read_parts
-
-#: Images of a chunk at most, and bytes of its pixels at most.
-_READ, _READ_BYTES = 512, 256_000_000
+from .sources.loader import MOST_IMAGES, images_at_once, read_parts
 
 
 def samples_of(source: ImageSource | BatchStream) -> int | None:
@@ -45,10 +42,9 @@ def image_parts(images: Any, channels: int, on_error: str = "raise", value_range
         raise InvalidArgumentError(f'on_error: got {on_error!r}, want "raise" or "nan"')
     with opened(images, channels, value_range) as source:
         if isinstance(source, BatchStream):
-            yield from source.batches_of(_READ, keep_last=True)
+            yield from source.batches_of(MOST_IMAGES, keep_last=True)
             return
-        size = int(np.clip(_READ_BYTES // (source.side**2 * source.channels), 1, _READ)) if len(source) else 1
-        for part in read_parts(source, size):
+        for part in read_parts(source, images_at_once(source)):
             errors = [item for item in part if isinstance(item, BaseException)] if isinstance(part, list) else []
             if errors and on_error == "raise":
                 raise errors[0]

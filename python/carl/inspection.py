@@ -14,9 +14,13 @@ from .errors import FileError, InvalidArgumentError
 from .estimator import CARL, load
 from .sources import ImageSource
 from .sources.labelled import open_labelled, open_source
+from .sources.loader import MOST_BYTES, typical_bytes
 from .sources.order import evenly_spaced
+from .sources.subset import SubsetSource
 from .view_specs import expand_views, least_side
 
+#: Pixels of the shorter side that an image is shown with at least.
+_LEAST_SHOWN = 64
 #: Broken images that are named.
 _TOLD = 5
 
@@ -133,11 +137,27 @@ class Inspection:
 
     @cached_property
     def _looked_at(self) -> tuple[np.ndarray, Any]:
-        return _readable(self._opened[0], self._count)
+        return _readable(self._opened[0], self._count, self._shown_side)
+
+    @cached_property
+    def _shown_side(self) -> int | None:
+        """To which shorter side large images are halved at most, so that all that are shown fit into the memory for
+        images; None where they fit as they are."""
+        count = min(self._count, len(self.source))
+        if count * typical_bytes(self.source) <= MOST_BYTES:
+            return None
+        # An image of sides 3 : 2 may keep almost twice the side.
+        return max(_LEAST_SHOWN, int((MOST_BYTES / (count * self.source.channels * 6)) ** 0.5))
+
+    @cached_property
+    def _for_model(self) -> Any:
+        """The same images at full size; where they are too large together, read some at a time."""
+        return self.images if self._shown_side is None else SubsetSource(self.source, self._looked_at[0])
 
     @property
     def images(self) -> Any:
-        """uint8 (N, H, W, C), or a list of images of several sizes. Images that cannot be read are left out."""
+        """uint8 (N, H, W, C), or a list of images of several sizes. Images that cannot be read are left out, and large
+        ones are halved where all together would take too much memory."""
         return self._looked_at[1]
 
     @cached_property
@@ -153,15 +173,15 @@ class Inspection:
 
     @cached_property
     def features(self) -> np.ndarray:
-        return self.model.transform(self.images)
+        return self.model.transform(self._for_model)
 
     @cached_property
     def logits(self) -> np.ndarray:
-        return self.model.transform(self.images, "logits")
+        return self.model.transform(self._for_model, "logits")
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        return self.model.transform(self.images, "probabilities")
+        return self.model.transform(self._for_model, "probabilities")
 
     @cached_property
     def assignments(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from .. import _arrays
 from ..errors import InvalidArgumentError
 from ..sources import ImageSource
 from ..sources.labelled import aligned, open_labelled
+from ..sources.loader import images_at_once
 from ..sources.subset import readable
 from ._checks import check_labels
 from ._probe import fit_probe
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 #: Where one set serves as references and queries, every so many-th image of each class is a query.
 _HELD_OUT = 5
-#: Images read at a time.
-_READ = 512
 
 
 class Schedule:
@@ -184,5 +183,6 @@ def _parts(eval_set: Any) -> tuple[Any, ...]:
 
 
 def _embed(trainer: Trainer, source: ImageSource, places: np.ndarray) -> np.ndarray:
-    parts = [trainer.embed_images(source.read(places[start : start + _READ])) for start in range(0, len(places), _READ)]
+    size = images_at_once(source)
+    parts = [trainer.embed_images(source.read(places[start : start + size])) for start in range(0, len(places), size)]
     return np.concatenate(parts)

@@ -14,17 +14,15 @@ from ..classifier import Classifier
 from ..errors import InvalidArgumentError
 from ..sources import ImageSource, epoch_order
 from ..sources.labelled import named_labels, opened, random_access
-from ..sources.loader import read_chosen
+from ..sources.loader import images_at_once, read_chosen
 from ..sources.subset import readable
+from ..view_specs import least_side
 from ._checks import check_classes
 from .result import Result
 from .splits import encode_labels, encode_like
 
 if TYPE_CHECKING:
     from ..progress import Bar
-
-#: Images read and classified at a time.
-_READ = 512
 
 
 @dataclass(frozen=True)
@@ -127,16 +125,18 @@ def train_classifier(
             for batch in range(batches):
                 yield epoch, order[batch * size : (batch + 1) * size]
 
-    for epoch, indices, images in read_chosen(source, chosen()):
+    # Images are halved as in self-supervised training, while the smallest crop has as many pixels as the view.
+    for epoch, indices, images in read_chosen(source, chosen(), least_side([classifier.config["view"]])):
         metrics = classifier.step(images, targets[indices], indices, epoch)
         bar.advance(f"loss {metrics.loss:.3f}")
 
 
 def outputs(model: Any, source: ImageSource, output: str, bar: Bar) -> np.ndarray:
     """float32 (N, width): `output` of all images of a source, by anything that has ``embed_images``."""
-    parts = ((start, np.arange(start, min(start + _READ, len(source)))) for start in range(0, len(source), _READ))
+    size = images_at_once(source)
+    parts = ((start, np.arange(start, min(start + size, len(source)))) for start in range(0, len(source), size))
     rows = []
-    for _, _, images in read_chosen(source, parts):
+    for _, _, images in read_chosen(source, parts, ahead=1):
         rows.append(model.embed_images(images, output=output))
         bar.advance("testing")
     return np.concatenate(rows)
@@ -144,7 +144,7 @@ def outputs(model: Any, source: ImageSource, output: str, bar: Bar) -> np.ndarra
 
 def parts_of(source: ImageSource) -> int:
     """How often ``outputs`` advances a bar."""
-    return -(-len(source) // _READ)
+    return -(-len(source) // images_at_once(source))
 
 
 def figures(scores: Sequence[np.ndarray], truth: np.ndarray, classes: np.ndarray) -> dict[str, Any]:
