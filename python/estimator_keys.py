@@ -30,6 +30,15 @@ KEYS: list[dict[str, Any]] = [
         "doc": "what the process may hold: smaller batches, `recompute` and smaller views are chosen, in this order",
     },
     {
+        "name": "value_range",
+        "group": "run",
+        "annotation": "tuple[float, float] | list[float] | None",
+        "default": None,
+        "default_text": "bytes as they are, uint16 divided by 256, others are an error",
+        "range": "two numbers, `[low, high]`",
+        "doc": "the values that become black and white in images whose pixels are no bytes",
+    },
+    {
         "name": "on_error",
         "group": "run",
         "annotation": "str",

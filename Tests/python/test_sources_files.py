@@ -207,7 +207,9 @@ def test_modes_of_files(tmp_path):
     see_through = np.dstack([image[..., 0], np.zeros((20, 30), np.uint8)])
     Image.fromarray(see_through, "LA").save(tmp_path / "la.png")
     Image.fromarray(image).convert("P").save(tmp_path / "p.gif", transparency=3)
-    read = {name: as_source([tmp_path / name]).read(np.array([0]))[0] for name in os.listdir(tmp_path)}
+    read = {
+        name: as_source([tmp_path / name], value_range=(0, 255)).read(np.array([0]))[0] for name in os.listdir(tmp_path)
+    }
     assert np.abs(read["cmyk.jpg"].astype(int) - image).mean() < 6
     assert set(np.unique(read["nan.tif"])) <= {0, 255}  # NaN is black, what is too bright is white
     assert (read["la.png"] == 255).all() and read["p.gif"].shape == (20, 30, 3)

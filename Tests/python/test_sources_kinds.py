@@ -103,7 +103,7 @@ def _locked(images):
         (b"abc", "bytes"),
         (np.zeros((4, 3, 8, 8), np.uint8), "channels last"),
         ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 2), np.uint8)], r"images\[1\]: got 2 channel"),
-        (np.array(["a", "b"]), "uint8"),
+        (np.array(["a", 7], object), r"images\[0\]"),
         ([object(), object()], r"images\[0\]"),
         (None, "NoneType"),
     ],

@@ -321,3 +321,73 @@ def test_no_thread_to_be_had(monkeypatch):
         with pytest.raises(ZeroDivisionError):
             workers.map(lambda item: 1 // item, [1, 0])
         workers.close(wait=True)
+
+
+# ---- Many files
+
+LIMITED = """
+import resource, sys
+import numpy as np
+import carl
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from carl.sources import as_source
+kind, folder = sys.argv[1:]
+source = as_source(folder + ("/*.tar" if kind == "tar" else "/*.npy"))
+for round in range(2):
+    images = source.read_each(np.random.default_rng(round).permutation(len(source)))
+    assert len(images) == len(source) and not any(isinstance(image, BaseException) for image in images), images
+print(len(source))
+"""
+
+
+@pytest.mark.parametrize("kind", ["tar", "npy"])
+def test_more_files_than_a_process_may_open(tmp_path, kind):
+    pixels = np.random.default_rng(0).integers(0, 256, (150, 8, 8, 3)).astype(np.uint8)
+    for number, image in enumerate(pixels):
+        if kind == "npy":
+            np.save(tmp_path / f"{number}.npy", image[None])
+        else:
+            write_tar(tmp_path / f"{number}.tar", {"a.png": encoded(image)})
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, kind, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stdout == "150\n", done.stderr
+
+
+EXHAUSTED = """
+import os, resource, sys
+import numpy as np
+import carl
+from PIL import Image
+from carl.sources import BatchStream, MapStyleSource, as_source
+Image.init()
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+folder = sys.argv[1]
+names = sorted(os.path.join(folder, name) for name in os.listdir(folder))
+
+class Opens:  # as a user's set does
+    def __len__(self): return len(names)
+    def __getitem__(self, place):
+        with open(names[place], "rb") as file: return Image.open(file).copy()
+
+sources = [as_source(names, 3), MapStyleSource(Opens(), 3)]
+for source in sources: source.read(np.arange(2))
+held = []
+try:
+    while True: held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError: pass
+for source in sources:
+    try: source.read_each(np.arange(3))
+    except carl.FileError: raise
+    except carl.CARLError as error: assert "Too many open files" in str(error) and "ulimit -n" in str(error), error
+    else: raise AssertionError("nothing was raised")
+os.close(held.pop())
+for source in sources: assert not any(isinstance(image, Exception) for image in source.read_each(np.arange(3)[:1]))
+"""
+
+
+def test_no_descriptor_left_is_no_broken_image(tmp_path):
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(encoded(np.full((8, 8, 3), number, np.uint8)))
+    done = subprocess.run([sys.executable, "-c", EXHAUSTED, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ._reading import Reader
+from ._values import Values
 from .errors import CARLError, FileError
 
 if TYPE_CHECKING:
@@ -33,11 +34,19 @@ def is_gray(image: Image.Image) -> bool:
     return image.mode in _GRAY_MODES
 
 
-def to_array(image: Image.Image, channels: int | None = None, least_side: int | None = None) -> np.ndarray:
+def to_array(
+    image: Image.Image,
+    channels: int | None = None,
+    least_side: int | None = None,
+    values: Values | None = None,
+    name: str = "image",
+) -> np.ndarray:
     """A Pillow image as uint8 (H, W, 1) or (H, W, 3), turned upright by its EXIF orientation.
 
-    channels: 1 or 3 to convert; None keeps gray images gray and makes everything else RGB. 16-bit values are scaled to
-    8 bits, palettes and CMYK are resolved, transparency is put on white, of an animation the first picture is taken.
+    channels: 1 or 3 to convert; None keeps gray images gray and makes everything else RGB. Palettes and CMYK are
+    resolved, transparency is put on white, of an animation the first picture is taken.
+
+    values: how gray values of other types than bytes become bytes; `name` is the image's, for errors.
 
     least_side: the image is halved while both sides stay at least so many pixels. JPEG files are decoded at the smaller
     size, which is much faster; other pixels are averaged. The result depends on the file and this number alone.
@@ -47,15 +56,15 @@ def to_array(image: Image.Image, channels: int | None = None, least_side: int | 
 
     if least_side is not None:
         image.draft(None, (least_side, least_side))
+    unsigned = image.format in ("PNG", "PPM")  # some releases of Pillow open 16 bits of these as "I", of 32 bits
     image = ImageOps.exif_transpose(image)
     gray = is_gray(image) if channels is None else channels == 1
-    if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow would clip at 255. 16-bit PNG files open as "I" in some of its releases, as "I;16" in others.
-        values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
-    elif image.mode == "F":
-        values = np.nan_to_num(np.asarray(image), nan=0.0)
-        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    values = values or Values()
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # which Pillow would clip at 255
+        numbers = np.asarray(image)
+        if image.mode == "I" and unsigned:
+            numbers = numbers.astype(np.uint16)
+        image = Image.fromarray(values.image(numbers, name))
     elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -71,10 +80,16 @@ def to_array(image: Image.Image, channels: int | None = None, least_side: int | 
     return array[..., None] if gray else array
 
 
-def decode(file: str | IO[bytes], channels: int | None, least_side: int | None = None) -> np.ndarray:
+def decode(
+    file: str | IO[bytes],
+    channels: int | None,
+    least_side: int | None = None,
+    values: Values | None = None,
+    name: str = "image",
+) -> np.ndarray:
     """The image in a file, by its path or open. Raises what Pillow raises."""
     with _opened(file) as image:
-        return to_array(image, channels, least_side)
+        return to_array(image, channels, least_side, values, name)
 
 
 def gray_file(file: str | IO[bytes]) -> bool:

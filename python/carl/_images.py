@@ -73,14 +73,21 @@ def image_shape(dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> tupl
         hint = ": reshape rows of pixels to images" if len(shape) == 2 else ""
         raise InvalidArgumentError(f"{name}: got shape {shape}, want (B, H, W) or (B, H, W, C){hint}")
     else:
-        if shape[1] in (1, 3) and min(shape[2:]) > 4:
+        if is_bands_first(shape[1:]):
             raise InvalidArgumentError(
-                f"{name}: got shape {shape}, which looks like (B, C, H, W); want channels last: "
+                f"{name}: got shape {shape}, which looks like (B, C, H, W); want channels last, (B, H, W, C): "
                 "use images.transpose(0, 2, 3, 1)"
             )
         checked = shape
     _check_sides(checked, checked[1:], name)
     return checked
+
+
+def is_bands_first(shape: Sequence[int]) -> bool:
+    """Whether an image of three dimensions is (C, H, W) rather than (H, W, C): one or three in front of two larger
+    ones, or any number that is at most half of both."""
+    first, smallest = shape[0], min(shape[1:])
+    return smallest > 4 and (first in (1, 3) or 0 < 2 * first <= smallest)
 
 
 def one_image(value: Any, name: str) -> np.ndarray:
@@ -95,6 +102,11 @@ def one_image(value: Any, name: str) -> np.ndarray:
         array = array[..., None]
     elif array.ndim != 3:
         raise InvalidArgumentError(f"{name}: got shape {array.shape}, want (H, W) or (H, W, C)")
+    elif is_bands_first(array.shape):
+        raise InvalidArgumentError(
+            f"{name}: got shape {array.shape}, which looks like (C, H, W); want channels last, (H, W, C): "
+            "use image.transpose(1, 2, 0)"
+        )
     _check_sides(array.shape, array.shape, name)
     return array
 

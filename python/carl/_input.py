@@ -12,13 +12,10 @@ from . import _images
 from .errors import InvalidArgumentError
 from .sources import BatchStream, ImageSource
 from .sources.labelled import opened
-from .sources.loader import read_parts
+from .sources.loader import MOST_IMAGES, images_at_once, read_parts
 
 if TYPE_CHECKING:
     from .progress import Bar
-
-#: Images of a chunk at most, and bytes of its pixels at most.
-_READ, _READ_BYTES = 512, 256_000_000
 
 
 def samples_of(source: ImageSource | BatchStream) -> int | None:
@@ -55,14 +52,15 @@ def embedded(
     bar: Bar | None = None,
     names: bool = False,
     says: str = ROW_OF_NAN,
+    value_range: Any = None,
 ) -> tuple[np.ndarray, list[str]]:
     """float32 (N, width): what `embed` makes of whatever ``carl.as_source`` takes, some images at a time; and with
     `names` the images' paths, or numbers where they have none."""
     rows = []
-    with opened(images, channels) as source:
+    with opened(images, channels, value_range) as source:
         if bar is not None:
             bar.plan(samples_of(source))
-        for part in image_parts(source, channels, on_error, says):
+        for part in image_parts(source, channels, on_error, says, value_range):
             rows.append(_rows(embed, part, width))
             if bar is not None:
                 bar.advance(by=len(part))
@@ -86,17 +84,18 @@ def _rows(embed: Callable[[Any], np.ndarray], images: Any, width: int) -> np.nda
     return rows
 
 
-def image_parts(images: Any, channels: int, on_error: str = "raise", says: str = ROW_OF_NAN) -> Iterator[Any]:
+def image_parts(
+    images: Any, channels: int, on_error: str = "raise", says: str = ROW_OF_NAN, value_range: Any = None
+) -> Iterator[Any]:
     """The images, some at a time, in what ``embed_images`` takes; with on_error "nan" a list has None for those that
     cannot be read, of which a warning `says` what that means."""
     if on_error not in ("raise", "nan"):
         raise InvalidArgumentError(f'on_error: got {on_error!r}, want "raise" or "nan"')
-    with opened(images, channels) as source:
+    with opened(images, channels, value_range) as source:
         if isinstance(source, BatchStream):
-            yield from source.batches_of(_READ, keep_last=True)
+            yield from source.batches_of(MOST_IMAGES, keep_last=True)
             return
-        size = int(np.clip(_READ_BYTES // (source.side**2 * source.channels), 1, _READ)) if len(source) else 1
-        for part in read_parts(source, size):
+        for part in read_parts(source, images_at_once(source)):
             errors = [item for item in part if isinstance(item, BaseException)] if isinstance(part, list) else []
             if errors and on_error == "raise":
                 raise errors[0]

@@ -68,6 +68,11 @@ def _is_path_note(note: Any) -> bool:
     return True
 
 
+def as_utf8(name: str) -> str:
+    """A file's name as text to show and keep: bytes that are no UTF-8 become escapes, such as cl\\xe9."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace") if not name.isascii() else name
+
+
 def path_note(path: str | os.PathLike[str] | None) -> Any:
     """A path as JSON can hold it: text, or the bytes of a name that is not UTF-8."""
     if path is None:

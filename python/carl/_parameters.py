@@ -221,6 +221,7 @@ class Parameters:
         threads: int | None = None,
         budget: float | str | None = None,
         memory: int | str | None = None,
+        value_range: tuple[float, float] | list[float] | None = None,
         on_error: str = "skip",
         max_broken: float = 0.05,
         cache: str | os.PathLike[str] | None = None,
@@ -237,6 +238,8 @@ class Parameters:
             "1h30m", or seconds).
         memory: what the process may hold: smaller batches, recompute and smaller views are chosen, in this order (text
             such as "4G", or bytes; default no limit; with budget the free memory).
+        value_range: the values that become black and white in images whose pixels are no bytes (two numbers, [low,
+            high]; default bytes as they are, uint16 divided by 256, others are an error).
         on_error: what happens to an image that cannot be read while training: the next one takes its place, or an error
             names it ("skip", "raise"; default "skip").
         max_broken: largest share of the images that "skip" tolerates (0 to 1; default 0.05).
@@ -295,6 +298,7 @@ class Parameters:
         self.threads = threads
         self.budget = budget
         self.memory = memory
+        self.value_range = value_range
         self.on_error = on_error
         self.max_broken = max_broken
         self.cache = cache
@@ -311,6 +315,7 @@ OWN_KEYS = frozenset(
     {
         "budget",
         "memory",
+        "value_range",
         "on_error",
         "max_broken",
         "cache",

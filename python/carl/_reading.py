@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ._memory import available_memory
+from ._open_files import POOL, opening
 from .errors import FileError, OutOfMemoryError
 
 #: Files of at least so many bytes that are accessed randomly are announced to the kernel as such (posix_fadvise), and
@@ -58,7 +59,8 @@ def _descriptor(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
     check_regular(name)  # before opening: to open a device or a pipe may have side effects
     try:
         # What lies there may be another file by now: O_NONBLOCK does not wait for a pipe's other end.
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        descriptor = opening(name, lambda: os.open(name, flags))
     except OSError as error:
         raise FileError(f"cannot read {name}: {error}") from error
     try:
@@ -168,7 +170,8 @@ class DataFile:
 
     What other processes do to the file meanwhile is either not seen (it is renamed, removed, replaced, or grows) or a
     FileError (it became shorter). ``close`` and unpickling leave it to the next read to open it, which must find the
-    file unchanged. A file that is dropped is closed.
+    file unchanged. A file that is dropped is closed. So is the one that was opened first where too many are open; see
+    ``OpenFiles``.
     """
 
     def __init__(self, path: str | os.PathLike[str], random: bool = False) -> None:
@@ -188,10 +191,6 @@ class DataFile:
         """Size and time of change when it was opened first."""
         assert self._facts is not None
         return self._facts
-
-    @property
-    def is_open(self) -> bool:
-        return self._handle is not None
 
     def close(self) -> None:
         self._handle = None
@@ -276,6 +275,7 @@ class DataFile:
             if self._random and found[0] >= _LARGE and hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
             self._handle = handle
+            POOL.add(self)
         return handle
 
     def __getstate__(self) -> dict[str, Any]:

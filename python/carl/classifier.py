@@ -15,6 +15,8 @@ from . import _arrays, _images
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
 from ._handle import made
 from ._input import embedded
+from ._native_path import readable, writable
+from ._notes import as_utf8
 from ._state import StateHandle
 from .config import dump_json, parse_object
 from .encoder import Encoder
@@ -199,6 +201,9 @@ class Classifier(StateHandle):
             )
         return (rows, names) if return_paths else rows
 
+    #: Of the values of images that are not bytes, as of ``carl.CARL``; what is read for a classifier has none set.
+    value_range: tuple[float, float] | None = None
+
     @property
     def in_channels_(self) -> int:
         """Channels of the images."""
@@ -213,17 +218,18 @@ class Classifier(StateHandle):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes all that is needed to predict and to train on exactly, as a safetensors file, which appears only when
-        complete."""
-        notes = {"carl": {"classes": self.classes_.tolist()}}
-        call(LIB.carl_classifier_save, self._handle, _arrays.c_path(path), _arrays.c_text(dump_json(notes), "classes"))
+        complete. Names of classes that are not UTF-8 are kept with escapes, such as cl\\xe9."""
+        classes = [as_utf8(name) if isinstance(name, str) else name for name in self.classes_.tolist()]
+        text = _arrays.c_text(dump_json({"carl": {"classes": classes}}), "classes")
+        with writable(path) as file:
+            call(LIB.carl_classifier_save, self._handle, file, text)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **overrides: Any) -> Classifier:
         """Reads what ``save`` wrote. overrides: configuration keys to change, such as ``threads=1``."""
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
-        pointer = made(
-            ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, _arrays.c_file(path), text
-        )
+        with readable(path) as file:
+            pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, file, text)
         classifier = cls.__new__(cls)
         classifier._adopt(pointer, np.empty(0))
         notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl", {})

@@ -8,6 +8,7 @@ from typing import Any
 from . import _arrays
 from ._c_api import LIB, EncoderHandle
 from ._handle import EmbeddingHandle, made
+from ._native_path import readable
 from .trainer import Trainer
 
 
@@ -23,7 +24,8 @@ class Encoder(EmbeddingHandle):
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
         super().__init__()
         count = _arrays.thread_count(threads)
-        self._pointer = made(EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_load, _arrays.c_file(path), count)
+        with readable(path) as file:
+            self._pointer = made(EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_load, file, count)
 
     @classmethod
     def from_trainer(cls, trainer: Trainer, teacher: bool = False) -> Encoder:

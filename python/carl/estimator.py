@@ -131,11 +131,15 @@ class CARL(Parameters, EstimatorRules):
         self._eval_paths = None if eval_set is None else paths_of(eval_set)
         with ExitStack() as stack:
             run = claim_run(self, stack, lambda run: goes_on_with(run, resume))
-            source = stack.enter_context(opened(images, self.in_channels))
+            source = stack.enter_context(opened(images, self.in_channels, self.value_range))
             evaluation = None
             if eval_set is not None:
                 evaluation = stack.enter_context(
-                    closing(OnlineEvaluation(eval_set, self.in_channels or channels_of(source)))
+                    closing(
+                        OnlineEvaluation(
+                            eval_set, self.in_channels or channels_of(source), self.value_range, self.on_error
+                        )
+                    )
                 )
             checkpoint = checkpoint_to_resume(self, resume)
             self._pace, self._kept_budget, says = None, None, None
@@ -159,7 +163,7 @@ class CARL(Parameters, EstimatorRules):
         """
         with ExitStack() as stack:
             run = claim_run(self, stack, lambda run: self._stamp is not None and run.stamp() == self._stamp)
-            source = stack.enter_context(opened(images, self.in_channels))
+            source = stack.enter_context(opened(images, self.in_channels, self.value_range))
             if not self.__sklearn_is_fitted__():
                 position = begin(self, source, None)
             else:
@@ -225,6 +229,7 @@ class CARL(Parameters, EstimatorRules):
                 on_error,
                 bar=bar,
                 names=return_paths,
+                value_range=self.value_range,
             )
         return (rows, names) if return_paths else rows
 
@@ -237,7 +242,7 @@ class CARL(Parameters, EstimatorRules):
         trainer = self._fitted("predict")
         parts = [
             trainer.embed_images(part, output="logits").argmax(axis=1)
-            for part in image_parts(images, self.in_channels_)
+            for part in image_parts(images, self.in_channels_, value_range=self.value_range)
         ]
         return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
 

@@ -10,14 +10,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._models import load_model
+from ._notes import as_utf8
 from .classifier import Classifier
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL
 from .sources import ImageSource
 from .sources.labelled import open_labelled, open_source
+from .sources.loader import MOST_BYTES, typical_bytes
 from .sources.order import evenly_spaced
+from .sources.subset import SubsetSource
 from .view_specs import expand_views, least_side
 
+#: Pixels of the shorter side that an image is shown with at least.
+_LEAST_SHOWN = 64
 #: Broken images that are named.
 _TOLD = 5
 
@@ -77,6 +82,17 @@ def _tell_broken(errors: list[BaseException]) -> None:
         getLogger("carl").warning("left out %d further images that cannot be read", len(errors) - _TOLD)
 
 
+def _drawable(name: str) -> str:
+    """A class's name in characters that the plots' font has, others as escapes such as \\u732b."""
+    name = as_utf8(name)
+    if name.isascii():
+        return name
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    glyphs = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(c if ord(c) in glyphs else c.encode("ascii", "backslashreplace").decode("ascii") for c in name)
+
+
 class Inspection:
     """The model of a checkpoint or run folder, at most `count` of the images, evenly spaced, and what the model makes
     of them, computed when first asked for.
@@ -117,7 +133,7 @@ class Inspection:
 
     @cached_property
     def _opened(self) -> tuple[ImageSource, np.ndarray | None]:
-        return open_labelled(self.data, self._labels, self.model.in_channels_)
+        return open_labelled(self.data, self._labels, self.model.in_channels_, value_range=self.model.value_range)
 
     @property
     def source(self) -> ImageSource:
@@ -125,11 +141,27 @@ class Inspection:
 
     @cached_property
     def _looked_at(self) -> tuple[np.ndarray, Any]:
-        return _readable(self._opened[0], self._count)
+        return _readable(self._opened[0], self._count, self._shown_side)
+
+    @cached_property
+    def _shown_side(self) -> int | None:
+        """To which shorter side large images are halved at most, so that all that are shown fit into the memory for
+        images; None where they fit as they are."""
+        count = min(self._count, len(self.source))
+        if count * typical_bytes(self.source) <= MOST_BYTES:
+            return None
+        # An image of sides 3 : 2 may keep almost twice the side.
+        return max(_LEAST_SHOWN, int((MOST_BYTES / (count * self.source.channels * 6)) ** 0.5))
+
+    @cached_property
+    def _for_model(self) -> Any:
+        """The same images at full size; where they are too large together, read some at a time."""
+        return self.images if self._shown_side is None else SubsetSource(self.source, self._looked_at[0])
 
     @property
     def images(self) -> Any:
-        """uint8 (N, H, W, C), or a list of images of several sizes. Images that cannot be read are left out."""
+        """uint8 (N, H, W, C), or a list of images of several sizes. Images that cannot be read are left out, and large
+        ones are halved where all together would take too much memory."""
         return self._looked_at[1]
 
     @property
@@ -144,19 +176,21 @@ class Inspection:
 
     @property
     def class_names(self) -> list[str] | None:
-        return self._opened[0].class_names
+        """As plots can show them: what their font has no glyph for is escaped."""
+        names = self._opened[0].class_names
+        return None if names is None else [_drawable(name) for name in names]
 
     @cached_property
     def features(self) -> np.ndarray:
-        return self.model.transform(self.images)
+        return self.model.transform(self._for_model)
 
     @cached_property
     def logits(self) -> np.ndarray:
-        return self.model.transform(self.images, "logits")
+        return self.model.transform(self._for_model, "logits")
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        return self.model.transform(self.images, "probabilities")
+        return self.model.transform(self._for_model, "probabilities")
 
     @cached_property
     def assignments(self) -> np.ndarray:

@@ -41,7 +41,7 @@ class Bar:
         self, shown: bool, total: int | None, name: str, unit: str = "step", done: int = 0, delay: float = 0.0
     ) -> None:
         self._bar: Any = None
-        if shown:
+        if shown and sys.stderr is not None:  # which may be closed
             from tqdm.auto import tqdm
 
             # In a log file a bar is a line a time: one every ten seconds is enough there.

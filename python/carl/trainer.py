@@ -14,6 +14,7 @@ from . import _arrays, _images
 from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
 from ._checkpoint import steps_taken
 from ._handle import made
+from ._native_path import readable, writable
 from ._reading import read_bytes
 from ._state import StateHandle
 from .config import TrainerConfig, dump_json, merged_json, parse_object
@@ -152,7 +153,8 @@ class Trainer(StateHandle):
         if notes is not None and not isinstance(notes, Mapping):
             raise InvalidArgumentError(f"notes: got {type(notes).__name__}, want a mapping")
         text = None if notes is None else _arrays.c_text(dump_json(dict(notes)), "notes")
-        call(LIB.carl_trainer_save, self._handle, _arrays.c_path(path), text)
+        with writable(path) as file:
+            call(LIB.carl_trainer_save, self._handle, file, text)
 
     @classmethod
     def resume(cls, path: str | os.PathLike[str], **overrides: Any) -> Trainer:
@@ -161,10 +163,10 @@ class Trainer(StateHandle):
         overrides: configuration keys to change, such as ``threads=1``. Keys that fix the model's shape cannot change.
         """
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
-        file = _arrays.c_file(path)
         trainer = cls.__new__(cls)
-        trainer._adopt(made(TrainerHandle(), LIB.carl_trainer_free, LIB.carl_trainer_resume, file, text), 0)
-        trainer._report.step = steps_taken(os.fsdecode(file))
+        with readable(path) as file:
+            trainer._adopt(made(TrainerHandle(), LIB.carl_trainer_free, LIB.carl_trainer_resume, file, text), 0)
+        trainer._report.step = steps_taken(os.fsdecode(_arrays.c_file(path)))
         return trainer
 
     def to_bytes(self, notes: Mapping[str, Any] | None = None) -> bytes:
@@ -198,7 +200,8 @@ class Trainer(StateHandle):
             path = os.path.join(folder, "trainer.carl")
             self.save(path, self.notes)
             text = _arrays.c_text(dump_json(changes), "changes")
-            new = made(TrainerHandle(), LIB.carl_trainer_free, LIB.carl_trainer_resume, _arrays.c_file(path), text)
+            with readable(path) as file:
+                new = made(TrainerHandle(), LIB.carl_trainer_free, LIB.carl_trainer_resume, file, text)
         old, self._pointer, self._config, self._infos = self._pointer, new, None, None
         check_call(LIB.carl_trainer_free(old))
 

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted, 143 terminated.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -73,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    _open_closed_streams()
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     # argparse gives up on key=value arguments that stand behind options.
@@ -101,6 +103,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     finally:
         warnings.formatwarning = form
+
+
+def _open_closed_streams() -> None:
+    """Where standard streams are closed (2>&-), what is written there goes nowhere, and no file that is opened later
+    gets their numbers, into which the library would write its messages."""
+    if sys.stdout is None or sys.stderr is None:
+        while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(number)
+        sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+        sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def _warning(message: Warning | str, *where: Any) -> str:

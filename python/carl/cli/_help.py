@@ -156,6 +156,10 @@ HELP: dict[str, dict[str, str]] = {
             "what the process may hold: smaller batches, recompute and smaller views are chosen, in this order "
             '(text such as "4G", or bytes; default no limit; with budget the free memory).'
         ),
+        "value_range": (
+            "the values that become black and white in images whose pixels are no bytes (two numbers, [low, high]; "
+            "default bytes as they are, uint16 divided by 256, others are an error)."
+        ),
         "on_error": (
             "what happens to an image that cannot be read while training: the next one takes its place, or an error"
             ' names it ("skip", "raise"; default "skip").'

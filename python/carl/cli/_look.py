@@ -49,6 +49,7 @@ def look(
             bar=bar,
             names=True,
             says="left out an image that cannot be read",
+            value_range=model.value_range,
         )
     places = np.flatnonzero(~np.isnan(rows[:, 0]))
     if len(places) < least:

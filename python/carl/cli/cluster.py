@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     shown = not arguments.quiet
     model, judged = load_judged(arguments.model, arguments.threads)
-    images, labels = labelled(arguments.data, arguments.labels, model.in_channels_)
+    images, labels = labelled(arguments.data, arguments.labels, model.in_channels_, model.value_range)
     judged.add("images", arguments.data, arguments.labels, images)
     results = {
         "prototypes": evaluate.cluster(model.predict(images), labels),

@@ -16,7 +16,8 @@ from ..classifier import Classifier
 from ..errors import ConfigurationError, InvalidArgumentError
 from ..estimator import CARL, load
 from ..sources import ImageSource
-from ..sources.labelled import check_same_classes, open_labelled
+from ..sources.labelled import aligned, open_labelled
+from ..sources.subset import readable
 
 DATA_HELP = (
     "an image, a folder of images (flat, or one sub-folder a class) or of tar archives, an .npy, .npz, .tar or CIFAR "
@@ -104,14 +105,22 @@ def positive(text: str) -> int:
     return number
 
 
-def labelled(path: str, labels: str | None, channels: int | None) -> tuple[ImageSource, np.ndarray]:
+def labelled(
+    path: str, labels: str | None, channels: int | None, value_range: Any = None
+) -> tuple[ImageSource, np.ndarray]:
     """A source and its labels: from class folders, a labelled archive, an IDX file's companion, or a file of labels."""
-    source, values = open_labelled(path, labels, channels)
+    source, values = open_labelled(path, labels, channels, value_range=value_range)
     if values is None:
         raise InvalidArgumentError(
             f"{path} has no labels: want class folders, an .npz with labels, or an IDX file with its labels beside it"
         )
-    return source, values
+    return without_broken(source, values, path)
+
+
+def without_broken(source: ImageSource, labels: np.ndarray, path: str) -> tuple[ImageSource, np.ndarray]:
+    """A labelled set without the images that cannot be read; see ``readable``."""
+    whole, places = readable(source, path)
+    return whole, labels if places is None else labels[places]
 
 
 def add_quiet(parser: Any) -> None:
@@ -136,11 +145,14 @@ def labelled_pair(
     channels: int | None,
     judged: Judged,
     parts: tuple[str, str] = ("train", "test"),
+    value_range: Any = None,
 ) -> tuple[ImageSource, np.ndarray, ImageSource, np.ndarray]:
     """Two labelled sets of the same classes, noted in `judged` under the names `parts`."""
-    first, first_y = labelled(train, train_labels, channels)
-    second, second_y = labelled(test, test_labels, channels)
-    check_same_classes(first, second, "TRAIN and TEST")
+    first, first_y = labelled(train, train_labels, channels, value_range)
+    second, second_y = labelled(test, test_labels, channels, value_range)
+    if not (train_labels or test_labels):
+        second_y, names = aligned(first, second, second_y, f"{train} and {test}")
+        first.class_names = second.class_names = names
     judged.add(parts[0], train, train_labels, first)
     judged.add(parts[1], test, test_labels, second)
     return first, first_y, second, second_y

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     for out in filter(None, (arguments.out, beside)):
         check_output(out, model=arguments.model, data=(arguments.data,))
     model = load_model(arguments.model, arguments.threads)
-    with open_source(arguments.data, model.in_channels_) as source:
+    with open_source(arguments.data, model.in_channels_, value_range=model.value_range) as source:
         result, names = model.transform(
             source, arguments.output, on_error=arguments.on_error, return_paths=True, progress=not arguments.quiet
         )

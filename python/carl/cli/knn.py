@@ -57,7 +57,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     model, judged = load_any_judged(arguments.model, arguments.threads)
     train, train_y, test, test_y = labelled_pair(
-        arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, model.in_channels_, judged
+        arguments.train,
+        arguments.train_labels,
+        arguments.test,
+        arguments.test_labels,
+        model.in_channels_,
+        judged,
+        value_range=model.value_range,
     )
     judge = {"k": arguments.k, "temperature": arguments.temperature, "threads": arguments.threads}
     shown = not arguments.quiet

@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.queries is None:
         if arguments.query_labels:
             raise InvalidArgumentError("--query-labels: there are no QUERIES")
-        images, labels = labelled(arguments.data, arguments.labels, model.in_channels_)
+        images, labels = labelled(arguments.data, arguments.labels, model.in_channels_, model.value_range)
         judged.add("images", arguments.data, arguments.labels, images)
         result = evaluate.retrieval(
             model.transform(images, progress=shown), labels, k=arguments.k, threads=arguments.threads
@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             model.in_channels_,
             judged,
             ("images", "queries"),
+            model.value_range,
         )
         result = evaluate.retrieval(
             model.transform(images, progress=shown),

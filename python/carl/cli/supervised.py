@@ -150,12 +150,20 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, 
     from ..runs import checkpoint_path
     from ..sources.labelled import names_of
 
-    with load(arguments.model, threads=arguments.threads).trainer_ as trainer:
+    model = load(arguments.model, threads=arguments.threads)
+    with model.trainer_ as trainer:
         channels = int(trainer.config.in_channels or 0)
+        value_range = model.value_range
     encoder, judged = loaded(arguments.model, lambda path: Encoder(checkpoint_path(path), threads=arguments.threads))
     with encoder:
         train, train_y, test, test_y = labelled_pair(
-            arguments.train, arguments.train_labels, arguments.test, arguments.test_labels, channels, judged
+            arguments.train,
+            arguments.train_labels,
+            arguments.test,
+            arguments.test_labels,
+            channels,
+            judged,
+            value_range=value_range,
         )
         if train.class_names and test.class_names and not (arguments.train_labels or arguments.test_labels):
             train_y, test_y = names_of(train, train_y), names_of(test, test_y)

@@ -20,14 +20,14 @@ def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
     return classes
 
 
-def class_labels(value: Any, name: str, count: int) -> np.ndarray:
+def class_labels(value: Any, name: str, count: int | None = None) -> np.ndarray:
     """(count,) labels of samples: integers as int64, text, or booleans."""
     array = np.asarray(value)
     if array.dtype == object and array.ndim == 1 and all(isinstance(item, str) for item in array):
         array = array.astype(str)
     if array.dtype.kind not in "USb" or array.ndim != 1:
         return _arrays.label_array(array, name, count)
-    if len(array) != count:
+    if count is not None and len(array) != count:
         raise InvalidArgumentError(f"{name}: got {len(array)} labels, want {count}, one a sample")
     return array
 

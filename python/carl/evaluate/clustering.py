@@ -99,7 +99,7 @@ def _k_means(features: np.ndarray, clusters: int, seed: int, runs: int) -> np.nd
 
 def _compare(found: np.ndarray, labels: Any, method: str, seed: int | None) -> ClusterResult:
     table, clusters, classes = confusion(found, labels)
-    truth = np.asarray(labels)
+    truth = class_labels(labels, "labels")
     check_classes(truth, "labels")
     try:
         from scipy.optimize import linear_sum_assignment

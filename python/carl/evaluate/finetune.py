@@ -70,6 +70,7 @@ def finetune(
     save: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     progress: bool = True,
+    on_error: str = "skip",
 ) -> FinetuneResult:
     """Semi-supervised evaluation: trains encoder and a linear layer on a part of the labels, tests on all of the test
     set.
@@ -88,6 +89,7 @@ def finetune(
     from_scratch: the same network with new weights, for comparison.
     learning_rate, head_learning_rate: of the encoder and of the linear layer (None: the same).
     view: keys of a view's specification to change from a crop of 20 to 100% and a flip, such as {"scale": [0.5, 1]}.
+    on_error: images that cannot be read are left out with a warning ("skip"), or an error names the first ("raise").
     save: a file for the first seed's classifier, for ``carl.Classifier.load``.
     """
     if model is None and not from_scratch:
@@ -100,7 +102,7 @@ def finetune(
     epochs = _arrays.integer(epochs, "epochs", 1, 1_000_000)
     batch_size = _arrays.integer(batch_size, "batch_size", 2, 1_000_000)
     warmup_epochs = _arrays.integer(warmup_epochs, "warmup_epochs", 0, epochs)
-    with labelled_images(train_images, train_labels, test_images, test_labels) as data:
+    with labelled_images(train_images, train_labels, test_images, test_labels, model, on_error) as data:
         splits = [
             split_targets(
                 data.classes,

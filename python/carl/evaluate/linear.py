@@ -61,6 +61,7 @@ def linear_probe(
     save: str | os.PathLike[str] | None = None,
     threads: int | None = None,
     progress: bool = True,
+    on_error: str = "skip",
 ) -> LinearProbeResult:
     """Trains a linear layer on the frozen encoder's features and tests it: the linear evaluation protocol.
 
@@ -77,6 +78,7 @@ def linear_probe(
         standardize: features go to the linear layer with mean 0 and deviation 1 (of at most 4096 of the training
         images), so that the learning rate means the same for every encoder. `view` changes keys of a view's
         specification from a crop of 20 to 100% and a flip.
+    on_error: images that cannot be read are left out with a warning ("skip"), or an error names the first ("raise").
     inverse_regularization, max_iterations: C and max_iter of "logistic".
     save: a file for the first seed's classifier, for ``carl.Classifier.load`` and ``carl predict``.
     """
@@ -92,7 +94,10 @@ def linear_probe(
         return _probe_features(train_images, train_labels, test_images, test_labels, *options)
     epochs = _arrays.integer(epochs, "epochs", 1, 1_000_000)
     batch_size = _arrays.integer(batch_size, "batch_size", 1, 1_000_000)
-    with labelled_images(train_images, train_labels, test_images, test_labels) as data, encoder_of(model) as encoder:
+    with (
+        labelled_images(train_images, train_labels, test_images, test_labels, model, on_error) as data,
+        encoder_of(model) as encoder,
+    ):
         if method == "logistic":
             with Bar(progress, parts_of(data.train) + parts_of(data.test), "features") as bar:
                 train, test = (

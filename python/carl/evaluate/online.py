@@ -12,7 +12,9 @@ import numpy as np
 from .. import _arrays
 from ..errors import InvalidArgumentError
 from ..sources import ImageSource
-from ..sources.labelled import check_same_classes, open_labelled
+from ..sources.labelled import aligned, open_labelled
+from ..sources.loader import images_at_once
+from ..sources.subset import readable
 from ._checks import check_labels
 from ._probe import fit_probe
 from .knn import knn
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 #: Where one set serves as references and queries, every so many-th image of each class is a query.
 _HELD_OUT = 5
-#: Images read at a time.
-_READ = 512
 
 
 class Schedule:
@@ -68,16 +68,20 @@ class OnlineEvaluation:
         Images are whatever ``carl.as_source`` takes but streams of batches; labels are integers, one an image, or the
         path of their file, or None where the source knows them (class folders, labelled archives, IDX files). A path
         alone is (path, None).
+    value_range: as of ``carl.as_source``. on_error: images that cannot be read are left out with a warning ("skip"), or
+        an error names the first ("raise").
     """
 
-    def __init__(self, eval_set: Any, channels: int) -> None:
+    def __init__(self, eval_set: Any, channels: int, value_range: Any = None, on_error: str = "skip") -> None:
         parts = _parts(eval_set)
+        self._range, self._on_error = value_range, on_error
         self._opened: list[ImageSource] = []
         try:
             references, labels = self._open(parts[0], parts[1], channels, "eval_set[0]")
             if len(parts) == 4:
                 queries, truth = self._open(parts[2], parts[3], channels, "eval_set[2]")
-                check_same_classes(references, queries, "eval_set: its two sets")
+                if parts[1] is None and parts[3] is None:
+                    truth, _ = aligned(references, queries, truth, "eval_set: its two sets")
                 check_labels(labels, "eval_set[1]", truth, "eval_set[3]")
                 places, asked = np.arange(len(labels)), np.arange(len(truth))
             else:
@@ -94,7 +98,9 @@ class OnlineEvaluation:
 
     def _open(self, images: Any, labels: Any, channels: int, name: str) -> tuple[ImageSource, np.ndarray]:
         labels_name = name.replace("0", "1").replace("2", "3")
-        source, values = open_labelled(images, labels, channels, name=name, labels_name=labels_name)
+        source, values = open_labelled(
+            images, labels, channels, name=name, labels_name=labels_name, value_range=self._range
+        )
         if source is not images:
             self._opened.append(source)
         if values is None:
@@ -110,7 +116,8 @@ class OnlineEvaluation:
             raise InvalidArgumentError(
                 f"{name}: got {source.channels} channel(s), the model takes {channels} (in_channels)"
             )
-        return source, values
+        whole, places = readable(source, name, self._on_error)
+        return whole, values if places is None else values[places]
 
     @property
     def references(self) -> int:
@@ -176,5 +183,6 @@ def _parts(eval_set: Any) -> tuple[Any, ...]:
 
 
 def _embed(trainer: Trainer, source: ImageSource, places: np.ndarray) -> np.ndarray:
-    parts = [trainer.embed_images(source.read(places[start : start + _READ])) for start in range(0, len(places), _READ)]
+    size = images_at_once(source)
+    parts = [trainer.embed_images(source.read(places[start : start + size])) for start in range(0, len(places), size)]
     return np.concatenate(parts)

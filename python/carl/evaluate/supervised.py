@@ -14,16 +14,15 @@ from ..classifier import Classifier
 from ..errors import InvalidArgumentError
 from ..sources import ImageSource, epoch_order
 from ..sources.labelled import named_labels, opened, random_access
-from ..sources.loader import read_chosen
+from ..sources.loader import images_at_once, read_chosen
+from ..sources.subset import readable
+from ..view_specs import least_side
 from ._checks import check_classes
 from .result import Result
 from .splits import encode_labels, encode_like
 
 if TYPE_CHECKING:
     from ..progress import Bar
-
-#: Images read and classified at a time.
-_READ = 512
 
 
 @dataclass(frozen=True)
@@ -66,20 +65,30 @@ class LabelledImages:
 
 @contextmanager
 def labelled_images(
-    train_images: Any, train_labels: Any, test_images: Any, test_labels: Any
+    train_images: Any, train_labels: Any, test_images: Any, test_labels: Any, model: Any = None, on_error: str = "skip"
 ) -> Iterator[LabelledImages]:
-    """Checks both sets. Labels that are None are taken from the images' source (class folders, labelled archives)."""
-    with _source(train_images, "train_images") as train, _source(test_images, "test_images") as test:
+    """Checks both sets. Labels that are None are taken from the images' source (class folders, labelled archives).
+    on_error: images that cannot be read are left out with a warning ("skip"), or an error ("raise").
+    model: a carl.CARL's value_range is that of the images too."""
+    value_range = getattr(model, "value_range", None)
+    with (
+        _source(train_images, "train_images", value_range) as train,
+        _source(test_images, "test_images", value_range) as test,
+    ):
         train_labels = named_labels(train) if train_labels is None else train_labels
         test_labels = named_labels(test) if test_labels is None else test_labels
         classes, targets = encode_labels(train_labels, "train_labels", len(train))
         check_classes(classes, "train_labels")
-        yield LabelledImages(classes, train, targets, test, encode_like(test_labels, classes, "test_labels", len(test)))
+        truth = encode_like(test_labels, classes, "test_labels", len(test))
+        train, places = readable(train, "train_images", on_error)
+        test, others = readable(test, "test_images", on_error)
+        targets = targets if places is None else targets[places]
+        yield LabelledImages(classes, train, targets, test, truth if others is None else truth[others])
 
 
 @contextmanager
-def _source(images: Any, name: str) -> Iterator[ImageSource]:
-    with opened(images) as found:
+def _source(images: Any, name: str, value_range: Any) -> Iterator[ImageSource]:
+    with opened(images, value_range=value_range) as found:
         source = random_access(found, name)
         if len(source) == 0:
             raise InvalidArgumentError(f"{name}: is empty")
@@ -116,16 +125,18 @@ def train_classifier(
             for batch in range(batches):
                 yield epoch, order[batch * size : (batch + 1) * size]
 
-    for epoch, indices, images in read_chosen(source, chosen()):
+    # Images are halved as in self-supervised training, while the smallest crop has as many pixels as the view.
+    for epoch, indices, images in read_chosen(source, chosen(), least_side([classifier.config["view"]])):
         metrics = classifier.step(images, targets[indices], indices, epoch)
         bar.advance(f"loss {metrics.loss:.3f}")
 
 
 def outputs(model: Any, source: ImageSource, output: str, bar: Bar) -> np.ndarray:
     """float32 (N, width): `output` of all images of a source, by anything that has ``embed_images``."""
-    parts = ((start, np.arange(start, min(start + _READ, len(source)))) for start in range(0, len(source), _READ))
+    size = images_at_once(source)
+    parts = ((start, np.arange(start, min(start + size, len(source)))) for start in range(0, len(source), size))
     rows = []
-    for _, _, images in read_chosen(source, parts):
+    for _, _, images in read_chosen(source, parts, ahead=1):
         rows.append(model.embed_images(images, output=output))
         bar.advance("testing")
     return np.concatenate(rows)
@@ -133,7 +144,7 @@ def outputs(model: Any, source: ImageSource, output: str, bar: Bar) -> np.ndarra
 
 def parts_of(source: ImageSource) -> int:
     """How often ``outputs`` advances a bar."""
-    return -(-len(source) // _READ)
+    return -(-len(source) // images_at_once(source))
 
 
 def figures(scores: Sequence[np.ndarray], truth: np.ndarray, classes: np.ndarray) -> dict[str, Any]:

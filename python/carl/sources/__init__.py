@@ -5,97 +5,152 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from .._reading import check_regular
+from .._values import checked_range
 from ..errors import FileError, InvalidArgumentError
 from .arrays import ArraySource, ListSource
 from .base import DecodedSource, Images, ImageSource, JoinedSource
 from .cifar import cifar_folder, cifar_source, is_cifar
 from .datasets import MapStyleSource, TableSource, is_map_style, is_table
 from .files import FileSource, folder_source, is_image_name
-from .formats import idx_source, numpy_source
+from .formats import idx_source, npy_source, npz_source
 from .idx import is_idx, read_idx
 from .order import epoch_order
 from .stream import BatchStream
 from .tar import TarSource, is_tar
 
 
-def as_source(images: Any, channels: int | None = None) -> ImageSource | BatchStream:
+def as_source(
+    images: Any,
+    channels: int | None = None,
+    *,
+    value_range: tuple[float, float] | None = None,
+    image_key: str | None = None,
+    label_key: str | None = None,
+) -> ImageSource | BatchStream:
     """Makes a source of images from
 
-    - a uint8 array (N, H, W) or (N, H, W, C), of any strides, or a torch tensor of that shape,
-    - a list of uint8 arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
+    - an array (N, H, W) or (N, H, W, C), of any strides, or a torch tensor of that shape,
+    - a list of arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
     - the path of an image file, of a folder of them, with or without one sub-folder a class, or of tar archives of
         them,
     - the path, or pattern such as ``shards-*.tar``, of .npy, .npz, IDX (may be compressed by gzip), CIFAR (.bin) and
         .tar files,
-    - a list of such paths, or of paths of image files,
+    - several such paths, or paths of image files: a list, an array, a pandas Series, an iterator such as
+        ``Path.glob`` gives,
     - a ``datasets.Dataset`` or a map-style ``torch.utils.data.Dataset``,
     - any other iterable of batches, arrays (B, H, W) or (B, H, W, C) or lists of images, or of single images, with
       labels or without: a ``DataLoader``, a ``webdataset.WebDataset``, a streamed data set,
     - a source.
 
     channels: 1 or 3 makes image files and Pillow images gray or RGB; None looks at them.
+    value_range: (low, high), the values that become black and white where pixels are no bytes, whatever the images are
+        given as. uint8 stays as it is and bool needs none; uint16 is divided by 256 without one; signed and wider
+        integers and floats need one. A source that is passed keeps its own.
+    image_key, label_key: which arrays of an .npz archive, columns of a ``datasets.Dataset``, or files of a tar
+        archive's samples ("seg.png" of K.seg.png) are images and labels; by default they are found by their usual
+        names. Labels that are named but cannot be used are an error.
     """
+    options: _Options = {"value_range": checked_range(value_range), "image_key": image_key, "label_key": label_key}
     if isinstance(images, (ImageSource, BatchStream)):
+        _plain(options, "a source")
         return images
     if isinstance(images, (str, os.PathLike)):
-        return path_source(images, channels)
-    if isinstance(images, np.ndarray) and images.dtype == object and images.ndim == 1:
+        return path_source(images, channels, **options)
+    if _is_column(images):
         images = list(images)
     if isinstance(images, (list, tuple)):
-        return _list_source(images, channels)
+        return _list_source(images, channels, options)
     if isinstance(images, np.ndarray) or hasattr(images, "__array__") or hasattr(images, "__array_interface__"):
-        return ArraySource(images)
+        return ArraySource(images, **_plain(options, "an array"))
     if isinstance(images, Mapping) and images and all(hasattr(part, "column_names") for part in images.values()):
         raise InvalidArgumentError(
             f"images: got the parts {', '.join(images)} of a data set; want one of them, such as "
             f"images['{next(iter(images))}']"
         )
     if is_table(images):
-        return TableSource(images, channels)
+        return TableSource(images, channels, image_key, value_range=options["value_range"], label_column=label_key)
     if is_map_style(images):
-        return MapStyleSource(images, channels)
+        return MapStyleSource(images, channels, **_plain(options, type(images).__name__))
     if isinstance(images, Iterable) and not isinstance(images, (bytes, Mapping, set, frozenset)):
-        return BatchStream(images, channels)
+        stream = BatchStream(images, channels, value_range=options["value_range"])
+        if stream.once and isinstance(stream.first_item(), (str, os.PathLike)):
+            return _list_source(list(stream), channels, options)
+        _plain(options, type(images).__name__)
+        return stream
     raise InvalidArgumentError(
-        f"images: got {type(images).__name__}, want a uint8 array (N, H, W) or (N, H, W, C), a list of images, "
+        f"images: got {type(images).__name__}, want an array (N, H, W) or (N, H, W, C), a list of images, "
         "a folder's or file's path, a list of paths, a data set, or an iterable of batches"
     )
 
 
-def _list_source(images: Any, channels: int | None) -> ImageSource | BatchStream:
+class _Options(TypedDict):
+    value_range: Any
+    image_key: str | None
+    label_key: str | None
+
+
+def _plain(options: _Options, what: str) -> dict[str, Any]:
+    """The options of sources without keys, where there must be none."""
+    for key in ("image_key", "label_key"):
+        if options[key] is not None:
+            raise InvalidArgumentError(
+                f"{key}: got {options[key]!r}, but {what} has no names to choose by: .npz and .tar archives and "
+                "datasets.Dataset have"
+            )
+    return {"value_range": options["value_range"]}
+
+
+def _is_column(images: Any) -> bool:
+    """Whether this is an array or pandas Series of single objects, such as paths."""
+    if not isinstance(images, np.ndarray):
+        return hasattr(images, "to_numpy") and getattr(images, "ndim", 0) == 1 and not hasattr(images, "detach")
+    return images.ndim == 1 and images.dtype.kind in "OU"
+
+
+def _list_source(images: Any, channels: int | None, options: _Options) -> ImageSource | BatchStream:
     if not images:
         raise InvalidArgumentError("images: got an empty list, want images")
     if all(isinstance(item, (str, os.PathLike)) for item in images):
         paths = [_expanded(item) for item in images]
         if all(is_tar(path) for path in paths):
-            return TarSource(paths, channels)
+            return TarSource(paths, channels, **options)
         if not any(_holds_a_set(path) for path in paths):
-            return FileSource(paths, channels)
-        parts = [path_source(path, channels) for path in paths]
+            return FileSource(paths, channels, **_plain(options, "an image file"))
+        parts = [path_source(path, channels, **options) for path in paths]
         if channels is None and {part.channels for part in parts} == {1, 3}:
-            parts = [path_source(path, 3) for path in paths]  # gray files among coloured ones are made RGB
+            # Gray files among coloured ones are made RGB.
+            parts = [path_source(path, 3, **options) for path in paths]
         return JoinedSource(parts)
+    plain = _plain(options, "a list of images")
     first = images[0]
     if isinstance(first, (list, tuple, Mapping)) or getattr(first, "ndim", 0) == 4:
         single = not isinstance(first, list) and is_map_style(images)  # pairs of an image and a label, or rows
-        return MapStyleSource(images, channels) if single else BatchStream(images, channels)
-    return ListSource(images, channels=channels)
+        return MapStyleSource(images, channels, **plain) if single else BatchStream(images, channels, **plain)
+    return ListSource(images, channels=channels, **plain)
 
 
-def path_source(path: str | os.PathLike[str], channels: int | None = None) -> ImageSource:
+def path_source(
+    path: str | os.PathLike[str],
+    channels: int | None = None,
+    *,
+    value_range: Any = None,
+    image_key: str | None = None,
+    label_key: str | None = None,
+) -> ImageSource:
     """The source of a folder or a file, or of the archives that a pattern names."""
+    options: _Options = {"value_range": value_range, "image_key": image_key, "label_key": label_key}
     path = _expanded(path)
     if os.path.isdir(path):
-        return _folder(path, channels)
+        return _folder(path, channels, options)
     if not os.path.exists(path):
         matches = sorted(glob.glob(path)) if glob.has_magic(path) else []
         if matches:
-            source = _list_source(matches, channels)
+            source = _list_source(matches, channels, options)
             assert isinstance(source, ImageSource)
             return source
         raise FileError(f"{path}: no such file or folder")
@@ -103,12 +158,15 @@ def path_source(path: str | os.PathLike[str], channels: int | None = None) -> Im
     if is_image_name(os.path.basename(path)):
         return FileSource([path], channels)
     lower = path.lower()
-    if lower.endswith((".npy", ".npz")):
-        return numpy_source(path)
-    if is_idx(path):
-        return idx_source(path)
+    if lower.endswith(".npz"):
+        return npz_source(path, **options)
     if is_tar(path):
-        return TarSource([path], channels)
+        return TarSource([path], channels, **options)
+    plain = _plain(options, path)
+    if lower.endswith(".npy"):
+        return npy_source(path, **plain)
+    if is_idx(path):
+        return idx_source(path, **plain)
     if is_cifar(path):
         return cifar_source(path)
     raise FileError(
@@ -116,17 +174,18 @@ def path_source(path: str | os.PathLike[str], channels: int | None = None) -> Im
     )
 
 
-def _folder(path: str, channels: int | None) -> ImageSource:
+def _folder(path: str, channels: int | None, options: _Options) -> ImageSource:
     try:
         names = sorted(name for name in os.listdir(path) if not name.startswith("."))
     except OSError as error:
         raise FileError(f"cannot read the folder {path}: {error}") from error
-    if cifar := cifar_folder(path, names):
-        return cifar
     archives = [os.path.join(path, name) for name in names if name.lower().endswith(".tar")]
     if archives and not any(is_image_name(name) or os.path.isdir(os.path.join(path, name)) for name in names):
-        return TarSource(archives, channels)
-    return folder_source(path, channels)
+        return TarSource(archives, channels, **options)
+    plain = _plain(options, f"the folder {path}")
+    if cifar := cifar_folder(path, names):
+        return cifar
+    return folder_source(path, channels, **plain)
 
 
 def _holds_a_set(path: str) -> bool:
@@ -135,8 +194,8 @@ def _holds_a_set(path: str) -> bool:
     )
 
 
-def _expanded(path: str | os.PathLike[str]) -> str:
-    return os.path.expanduser(os.fsdecode(os.fspath(path)))
+def _expanded(path: str | bytes | os.PathLike[str]) -> str:
+    return str(os.path.expanduser(os.fsdecode(os.fspath(path))))  # of NumPy's own texts too
 
 
 __all__ = [

@@ -9,18 +9,26 @@ import numpy as np
 
 from .. import _arrays, _images
 from .._decode import is_gray, to_array
+from .._values import Values
 from ..errors import InvalidArgumentError
 from .base import Images, ImageSource, whole
-from .items import is_pillow
+from .items import channels_last, is_pillow
 from .mapped import prepare_random_reads, read_rows
 
 
 class ArraySource(ImageSource):
-    """uint8 (N, H, W) or (N, H, W, C) of any strides; a memory-mapped array is read a batch at a time, after a check
-    that its file has not been truncated."""
+    """An array (N, H, W) or (N, H, W, C) of any strides; a memory-mapped one is read a batch at a time, after a check
+    that its file has not been truncated.
 
-    def __init__(self, array: Any, name: str = "images", labels: Any = None) -> None:
-        self._array, self._name = _images.image_batch(array, name), name
+    value_range: the values that become 0 and 255 where they are no bytes; see ``carl.as_source``.
+    """
+
+    def __init__(self, array: Any, name: str = "images", labels: Any = None, value_range: Any = None) -> None:
+        self._values, self._name = Values(value_range), name
+        array = _arrays.as_array(channels_last(array), name)
+        self._values.check(array.dtype, name)
+        shape = _images.image_shape(np.dtype(np.uint8), array.shape, name)
+        self._array = array if array.ndim == len(shape) else array[..., None]
         prepare_random_reads(self._array)
         self.labels = None if labels is None else _arrays.label_array(labels, "labels", len(self._array))
 
@@ -28,7 +36,8 @@ class ArraySource(ImageSource):
         return len(self._array)
 
     def read(self, indices: np.ndarray) -> Images:
-        return read_rows(self._array, indices, self._name)
+        rows = read_rows(self._array, indices, self._name)
+        return self._values.batch(rows, lambda place: f"{self._name}[{indices[place]}]")
 
     def describe(self) -> str:
         count, height, width, channels = self._array.shape
@@ -36,18 +45,25 @@ class ArraySource(ImageSource):
 
 
 class ListSource(ImageSource):
-    """A list of images (H, W) or (H, W, C), uint8 arrays or Pillow images, of any sizes.
+    """A list of images (H, W) or (H, W, C), arrays or Pillow images, of any sizes.
 
     channels: 1 or 3 makes Pillow images gray or RGB; None makes them gray if all of them are, else RGB.
+    value_range: as of ``ArraySource``.
     """
 
-    def __init__(self, images: Sequence[Any], name: str = "images", channels: int | None = None) -> None:
+    def __init__(
+        self, images: Sequence[Any], name: str = "images", channels: int | None = None, value_range: Any = None
+    ) -> None:
+        values = Values(value_range)
         if channels is None and all(is_pillow(image) for image in images):
             channels = 1 if all(is_gray(image) for image in images) else 3
         self._images = [
-            whole(lambda: to_array(image, channels), f"{name}[{place}]")
+            whole(lambda: to_array(image, channels, None, values, f"{name}[{place}]"), f"{name}[{place}]")
             if is_pillow(image)
-            else _images.one_image(image, f"{name}[{place}]")
+            else _images.one_image(
+                values.image(_arrays.as_array(channels_last(image), f"{name}[{place}]"), f"{name}[{place}]"),
+                f"{name}[{place}]",
+            )
             for place, image in enumerate(images)
         ]
         channels = self._images[0].shape[2]

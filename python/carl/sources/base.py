@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._open_files import is_out_of_files, out_of_files
 from ..errors import CARLError, FileError, InvalidArgumentError
 from .order import evenly_spaced
 from .threads import Workers
@@ -54,6 +55,8 @@ class ImageSource(ABC):
         try:
             return self.read(indices)
         except OSError as error:
+            if is_out_of_files(error):
+                raise out_of_files(self.describe(), error) from error
             if len(indices) == 1:
                 return [error]
         return [self.read_each(indices[place : place + 1], least_side)[0] for place in range(len(indices))]
@@ -165,12 +168,15 @@ def tried(function: Callable[[], Any], name: str) -> Any:
     try:
         return function()
     except FileError as error:
+        if is_out_of_files(error):
+            raise out_of_files(name, error) from error
         return error if name in str(error) else broken_image(name, error)
     except CARLError:
         raise
-    except (
-        Exception
-    ) as error:  # decoders raise whatever they like on damaged files, MemoryError for sizes that cannot be
+    except Exception as error:
+        # Decoders raise whatever they like on damaged files, MemoryError for sizes that cannot be.
+        if is_out_of_files(error):
+            raise out_of_files(name, error) from error
         return broken_image(name, error)
 
 

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from .._arrays import as_array
+from .._values import Values
 from ..errors import FileError, InvalidArgumentError
+from ._labels import numbered
 from .base import DecodedSource
-from .items import IMAGE_COLUMNS, LABEL_COLUMNS, channels_of, image_column, image_of, is_image, to_pixels
+from .items import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    channels_last,
+    channels_of,
+    image_column,
+    image_of,
+    is_image,
+    is_single,
+    is_tensor,
+    to_pixels,
+)
 
 
 def is_table(images: Any) -> bool:
@@ -29,30 +44,45 @@ def is_map_style(images: Any) -> bool:
         return not hasattr(images, "__iter__")  # the first image is broken, or it is read by names
     if isinstance(item, Mapping) and not any(is_image(value) for value in item.values()):
         return False
-    return is_image(image_of(item, "images: item 0"))
+    image = image_of(item, "images: item 0")
+    if is_image(image) or is_single(item):
+        return True
+    # torch's sets of single images cannot be iterated, but by number; (C, H, W) of many channels looks like a batch.
+    return not hasattr(images, "__iter__") and len(getattr(image, "shape", ())) == 3
 
 
 class TableSource(DecodedSource):
     """A ``datasets.Dataset``: a column of images, of Pillow images, encoded files or arrays. Rows are read by several
     threads.
 
+    label_column: the labels' column; None takes one with a usual name, if it holds numbers or text.
     column: its name; None takes one of image type, one with a usual name, or the only one that holds images.
     """
 
     def __init__(
-        self, table: Any, channels: int | None = None, column: str | None = None, workers: int | None = None
+        self,
+        table: Any,
+        channels: int | None = None,
+        column: str | None = None,
+        workers: int | None = None,
+        value_range: Any = None,
+        label_column: str | None = None,
     ) -> None:
         super().__init__(workers)
+        self._values = Values(value_range)
         if len(table) == 0:
             raise InvalidArgumentError("images: the data set has no rows")
-        self._column = column or _column(table)
-        if self._column not in table.column_names:
-            raise InvalidArgumentError(
-                f"column: got {self._column!r}, the data set has {', '.join(table.column_names)}"
-            )
-        self.labels, self.class_names = _table_labels(table)
+        # A transform (with_transform) makes rows of other columns, of all that are there.
+        transformed = dict(getattr(table, "format", None) or {}).get("type") == "custom"
+        columns = list(table[0]) if transformed else table.column_names
+        self._column = column or (image_column(table[0], "images") if transformed else _column(table))
+        if self._column not in columns:
+            raise InvalidArgumentError(f"column: got {self._column!r}, the data set has {', '.join(columns)}")
+        self._dtype = None if transformed else _dtype(dict(table.features or {}).get(self._column))
+        self.labels, self.class_names = _table_labels(table, label_column)
         # Other columns, which may be large, are not read.
-        self._table = table.select_columns([self._column]) if hasattr(table, "select_columns") else table
+        select = hasattr(table, "select_columns") and not transformed
+        self._table = table.select_columns([self._column]) if select else table
         self._print = getattr(table, "_fingerprint", None)
         self._choose_channels(channels)
 
@@ -60,7 +90,7 @@ class TableSource(DecodedSource):
         return len(self._table)
 
     def load(self, place: int, least_side: int | None) -> np.ndarray:
-        return to_pixels(self._value(place), self.identity(place), self._channels, least_side)
+        return to_pixels(self._value(place), self.identity(place), self._channels, least_side, self._values)
 
     def channels_at(self, place: int) -> int:
         return channels_of(self._value(place))
@@ -69,7 +99,9 @@ class TableSource(DecodedSource):
         return f"row {place} of the data set"
 
     def fingerprint(self) -> str | None:
-        return None if self._print is None else f"{self._print}, {self._column}, channels {self._channels}"
+        return (
+            None if self._print is None else f"{self._print}, {self._column}, channels {self._channels}{self._values}"
+        )
 
     def describe(self) -> str:
         return f"{len(self)} images of the column {self._column!r}"
@@ -78,6 +110,11 @@ class TableSource(DecodedSource):
         value = self._table[place][self._column]
         if value is None:
             raise FileError("the row has no image")
+        if isinstance(value, (list, tuple)):
+            return np.asarray(value, self._dtype)
+        found = getattr(channels_last(value), "dtype", None)
+        if isinstance(found, np.dtype) and found != self._dtype and self._dtype is not None and found.kind in "iu":
+            return channels_last(value).astype(self._dtype)  # the package's formats widen integers
         return value
 
 
@@ -90,8 +127,9 @@ class MapStyleSource(DecodedSource):
     workers: threads that read it. Such sets are written for processes and may not bear more than one, the default.
     """
 
-    def __init__(self, dataset: Any, channels: int | None = None, workers: int = 1) -> None:
+    def __init__(self, dataset: Any, channels: int | None = None, workers: int = 1, value_range: Any = None) -> None:
         super().__init__(workers)
+        self._values = Values(value_range)
         self._dataset = dataset
         self._choose_channels(channels)
         self.labels, self.class_names = _targets(dataset)
@@ -100,7 +138,7 @@ class MapStyleSource(DecodedSource):
         return len(self._dataset)
 
     def load(self, place: int, least_side: int | None) -> np.ndarray:
-        return to_pixels(self._value(place), f"images[{place}]", self._channels, least_side)
+        return to_pixels(self._value(place), f"images[{place}]", self._channels, least_side, self._values)
 
     def channels_at(self, place: int) -> int:
         return channels_of(self._value(place))
@@ -119,7 +157,11 @@ class MapStyleSource(DecodedSource):
 
 
 def _column(table: Any) -> str:
-    typed = [name for name, feature in dict(table.features or {}).items() if type(feature).__name__ == "Image"]
+    features = dict(table.features or {})
+    for kinds in (("Image",), ("Array2D", "Array3D")):
+        typed = [name for name, feature in features.items() if type(feature).__name__ in kinds]
+        if typed:
+            break
     if len(typed) == 1:
         return str(typed[0])
     for name in IMAGE_COLUMNS:
@@ -133,24 +175,53 @@ def _column(table: Any) -> str:
     return image_column(table[0], "images")
 
 
-def _table_labels(table: Any) -> tuple[np.ndarray | None, list[str] | None]:
-    """The first column with a usual name for labels that holds a whole number in each row."""
-    for name in LABEL_COLUMNS:
-        if name in table.column_names:
-            labels = np.asarray(table[name][:])
-            if labels.ndim == 1 and labels.dtype.kind in "iu":
-                names = getattr(dict(table.features or {}).get(name), "names", None)
-                return labels.astype(np.int64), list(names) if names else None
+def _dtype(feature: Any) -> np.dtype[Any] | None:
+    """The type of the numbers in a column of arrays or nested lists, whose values are lists."""
+    while feature is not None and not isinstance(getattr(feature, "dtype", None), str):
+        feature = feature[0] if isinstance(feature, list) and feature else getattr(feature, "feature", None)
+    try:
+        return None if feature is None else np.dtype(feature.dtype)
+    except TypeError:  # text, dict, ...
+        return None
+
+
+def _table_labels(table: Any, wanted: str | None) -> tuple[np.ndarray | None, list[str] | None]:
+    """The first column with a usual name for labels that holds a number or text in each row. What a transform makes of
+    rows does not matter."""
+    plain = table.with_format(None) if hasattr(table, "with_format") else table
+    if wanted is not None and wanted not in plain.column_names:
+        raise InvalidArgumentError(f"label_key: got {wanted!r}, the data set has {', '.join(plain.column_names)}")
+    for name in LABEL_COLUMNS if wanted is None else (wanted,):
+        if name in plain.column_names:
+            with suppress(*([] if wanted else [ValueError])):
+                labels, found = numbered(plain[name][:], name, len(plain))
+                names = getattr(dict(plain.features or {}).get(name), "names", None)
+                return labels, list(names) if names else found
     return None, None
 
 
 def _targets(dataset: Any) -> tuple[np.ndarray | None, list[str] | None]:
-    """torchvision's ``targets`` and ``classes``."""
+    """The labels of a set, without reading its images: torchvision's ``targets`` or ``labels``, and ``classes``; the
+    second of a TensorDataset's ``tensors``; those of the set behind a Subset, and of the sets of a ConcatDataset."""
     try:
-        labels = np.asarray(dataset.targets)
-    except Exception:
+        if isinstance(parts := getattr(dataset, "datasets", None), (list, tuple)):
+            found = [_targets(part) for part in parts]
+            if any(labels is None or names != found[0][1] for labels, names in found):
+                return None, None
+            return np.concatenate([labels for labels, _ in found if labels is not None]), found[0][1]
+        if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
+            labels, names = _targets(dataset.dataset)
+            return None if labels is None else labels[np.asarray(dataset.indices, np.int64)], names
+        tensors = getattr(dataset, "tensors", None)
+        values = tensors[1] if isinstance(tensors, (list, tuple)) and len(tensors) == 2 else None
+        for name in ("targets", "labels"):
+            values = getattr(dataset, name, None) if values is None else values
+        if values is None or len(values) != len(dataset):
+            return None, None
+        labels, found_names = numbered(
+            as_array(values, "targets") if is_tensor(values) else values, "targets", len(values)
+        )
+    except Exception:  # attributes of these names may be anything
         return None, None
-    if labels.shape != (len(dataset),) or labels.dtype.kind not in "iu":
-        return None, None
-    names = getattr(dataset, "classes", None)
-    return labels.astype(np.int64), [str(name) for name in names] if names else None
+    known = getattr(dataset, "classes", None)
+    return labels, [str(name) for name in known] if known else found_names

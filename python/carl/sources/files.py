@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from .._decode import SUFFIXES, decode, gray_file, pillow
+from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from .base import DecodedSource
 
@@ -18,6 +20,7 @@ class FileSource(DecodedSource):
     channels: 1 or 3; None looks at a few files: gray if all of those are, else RGB.
     halve: whether training may decode files that are much larger than its views at half, a quarter or an eighth of
         their size.
+    value_range: the values that become 0 and 255 where they are no bytes; see ``carl.as_source``.
     """
 
     def __init__(
@@ -29,8 +32,10 @@ class FileSource(DecodedSource):
         place: str = "image files",
         workers: int | None = None,
         halve: bool = True,
+        value_range: Any = None,
     ) -> None:
         pillow()
+        self._values = Values(value_range)
         super().__init__(workers)
         self.paths = [os.fspath(path) for path in paths]
         if not self.paths:
@@ -44,7 +49,9 @@ class FileSource(DecodedSource):
         return len(self.paths)
 
     def load(self, place: int, least_side: int | None) -> np.ndarray:
-        return decode(self.paths[place], self._channels, least_side if self._halve else None)
+        return decode(
+            self.paths[place], self._channels, least_side if self._halve else None, self._values, self.paths[place]
+        )
 
     def channels_at(self, place: int) -> int:
         return 1 if gray_file(self.paths[place]) else 3
@@ -56,7 +63,7 @@ class FileSource(DecodedSource):
         """Paths, sizes and times of the files."""
         import hashlib
 
-        digest = hashlib.sha256(f"channels {self._channels}, halve {self._halve}".encode())
+        digest = hashlib.sha256(f"channels {self._channels}, halve {self._halve}{self._values}".encode())
         for path in self.paths:
             digest.update(os.fsencode(path) + b"\0")
             try:
@@ -76,7 +83,7 @@ def check_file_channels(channels: int | None) -> None:
         raise InvalidArgumentError(f"in_channels: got {channels}, image files give 1 (gray) or 3 (RGB)")
 
 
-def folder_source(folder: str | os.PathLike[str], channels: int | None = None) -> FileSource:
+def folder_source(folder: str | os.PathLike[str], channels: int | None = None, value_range: Any = None) -> FileSource:
     """All images below a folder, in the order of their paths: files by the endings of ``SUFFIXES``, hidden ones left
     out.
 
@@ -89,7 +96,12 @@ def folder_source(folder: str | os.PathLike[str], channels: int | None = None) -
         raise FileError(f"no images below {root}: looked for {', '.join(sorted(SUFFIXES))}")
     labels, class_names = classes_of(names)
     return FileSource(
-        [os.path.join(root, name) for name in names], channels, labels, class_names, f"image files below {root}"
+        [os.path.join(root, name) for name in names],
+        channels,
+        labels,
+        class_names,
+        f"image files below {root}",
+        value_range=value_range,
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+from logging import getLogger
+from typing import Any
 
 import numpy as np
 
 from .._images import image_shape
 from .._reading import DataFile, Reader
+from .._values import Values
 from ..errors import FileError, InvalidArgumentError
+from ._labels import numbered
 from .arrays import ArraySource
 from .base import ImageSource
 from .idx import IdxFile, read_idx
@@ -17,6 +21,8 @@ from .stored import StoredSource
 
 #: Names under which an .npz archive's images and labels are looked for.
 IMAGE_KEYS = ("images", "x_train", "x", "X", "data", "arr_0")
+#: Bytes of a label at most, before an array is unpacked as labels.
+_MOST_LABELS = 4096
 LABEL_KEYS = ("labels", "y_train", "y", "Y", "targets", "arr_1")
 
 
@@ -30,35 +36,53 @@ def read_npy(path: str | os.PathLike[str]) -> np.ndarray:
         raise error if isinstance(error, FileError) else FileError(f"{name} is damaged: {error}") from None
 
 
-def numpy_source(path: str) -> ImageSource:
-    """An .npy file, or the images (and labels, if any) of an .npz archive. Read a batch at a time unless compressed or
-    in Fortran order, where an image is not contiguous in the file: those are read into memory."""
-    if path.lower().endswith(".npy"):
-        header = _npy_header(path)
-        return _source(path, header, header.start, None, path)
+def npy_source(path: str, value_range: Any = None) -> ImageSource:
+    """An .npy file, read a batch at a time unless in Fortran order, where an image is not contiguous in the file: such
+    arrays are read into memory."""
+    header = _npy_header(path)
+    return _source(path, header, header.start, None, path, value_range)
+
+
+def npz_source(
+    path: str, value_range: Any = None, image_key: str | None = None, label_key: str | None = None
+) -> ImageSource:
+    """The images (and labels, if any) of an .npz archive, read as of ``npy_source``, or unpacked into memory.
+
+    image_key, label_key: their arrays; by default they are found by name. Labels are whole numbers, bools or text, (N,)
+        or (N, 1). Where others are found by name, they are left out with a warning; where they are named, that is
+        an InvalidArgumentError.
+    """
     with Archive(path) as archive:
-        image_key = _pick(archive.keys, IMAGE_KEYS)
+        held = f"{path} holds {', '.join(archive.keys) or 'nothing'}"
+        for argument, key in (("image_key", image_key), ("label_key", label_key)):
+            if key is not None and key not in archive.keys:
+                raise InvalidArgumentError(f"{argument}: got {key!r}, but {held}")
+        image_key = image_key or _pick([key for key in archive.keys if key != label_key], IMAGE_KEYS)
         if image_key is None and len(archive.keys) == 1:
             image_key = archive.keys[0]
         if image_key is None:
-            raise InvalidArgumentError(
-                f"{path} holds {', '.join(archive.keys) or 'nothing'}; want images under one of {', '.join(IMAGE_KEYS)}"
-            )
+            raise InvalidArgumentError(f"{held}; want images under one of {', '.join(IMAGE_KEYS)}, or image_key")
         name = f"{path}[{image_key!r}]"
         header = archive.header(image_key)
-        image_shape(header.dtype, header.shape, name)  # before anything is unpacked
-        label_key = _pick([key for key in archive.keys if key != image_key], LABEL_KEYS)
-        labels = None if label_key is None else _labels(archive, label_key, header.shape[0])
+        _check(header.dtype, header.shape, name, value_range)  # before anything is unpacked
+        found = label_key or _pick([key for key in archive.keys if key != image_key], LABEL_KEYS)
+        labels, class_names = None, None
+        if found is not None:
+            labels, class_names = _labels(archive, path, found, header.shape[0], wanted=label_key is not None)
         start = archive.start(image_key, header)
+        source: ImageSource
         if start is None:
-            return ArraySource(archive.array(image_key, header), name, labels)
-        return _source(path, header, start, labels, name)
+            source = ArraySource(archive.array(image_key, header), name, labels, value_range)
+        else:
+            source = _source(path, header, start, labels, name, value_range)
+        source.class_names = class_names
+        return source
 
 
-def idx_source(path: str) -> ImageSource:
+def idx_source(path: str, value_range: Any = None) -> ImageSource:
     """IDX images, with labels if the file of labels lies in the same folder under its usual name."""
     file = IdxFile(path)
-    shape = image_shape(file.dtype, file.shape, path)
+    shape = _check(file.dtype, file.shape, path, value_range)
     folder, name = os.path.split(path)
     labels = None
     if "images-idx3" in name:
@@ -68,8 +92,10 @@ def idx_source(path: str) -> ImageSource:
             if labels.ndim != 1 or len(labels) != shape[0]:
                 raise FileError(f"{beside} has {len(labels)} labels, {path} has {shape[0]} images")
     if file.packed:
-        return ArraySource(file.read(), path, labels)
-    return StoredSource(DataFile(path, random=True), file.start, file.shape, labels)
+        return ArraySource(file.read(), path, labels, value_range)
+    return StoredSource(
+        DataFile(path, random=True), file.start, file.shape, labels, dtype=file.dtype, value_range=value_range
+    )
 
 
 def _npy_header(path: str) -> Header:
@@ -82,19 +108,40 @@ def _npy_header(path: str) -> Header:
     return header
 
 
-def _source(path: str, header: Header, start: int, labels: np.ndarray | None, name: str) -> ImageSource:
-    image_shape(header.dtype, header.shape, name)
+def _source(
+    path: str, header: Header, start: int, labels: np.ndarray | None, name: str, value_range: Any
+) -> ImageSource:
+    _check(header.dtype, header.shape, name, value_range)
     if header.fortran:
-        return ArraySource(DataFile(path).read_array(start, header.shape, header.dtype, True), name, labels)
-    return StoredSource(DataFile(path, random=True), start, header.shape, labels, name=name)
+        array = DataFile(path).read_array(start, header.shape, header.dtype, True)
+        return ArraySource(array, name, labels, value_range)
+    return StoredSource(
+        DataFile(path, random=True), start, header.shape, labels, name=name, dtype=header.dtype, value_range=value_range
+    )
 
 
-def _labels(archive: Archive, key: str, count: int) -> np.ndarray | None:
-    """A member as labels; None if it is an array of something else."""
+def _check(dtype: np.dtype[Any], shape: tuple[int, ...], name: str, value_range: Any) -> tuple[int, int, int, int]:
+    Values(value_range).check(dtype, name)
+    return image_shape(np.dtype(np.uint8), shape, name)
+
+
+def _labels(
+    archive: Archive, path: str, key: str, count: int, wanted: bool
+) -> tuple[np.ndarray | None, list[str] | None]:
+    """A member as labels, and the names of their classes. wanted: it was named, so that others are an error."""
+    name = f"{path}[{key!r}]"
     header = archive.header(key)
-    if header.shape != (count,) or header.dtype.kind not in "iu":
-        return None
-    return archive.array(key, header)
+    try:
+        if header.size > _MOST_LABELS * max(1, count):
+            raise InvalidArgumentError(
+                f"{name}: got {header.dtype} values of shape {header.shape}, want one label an image"
+            )
+        return numbered(archive.array(key, header), name, count)
+    except InvalidArgumentError as error:
+        if wanted:
+            raise
+        getLogger("carl").warning("labels are left out: %s", error)
+        return None, None
 
 
 def _pick(keys: list[str], wanted: tuple[str, ...]) -> str | None:

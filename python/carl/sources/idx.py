@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from .._decode import SUFFIXES
 from .._reading import DataFile, Reader, allocate
 from ..errors import CARLError, FileError
 
@@ -97,6 +98,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
 def is_idx(path: str) -> bool:
     name = os.path.basename(path).lower().removesuffix(".gz")
+    if os.path.splitext(name)[1] in SUFFIXES:  # scan-idx-001.jpg
+        return False
     return name.endswith((".idx", "-ubyte")) or ".idx" in name or "-idx" in name
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _arrays, _images
 from .._decode import SUFFIXES, decode, gray_file, is_gray, to_array
+from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 
 #: Names under which an image is looked for in an item that is a dict.
@@ -58,6 +59,18 @@ def is_image(value: Any) -> bool:
         return len(shape) == 2
     channels = shape[2]
     return channels in (1, 3, 4) or 2 * channels <= min(26, *shape[:2]) or (is_tensor(value) and shape[0] in (1, 3))
+
+
+def is_single(item: Any) -> bool:
+    """Whether an item of a set that is read by number is one image, be it with others' dimensions: it says so by the
+    single label beside it."""
+    return (
+        isinstance(item, tuple)
+        and len(item) > 1
+        and _is_array(item[0])
+        and len(item[0].shape) == 3
+        and (isinstance(item[1], (int, np.integer)) or (_is_array(item[1]) and len(item[1].shape) == 0))
+    )
 
 
 def is_batch(value: Any) -> bool:
@@ -112,20 +125,23 @@ def channels_of(value: Any) -> int:
     return 1 if len(value.shape) == 2 else int(channels_last(value).shape[2])
 
 
-def to_pixels(value: Any, name: str, channels: int | None, least_side: int | None = None) -> np.ndarray:
+def to_pixels(
+    value: Any, name: str, channels: int | None, least_side: int | None = None, values: Values | None = None
+) -> np.ndarray:
     """One image as uint8 (H, W, C). Pillow and encoded images become gray or RGB by `channels`; arrays stay as they
     are, but that gray ones are repeated where 3 channels are wanted."""
     if is_pillow(value):
-        return to_array(value, channels, least_side)
+        return to_array(value, channels, least_side, values, name)
     if is_encoded(value):
-        return decode(_file(value), channels, least_side)
-    array = channels_last(value)
-    if getattr(array, "dtype", None) is not None and array.dtype.kind == "f":
+        return decode(_file(value), channels, least_side, values, name)
+    values, array = values or Values(), channels_last(value)
+    array = _arrays.as_array(array, name)
+    if array.dtype.kind == "f" and values.range is None:
         raise InvalidArgumentError(
             f"{name}: got dtype {array.dtype}, want uint8 (0 .. 255): leave out what makes floats, such as ToTensor "
-            "and Normalize"
+            "and Normalize, or give value_range=(low, high), the values that become black and white"
         )
-    array = _images.one_image(array, name)
+    array = _images.one_image(values.image(array, name), name)
     if channels == 3 and array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)
     if channels is not None and array.shape[2] != channels:
@@ -134,11 +150,14 @@ def to_pixels(value: Any, name: str, channels: int | None, least_side: int | Non
 
 
 def channels_last(value: Any) -> Any:
-    """Tensors (C, H, W) and (B, C, H, W), torch's order, made channels-last; everything else unchanged."""
+    """Tensors (C, H, W) and (B, C, H, W), torch's order, made channels-last; everything else unchanged.
+
+    A tensor that can be either, such as one of 3 rows and 3 channels, is taken for channels-last.
+    """
     if not is_tensor(value):
         return value
     array = _arrays.as_array(value, "images")
-    if array.ndim in (3, 4) and array.shape[-3] in (1, 3) and array.shape[-1] not in (1, 3, 4):
+    if array.ndim in (3, 4) and _images.is_bands_first(array.shape[-3:]):
         return np.moveaxis(array, -3, -1)
     return array
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,10 +20,10 @@ from .stream import BatchStream
 
 
 @contextmanager
-def opened(images: Any, channels: int | None = None) -> Iterator[ImageSource | BatchStream]:
+def opened(images: Any, channels: int | None = None, value_range: Any = None) -> Iterator[ImageSource | BatchStream]:
     """A source for the time of a ``with`` block; closed after it only if it was made here. channels: as of
     ``open_source``."""
-    source = _any_source(images, channels)
+    source = _any_source(images, channels, value_range)
     try:
         yield source
     finally:
@@ -30,12 +31,13 @@ def opened(images: Any, channels: int | None = None) -> Iterator[ImageSource | B
             source.close()
 
 
-def open_source(images: Any, channels: int | None = None, name: str = "images") -> ImageSource:
+def open_source(images: Any, channels: int | None = None, name: str = "images", value_range: Any = None) -> ImageSource:
     """The source of images that can be read in any order; InvalidArgumentError for a stream of batches.
 
-    channels: those of a model. Image files are read as gray or RGB where it takes 1 or 3.
+    channels: those of a model. Image files are read as gray or RGB where it takes 1 or 3. value_range: as of
+        ``carl.as_source``.
     """
-    return random_access(_any_source(images, channels), name)
+    return random_access(_any_source(images, channels, value_range), name)
 
 
 def open_labelled(
@@ -45,6 +47,7 @@ def open_labelled(
     *,
     name: str | None = None,
     labels_name: str | None = None,
+    value_range: Any = None,
 ) -> tuple[ImageSource, np.ndarray | None]:
     """A source and its labels, int64 (N,).
 
@@ -54,7 +57,7 @@ def open_labelled(
     name, labels_name: of the arguments, for errors; by default the paths.
     """
     path = os.fspath(images) if isinstance(images, (str, os.PathLike)) else "images"
-    source = open_source(images, channels, name or path)
+    source = open_source(images, channels, name or path, value_range)
     if labels is None:
         return source, None if source.labels is None else label_array(source.labels, path, len(source))
     if not isinstance(labels, (str, os.PathLike)):
@@ -86,12 +89,33 @@ def names_of(source: ImageSource, labels: np.ndarray) -> np.ndarray:
     return named
 
 
-def check_same_classes(first: ImageSource, second: ImageSource, names: str) -> None:
-    """InvalidArgumentError if two sets come from class folders of different names: their numbers do not mean the
-    same."""
-    if first.class_names and second.class_names and first.class_names != second.class_names:
-        raise InvalidArgumentError(f"{names} have different classes (names of sub-folders)")
+def aligned(
+    first: ImageSource, second: ImageSource, labels: np.ndarray, names: str
+) -> tuple[np.ndarray, list[str] | None]:
+    """The second set's labels by the numbers that the first one's classes have, and the names of all classes: two sets
+    of class folders need not have the same ones. Classes that one of them lacks are a UserWarning that names them;
+    InvalidArgumentError if they have none in common."""
+    known, other = first.class_names, second.class_names
+    if not known or not other or known == other:
+        return labels, known
+    if not set(known) & set(other):
+        raise InvalidArgumentError(
+            f"{names} have different classes (names of sub-folders): {shown(known)}; and {shown(other)}"
+        )
+    joint = [*known, *(name for name in other if name not in known)]
+    lacks = [f"the first has no {shown(joint[len(known) :])}"] if len(joint) > len(known) else []
+    missing = [name for name in known if name not in other]
+    lacks += [f"the second has no {shown(missing)}"] if missing else []
+    warnings.warn(f"{names} have different classes: {'; '.join(lacks)}", UserWarning, stacklevel=3)
+    numbers = np.array([joint.index(name) for name in other], np.int64)
+    return numbers[labels], joint
 
 
-def _any_source(images: Any, channels: int | None) -> ImageSource | BatchStream:
-    return as_source(images, channels if channels in (1, 3) else None)
+def shown(names: list[str]) -> str:
+    """Some names as text, the first few of many."""
+    text = ", ".join(names[:6])
+    return text + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
+
+
+def _any_source(images: Any, channels: int | None, value_range: Any) -> ImageSource | BatchStream:
+    return as_source(images, channels if channels in (1, 3) else None, value_range=value_range)

@@ -16,6 +16,8 @@ from .stream import BatchStream
 
 #: Batches read ahead. Two compensate for batches that take unequal time to read; more would only cost memory.
 AHEAD = 2
+#: Images that are decoded at full size at a time at most, and bytes of their pixels, wherever a set is gone through.
+MOST_IMAGES, MOST_BYTES = 512, 256_000_000
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,18 @@ def _all_parts(count: int, size: int, seed: int, first: int, end: int, skip: int
             left = left[whole * size :].copy()
 
 
+def images_at_once(source: ImageSource) -> int:
+    """How many images to read at a time at full size, by the typical size of the source's."""
+    if len(source) == 0:
+        return 1
+    return int(np.clip(MOST_BYTES // typical_bytes(source), 1, MOST_IMAGES))
+
+
+def typical_bytes(source: ImageSource) -> int:
+    """Bytes of an image's pixels, by the typical shorter side and sides of 3 : 2."""
+    return max(1, source.side**2 * source.channels * 3 // 2)
+
+
 def read_parts(source: ImageSource, size: int, start: int = 0, least_side: int | None = None) -> Iterator[Any]:
     """All images in order from place `start`, `size` at a time, with errors in the places of broken ones; the next part
     is read ahead."""
@@ -140,12 +154,21 @@ def read_parts(source: ImageSource, size: int, start: int = 0, least_side: int |
     return read_ahead(following)
 
 
-def read_chosen(source: ImageSource, parts: Iterable[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray, Any]]:
-    """The images of each part, a number and places in the source; the next ones are read ahead."""
+def read_chosen(
+    source: ImageSource, parts: Iterable[tuple[int, np.ndarray]], least_side: int | None = None, ahead: int = AHEAD
+) -> Iterator[tuple[int, np.ndarray, Any]]:
+    """The images of each part, a number and places in the source; the next ones are read ahead. least_side: as of
+    ``ImageSource.read_each``."""
     remaining = iter(parts)
 
     def following() -> Any:
         part = next(remaining, None)
-        return None if part is None else (*part, source.read(part[1]))
+        if part is None:
+            return None
+        images: Any = source.read_each(part[1], least_side)
+        for image in images if isinstance(images, list) else ():
+            if isinstance(image, BaseException):
+                raise image
+        return (*part, images)
 
-    return read_ahead(following, AHEAD)
+    return read_ahead(following, ahead)

@@ -103,6 +103,12 @@ class Archive:
 
     def array(self, key: str, header: Header) -> np.ndarray:
         """An array, read or unpacked into memory."""
+        try:
+            return self._array(key, header)
+        except ValueError as error:  # an empty array may still have lengths whose product is too large
+            raise self._damaged(error) from None
+
+    def _array(self, key: str, header: Header) -> np.ndarray:
         start = self.start(key, header)
         if start is not None:
             return DataFile(self._path).read_array(start, header.shape, header.dtype, header.fortran)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import _arrays
+from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from .base import decoding_workers, tried, whole
 from .items import channels_last, channels_of, image_of, is_batch, is_encoded, is_pillow, to_pixels
@@ -27,8 +29,8 @@ class BatchStream:
     labels: np.ndarray | None = None
     class_names: list[str] | None = None
 
-    def __init__(self, batches: Any, channels: int | None = None) -> None:
-        self.batches = batches
+    def __init__(self, batches: Any, channels: int | None = None, value_range: Any = None) -> None:
+        self.batches, self._values = batches, Values(value_range)
         self._channels = channels
         self._begun: tuple[list[Any], Iterator[Any]] | None = None
         self._single: bool | None = None
@@ -60,7 +62,7 @@ class BatchStream:
 
     def probe(self) -> Images:
         """The images of the first item, without losing it."""
-        images = image_of(self._first(), "images")
+        images = image_of(self.first_item(), "images")
         return self._converted(images if is_batch(images) else [images], "images", None)
 
     def batches_of(
@@ -112,7 +114,8 @@ class BatchStream:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _first(self) -> Any:
+    def first_item(self) -> Any:
+        """The first item, without losing it."""
         if self._begun is None:
             iterator = iter(self.batches)
             for item in iterator:
@@ -124,18 +127,22 @@ class BatchStream:
 
     def _gives_single_images(self) -> bool:
         if self._single is None:
-            self._single = not is_batch(image_of(self._first(), "images"))
+            self._single = not is_batch(image_of(self.first_item(), "images"))
         return self._single
 
     def _converted(self, images: Any, name: str, least_side: int | None) -> Images:
         """A batch as the library takes it."""
         if not isinstance(images, (list, tuple)):
-            return np.asarray(channels_last(images))
-        if not any(is_pillow(image) or is_encoded(image) for image in images):
-            return [channels_last(image) for image in images]
-        self._choose_channels(images)
+            array = _arrays.as_array(channels_last(images), name)
+            self._values.check(array.dtype, name)
+            return self._values.batch(array, lambda place: f"{name}[{place}]")
+        if any(is_pillow(image) or is_encoded(image) for image in images):
+            self._choose_channels(images)
         return [
-            whole(lambda: to_pixels(image, f"{name}[{place}]", self._channels, least_side), f"{name}[{place}]")
+            whole(
+                lambda: to_pixels(image, f"{name}[{place}]", self._channels, least_side, self._values),
+                f"{name}[{place}]",
+            )
             for place, image in enumerate(images)
         ]
 
@@ -146,7 +153,8 @@ class BatchStream:
         if self._channels is None and items and any(is_pillow(image) or is_encoded(image) for _, image in items):
             self._choose_channels([image for _, image in items])
         results = self._workers.map(
-            lambda item: tried(lambda: to_pixels(item[1], item[0], self._channels, least_side), item[0]), items
+            lambda item: tried(lambda: to_pixels(item[1], item[0], self._channels, least_side, self._values), item[0]),
+            items,
         )
         good = []
         for (name, _), result in zip(items, results):

@@ -1,0 +1,122 @@
+"""Labelled sets as people have them: a broken image, a class that one of two sets lacks, labels that are text."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+import numpy as np
+import pytest
+
+import carl
+from carl import evaluate
+from carl.cli import main
+from conftest import small_model
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def photos(folder, classes, count=10, seed=0):
+    random = np.random.default_rng(seed)
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for place in range(count):
+            image = (random.integers(0, 80, (16, 16, 3)) + 60 * number).astype(np.uint8)
+            Image.fromarray(image).save(folder / name / f"{place}.png")
+    return folder
+
+
+def break_one(folder, name):
+    file = folder / name
+    file.write_bytes(file.read_bytes()[:100])
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path):
+    return small_model(epochs=1, run_dir=tmp_path / "run").fit(photos(tmp_path / "images", "xy"))
+
+
+def test_a_broken_image_ends_no_evaluation(tmp_path, model, caplog):
+    train = break_one(photos(tmp_path / "train", "ab", 21), "a/3.png")
+    test = break_one(photos(tmp_path / "test", "ab", 21, 1), "b/7.png")
+    run = str(tmp_path / "run")
+    with caplog.at_level(logging.WARNING, "carl"):
+        assert main(["knn", run, str(train), str(test), "-k", "3"]) == 0
+    assert [record.message.split("(")[0] for record in caplog.records] == [
+        f"{train}: left out 1 of 42 images, which cannot be read: {train / 'a' / '3.png'} ",
+        f"{test}: left out 1 of 42 images, which cannot be read: {test / 'b' / '7.png'} ",
+    ]
+    assert main(["retrieval", run, str(train), "-k", "3"]) == 0
+    for command in (["linear", "--epochs", "1"], ["finetune", "--labels", "100%", "--epochs", "1"]):
+        assert main([command[0], run, str(train), str(test), *command[1:], "--seeds", "1"]) == 0
+    for protocol in (evaluate.linear_probe, evaluate.finetune):
+        options = {"label_fraction": 1.0} if protocol is evaluate.finetune else {}
+        result = protocol(model, train, None, test, None, epochs=1, seeds=0, progress=False, **options)
+        assert result.test_samples == 41 and result.labelled in (40, 41)
+        with pytest.raises(carl.FileError, match=r"3\.png"):
+            protocol(model, train, None, test, None, on_error="raise", epochs=1, seeds=0, progress=False, **options)
+    fitted = small_model(epochs=1).fit(train, eval_set=(train, None, test, None))
+    assert len(fitted.evaluations_) == 2
+    assert len(small_model(epochs=1).fit(train, eval_set=train).evaluations_) == 2
+    with pytest.raises(carl.FileError, match=r"3\.png"):
+        small_model(epochs=1, on_error="raise").fit(photos(tmp_path / "z", "q"), eval_set=train)
+
+
+def test_cluster_leaves_broken_images_out(tmp_path, model):
+    pytest.importorskip("sklearn")
+    assert main(["cluster", str(tmp_path / "run"), str(break_one(photos(tmp_path / "t", "ab", 21), "a/3.png"))]) == 0
+
+
+def test_more_broken_images_than_may_be(tmp_path, model):
+    train = photos(tmp_path / "train", "ab", 10)
+    for number in range(3):
+        break_one(train, f"a/{number}.png")
+    with pytest.raises(carl.BrokenImagesError, match="of 20 images cannot be read"):
+        evaluate.linear_probe(model, train, None, train, None, epochs=1, seeds=0, progress=False)
+
+
+def test_a_test_set_that_lacks_a_class(tmp_path, model, capsys):
+    train = photos(tmp_path / "train", ["ant", "bee", "cat"])
+    test = photos(tmp_path / "test", ["ant", "bee", "cat"], seed=1)
+    shutil.rmtree(test / "bee")
+    run = str(tmp_path / "run")
+    with pytest.warns(UserWarning, match="the second has no bee"):
+        assert main(["knn", run, str(train), str(test), "-k", "3"]) == 0
+    for command in (["linear", "--epochs", "1"], ["finetune", "--labels", "100%", "--epochs", "1"]):
+        with pytest.warns(UserWarning, match="the second has no bee"):
+            assert main([command[0], run, str(train), str(test), *command[1:], "--seeds", "1"]) == 0
+        assert "bee" not in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="the second has no bee"):
+        aligned = small_model(epochs=1).fit(train, eval_set=(train, None, test, None)).evaluations_[0]
+    names = np.repeat([0, 2], 10)  # the numbers that the references' classes have
+    given = small_model(epochs=1).fit(train, eval_set=(train, None, test, names)).evaluations_[0]
+    assert aligned["knn"] == given["knn"]
+    other = photos(tmp_path / "other", ["dog", "eel"])
+    assert main(["knn", run, str(train), str(other)]) == 1
+    assert "different classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [np.str_, object, bool])
+def test_labels_of_text_and_bools(kind):
+    random = np.random.default_rng(0)
+    numbers = np.arange(30) % 2
+    features = (random.standard_normal((30, 5)) + 2 * numbers[:, None]).astype(np.float32)
+    labels = numbers.astype(bool) if kind is bool else np.array(["ant", "bee"])[numbers].astype(kind)
+    found = evaluate.knn(features[:20], labels[:20], features[20:], labels[20:], k=[1, 3])
+    wanted = evaluate.knn(features[:20], numbers[:20], features[20:], numbers[20:], k=[1, 3])
+    assert found.accuracies == wanted.accuracies
+    assert found.predictions.tolist() == np.array(sorted(set(labels.tolist())))[wanted.predictions].tolist()
+    assert evaluate.retrieval(features, labels, k=3).map == evaluate.retrieval(features, numbers, k=3).map
+    pair = (features[:20], labels[:20], features[20:], labels[20:])
+    assert evaluate.retrieval(*pair, 3).map == evaluate.retrieval(pair[0], numbers[:20], pair[2], numbers[20:], 3).map
+    if kind is not bool:
+        with pytest.raises(carl.InvalidArgumentError, match="got labels such as 0, train_y has such as 'ant'"):
+            evaluate.knn(features[:20], labels[:20], features[20:], numbers[20:])
+
+
+def test_clusters_against_text():
+    pytest.importorskip("sklearn")
+    numbers = np.arange(30) % 3
+    found = evaluate.cluster(numbers, np.array(["a", "b", "c"])[numbers])
+    assert found.nmi == pytest.approx(1) and found.labels == 3

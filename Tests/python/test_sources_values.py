@@ -1,0 +1,159 @@
+"""Pixels that are no bytes: one rule for files, arrays, archives, data sets and streams."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+import pytest
+
+import carl
+from carl.cli import main
+from carl.sources import BatchStream, as_source
+from conftest import small_model
+from test_sources_kinds import write_tar
+
+Image = pytest.importorskip("PIL.Image")
+
+#: A ramp of bytes, and the same as other types, with the value_range that gives it back.
+RAMP = (np.arange(256, dtype=np.uint8).reshape(16, 16) + np.arange(4, dtype=np.uint8)[:, None, None]).copy()
+FORMS = {
+    "float32": (RAMP.astype(np.float32) / 255, (0, 1)),
+    "float64": (RAMP.astype(np.float64) * 2 - 255, (-255, 255)),
+    "uint16": (RAMP.astype(np.uint16) * 16, (0, 4080)),
+    "int16": (RAMP.astype(np.int16) * 4 - 500, (-500, 520)),
+    "int32": (RAMP.astype(np.int32) * 1000, (0, 255_000)),
+}
+
+
+def tiff(image: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "TIFF")
+    return file.getvalue()
+
+
+def given_as(array: np.ndarray, form: str, folder):
+    """Images as each kind of source has them."""
+    if form == "array":
+        return array
+    if form == "list":
+        return list(array)
+    if form == "npy":
+        np.save(folder / "x.npy", array)
+        return folder / "x.npy"
+    if form == "npz":
+        np.savez_compressed(folder / "x.npz", images=array)
+        return folder / "x.npz"
+    if form == "set":
+        return [(image, 0) for image in array]
+    if form == "stream":
+        return (part for part in (array[:2], array[2:]))
+    if form == "folder":
+        (folder / "images").mkdir()
+        for place, image in enumerate(array):
+            (folder / "images" / f"{place}.tif").write_bytes(tiff(image))
+        return folder / "images"
+    if form == "tar":
+        return write_tar(folder / "x.tar", {f"{place}.tif": tiff(image) for place, image in enumerate(array)})
+    if form == "pillow":
+        return [Image.fromarray(image) for image in array]
+    raise AssertionError(form)
+
+
+ARRAYS = ("array", "list", "npy", "npz", "set", "stream")
+FILES = ("folder", "tar", "pillow")
+
+
+def pixels(source) -> np.ndarray:
+    if isinstance(source, BatchStream):
+        images = [image for batch in source.batches_of(2) for image in batch]
+    else:
+        images = list(source.read(np.arange(len(source))))
+    return np.stack([np.asarray(image).reshape(16, 16) for image in images])
+
+
+@pytest.mark.parametrize(
+    "dtype, form",
+    [(dtype, form) for dtype in FORMS for form in (*ARRAYS, *FILES) if form in ARRAYS or dtype in ("float32", "int32")],
+)
+def test_a_value_range_gives_the_same_bytes_whatever_the_images_come_as(tmp_path, dtype, form):
+    array, limits = FORMS[dtype]
+    found = pixels(as_source(given_as(array, form, tmp_path), value_range=limits))
+    assert found.dtype == np.uint8 and np.array_equal(found, RAMP)
+
+
+@pytest.mark.parametrize(
+    "dtype, form",
+    [(dtype, form) for dtype in FORMS for form in (*ARRAYS, *FILES) if form in ARRAYS or dtype in ("float32", "int32")],
+)
+def test_without_one_only_uint16_says_what_its_values_mean(tmp_path, dtype, form):
+    images = given_as(FORMS[dtype][0], form, tmp_path)
+    if dtype == "uint16":
+        assert np.array_equal(pixels(as_source(images)), RAMP >> 4)
+        return
+    with pytest.raises(carl.InvalidArgumentError, match=f"got dtype {dtype}, want uint8.*value_range"):
+        small_model(view_size=8).fit(images)  # at once, not as so many broken images
+
+
+def test_bool_is_black_and_white_and_bytes_stay_as_they_are(tmp_path):
+    assert np.array_equal(pixels(as_source(RAMP > 99)), (RAMP > 99) * np.uint8(255))
+    assert np.array_equal(pixels(as_source(RAMP, value_range=(0, 9))), RAMP)
+
+
+def test_twelve_bits_in_png_files_keep_their_levels(tmp_path):
+    Image.fromarray(FORMS["uint16"][0][0]).save(tmp_path / "a.png")
+    (image,) = as_source([tmp_path / "a.png"], value_range=(0, 4080)).read(np.array([0]))
+    assert np.array_equal(image[..., 0], RAMP[0])
+
+
+def test_what_is_beyond_is_clipped_and_nan_is_black():
+    array = np.array([[[-np.inf, -1, 0, 0.5], [1, 2, np.inf, np.nan]]], np.float32)
+    assert as_source(array, value_range=(0, 1)).read(np.array([0]))[0, ..., 0].tolist() == [
+        [0, 0, 0, 128],
+        [255, 255, 255, 0],
+    ]
+
+
+@pytest.mark.parametrize("form", [*ARRAYS, *FILES])
+def test_constant_images_are_warned_of(tmp_path, caplog, form):
+    array = np.full((4, 16, 16), 0.25, np.float32)
+    with caplog.at_level(logging.WARNING, "carl"):
+        pixels(as_source(given_as(array, form, tmp_path), value_range=(0, 4000)))
+    told = [record.message for record in caplog.records]
+    assert len(told) == 3 and all("has one value only, 0 of 0 .. 255 (float32 values 0.25 .. 0.25)" in t for t in told)
+
+
+def test_constant_bytes_and_few_levels_are_warned_of(caplog):
+    with caplog.at_level(logging.WARNING, "carl"):
+        as_source(np.stack([RAMP[0], np.full((16, 16), 7, np.uint8)])).read(np.arange(2))
+        as_source(FORMS["uint16"][0][:1]).read(np.arange(1))
+    assert [record.message for record in caplog.records] == [
+        "images[1] has one value only, 7 of 0 .. 255",
+        "images[0] has 16 gray levels of 256 left (uint16 values 0 .. 4080): value_range=(low, high) says which values "
+        "are black and white",
+    ]
+
+
+@pytest.mark.parametrize("wrong", [1, (1,), (1, 1), (2, 1), (0, np.nan), "01", ("a", "b"), (0, 1, 2), (True, 2)])
+def test_ranges_that_are_none(wrong):
+    with pytest.raises(carl.InvalidArgumentError, match="value_range: got .*, want two finite numbers"):
+        as_source(RAMP, value_range=wrong)
+
+
+def test_a_model_keeps_its_range(tmp_path):
+    folder = given_as(FORMS["float32"][0], "folder", tmp_path)
+    assert main(["train", str(folder), "--value-range", "[0, 1]", "epochs=1", "batch_size=2", "encoder=resnet18"]
+                + ["stem=small", "width=0.125", "prototypes=4", "projector=[8]", "view_size=8", "--quiet"]
+                + ["--out", str(tmp_path / "run")]) == 0  # fmt: skip
+    model = carl.load(tmp_path / "run")
+    assert np.array_equal(model.transform(folder), model.transform(RAMP))
+    assert np.array_equal(model.predict(folder), model.predict(RAMP))
+    assert main(["embed", str(tmp_path / "run"), str(folder), "--out", str(tmp_path / "f.npy")]) == 0
+    assert np.array_equal(np.load(tmp_path / "f.npy"), model.transform(RAMP))
+
+
+def test_a_cache_belongs_to_its_range(tmp_path):
+    folder = given_as(FORMS["float32"][0], "folder", tmp_path)
+    prints = {as_source(folder, value_range=limits).fingerprint() for limits in ((0, 1), (0, 2), (-1, 1))}
+    assert len(prints) == 3
