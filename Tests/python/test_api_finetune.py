@@ -194,8 +194,10 @@ def test_features_by_themselves():
         broken[3, 2] = bad
         with pytest.raises(carl.InvalidArgumentError, match=r"train_images: value .* at \(3, 2\)"):
             linear_probe(None, broken, labels, test, truth, method="logistic")
-    with pytest.raises(carl.InvalidArgumentError, match="float64"):
-        linear_probe(None, train.astype(float), labels, test, truth, method="logistic")
+    double = linear_probe(None, train.astype(float), labels, test.astype(float), truth, method="logistic")
+    assert double.accuracy == linear_probe(None, train, labels, test, truth, method="logistic").accuracy
+    with pytest.raises(carl.InvalidArgumentError, match="int64"):
+        linear_probe(None, train.astype(int), labels, test, truth, method="logistic")
     with pytest.raises(carl.InvalidArgumentError, match=r"test_images: got shape \(40, 7\)"):
         linear_probe(None, train, labels, test[:, :7], truth, method="logistic")
     with pytest.raises(carl.InvalidArgumentError, match="model: got None"):

@@ -167,7 +167,7 @@ def test_several_k_are_what_each_is_alone(features):
         (lambda x, y, q, t: cluster(y, y * 0), "labels: has one class only"),
         (lambda x, y, q, t: cluster(x, y[:5]), "labels: got 5 labels, want 300"),
         (lambda x, y, q, t: cluster(x * np.nan, y), "features.*finite"),
-        (lambda x, y, q, t: cluster(x.astype(np.float64), y), "features: got dtype float64"),
+        (lambda x, y, q, t: cluster(x.astype(np.float64) * np.nan, y), "features: value nan"),
         (lambda x, y, q, t: cluster(x[:0], y[:0]), "features.*empty"),
         (lambda x, y, q, t: cluster(x, y, 301), "clusters: got 301, want 1 .. 300"),
         (lambda x, y, q, t: cluster(x, y, 0), "clusters: got 0"),
