@@ -21,7 +21,7 @@ FORMATS = {
     ".parquet": "columns as of .csv; needs pyarrow",
 }
 #: Beginnings of the columns' names, of each output.
-_COLUMNS = {"features": "carl", "projection": "projection", "probabilities": "probability", "logits": "logit"}
+COLUMNS = {"features": "carl", "projection": "projection", "probabilities": "probability", "logits": "logit"}
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -65,7 +65,7 @@ def write_features(
                 columns["label"] = (
                     [_text(class_names[label]) for label in labels] if class_names else np.asarray(labels).tolist()
                 )
-            (_write_csv if ending == ".csv" else _write_parquet)(file, columns, values, _COLUMNS[output])
+            (_write_csv if ending == ".csv" else _write_parquet)(file, columns, values, COLUMNS[output])
 
 
 def _write_csv(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, kind: str) -> None:

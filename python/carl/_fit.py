@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, 
 from .budget import Given, Setting, parse_duration
 from .callbacks import as_callbacks
 from .config import TrainerConfig, ViewSpec
-from .errors import BusyError, InvalidArgumentError, InvalidStateError
+from .errors import BusyError, FileError, InvalidArgumentError, InvalidStateError
 from .evaluate.online import OnlineEvaluation, Schedule
 from .runs import RunFolder, checkpoint_path
 from .sources import BatchStream, ImageSource
@@ -216,6 +217,7 @@ def train(
     if run is not None:
         run.open(model.trainer_.step_count)
         run.write_config(vars(model.config_))
+        _check_room(model, run)
     for line in says or []:
         if run is not None:
             run.log(line)
@@ -241,6 +243,18 @@ def train(
         last_step,
         model._pace,
     ).run()
+
+
+def _check_room(model: CARL, run: RunFolder) -> None:
+    """FileError where the disk has no room for the first checkpoint: at least the parameters and their momenta. The old
+    one is replaced only when the new one is complete, so that both are there for a moment."""
+    need = 8 * sum(info.count for info in model.trainer_._tensors().values() if info.trained)
+    try:
+        free = shutil.disk_usage(run.path).free
+    except OSError:
+        return
+    if free < need:
+        raise FileError(f"{run.path}: a checkpoint takes {need} bytes, its disk has {free} left: make room there")
 
 
 def _cached(

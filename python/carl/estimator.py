@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _arrays
 from ._calibration import refuse_conflicts
+from ._features import COLUMNS
 from ._fit import (
     EPOCHS,
     begin,
@@ -183,11 +184,16 @@ class CARL(Parameters, EstimatorRules):
     # ---- Use
 
     def transform(self, images: Any, output: str = "features", *, on_error: str = "raise") -> np.ndarray:
-        """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K).
+        """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K). A
+        DataFrame after ``set_output(transform="pandas")``.
 
         on_error: an image that cannot be read is an error that names it ("raise"), or a row of NaN and a warning
             ("nan").
         """
+        found: np.ndarray = self._as_output(self._rows(images, output, on_error), COLUMNS.get(output, output))
+        return found
+
+    def _rows(self, images: Any, output: str, on_error: str = "raise") -> np.ndarray:
         trainer = self._fitted("transform")
         width = trainer.output_width(output)
         parts = [
@@ -227,7 +233,7 @@ class CARL(Parameters, EstimatorRules):
     def predict_proba(self, images: Any) -> np.ndarray:
         """float32 (N, K): the assignment probabilities over all prototypes."""
         self._fitted("predict_proba")
-        return self.transform(images, "probabilities")
+        return self._rows(images, "probabilities")
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of ``transform``: carl0, carl1, ..."""
@@ -302,7 +308,7 @@ class CARL(Parameters, EstimatorRules):
             state["trainer"] = self.trainer_.to_bytes(self._notes_of_position())
             state["history"] = self.history_
             state["evaluations"] = self.evaluations_
-        state["clone"] = self._is_clone
+        state["clone"], state["output"] = self._is_clone, self._sklearn_output_config
         return state
 
     def _notes_of_position(self) -> dict[str, Any]:
@@ -312,6 +318,7 @@ class CARL(Parameters, EstimatorRules):
         names = self._parameter_names()
         type(self).__init__(self, **{key: value for key, value in state["params"].items() if key in names})
         self._is_clone = bool(state.get("clone", False))
+        self._sklearn_output_config = dict(state.get("output", {}))
         if "trainer" in state:
             trainer = Trainer.from_bytes(state["trainer"])
             position = Position.from_notes(trainer.notes["carl"]["position"])
