@@ -155,7 +155,7 @@ def _places(arguments: argparse.Namespace) -> tuple[str | list[str] | None, str,
     from ..runs import is_run_folder
 
     data = arguments.data
-    more = [item for item in arguments.overrides if "=" not in item or os.path.exists(item)]
+    more = [item for item in arguments.overrides if os.path.exists(item)]
     if data is not None and more and ("=" not in data or os.path.exists(data)):  # carl train *.jpg
         arguments.overrides = [item for item in arguments.overrides if item not in more]
         return [data, *more], arguments.out or _DEFAULT_RUN, arguments.resume
