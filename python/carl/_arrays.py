@@ -86,7 +86,16 @@ def c_integer(value: Any, name: str, least: int = 0) -> int:
 
 def thread_count(threads: int | None) -> int:
     """Threads as the library takes them: 0 for all processors, which is None here."""
+    if threads is None:
+        check_thread_variable()
     return 0 if threads is None else c_integer(threads, "threads", 1)
+
+
+def check_thread_variable() -> None:
+    """InvalidArgumentError where CARL_NUM_THREADS, the number of threads where none is given, is no number."""
+    text = os.environ.get("CARL_NUM_THREADS", "")
+    if text and not (text.strip().isascii() and text.strip().isdigit() and int(text) > 0):
+        raise InvalidArgumentError(f"CARL_NUM_THREADS: got {text!r}, want a whole number above 0")
 
 
 def real(value: Any, name: str, low: float = -math.inf, *, above: bool = False) -> float:

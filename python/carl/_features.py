@@ -23,7 +23,7 @@ FORMATS = {
 #: What ``str.splitlines`` takes for the end of a line.
 _ENDS_OF_LINES = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 #: Beginnings of the columns' names, of each output.
-_COLUMNS = {"features": "carl", "projection": "projection", "probabilities": "probability", "logits": "logit"}
+COLUMNS = {"features": "carl", "projection": "projection", "probabilities": "probability", "logits": "logit"}
 
 
 def format_of(path: str | os.PathLike[str]) -> str:
@@ -79,7 +79,7 @@ def write_features(
                 columns["label"] = (
                     [_text(class_names[label]) for label in labels] if class_names else np.asarray(labels).tolist()
                 )
-            heads = [f"{_COLUMNS[output]}{place}" for place in range(values.shape[1])]
+            heads = [f"{COLUMNS[output]}{place}" for place in range(values.shape[1])]
             (_write_csv if ending == ".csv" else _write_parquet)(file, columns, values, heads)
 
 

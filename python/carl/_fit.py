@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, 
 from .budget import Given, Setting, parse_duration
 from .callbacks import as_callbacks
 from .config import TrainerConfig, ViewSpec
-from .errors import BusyError, InvalidArgumentError, InvalidStateError
+from .errors import BusyError, FileError, InvalidArgumentError, InvalidStateError
 from .evaluate.online import OnlineEvaluation, Schedule
 from .runs import RunFolder, checkpoint_path
 from .sources import BatchStream, ImageSource
@@ -220,6 +221,7 @@ def train(
     if run is not None:
         run.open(model.trainer_.step_count)
         run.write_config(vars(model.config_))
+        _check_room(model, run)
     for line in [*(says or []), *_opening(model, source, position, epochs, last_step)]:
         if run is not None:
             run.log(line)
@@ -269,6 +271,18 @@ def _opening(
     if estimate is None:
         return [line]
     return [f"{line}; {length_of(size, left, estimate)}", *hints(source, config, size, left, estimate)]
+
+
+def _check_room(model: CARL, run: RunFolder) -> None:
+    """FileError where the disk has no room for the first checkpoint: at least the parameters and their momenta. The old
+    one is replaced only when the new one is complete, so that both are there for a moment."""
+    need = 8 * sum(info.count for info in model.trainer_._tensors().values() if info.trained)
+    try:
+        free = shutil.disk_usage(run.path).free
+    except OSError:
+        return
+    if free < need:
+        raise FileError(f"{run.path}: a checkpoint takes {need} bytes, its disk has {free} left: make room there")
 
 
 def _cached(

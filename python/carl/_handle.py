@@ -27,6 +27,7 @@ def output_code(output: str) -> int:
 def made(pointer: Any, free: Callable[..., int], function: Callable[..., int], *arguments: Any) -> Any:
     """Calls a function that makes an object, whose handle it puts into `pointer`, and returns the handle. If Ctrl-C
     came too late to keep the object from being made, it is freed."""
+    _arrays.check_thread_variable()
     try:
         call(function, *arguments, byref(pointer))
     except BaseException:

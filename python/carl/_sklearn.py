@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any, TypeVar
 
+import numpy as np
+
 from ._spelling import nearest
-from .errors import InvalidArgumentError
+from .errors import InvalidArgumentError, missing_package
 
 Self = TypeVar("Self", bound="EstimatorRules")
 
@@ -17,6 +19,28 @@ class EstimatorRules:
 
     #: Made by scikit-learn's clone(), so that one run_dir stands for a folder a fit.
     _is_clone = False
+
+    #: What ``set_output`` was told, under scikit-learn's name.
+    _sklearn_output_config: dict[str, str] = {}
+
+    def set_output(self: Self, *, transform: str | None = None) -> Self:
+        """What ``transform`` gives: "default" is an array, "pandas" a DataFrame with the names of
+        ``get_feature_names_out``; None changes nothing."""
+        if transform not in (None, "default", "pandas"):
+            raise InvalidArgumentError(f'transform: got {transform!r}, want "default" or "pandas"')
+        if transform is not None:
+            self._sklearn_output_config = {"transform": transform}
+        return self
+
+    def _as_output(self, values: np.ndarray, name: str) -> Any:
+        """Rows of features as ``set_output`` wants them; `name`: of the columns, before their numbers."""
+        if self._sklearn_output_config.get("transform", "default") == "default":
+            return values
+        try:
+            import pandas
+        except ImportError:
+            raise missing_package('set_output(transform="pandas")', "pandas") from None
+        return pandas.DataFrame(values, columns=[f"{name}{place}" for place in range(values.shape[1])])
 
     @classmethod
     def _parameter_names(cls) -> list[str]:
@@ -46,6 +70,7 @@ class EstimatorRules:
 
         copy = type(self)(**{name: clone(value, safe=False) for name, value in self.get_params(deep=False).items()})
         copy._is_clone = True
+        copy._sklearn_output_config = dict(self._sklearn_output_config)
         return copy
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 from . import _arrays
 from ._calibration import refuse_conflicts
 from ._checkpoint import is_classifier
+from ._features import COLUMNS
 from ._fit import (
     EPOCHS,
     begin,
@@ -209,7 +210,8 @@ class CARL(Parameters, EstimatorRules):
         return_paths: bool = False,
         progress: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, list[str]]:
-        """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K).
+        """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K). A
+        DataFrame after ``set_output(transform="pandas")``.
 
         images: whatever ``carl.as_source`` takes; the path of one image gives one row.
         on_error: an image that cannot be read is an error that names it ("raise"), or a row of NaN and a warning
@@ -218,20 +220,27 @@ class CARL(Parameters, EstimatorRules):
             in an archive, or its number ("image 7") where images have no path.
         progress: show a bar where it takes more than a second.
         """
+        rows, names = self._rows(images, output, on_error, return_paths, progress)
+        found: np.ndarray = self._as_output(rows, COLUMNS.get(output, output))
+        return (found, names) if return_paths else found
+
+    def _rows(
+        self, images: Any, output: str, on_error: str = "raise", names: bool = False, progress: bool = False
+    ) -> tuple[np.ndarray, list[str]]:
+        """The output of each image, and with `names` how the images are called."""
         trainer = self._fitted("transform")
         width = trainer.output_width(output)
         with Bar(progress, None, "embed", "image", delay=1.0) as bar:
-            rows, names = embedded(
+            return embedded(
                 lambda part: trainer.embed_images(part, output=output),
                 images,
                 self.in_channels_,
                 width,
                 on_error,
                 bar=bar,
-                names=return_paths,
+                names=names,
                 value_range=self.value_range,
             )
-        return (rows, names) if return_paths else rows
 
     def fit_transform(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
         """``fit`` and ``transform``. Not for iterators that can be gone through only once."""
@@ -253,7 +262,7 @@ class CARL(Parameters, EstimatorRules):
     def predict_proba(self, images: Any) -> np.ndarray:
         """float32 (N, K): the assignment probabilities over all prototypes."""
         self._fitted("predict_proba")
-        return self.transform(images, "probabilities")
+        return self._rows(images, "probabilities")[0]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Names of the columns of ``transform``: carl0, carl1, ..."""
@@ -330,7 +339,7 @@ class CARL(Parameters, EstimatorRules):
             state["trainer"] = self.trainer_.to_bytes(self._notes_of_position())
             state["history"] = self.history_
             state["evaluations"] = self.evaluations_
-        state["clone"] = self._is_clone
+        state["clone"], state["output"] = self._is_clone, self._sklearn_output_config
         return state
 
     def _notes_of_position(self) -> dict[str, Any]:
@@ -340,6 +349,7 @@ class CARL(Parameters, EstimatorRules):
         names = self._parameter_names()
         type(self).__init__(self, **{key: value for key, value in state["params"].items() if key in names})
         self._is_clone = bool(state.get("clone", False))
+        self._sklearn_output_config = dict(state.get("output", {}))
         if "trainer" in state:
             trainer = Trainer.from_bytes(state["trainer"])
             position = Position.from_notes(trainer.notes["carl"]["position"])

@@ -44,7 +44,10 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("data", metavar="DATA", nargs="?", help=f"{DATA_HELP}; or, with --resume, a run folder")
     parser.add_argument(
-        "overrides", nargs="*", metavar="key=value", help="parameters of carl.CARL, listed below, values as in JSON"
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="parameters of carl.CARL, listed below, values as in JSON; or more DATA, such as the files of *.jpg",
     )
     parser.add_argument(
         "--out",
@@ -146,12 +149,16 @@ def _eval_set(arguments: argparse.Namespace) -> list[str | None] | None:
     return [part for pair in zip(data, labels or [None] * len(data)) for part in pair] or None
 
 
-def _places(arguments: argparse.Namespace) -> tuple[str | None, str, bool]:
+def _places(arguments: argparse.Namespace) -> tuple[str | list[str] | None, str, bool]:
     """The images, the run folder, and whether to go on, from what was given."""
     from ..errors import InvalidArgumentError
     from ..runs import is_run_folder
 
     data = arguments.data
+    more = [item for item in arguments.overrides if os.path.exists(item)]
+    if data is not None and more and ("=" not in data or os.path.exists(data)):  # carl train *.jpg
+        arguments.overrides = [item for item in arguments.overrides if item not in more]
+        return [data, *more], arguments.out or _DEFAULT_RUN, arguments.resume
     if data is not None and "=" in data and not os.path.exists(data):
         arguments.overrides.insert(0, data)  # DATA was left out
         data = None

@@ -78,7 +78,7 @@ def as_source(
         return MapStyleSource(images, channels, **_plain(options, type(images).__name__))
     if isinstance(images, Iterable) and not isinstance(images, (bytes, Mapping, set, frozenset)):
         stream = BatchStream(images, channels, value_range=options["value_range"])
-        if stream.once and isinstance(stream.first_item(), (str, os.PathLike)):
+        if stream.once and stream.gives_paths():
             return _list_source(list(stream), channels, options)
         _plain(options, type(images).__name__)
         return stream

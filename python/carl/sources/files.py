@@ -85,7 +85,7 @@ def check_file_channels(channels: int | None) -> None:
 
 def folder_source(folder: str | os.PathLike[str], channels: int | None = None, value_range: Any = None) -> FileSource:
     """All images below a folder, in the order of their paths: files by the endings of ``SUFFIXES``, hidden ones left
-    out.
+    out, and so are the folders of runs below it.
 
     If every image lies in a sub-folder, and there are at least two, the sub-folders are taken for classes: their names
     in order become the labels, which training ignores.
@@ -132,12 +132,21 @@ def _images_below(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) 
                     continue
                 kind = _kind(entry)
                 if kind == "folder":
+                    if _is_run(entry.path):
+                        continue
                     yield from _images_below(entry.path, f"{prefix}{entry.name}/", (*above, own))
                 # A link to nothing is a broken image; reading a pipe with an image's name would block forever.
                 elif kind != "other" and is_image_name(entry.name):
                     yield prefix + entry.name
     except OSError as error:
         raise FileError(f"cannot read the folder {folder}: {error}") from error
+
+
+def _is_run(folder: str) -> bool:
+    """Whether a run has written here, whose pictures are none of the images that it was made from."""
+    return os.path.isfile(os.path.join(folder, "config.json")) and (
+        os.path.isfile(os.path.join(folder, "metrics.jsonl")) or os.path.isdir(os.path.join(folder, "checkpoints"))
+    )
 
 
 def _kind(entry: os.DirEntry[str]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,6 +126,12 @@ class BatchStream:
             else:
                 raise InvalidArgumentError("images: the iterable gives no batches")
         return self._begun[0][0]
+
+    def gives_paths(self) -> bool:
+        """Whether the first item, which is not lost, is a path."""
+        with suppress(InvalidArgumentError):  # there is none
+            return isinstance(self.first_item(), (str, os.PathLike))
+        return False
 
     def _gives_single_images(self) -> bool:
         if self._single is None:
