@@ -302,7 +302,7 @@ def test_every_rewritten_file_goes_through_the_helper():
             "trainer.py",
         ):  # cache files have their own protocol; a folder that is temporary
             continue
-        text = file.read_text()
+        text = file.read_text().replace('open(os.devnull, "w")', "")
         found += [
             f"{place}: {word}"
             for word in ("write_text(", "write_bytes(", '"w"', '"wb"', '"a"', "os.replace(", "save_file(")
