@@ -143,16 +143,12 @@ enum Settings {
 
     /// Sets what `value` gives. `owner` must be fresh: no copy of it may exist.
     ///
-    /// - Parameters:
-    ///   - path: put in front of names in messages, such as "views[0].".
-    ///   - more: keys that the owner reads by itself.
+    /// - Parameter path: put in front of names in messages, such as "views[0].".
     /// - Returns: the reader, for those and for checks across keys.
     /// - Throws: `CARLError.configuration` that names the key, what it got and what it wanted.
-    static func read<Owner>(_ value: JSONValue, into owner: Owner, path: String = "", more: [String] = []) throws
-        -> SettingsReader
-    {
+    static func read<Owner>(_ value: JSONValue, into owner: Owner, path: String = "") throws -> SettingsReader {
         let settings = all(of: owner)
-        let reader = try SettingsReader(value, path: path, known: settings.map(\.key.name) + more)
+        let reader = try SettingsReader(value, path: path, known: settings.map(\.key.name))
         for setting in settings { try setting.read(reader) }
         return reader
     }

@@ -19,7 +19,10 @@ public enum ViewMaker {
         guard let first = images.first, !views.isEmpty else { return }
         try check(images)
         let channels = first.channels
-        let recipes = views.map { Recipe($0, channels: channels) }
+        // A specification made in Swift may leave the normalisation to the channels.
+        let recipes = try views.enumerated().map {
+            Recipe(try $1.resolved(channels: channels, path: "views[\($0)]."), channels: channels)
+        }
         let scratch = try compute.scratch(
             views.reduce(0) { max($0, scratchCount(images, $1.size, blurRadius: $1.blurRadius)) })
         // Views of an image one after the other, while it is in the cache.

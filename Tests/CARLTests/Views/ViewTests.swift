@@ -86,6 +86,25 @@ import Testing
         }
     }
 
+    /// Specifications made in Swift: what is left out follows from the channels, what is wrong is an error.
+    @Test func specificationsNeedNotBeResolved() throws {
+        let pixels = Self.image(6, 6, 3)
+        func make(_ spec: ViewSpec) throws -> [Float] {
+            let out = try FloatBuffer(spec.size * spec.size * 3)
+            try pixels.withUnsafeBufferPointer {
+                let image = SourceImage(pixels: $0.baseAddress!, height: 6, width: 6, channels: 3, rowStride: 18)
+                try ViewMaker.make(
+                    [image], views: [spec], seed: 1, epoch: 0, indices: nil, into: [out.base], Compute(threads: 1))
+            }
+            return Array(out.values)
+        }
+        var spec = ViewSpec()
+        spec.size = 5
+        #expect(try make(spec) == make(spec.resolved(channels: 3, path: "")))
+        spec.scale = [0.5]
+        #expect(throws: CARLError.self) { try make(spec) }
+    }
+
     @Test func extremeShapesWork() throws {
         var spec = try ViewSpec.preset("byol", size: 7, channels: 3)[0]
         spec.blurProbability = 1
