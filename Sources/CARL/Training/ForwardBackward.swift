@@ -6,7 +6,8 @@ extension Trainer {
     /// view's exist at a time.
     func passForwardAndBack(_ views: ViewRuns, _ crops: UnsafePointer<CropBox>?) throws -> ObjectiveResult {
         let workspace = compute.workspace
-        let student = training.memory
+        var student = training.memory
+        student.draws = PassDraws(seed: configuration.seed, step: counters.step)
         let d = model.head.outputs
 
         // The teacher first: it keeps nothing but its embeddings.
@@ -35,6 +36,7 @@ extension Trainer {
         } else {
             var first = 0
             for run in views.runs {
+                student.draws?.first = first * views.batch
                 tapes.append(try embed(run, student, into: embeddings.base + first * views.batch * d))
                 first += run.groups
             }
@@ -103,6 +105,8 @@ extension Trainer {
         moved.copy(from: training.statistics)
         for view in views.views.indices {
             try withSingleView(views, view) {
+                var memory = memory
+                memory.draws?.first = view * views.batch
                 let tape = try embed($0, memory, into: z.base)
                 try propagate(gradients.base + view * size, nil, $0, tape, memory)
             }

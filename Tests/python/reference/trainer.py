@@ -10,6 +10,7 @@ from .contrast import contrast_loss
 from .partition import permutation
 from .projector import Projector
 from .resnet import ResNet
+from .vit import VisionTransformer
 
 STATISTICS = (".running_mean", ".running_var")
 
@@ -21,6 +22,12 @@ class Settings:
     objective: str = "carl"
     encoder: str = "resnet18"
     stem: str = "small"
+    patch_size: int = 16
+    position_grid: int = 14
+    registers: int = 0
+    layer_scale: object = None
+    pool: str = "class"
+    drop_path: float = 0.0
     projector: list = field(default_factory=lambda: [512, 128])
     projector_activation: str = "relu"
     temperature: object = 0.1
@@ -88,7 +95,12 @@ class Trainer:
 
     def _networks(self, state):
         s = self.settings
-        return ResNet(state, s.encoder, s.stem), Projector(state, len(s.projector), s.projector_activation)
+        if "encoder.cls_token" in state:
+            encoder = VisionTransformer(state, s.pool, drop_path=s.drop_path, seed=s.seed)
+            encoder.step = self.steps
+        else:
+            encoder = ResNet(state, s.encoder, s.stem)
+        return encoder, Projector(state, len(s.projector), s.projector_activation)
 
     def step(self, views):
         """A pass and the update by its gradients."""
@@ -105,10 +117,13 @@ class Trainer:
         targets = None
         if self.teacher:
             encoder, head = self._networks(self.teacher)
-            targets = [head.forward(encoder.forward(view, True)[0], True)[0] for view in views[:targets_count]]
+            # Stochastic depth is the student's alone: a transformer's teacher passes as in evaluation.
+            train = not isinstance(encoder, VisionTransformer)
+            targets = [head.forward(encoder.forward(view, train)[0], True)[0] for view in views[:targets_count]]
         encoder, head = self._networks(self.student)
         embeddings, tapes = [], []
-        for view in views:
+        for number, view in enumerate(views):
+            encoder.first = number * len(view)
             features, encoder_tape = encoder.forward(view, True)
             z, head_tape = head.forward(features, True)
             embeddings.append(z)
