@@ -147,4 +147,5 @@ def describe(metrics: Metrics, data_wait: float | None = None) -> str:
 
 def describe_evaluation(figures: Mapping[str, Any]) -> str:
     """An evaluation's accuracies on one line."""
-    return f"k-NN {figures['knn']:.4f}, linear {figures['linear']:.4f}"
+    pixels = f", raw pixels {figures['raw_pixels']:.4f}" if figures.get("raw_pixels") is not None else ""
+    return f"k-NN {figures['knn']:.4f}, linear {figures['linear']:.4f}{pixels}"

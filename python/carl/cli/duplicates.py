@@ -3,7 +3,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_quiet, add_threads, print_json
+from .common import (
+    DATA_HELP,
+    MODEL_HELP,
+    add_command,
+    add_json,
+    add_quiet,
+    add_reading,
+    add_skip,
+    add_threads,
+    print_json,
+    reading_of,
+)
 
 
 def add(subparsers: Any) -> None:
@@ -32,6 +43,8 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--out", metavar="FILE", help="a .csv file of the groups too: group, kind, name, similarity, one image a line"
     )
+    add_reading(parser, labels=False)
+    add_skip(parser, "left out with a warning")
     add_quiet(parser)
     add_threads(parser)
     add_json(parser)
@@ -52,8 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_csv(arguments.out, model=arguments.model, data=(arguments.data,))
     threshold = None if arguments.exact else THRESHOLD if arguments.threshold is None else arguments.threshold
     model = load_model(arguments.model, arguments.threads)
-    with open_source(arguments.data, model.in_channels_) as source:
-        seen = look(model, source, fingerprints=True, progress=not arguments.quiet)
+    with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
+        seen = look(model, source, fingerprints=True, progress=not arguments.quiet, on_error=arguments.on_error)
     groups = evaluate.duplicates(seen.features, seen.fingerprints, threshold, threads=arguments.threads)
     rows: list[dict[str, Any]] = [
         {

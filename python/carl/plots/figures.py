@@ -62,7 +62,8 @@ def dress(axes: Any, title: str | None = None, x: str | None = None, y: str | No
 
 
 def legend(axes: Any, **options: Any) -> None:
-    axes.legend(**{"fontsize": 8, "frameon": False, **options})
+    """A legend at the right of the diagram: inside of it there may be a curve anywhere."""
+    axes.legend(**{"fontsize": 8, "frameon": False, "loc": "center left", "bbox_to_anchor": (1.0, 0.5), **options})
 
 
 def show_image(axes: Any, image: Any) -> None:

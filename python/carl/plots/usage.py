@@ -92,7 +92,7 @@ def usage(records: Sequence[Mapping[str, Any]], prototypes: int | None = None) -
         )
     dress(shares, x="step", y="share")
     shares.set_ylim(0, 1.02)
-    legend(shares, loc="upper right")
+    legend(shares)
     return figure
 
 

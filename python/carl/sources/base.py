@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._given import Given
 from .._open_files import is_out_of_files, out_of_files
 from ..errors import CARLError, FileError, InvalidArgumentError
 from .order import evenly_spaced
@@ -33,6 +34,8 @@ class ImageSource(ABC):
 
     labels: np.ndarray | None = None
     class_names: list[str] | None = None
+    #: The paths that the source was made of by ``carl.as_source``, for runs that go on.
+    given: Given | None = None
 
     @abstractmethod
     def __len__(self) -> int:
