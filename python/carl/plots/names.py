@@ -39,8 +39,10 @@ def _font_of(sign: str) -> str | None:
 
     if ord(sign) in _glyphs(findfont(FontProperties())):
         return ""
-    # Upright ones of usual weight first: that is what a family's name finds again.
-    for entry in sorted(fontManager.ttflist, key=lambda each: (each.style != "normal", each.weight != 400, each.fname)):
+    # Upright ones of usual weight first: that is what a family's name finds again. A font of last resort has boxes that
+    # tell a sign's block.
+    usual = (each for each in fontManager.ttflist if "lastresort" not in each.name.replace(" ", "").lower())
+    for entry in sorted(usual, key=lambda each: (each.style != "normal", each.weight != 400, each.fname)):
         if ord(sign) in _glyphs(entry.fname):
             return str(entry.name)
     return None
