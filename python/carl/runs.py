@@ -220,6 +220,10 @@ def _attach_handler(run: RunFolder) -> logging.Handler:
                 run.log(f"{record.levelname.lower()}: {record.getMessage()}")
             except Exception:
                 self.handleError(record)
+            # Python shows warnings that nobody handles; this handler beside them is no reason to hide them.
+            alone = all(isinstance(each, Handler) for each in logging.getLogger("carl").handlers)
+            if alone and not logging.getLogger().handlers and record.levelno >= logging.WARNING and logging.lastResort:
+                logging.lastResort.handle(record)
 
     handler = Handler(logging.INFO)
     logging.getLogger("carl").addHandler(handler)
