@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .clustering import ClusterResult, cluster, confusion
-from .duplicates import DuplicateGroup, duplicates, fingerprint
+from .duplicates import DuplicateGroup, duplicates, fingerprint, near_misses
 from .finetune import FinetuneResult, finetune
 from .knn import KNNPredictions, KNNResult, knn, nearest_neighbours
 from .linear import LinearProbeResult, linear_probe
@@ -32,6 +32,7 @@ __all__ = [
     "knn",
     "labelled_split",
     "linear_probe",
+    "near_misses",
     "nearest_neighbours",
     "outliers",
     "pixel_features",
