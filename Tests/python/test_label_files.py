@@ -304,3 +304,7 @@ def test_broken_images_by_choice(run, tmp_path, capsys):
         assert "3.png" in capsys.readouterr().err
         assert main(command) == 0, command
         capsys.readouterr()
+    out = str(tmp_path / "f.npy")
+    assert main(["embed", run, folder, "--out", out]) == 1
+    assert "3.png: cannot identify image file (--on-error nan leaves its row empty)" in capsys.readouterr().err
+    assert main(["embed", run, folder, "--out", out, "--on-error", "nan"]) == 0

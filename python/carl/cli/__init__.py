@@ -16,6 +16,7 @@ from typing import Any
 from .._spelling import nearest
 from .._version import __version__
 from ..errors import CARLError, Terminated
+from ..progress import show_beside_bars
 from . import (
     _keys,
     bench,
@@ -113,8 +114,7 @@ class _Warnings(logging.Handler):
     """Shows what is logged as other warnings are shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if sys.stderr is not None:
-            sys.stderr.write(_warning(record.getMessage()))
+        show_beside_bars(_warning(record.getMessage()))
 
 
 def _open_closed_streams() -> None:

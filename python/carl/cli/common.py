@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from .._judged import Judged, loaded
 from .._models import load_model
 from .._reading import parse_json
 from ..classifier import Classifier
-from ..errors import ConfigurationError, InvalidArgumentError
+from ..errors import ConfigurationError, FileError, InvalidArgumentError
 from ..estimator import CARL, load
 from ..sources import ImageSource
 from ..sources.labelled import aligned, open_labelled
@@ -102,6 +103,17 @@ def add_skip(parser: Any, what: str = "left out with a warning, up to 5%% of the
         choices=["skip", "raise"],
         help=f"an image that cannot be read: {what}, or an error (default: %(default)s)",
     )
+
+
+@contextmanager
+def hint_at_on_error(arguments: argparse.Namespace) -> Iterator[None]:
+    """An image that cannot be read and ends the command says how to go on without it."""
+    try:
+        yield
+    except FileError as error:
+        if arguments.on_error != "raise":
+            raise
+        raise FileError(f"{error} (--on-error nan leaves its row empty)") from error
 
 
 def value_range(text: str) -> tuple[float, float]:

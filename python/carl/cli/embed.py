@@ -12,6 +12,7 @@ from .common import (
     add_quiet,
     add_reading,
     add_threads,
+    hint_at_on_error,
     print_json,
     reading_of,
 )
@@ -72,9 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
         check_output(out, model=arguments.model, data=(arguments.data,))
     model = load_model(arguments.model, arguments.threads)
     with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
-        result, names = model.transform(
-            source, arguments.output, on_error=arguments.on_error, return_paths=True, progress=not arguments.quiet
-        )
+        with hint_at_on_error(arguments):
+            result, names = model.transform(
+                source, arguments.output, on_error=arguments.on_error, return_paths=True, progress=not arguments.quiet
+            )
         labels = source.labels if source.labels is not None and len(source.labels) == len(source) else None
         write_features(arguments.out, result, names, labels, source.class_names, arguments.output)
     if arguments.json:

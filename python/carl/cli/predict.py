@@ -11,6 +11,7 @@ from .common import (
     add_quiet,
     add_reading,
     add_threads,
+    hint_at_on_error,
     print_json,
     print_table,
     reading_of,
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     source, labels, class_names = open_labelled(
         arguments.data, arguments.labels, model.in_channels_, **reading_of(arguments, model)
     )
-    with model, source:
+    with model, source, hint_at_on_error(arguments):
         shares, names = model.transform(
             source, "probabilities", on_error=arguments.on_error, return_paths=True, progress=not arguments.quiet
         )
