@@ -116,6 +116,14 @@ class TrainerKeys:
             stem: 224)).
         views: a preset's name, or a list of view specifications (a preset's name, or a list of specifications; default
             "auto" ("carp": "multicrop")).
+        mean: of all views that give none of their own: subtracted from values scaled to 0 ... 1, one number or one a
+            channel (a list of 1 to 1024, each -10^6 to 10^6; default ImageNet's for 3 channels, else [0.5]).
+        std: of all views that give none of their own: what the difference is divided by (a list of 1 to 1024, each 1e-6
+            to 10^6; default ImageNet's for 3 channels, else [0.25]).
+        evaluation_crop: embedding images of bytes: the shorter side is resized to the size divided by this, and the
+            centre crop takes the size; 0.875 is 224 of 256 pixels (0.05 to 1; default 1).
+        evaluation_interpolation: embedding images of bytes: how they are resized; antialiased either way ("bilinear",
+            "bicubic"; default "bilinear").
         recompute: compute one view's activations at a time again for its gradient instead of keeping those of all
             views: less memory, more time (true or false; default false).
         batch_size: images of a step, for loops over data such as CARL.fit (2 to 10^6; default 128).
@@ -163,6 +171,10 @@ class TrainerKeys:
     accumulate: int | None = None
     view_size: int | None = None
     views: str | list[ViewSpec] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    evaluation_crop: float | None = None
+    evaluation_interpolation: str | None = None
     recompute: bool | None = None
     batch_size: int | None = None
     epochs: int | None = None
@@ -214,6 +226,10 @@ class Parameters:
         accumulate: int | None = None,
         view_size: int | None = None,
         views: str | list[ViewSpec] | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        evaluation_crop: float | None = None,
+        evaluation_interpolation: str | None = None,
         recompute: bool | None = None,
         batch_size: int | None = None,
         epochs: int | None = None,
@@ -291,6 +307,10 @@ class Parameters:
         self.accumulate = accumulate
         self.view_size = view_size
         self.views = views
+        self.mean = mean
+        self.std = std
+        self.evaluation_crop = evaluation_crop
+        self.evaluation_interpolation = evaluation_interpolation
         self.recompute = recompute
         self.batch_size = batch_size
         self.epochs = epochs

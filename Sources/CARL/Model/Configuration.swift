@@ -191,6 +191,32 @@ public struct Configuration: Equatable, Sendable {
         doc: "a preset's name, or a list of view specifications")
     public var views = ViewSelection.preset("auto")
     @Setting(
+        "mean", .data, in: -1e6...1e6, length: 1...1024, standard: "ImageNet's for 3 channels, else [0.5]",
+        doc:
+            """
+            of all views that give none of their own: subtracted from values scaled to 0 ... 1, one number or one a \
+            channel
+            """
+    )
+    public var mean: [Float]? = nil
+    @Setting(
+        "std", .data, in: 1e-6...1e6, length: 1...1024, standard: "ImageNet's for 3 channels, else [0.25]",
+        doc: "of all views that give none of their own: what the difference is divided by")
+    public var std: [Float]? = nil
+    @Setting(
+        "evaluation_crop", .data, in: 0.05...1,
+        doc:
+            """
+            embedding images of bytes: the shorter side is resized to the size divided by this, and the centre crop \
+            takes the size; 0.875 is 224 of 256 pixels
+            """
+    )
+    public var evaluationCrop = 1.0
+    @Setting(
+        "evaluation_interpolation", .data,
+        doc: "embedding images of bytes: how they are resized; antialiased either way")
+    public var evaluationInterpolation = ViewSpec.Interpolation.bilinear
+    @Setting(
         "recompute", .data,
         doc:
             """

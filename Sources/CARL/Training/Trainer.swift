@@ -244,6 +244,14 @@ public final class Trainer {
         try state.named(name, count: count).write(checked: source)
     }
 
+    /// Replaces the encoder's weights, the teacher's too, by those of another program's file, see `PretrainedWeights`;
+    /// all of them, or none when an error is thrown.
+    public func loadWeights(from path: String) throws {
+        var memories = [(training.parameters.base, training.statistics.base)]
+        if let teacher = training.teacher { memories.append((teacher.parameters, teacher.statistics)) }
+        try PretrainedWeights(path: path).load(into: model.layout, memories)
+    }
+
     /// Copies the gradient of the last step's loss, before weight decay and clipping, in torch's layout.
     public func readGradient(_ name: String, into target: FloatPointer, count: Int) throws {
         guard hasGradients else { throw CARLError.state("there are no gradients before the first step") }

@@ -132,6 +132,22 @@ HELP: dict[str, dict[str, str]] = {
             "a preset's name, or a list of view specifications (a preset's name, or a list of specifications; "
             'default "auto" ("carp": "multicrop")).'
         ),
+        "mean": (
+            "of all views that give none of their own: subtracted from values scaled to 0 ... 1, one number or one "
+            "a channel (a list of 1 to 1024, each -10^6 to 10^6; default ImageNet's for 3 channels, else [0.5])."
+        ),
+        "std": (
+            "of all views that give none of their own: what the difference is divided by (a list of 1 to 1024, each"
+            " 1e-6 to 10^6; default ImageNet's for 3 channels, else [0.25])."
+        ),
+        "evaluation_crop": (
+            "embedding images of bytes: the shorter side is resized to the size divided by this, and the centre "
+            "crop takes the size; 0.875 is 224 of 256 pixels (0.05 to 1; default 1)."
+        ),
+        "evaluation_interpolation": (
+            'embedding images of bytes: how they are resized; antialiased either way ("bilinear", "bicubic"; '
+            'default "bilinear").'
+        ),
         "recompute": (
             "compute one view's activations at a time again for its gradient instead of keeping those of all views:"
             " less memory, more time (true or false; default false)."
