@@ -239,12 +239,22 @@ carl_status carl_trainer_profile(carl_trainer *trainer, char *buffer, size_t cap
 carl_status carl_trainer_step_views(carl_trainer *trainer, const carl_batch *views, size_t count,
                                     carl_metrics *metrics);
 
+/* One training step of a trainer whose "train_encoder" is "none" on features of the views that were computed before,
+ * such as by carl_trainer_embed: projection head and objective as in carl_trainer_step_views, without the encoder.
+ *   features      (views, batch, F): the same images in the same order in each of `views` (at least 2) views
+ *   global_views  how many of the first views are global ones, which may be targets; 0: all
+ *   count         floats at `features`: views * batch * F
+ * A teacher's head gets the same features. metrics may be NULL. CARL_INVALID_STATE where the encoder trains. */
+carl_status carl_trainer_step_features(carl_trainer *trainer, const float *features, size_t views, size_t batch,
+                                       size_t global_views, size_t count, carl_metrics *metrics);
+
 /* What an entry of the state is. */
 typedef struct carl_tensor_info {
     const char *name;     /* such as "encoder.layer1.0.conv1.weight"; lives as long as the trainer */
     int64_t shape[4];     /* unused dimensions are 1 */
     int32_t dimensions;   /* 0 .. 4 */
-    int32_t trained;      /* 1 for parameters (which have gradients), 0 for running statistics and the teacher */
+    int32_t trained;      /* 1 for parameters (which have gradients), 0 for running statistics, the teacher and what
+                             "train_encoder" leaves as it is */
     int64_t count;        /* number of values */
 } carl_tensor_info;
 

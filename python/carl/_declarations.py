@@ -173,6 +173,10 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "carl_trainer_set_profiling": (_status, [TrainerHandle, c_int32]),
     "carl_trainer_profile": (_status, [TrainerHandle, _address, c_size_t, _size_out]),
     "carl_trainer_step_views": (_status, [TrainerHandle, POINTER(carl_batch), c_size_t, POINTER(carl_metrics)]),
+    "carl_trainer_step_features": (
+        _status,
+        [TrainerHandle, _floats, c_size_t, c_size_t, c_size_t, c_size_t, POINTER(carl_metrics)],
+    ),
     "carl_trainer_state_size": (_status, [TrainerHandle, POINTER(c_int64)]),
     "carl_trainer_state_info": (_status, [TrainerHandle, c_int64, POINTER(carl_tensor_info)]),
     "carl_trainer_state_get": (_status, [TrainerHandle, c_char_p, _floats, c_size_t]),

@@ -53,6 +53,9 @@ class TrainerKeys:
         in_channels: channels of the images (1 to 1024; default 3).
         zero_init_residual: the last BatchNorm scale of each residual block starts at 0, so that the block starts as the
             identity (true or false; default true).
+        train_encoder: what of the encoder learns: "all", "none", or its last so many blocks and what follows them; the
+            rest stays as it is, its BatchNorms with their running statistics ("all", "none", or 1 to 1000; default
+            "all").
     Head
         projector: widths of the head's linear layers, BatchNorm and activation between them; the last one is the
             dimension D of the embedding (a list of 1 to 16, each 1 to 2^20; default [512, 128] ("carp": [2048, 2048,
@@ -93,6 +96,8 @@ class TrainerKeys:
             "adamw" with betas momentum and 0.999 ("sgd", "lars", "adamw"; default "lars").
         learning_rate: the value used, at the end of the warm-up; the saved configuration has the number (0 to 10^6;
             default by optimizer and batch_size: LARS 0.2 * batch_size / 128).
+        layer_decay: factor on the encoder's learning rate from each block to the one below it: the last block learns at
+            this share of learning_rate, what sees the image most slowly (above 0, at most 1; default 1).
         momentum: of SGD and LARS; of AdamW the first beta (0 to 0.999999; default 0.9).
         weight_decay: added to the gradient times the weights (SGD, LARS), or applied to the weights apart (AdamW) (0 to
             1000, or {"start": a, "end": b, "steps": n}; default by optimizer: LARS 1e-5 ("carp": 1e-6), SGD 5e-4, AdamW
@@ -139,6 +144,7 @@ class TrainerKeys:
     width: float | None = None
     in_channels: int | None = None
     zero_init_residual: bool | None = None
+    train_encoder: str | int | None = None
     projector: list[int] | None = None
     projector_activation: str | None = None
     objective: str | None = None
@@ -159,6 +165,7 @@ class TrainerKeys:
     used_window: int | None = None
     optimizer: str | None = None
     learning_rate: float | None = None
+    layer_decay: float | None = None
     momentum: float | None = None
     weight_decay: float | dict[str, float] | None = None
     trust_coefficient: float | None = None
@@ -194,6 +201,7 @@ class Parameters:
         *,
         in_channels: int | None = None,
         zero_init_residual: bool | None = None,
+        train_encoder: str | int | None = None,
         projector: list[int] | None = None,
         projector_activation: str | None = None,
         objective: str | None = None,
@@ -214,6 +222,7 @@ class Parameters:
         used_window: int | None = None,
         optimizer: str | None = None,
         learning_rate: float | None = None,
+        layer_decay: float | None = None,
         momentum: float | None = None,
         weight_decay: float | dict[str, float] | None = None,
         trust_coefficient: float | None = None,
@@ -275,6 +284,7 @@ class Parameters:
         self.width = width
         self.in_channels = in_channels
         self.zero_init_residual = zero_init_residual
+        self.train_encoder = train_encoder
         self.projector = projector
         self.projector_activation = projector_activation
         self.objective = objective
@@ -295,6 +305,7 @@ class Parameters:
         self.used_window = used_window
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self.layer_decay = layer_decay
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.trust_coefficient = trust_coefficient

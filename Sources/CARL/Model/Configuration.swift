@@ -30,6 +30,16 @@ public struct Configuration: Equatable, Sendable {
         doc: "the last BatchNorm scale of each residual block starts at 0, so that the block starts as the identity")
     public var zeroInitResidual = true
 
+    @Setting(
+        "train_encoder", .encoder, in: 1...1000,
+        doc:
+            """
+            what of the encoder learns: `\"all\"`, `\"none\"`, or its last so many blocks and what follows them; the \
+            rest stays as it is, its BatchNorms with their running statistics
+            """
+    )
+    public var trainEncoder = TrainedLayers.all
+
     // MARK: Projection head
 
     @Setting(
@@ -134,6 +144,15 @@ public struct Configuration: Equatable, Sendable {
         standard: "by `optimizer` and `batch_size`: LARS 0.2 * `batch_size` / 128",
         doc: "the value used, at the end of the warm-up; the saved configuration has the number")
     public var learningRate = 0.2
+    @Setting(
+        "layer_decay", .optimization, in: 0...1, above: true,
+        doc:
+            """
+            factor on the encoder's learning rate from each block to the one below it: the last block learns at this \
+            share of `learning_rate`, what sees the image most slowly
+            """
+    )
+    public var layerDecay = 1.0
     @Setting("momentum", .optimization, in: 0...0.999_999, doc: "of SGD and LARS; of AdamW the first beta")
     public var momentum = 0.9
     @Setting(

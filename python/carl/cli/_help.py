@@ -19,6 +19,11 @@ HELP: dict[str, dict[str, str]] = {
             "the last BatchNorm scale of each residual block starts at 0, so that the block starts as the identity "
             "(true or false; default true)."
         ),
+        "train_encoder": (
+            'what of the encoder learns: "all", "none", or its last so many blocks and what follows them; the rest '
+            'stays as it is, its BatchNorms with their running statistics ("all", "none", or 1 to 1000; default '
+            '"all").'
+        ),
     },
     "head": {
         "projector": (
@@ -91,6 +96,10 @@ HELP: dict[str, dict[str, str]] = {
         "learning_rate": (
             "the value used, at the end of the warm-up; the saved configuration has the number (0 to 10^6; default "
             "by optimizer and batch_size: LARS 0.2 * batch_size / 128)."
+        ),
+        "layer_decay": (
+            "factor on the encoder's learning rate from each block to the one below it: the last block learns at "
+            "this share of learning_rate, what sees the image most slowly (above 0, at most 1; default 1)."
         ),
         "momentum": "of SGD and LARS; of AdamW the first beta (0 to 0.999999; default 0.9).",
         "weight_decay": (
