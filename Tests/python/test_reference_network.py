@@ -8,6 +8,8 @@ from reference.problems import images_of, initial_state
 from reference.projector import Projector
 from reference.resnet import ResNet, random_state
 from reference.trainer import Settings, Trainer
+from reference.vit import VisionTransformer
+from reference.vit import random_state as random_tokens
 
 
 def directional(function, arrays, seed=0, step=1e-6):
@@ -44,6 +46,42 @@ def test_encoder_gradients(name, stem, train):
     numeric, direction = directional(lambda: (network.forward(images, train)[0] * weights).sum(), parameters, step=1e-8)
     analytic = sum((gradients[key] * direction[key]).sum() for key in parameters)
     assert abs(analytic - numeric) < 1e-4 * abs(numeric)
+
+
+@pytest.mark.parametrize("pool", ["class", "mean", "class_mean"])
+def test_transformer_gradients(pool):
+    rng = np.random.default_rng(2)
+    width, depth, patch, side = 64, 2, 3, 4
+    shapes = {
+        "cls_token": (1, 1, width),
+        "reg_token": (1, 2, width),
+        "pos_embed": (1, 1 + side * side, width),
+        "patch_embed.proj.weight": (width, 2, patch, patch),
+        "patch_embed.proj.bias": (width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+    }
+    for block in range(depth):
+        for layer, outputs, inputs in (
+            ("attn.qkv", 3 * width, width),
+            ("attn.proj", width, width),
+            ("mlp.fc1", 4 * width, width),
+            ("mlp.fc2", width, 4 * width),
+        ):
+            shapes[f"blocks.{block}.{layer}.weight"] = (outputs, inputs)
+            shapes[f"blocks.{block}.{layer}.bias"] = (outputs,)
+        for name in ("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias", "ls1.gamma", "ls2.gamma"):
+            shapes[f"blocks.{block}.{name}"] = (width,)
+    state = random_tokens(rng, {"encoder." + key: shape for key, shape in shapes.items()})
+    images = rng.standard_normal((3, 9, 15, 2))
+    network = VisionTransformer(state, pool, drop_path=0.4, seed=3)
+    features, tape = network.forward(images, True)
+    weights = rng.standard_normal(features.shape)
+    gradients = network.backward(weights, tape)
+    assert gradients.keys() == state.keys()
+    numeric, direction = directional(lambda: (network.forward(images, True)[0] * weights).sum(), state, step=1e-6)
+    analytic = sum((gradients[key] * direction[key]).sum() for key in state)
+    assert abs(analytic - numeric) < 1e-6 * abs(numeric)
 
 
 @pytest.mark.parametrize("name, train", [("resnet18", True), ("resnet18", False), ("resnet50", True)])

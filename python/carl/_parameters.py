@@ -23,6 +23,9 @@ ViewSpec = dict[str, Any]
 #: Smallest and largest value of whole numbers.
 LIMITS: dict[str, tuple[int, int]] = {
     "in_channels": (1, 1024),
+    "patch_size": (1, 64),
+    "position_grid": (1, 256),
+    "registers": (0, 64),
     "prototypes": (1, 16777216),
     "partition_size": (0, 16777216),
     "freeze_prototypes": (0, 2147483647),
@@ -46,13 +49,24 @@ class TrainerKeys:
     Values are checked by the library when a trainer is made, with an error that names the key.
 
     Encoder
-        encoder: the network ("resnet18", "resnet34", "resnet50"; default "resnet18" ("carp": "resnet50")).
+        encoder: the network ("resnet18", "resnet34", "resnet50", "vit_tiny", "vit_small", "vit_base", "vit_large";
+            default "resnet18" ("carp": "resnet50")).
         stem: "small": a 3x3 convolution of stride 1 without pooling; "imagenet": a 7x7 convolution of stride 2 and
             max-pooling ("small", "imagenet"; default by the size of the views: "small" below 64 pixels).
         width: factor on the numbers of channels, a multiple of 1/64 (above 0, at most 16; default 1).
         in_channels: channels of the images (1 to 1024; default 3).
         zero_init_residual: the last BatchNorm scale of each residual block starts at 0, so that the block starts as the
             identity (true or false; default true).
+        patch_size: pixels of a patch's side, of vision transformers; views' sizes are multiples of it (1 to 64; default
+            16).
+        position_grid: side of the grid of patches whose positions are learnt, of vision transformers; they are
+            resampled for views of other sizes (bicubic, antialiased) (1 to 256; default view_size / patch_size).
+        registers: register tokens, of vision transformers (0 to 64; default 0).
+        layer_scale: first value of LayerScale's factors, of vision transformers (0 to 10^6; default no LayerScale).
+        pool: what a vision transformer's features are: "class", the class token; "mean", the mean of the patches'
+            tokens; "class_mean", both, one behind the other ("class", "mean", "class_mean"; default "class").
+        drop_path: stochastic depth of vision transformers: the share of images for which the last block's branches are
+            left out in training, rising linearly from 0 in the first block (0 to 0.9; default 0).
         train_encoder: what of the encoder learns: "all", "none", or its last so many blocks and what follows them; the
             rest stays as it is, its BatchNorms with their running statistics ("all", "none", or 1 to 1000; default
             "all").
@@ -144,6 +158,12 @@ class TrainerKeys:
     width: float | None = None
     in_channels: int | None = None
     zero_init_residual: bool | None = None
+    patch_size: int | None = None
+    position_grid: int | None = None
+    registers: int | None = None
+    layer_scale: float | None = None
+    pool: str | None = None
+    drop_path: float | None = None
     train_encoder: str | int | None = None
     projector: list[int] | None = None
     projector_activation: str | None = None
@@ -201,6 +221,12 @@ class Parameters:
         *,
         in_channels: int | None = None,
         zero_init_residual: bool | None = None,
+        patch_size: int | None = None,
+        position_grid: int | None = None,
+        registers: int | None = None,
+        layer_scale: float | None = None,
+        pool: str | None = None,
+        drop_path: float | None = None,
         train_encoder: str | int | None = None,
         projector: list[int] | None = None,
         projector_activation: str | None = None,
@@ -284,6 +310,12 @@ class Parameters:
         self.width = width
         self.in_channels = in_channels
         self.zero_init_residual = zero_init_residual
+        self.patch_size = patch_size
+        self.position_grid = position_grid
+        self.registers = registers
+        self.layer_scale = layer_scale
+        self.pool = pool
+        self.drop_path = drop_path
         self.train_encoder = train_encoder
         self.projector = projector
         self.projector_activation = projector_activation

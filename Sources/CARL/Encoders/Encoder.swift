@@ -23,11 +23,11 @@ protocol Encoder: Sendable {
 struct EncoderPass {
     /// (B, F), the caller's from now on.
     let features: Activation
-    /// The feature map that was pooled, (B, h, w, F): for objectives that compare positions. It is the pass's own and
-    /// gone after `backward`.
+    /// The feature map that was pooled, (B, h, w, F), or the patches' tokens, (B, h, w, D): for objectives that compare
+    /// positions. It is the pass's own and gone after `backward`.
     let map: Activation
-    /// Adds the gradients of all parameters that are not frozen, given those of the features and, where an objective has one, of the map.
-    /// Consumes both gradients and the pass, not x. To be called once.
+    /// Adds the gradients of all parameters that are not frozen, given those of the features and, where an objective has
+    /// one, of the map. Consumes both gradients and the pass, not x. To be called once.
     let backward: (_ features: Activation, _ map: Activation?) throws -> Void
 }
 
@@ -43,11 +43,33 @@ struct EncoderOptions {
     var inChannels = 3
     /// The last normalisation scale of each residual block starts at 0.
     var zeroInitResidual = true
+    /// Of vision transformers: pixels of a patch's side.
+    var patchSize = 16
+    /// Register tokens.
+    var registers = 0
+    /// First value of LayerScale's factors; nil: without.
+    var layerScale: Double?
+    var pool = TokenPool.class
+    /// Side of the grid of patches that has learnt positions.
+    var positionGrid = 14
+    /// Share of images that the last block's branches leave out in training, rising linearly from 0 in the first.
+    var dropPath = 0.0
 }
 
 /// The encoders there are, by name.
 public enum EncoderKind: String, SettingChoice {
     case resnet18, resnet34, resnet50
+    case vitTiny = "vit_tiny"
+    case vitSmall = "vit_small"
+    case vitBase = "vit_base"
+    case vitLarge = "vit_large"
+
+    var isTransformer: Bool {
+        switch self {
+        case .resnet18, .resnet34, .resnet50: false
+        case .vitTiny, .vitSmall, .vitBase, .vitLarge: true
+        }
+    }
 
     /// - Parameter prefix: put in front of every tensor's name, such as "encoder.".
     func make(_ layout: inout ParameterLayout, prefix: String, _ options: EncoderOptions) -> any Encoder {
@@ -56,6 +78,10 @@ public enum EncoderKind: String, SettingChoice {
         case .resnet18: return ResNet(&layout, prefix: prefix, .resnet18, options)
         case .resnet34: return ResNet(&layout, prefix: prefix, .resnet34, options)
         case .resnet50: return ResNet(&layout, prefix: prefix, .resnet50, options)
+        case .vitTiny: return VisionTransformer(&layout, prefix: prefix, .tiny, options)
+        case .vitSmall: return VisionTransformer(&layout, prefix: prefix, .small, options)
+        case .vitBase: return VisionTransformer(&layout, prefix: prefix, .base, options)
+        case .vitLarge: return VisionTransformer(&layout, prefix: prefix, .large, options)
         }
     }
 }

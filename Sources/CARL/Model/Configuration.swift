@@ -31,6 +31,40 @@ public struct Configuration: Equatable, Sendable {
     public var zeroInitResidual = true
 
     @Setting(
+        "patch_size", .encoder, in: 1...64, structural: true,
+        doc: "pixels of a patch's side, of vision transformers; views' sizes are multiples of it")
+    public var patchSize = 16
+    @Setting(
+        "position_grid", .encoder, in: 1...256, structural: true, standard: "`view_size` / `patch_size`",
+        doc:
+            """
+            side of the grid of patches whose positions are learnt, of vision transformers; they are resampled for \
+            views of other sizes (bicubic, antialiased)
+            """)
+    public var positionGrid = 14
+    @Setting("registers", .encoder, in: 0...64, structural: true, doc: "register tokens, of vision transformers")
+    public var registers = 0
+    @Setting(
+        "layer_scale", .encoder, in: 0...1e6, structural: true, standard: "no LayerScale",
+        doc: "first value of LayerScale's factors, of vision transformers")
+    public var layerScale: Double? = nil
+    @Setting(
+        "pool", .encoder, structural: true,
+        doc:
+            """
+            what a vision transformer's features are: `\"class\"`, the class token; `\"mean\"`, the mean of the \
+            patches' tokens; `\"class_mean\"`, both, one behind the other
+            """)
+    public var pool = TokenPool.class
+    @Setting(
+        "drop_path", .encoder, in: 0...0.9,
+        doc:
+            """
+            stochastic depth of vision transformers: the share of images for which the last block's branches are left \
+            out in training, rising linearly from 0 in the first block
+            """)
+    public var dropPath = 0.0
+    @Setting(
         "train_encoder", .encoder, in: 1...1000,
         doc:
             """

@@ -31,12 +31,24 @@ extension Configuration {
             throw refusal(
                 "width", "a multiple of 1/64: 64 times it is the number of channels of the first layer", width.json)
         }
+        if recompute && dropPath > 0 {
+            throw refusal(
+                "recompute", "false when \"drop_path\" is above 0: the first pass must be the one computed again",
+                .bool(true))
+        }
+        if encoder.isTransformer && width != 1 {
+            throw refusal("width", "1 for vision transformers: the encoder's name says its width", width.json)
+        }
     }
 
     private mutating func resolveViews() throws {
         switch views {
         case .preset:
-            if $stem.isGiven { $viewSize.setDefault(stem == .imagenet ? 224 : 32) }
+            if encoder.isTransformer {
+                $viewSize.setDefault(14 * patchSize)
+            } else if $stem.isGiven {
+                $viewSize.setDefault(stem == .imagenet ? 224 : 32)
+            }
         case .specifications(let specs):
             if $viewSize.isGiven {
                 throw refusal(
@@ -48,6 +60,13 @@ extension Configuration {
         viewSpecs = try views.resolved(size: viewSize, channels: inChannels, mean: mean, std: std)
         if case .specifications = views { $views.replaceValue(.specifications(viewSpecs)) }
         $stem.setDefault(viewSize < 64 ? .small : .imagenet)
+        if encoder.isTransformer {
+            for spec in viewSpecs where spec.size % patchSize != 0 {
+                throw refusal(
+                    "views", "of sizes that are multiples of \"patch_size\", \(patchSize)", .number(Double(spec.size)))
+            }
+            $positionGrid.setDefault((viewSpecs.first?.size ?? viewSize) / patchSize)
+        }
         let count = viewSpecs.reduce(0) { $0 + $1.count }
         guard (2...64).contains(count) else {
             throw refusal(

@@ -61,7 +61,9 @@ public struct Model {
 
 extension Configuration {
     var encoderOptions: EncoderOptions {
-        EncoderOptions(stem: stem, width: width, inChannels: inChannels, zeroInitResidual: zeroInitResidual)
+        EncoderOptions(
+            stem: stem, width: width, inChannels: inChannels, zeroInitResidual: zeroInitResidual, patchSize: patchSize,
+            registers: registers, layerScale: layerScale, pool: pool, positionGrid: positionGrid, dropPath: dropPath)
     }
 }
 

@@ -86,7 +86,7 @@ extension ParameterLayout {
         parameters.map { slot in
             StateEntry(
                 name: prefix + slot.name, shape: slot.shape, trained: trained, values: values + slot.offset,
-                convolution: slot.kind == .convolutionWeight ? slot.shape : nil, lowest: lowest)
+                convolution: slot.kind.isConvolution ? slot.shape : nil, lowest: lowest)
         }
     }
 

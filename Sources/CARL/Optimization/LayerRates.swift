@@ -1,5 +1,5 @@
-/// How fast each parameter learns beside the others: layers of an encoder that are nearer to the image learn more slowly
-/// (layer-wise decay of the learning rate, as BEiT's, Bao et al., arXiv 2106.08254), and those below a depth not at all.
+/// How fast each parameter learns beside the others: layers of an encoder that are nearer to the image more slowly
+/// (layer-wise decay of the learning rate, as BEiT's, Bao et al., arXiv 2106.08254), those below a depth not at all.
 struct LayerRates {
     /// The least depth of the encoder that learns.
     let trainedFrom: Int

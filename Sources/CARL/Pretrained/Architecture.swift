@@ -84,14 +84,16 @@ struct Architecture {
             let list = Self.transformers.map { "\($0.name) (\($0.width), \($0.depth))" }.joined(separator: ", ")
             throw unfit("it is \(patch[0]) wide and \(depth) blocks deep; \(list) are known")
         }
-        guard patch[1] <= 1024, patch[2] <= 1024 else {
-            throw unfit("patch_embed.proj.weight has shape \(patch): at most 1024 channels and pixels are possible")
+        guard patch[1] <= 1024, patch[2] <= 64 else {
+            throw unfit(
+                "patch_embed.proj.weight has shape \(patch): at most 1024 channels and 64 pixels a side are possible")
         }
         let positions = try shape("pos_embed", 3, "(1, positions, width)")
-        guard let grid = PositionRows.grid(positions[1]), grid <= 4096 else {
-            throw unfit("pos_embed has \(positions[1]) rows: neither g * g nor 1 + g * g of a square grid")
+        guard let grid = PositionRows.grid(positions[1]), grid <= 256 else {
+            throw unfit("pos_embed has \(positions[1]) rows: neither g * g nor 1 + g * g of a grid of g up to 256")
         }
         let registers = sources["reg_token"] == nil ? 0 : try shape("reg_token", 3, "(1, registers, width)")[1]
+        guard registers <= 64 else { throw unfit("it has \(registers) registers; at most 64 are possible") }
         let keys: [(String, JSONValue)] = [
             ("encoder", .string(known.name)), ("patch_size", patch[2].json), ("in_channels", patch[1].json),
             ("registers", registers.json),

@@ -10,7 +10,8 @@ extension Trainer {
         -> ObjectiveResult
     {
         let workspace = compute.workspace
-        let student = training.memory
+        var student = training.memory
+        student.draws = PassDraws(seed: configuration.seed, step: counters.step)
         let d = model.head.outputs
 
         // The teacher first: it keeps nothing but its embeddings.
@@ -39,6 +40,7 @@ extension Trainer {
         } else {
             var first = 0
             for run in views.runs {
+                student.draws?.first = first * views.batch
                 tapes.append(try embed(run, encoder, student, into: embeddings.base + first * views.batch * d))
                 first += run.groups
             }
@@ -109,6 +111,8 @@ extension Trainer {
         moved.copy(from: training.statistics)
         for view in views.views.indices {
             try withSingleView(views, view) {
+                var memory = memory
+                memory.draws?.first = view * views.batch
                 let tape = try embed($0, encoder, memory, into: z.base)
                 try propagate(gradients.base + view * size, nil, $0, tape, memory)
             }

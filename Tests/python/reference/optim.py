@@ -71,13 +71,13 @@ class SGD:
 
 
 class LARS(SGD):
-    """SGD whose direction has the length eta |w| (arXiv 1708.03888); batch norms and biases are left as in SGD without
-    decay."""
+    """SGD whose direction has the length eta |w| (arXiv 1708.03888); norms, biases and what tokens start from are left
+    as in SGD without decay."""
 
     trust_coefficient = 0.001
 
     def direction(self, key, weight, gradient):
-        if weight.ndim == 1:
+        if weight.ndim == 1 or key.endswith(("_token", "pos_embed")):
             return gradient
         step = gradient + weight.dtype.type(self.weight_decay) * weight
         length, size = np.sqrt((step * step).sum()), np.sqrt((weight * weight).sum())

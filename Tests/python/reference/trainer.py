@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import optim
+from . import optim, resnet, vit
 from .assignment import assignment_loss
 from .contrast import contrast_loss
 from .partition import permutation
 from .projector import Projector
-from .resnet import BLOCKS, ResNet, depth
+from .resnet import ResNet
+from .vit import VisionTransformer
 
 STATISTICS = (".running_mean", ".running_var")
 
@@ -21,6 +22,12 @@ class Settings:
     objective: str = "carl"
     encoder: str = "resnet18"
     stem: str = "small"
+    patch_size: int = 16
+    position_grid: int = 14
+    registers: int = 0
+    layer_scale: object = None
+    pool: str = "class"
+    drop_path: float = 0.0
     projector: list = field(default_factory=lambda: [512, 128])
     projector_activation: str = "relu"
     temperature: object = 0.1
@@ -52,7 +59,7 @@ class Settings:
 
     @property
     def blocks(self):
-        return sum(BLOCKS[self.encoder])
+        return sum(resnet.BLOCKS[self.encoder]) if self.encoder in resnet.BLOCKS else 12
 
     @property
     def train_from(self):
@@ -63,7 +70,8 @@ class Settings:
 
     def rate_factor(self, key):
         """Of the learning rate of a parameter; 0 for one that is frozen."""
-        place = depth(key, self.encoder)
+        of_resnet = self.encoder in resnet.BLOCKS
+        place = resnet.depth(key, self.encoder) if of_resnet else vit.depth(key, self.blocks)
         if place is None:
             return 1.0
         return 0.0 if place < self.train_from else self.layer_decay ** (self.blocks + 1 - place)
@@ -108,9 +116,12 @@ class Trainer:
 
     def _networks(self, state):
         s = self.settings
-        return ResNet(state, s.encoder, s.stem, train_from=s.train_from), Projector(
-            state, len(s.projector), s.projector_activation
-        )
+        if "encoder.cls_token" in state:
+            encoder = VisionTransformer(state, s.pool, drop_path=s.drop_path, seed=s.seed, train_from=s.train_from)
+            encoder.step = self.steps
+        else:
+            encoder = ResNet(state, s.encoder, s.stem, train_from=s.train_from)
+        return encoder, Projector(state, len(s.projector), s.projector_activation)
 
     def step(self, views):
         """A pass and the update by its gradients."""
@@ -127,10 +138,13 @@ class Trainer:
         targets = None
         if self.teacher:
             encoder, head = self._networks(self.teacher)
-            targets = [head.forward(encoder.forward(view, True)[0], True)[0] for view in views[:targets_count]]
+            # Stochastic depth is the student's alone: a transformer's teacher passes as in evaluation.
+            train = not isinstance(encoder, VisionTransformer)
+            targets = [head.forward(encoder.forward(view, train)[0], True)[0] for view in views[:targets_count]]
         encoder, head = self._networks(self.student)
         embeddings, tapes = [], []
-        for view in views:
+        for number, view in enumerate(views):
+            encoder.first = number * len(view)
             features, encoder_tape = encoder.forward(view, True)
             z, head_tape = head.forward(features, True)
             embeddings.append(z)

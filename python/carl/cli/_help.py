@@ -8,7 +8,10 @@ from __future__ import annotations
 #: Every parameter of carl.CARL, by groups.
 HELP: dict[str, dict[str, str]] = {
     "encoder": {
-        "encoder": 'the network ("resnet18", "resnet34", "resnet50"; default "resnet18" ("carp": "resnet50")).',
+        "encoder": (
+            'the network ("resnet18", "resnet34", "resnet50", "vit_tiny", "vit_small", "vit_base", "vit_large"; '
+            'default "resnet18" ("carp": "resnet50")).'
+        ),
         "stem": (
             '"small": a 3x3 convolution of stride 1 without pooling; "imagenet": a 7x7 convolution of stride 2 and '
             'max-pooling ("small", "imagenet"; default by the size of the views: "small" below 64 pixels).'
@@ -18,6 +21,26 @@ HELP: dict[str, dict[str, str]] = {
         "zero_init_residual": (
             "the last BatchNorm scale of each residual block starts at 0, so that the block starts as the identity "
             "(true or false; default true)."
+        ),
+        "patch_size": (
+            "pixels of a patch's side, of vision transformers; views' sizes are multiples of it (1 to 64; default "
+            "16)."
+        ),
+        "position_grid": (
+            "side of the grid of patches whose positions are learnt, of vision transformers; they are resampled for"
+            " views of other sizes (bicubic, antialiased) (1 to 256; default view_size / patch_size)."
+        ),
+        "registers": "register tokens, of vision transformers (0 to 64; default 0).",
+        "layer_scale": (
+            "first value of LayerScale's factors, of vision transformers (0 to 10^6; default no LayerScale)."
+        ),
+        "pool": (
+            "what a vision transformer's features are: \"class\", the class token; \"mean\", the mean of the patches' "
+            'tokens; "class_mean", both, one behind the other ("class", "mean", "class_mean"; default "class").'
+        ),
+        "drop_path": (
+            "stochastic depth of vision transformers: the share of images for which the last block's branches are "
+            "left out in training, rising linearly from 0 in the first block (0 to 0.9; default 0)."
         ),
         "train_encoder": (
             'what of the encoder learns: "all", "none", or its last so many blocks and what follows them; the rest '

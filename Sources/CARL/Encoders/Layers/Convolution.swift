@@ -17,7 +17,7 @@ struct Convolution {
 
     init(
         _ layout: inout ParameterLayout, _ name: String, _ inChannels: Int, _ outChannels: Int,
-        kernel: Int, stride: Int = 1, padding: Int = 0
+        kernel: Int, stride: Int = 1, padding: Int = 0, kind: ParameterKind = .convolutionWeight
     ) {
         self.name = name
         self.inChannels = inChannels
@@ -25,7 +25,7 @@ struct Convolution {
         self.kernel = kernel
         self.stride = stride
         self.padding = padding
-        weight = layout.add("\(name).weight", [outChannels, inChannels, kernel, kernel], .convolutionWeight)
+        weight = layout.add("\(name).weight", [outChannels, inChannels, kernel, kernel], kind)
     }
 
     func shape(_ x: Activation) -> ConvolutionShape {

@@ -1,7 +1,8 @@
 extension ParameterLayout {
     /// First values: convolutions He normal by fan-out, linear layers uniform in +-1/sqrt(fan-in), BatchNorm 1 and 0
     /// (torchvision's and torch's choice); rows compared with embeddings, such as prototypes, normal with standard
-    /// deviation 1/sqrt(D), so of about unit length.
+    /// deviation 1/sqrt(D), so of about unit length; a transformer's linear layers and tokens normal with 0.02, its
+    /// biases 0 (timm's choice).
     ///
     /// - Throws: `CARLError.cancelled`.
     /// - Parameter firstSlot: number of this layout's first tensor among those of the whole model; a tensor's values
@@ -20,6 +21,12 @@ extension ParameterLayout {
                 let fanIn = slot.kind == .bias ? self.parameters[i - 1].shape[1] : slot.shape[1]
                 let bound = Float(1 / Double(fanIn).squareRoot())
                 try fill(slot) { values[$0] = random.uniform(-bound, bound) }
+            case .patchWeight:
+                // As of a linear layer, uniform by fan-in and fan-out (Glorot and Bengio, AISTATS 2010).
+                let fans = slot.shape[0] + slot.shape[1] * slot.shape[2] * slot.shape[3]
+                let bound = Float((6 / Double(fans)).squareRoot())
+                try fill(slot) { values[$0] = random.uniform(-bound, bound) }
+            case .transformerWeight, .token: try fill(slot) { values[$0] = random.normal() * 0.02 }
             case .normScale: values.update(repeating: slot.initialScale, count: slot.count)
             case .normShift: values.update(repeating: 0, count: slot.count)
             case .embeddingRows:

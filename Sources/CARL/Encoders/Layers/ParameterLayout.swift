@@ -3,10 +3,15 @@ enum ParameterKind {
     case convolutionWeight, linearWeight, bias, normScale, normShift
     /// Rows that are compared with embeddings, such as prototypes.
     case embeddingRows
+    /// Of a transformer: its linear layers, the convolution that makes tokens of patches, and what tokens start from.
+    case transformerWeight, patchWeight, token
 
-    /// BatchNorm's scale and shift and all biases: left alone by LARS (You, Gitman, Ginsburg, arXiv 1708.03888, as used
+    /// Shaped (out, in, kh, kw) for torch, and (kh, kw, in, out) in memory.
+    var isConvolution: Bool { self == .convolutionWeight || self == .patchWeight }
+
+    /// Normalisation's scale and shift, all biases, and what tokens start from: left alone by LARS (You, Gitman, Ginsburg, arXiv 1708.03888, as used
     /// in self-supervised learning).
-    var isScaleOrBias: Bool { self == .bias || self == .normScale || self == .normShift }
+    var isScaleOrBias: Bool { self == .bias || self == .normScale || self == .normShift || self == .token }
 }
 
 /// Parameters that an optimizer can treat apart: with a learning rate of their own, or left as they are.
@@ -96,4 +101,6 @@ struct ModelMemory {
     let gradients: FloatPointer?
     /// The encoder's layers of a lesser depth are frozen: in evaluation mode, without gradients.
     var trainedFrom = 0
+    /// Of a pass in training mode.
+    var draws: PassDraws? = nil
 }

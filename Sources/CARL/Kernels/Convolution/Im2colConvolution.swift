@@ -23,7 +23,7 @@ enum Im2colConvolution {
         let parts = parts(shape)
         let (oc, patch) = (shape.outChannels, shape.patch)
         let scratch = try compute.scratch(parts.size * patch)
-        try PackedMatrix.with(weights, depth: patch, columns: oc, compute) { right in
+        try PackedMatrix.with(weights, depth: patch, columns: oc, forward: true, compute) { right in
             compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let patches = scratch[worker]
@@ -58,7 +58,7 @@ enum Im2colConvolution {
         let imageCount = imageRows * shape.inChannels
         let parts = imageParts(shape)
         let scratch = try compute.scratch(size * patch + dy.scratch(size))
-        try PackedMatrix.with(weights, depth: oc, columns: patch, transposed: true, compute) { right in
+        try PackedMatrix.with(weights, depth: oc, columns: patch, transposed: true, forward: false, compute) { right in
             compute.parallel(parts.count) { part, worker in
                 let (first, last) = (parts[part].lowerBound, parts[part].upperBound)
                 if !accumulate { (dx + first * imageCount).update(repeating: 0, count: (last - first) * imageCount) }

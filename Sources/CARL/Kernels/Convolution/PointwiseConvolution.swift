@@ -35,7 +35,9 @@ enum PointwiseConvolution {
     ) throws {
         let parts = parts(shape)
         let scratch = try compute.scratch(source.scratch(parts.size))
-        try PackedMatrix.with(weights, depth: depth, columns: columns, transposed: backward, compute) { right in
+        try PackedMatrix.with(
+            weights, depth: depth, columns: columns, transposed: backward, forward: !backward, compute
+        ) { right in
             compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let pixels = source.pixels(rows, scratch[worker])

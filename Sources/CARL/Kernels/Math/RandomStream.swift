@@ -12,7 +12,7 @@ public struct RandomStream {
 
     /// What a stream is for; two purposes never share numbers.
     public enum Purpose: UInt32, Sendable {
-        case initialWeights = 1, views = 2, partition = 3, order = 4
+        case initialWeights = 1, views = 2, partition = 3, order = 4, stochasticDepth = 5
     }
 
     /// - Parameters:

@@ -76,7 +76,7 @@ public enum MatrixProduct {
     }
 
     /// `count` rows of B from `start` on and some columns, times `alpha`, as panels; columns behind the last one are 0.
-    private static func pack(
+    static func pack(
         _ b: Operand, _ start: Int, _ count: Int, _ firstColumn: Int, _ columnCount: Int, _ alpha: Float,
         to target: FloatPointer
     ) {

@@ -19,12 +19,14 @@ struct PackedMatrix {
     ///
     /// - Parameters:
     ///   - weights: (depth, columns), or with `transposed` (columns, depth).
+    ///   - forward: it is the form that the layer's forward product takes.
     static func with<Result>(
-        _ weights: UnsafePointer<Float>, depth: Int, columns: Int, transposed: Bool = false, _ compute: Compute,
+        _ weights: UnsafePointer<Float>, depth: Int, columns: Int, transposed: Bool = false, forward: Bool,
+        _ compute: Compute,
         _ body: (PackedGEMM.Right) throws -> Result
     ) throws -> Result {
         // What is kept is known by the weights' address alone: only the forward product's form is.
-        let kept = transposed ? nil : compute.prepackedFilters
+        let kept = forward ? compute.prepackedFilters : nil
         let (memory, ready) =
             try kept?.memory(weights, count(depth, columns))
             ?? (compute.workspace.take(count(depth, columns)), false)

@@ -1,0 +1,299 @@
+/// A pre-norm transformer block (Dosovitskiy et al., arXiv 2010.11929) on tokens (B, 1, T, D): attention, then a
+/// perceptron with GELU, each on normalised tokens and added to them, scaled by channel where the block has LayerScale
+/// (Touvron et al., arXiv 2103.17239) and left out for some images in training by stochastic depth (Huang et al., arXiv
+/// 1603.09382). Names are timm's.
+struct TransformerBlock {
+    let number: Int
+    let width: Int
+    let heads: Int
+    let norm1: LayerNorm
+    let joined: RowLinear
+    let projection: RowLinear
+    let norm2: LayerNorm
+    let expansion: RowLinear
+    let contraction: RowLinear
+    /// Places of LayerScale's factors of the two branches.
+    let scale1: Int?
+    let scale2: Int?
+    /// The share of images whose branches are left out.
+    let dropRate: Double
+
+    init(
+        _ layout: inout ParameterLayout, _ name: String, number: Int, width: Int, layerScale: Double?, dropRate: Double
+    ) {
+        self.number = number
+        self.width = width
+        self.dropRate = dropRate
+        heads = width / Attention.headWidth
+        func scale(_ place: Int) -> Int? {
+            layerScale.map {
+                layout.add("\(name).ls\(place).gamma", [width], .normScale, initialScale: Float($0))
+            }
+        }
+        norm1 = LayerNorm(&layout, "\(name).norm1", width)
+        joined = RowLinear(&layout, "\(name).attn.qkv", width, 3 * width)
+        projection = RowLinear(&layout, "\(name).attn.proj", width, width)
+        scale1 = scale(1)
+        norm2 = LayerNorm(&layout, "\(name).norm2", width)
+        expansion = RowLinear(&layout, "\(name).mlp.fc1", width, 4 * width)
+        contraction = RowLinear(&layout, "\(name).mlp.fc2", 4 * width, width)
+        scale2 = scale(2)
+    }
+
+    /// What a forward pass leaves for backward.
+    struct Tape {
+        /// The block's input, the caller's.
+        let x: Activation
+        let moments1: FloatBuffer
+        let joined: Activation
+        let logSums: FloatBuffer
+        let attended: Activation
+        /// What was added, before LayerScale, where there is one.
+        let projected: Activation?
+        let middle: Activation
+        let moments2: FloatBuffer
+        /// The perceptron's hidden values before GELU.
+        let hidden: Activation
+        let contracted: Activation?
+        let result: Activation
+        /// Factors of each image's branches.
+        let keep1: [Float]?
+        let keep2: [Float]?
+
+        /// Gives back everything but the block's input and result.
+        func release(_ workspace: Workspace) {
+            [moments1, logSums, moments2].forEach { workspace.give($0) }
+            [joined, attended, middle, hidden].forEach { workspace.give($0) }
+            if let projected { workspace.give(projected) }
+            if let contracted { workspace.give(contracted) }
+        }
+    }
+
+    private func shape(_ x: Activation) -> Attention.Shape {
+        Attention.Shape(images: x.batch, tokens: x.width, heads: heads)
+    }
+
+    /// Training mode.
+    func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
+        let workspace = compute.workspace
+        let rows = x.rows
+        let keep1 = memory.draws?.branchFactors(2 * number, images: x.batch, dropRate)
+        let keep2 = memory.draws?.branchFactors(2 * number + 1, images: x.batch, dropRate)
+
+        let moments1 = try workspace.take(2 * rows)
+        let together = try workspace.takeActivation(x.batch, 1, x.width, 3 * width, groups: x.groups)
+        try joined.forward(rows: rows, into: together.base, memory, compute) { rows, scratch in
+            norm1.apply(
+                x.base + rows.lowerBound * width, rows.count, into: scratch,
+                moments: moments1.base + 2 * rows.lowerBound, memory)
+            return UnsafePointer(scratch)
+        }
+        let attended = try workspace.takeActivation(like: x)
+        let logSums = try workspace.take(x.batch * heads * x.width)
+        try attend(together, x, into: attended, logSums: logSums.base, compute)
+
+        let middle = try workspace.takeActivation(like: x)
+        let projected = try scale1.map { _ in try workspace.takeActivation(like: x) }
+        let projectedTo = (projected ?? middle).base
+        try projection.forward(rows: rows, into: projectedTo, memory, compute) { rows, _ in
+            UnsafePointer(attended.base + rows.lowerBound * width)
+        } epilogue: { rows in
+            add(projectedTo, scale1, keep1, to: x, rows, into: middle.base, memory)
+        }
+
+        let moments2 = try workspace.take(2 * rows)
+        let hidden = try workspace.takeActivation(x.batch, 1, x.width, 4 * width, groups: x.groups)
+        try expansion.forward(rows: rows, into: hidden.base, memory, compute) { rows, scratch in
+            norm2.apply(
+                middle.base + rows.lowerBound * width, rows.count, into: scratch,
+                moments: moments2.base + 2 * rows.lowerBound, memory)
+            return UnsafePointer(scratch)
+        }
+        let result = try workspace.takeActivation(like: x)
+        let contracted = try scale2.map { _ in try workspace.takeActivation(like: x) }
+        let contractedTo = (contracted ?? result).base
+        try contraction.forward(rows: rows, into: contractedTo, memory, compute) { rows, scratch in
+            GaussianError.gelu(hidden.base + rows.lowerBound * 4 * width, into: scratch, rows.count * 4 * width)
+            return UnsafePointer(scratch)
+        } epilogue: { rows in
+            add(contractedTo, scale2, keep2, to: middle, rows, into: result.base, memory)
+        }
+        return Tape(
+            x: x, moments1: moments1, joined: together, logSums: logSums, attended: attended, projected: projected,
+            middle: middle, moments2: moments2, hidden: hidden, contracted: contracted, result: result, keep1: keep1,
+            keep2: keep2)
+    }
+
+    private func attend(
+        _ together: Activation, _ x: Activation, into attended: Activation, logSums: FloatPointer?, _ compute: Compute
+    ) throws {
+        let shape = shape(x)
+        try compute.measured(
+            "blocks.\(number).attn", .forward, operations: shape.operations, values: together.count + attended.count
+        ) { try Attention.forward(together.base, shape, into: attended.base, logSums: logSums, compute) }
+    }
+
+    /// x + branch for some rows, the branch times LayerScale's factors and those of the images. `branch`, x and `out`
+    /// have all rows.
+    private func add(
+        _ branch: UnsafePointer<Float>, _ scale: Int?, _ keep: [Float]?, to x: Activation, _ rows: Range<Int>,
+        into out: FloatPointer, _ memory: ModelMemory
+    ) {
+        let factors = scale.map { UnsafePointer(memory.parameters + $0) }
+        for row in rows {
+            let at = row &* width
+            let keep = Float8(repeating: keep?[row / x.width] ?? 1)
+            var c = 0
+            while c < width {
+                let factor = factors.map { load8($0 + c) * keep } ?? keep
+                store8(fma8(load8(branch + at + c), factor, load8(x.base + at + c)), out + at + c)
+                c &+= 8
+            }
+        }
+    }
+
+    /// Rows of a part in evaluation, few enough for what is between x and x to stay in cache.
+    private static let evaluatedRows = 48
+
+    /// Evaluation mode: x becomes the block's result.
+    func evaluate(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws {
+        let workspace = compute.workspace
+        let together = try workspace.takeActivation(x.batch, 1, x.width, 3 * width)
+        let attended = try workspace.takeActivation(like: x)
+        defer {
+            workspace.give(together)
+            workspace.give(attended)
+        }
+        try joined.forward(rows: x.rows, into: together.base, memory, compute) { rows, scratch in
+            norm1.apply(x.base + rows.lowerBound * width, rows.count, into: scratch, memory)
+            return UnsafePointer(scratch)
+        }
+        try attend(together, x, into: attended, logSums: nil, compute)
+        let parts = RowLinear.parts(x.rows, compute, atMost: Self.evaluatedRows)
+        let scratch = try compute.scratch(6 * width * parts.size)
+        try compute.measured(
+            "blocks.\(number).mlp", .forward, operations: 18 * Double(x.rows) * Double(width * width),
+            values: 3 * x.count
+        ) {
+            try projection.withWeights(memory, compute) { projectionWeights in
+                try expansion.withWeights(memory, compute) { expansionWeights in
+                    try contraction.withWeights(memory, compute) { contractionWeights in
+                        compute.parallel(parts.count) { part, worker in
+                            let rows = parts[part]
+                            let own = x.base + rows.lowerBound * width
+                            let branch = scratch[worker]
+                            let normed = branch + width * parts.size
+                            let hidden = normed + width * parts.size
+                            // `add` takes the places of all rows.
+                            let all = UnsafePointer(branch) - rows.lowerBound * width
+                            projection.multiply(
+                                attended.base + rows.lowerBound * width, rows.count, projectionWeights, into: branch,
+                                memory)
+                            add(all, scale1, nil, to: x, rows, into: x.base, memory)
+                            norm2.apply(own, rows.count, into: normed, memory)
+                            expansion.multiply(normed, rows.count, expansionWeights, into: hidden, memory)
+                            GaussianError.gelu(hidden, into: hidden, rows.count * 4 * width)
+                            contraction.multiply(hidden, rows.count, contractionWeights, into: branch, memory)
+                            add(all, scale2, nil, to: x, rows, into: x.base, memory)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// `gradient`, that of the block's result, becomes that of its input. Consumes the tape, not its result.
+    func backward(_ gradient: Activation, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute) throws {
+        let workspace = compute.workspace
+        let rows = tape.x.rows
+        let normed = try workspace.takeActivation(like: tape.x)
+        defer { workspace.give(normed) }
+
+        try withBranchGradient(gradient, tape.contracted, scale2, tape.keep2, memory, compute) { branch in
+            let dHidden = try workspace.takeActivation(like: tape.hidden)
+            let activated = try workspace.takeActivation(like: tape.hidden)
+            try contraction.dataGradient(branch, rows: rows, into: dHidden.base, memory, compute) { _, rows in
+                let at = rows.lowerBound * 4 * width
+                GaussianError.backward(
+                    tape.hidden.base + at, value: activated.base + at, gradient: dHidden.base + at,
+                    rows.count * 4 * width)
+            }
+            try contraction.weightGradient(activated.base, branch, rows: rows, memory, compute)
+            workspace.give(activated)
+            try backward(
+                expansion, dHidden, norm2, tape.middle, tape.moments2, normed, addingTo: gradient, memory, compute)
+            workspace.give(dHidden)
+        }
+        try withBranchGradient(gradient, tape.projected, scale1, tape.keep1, memory, compute) { branch in
+            let dAttended = try workspace.takeActivation(like: tape.x)
+            try projection.dataGradient(branch, rows: rows, into: dAttended.base, memory, compute)
+            try projection.weightGradient(tape.attended.base, branch, rows: rows, memory, compute)
+            let dJoined = try workspace.takeActivation(like: tape.joined)
+            let shape = shape(tape.x)
+            try compute.measured(
+                "blocks.\(number).attn", .backward, operations: 2.5 * shape.operations,
+                values: 2 * tape.joined.count + 2 * tape.x.count
+            ) {
+                try Attention.backward(
+                    tape.joined.base, out: tape.attended.base, logSums: tape.logSums.base, gradient: dAttended.base,
+                    shape, into: dJoined.base, compute)
+            }
+            workspace.give(dAttended)
+            try backward(joined, dJoined, norm1, tape.x, tape.moments1, normed, addingTo: gradient, memory, compute)
+            workspace.give(dJoined)
+        }
+        tape.release(workspace)
+    }
+
+    /// Through a linear layer and the normalisation before it: adds the gradient of x to `gradient`. `normed` is memory
+    /// like x.
+    private func backward(
+        _ linear: RowLinear, _ dy: Activation, _ norm: LayerNorm, _ x: Activation, _ moments: FloatBuffer,
+        _ normed: Activation, addingTo gradient: Activation, _ memory: ModelMemory, _ compute: Compute
+    ) throws {
+        let sums = try RowSums(x.rows, values: 2 * width, compute)
+        try linear.dataGradient(dy.base, rows: x.rows, into: normed.base, memory, compute) { part, rows in
+            let at = rows.lowerBound * width
+            norm.backward(
+                x.base + at, moments: moments.base + 2 * rows.lowerBound, normed.base + at, rows.count,
+                addingTo: gradient.base + at, sums: sums[part], normalised: normed.base + at, memory)
+        }
+        norm.add(sums, memory, compute)
+        try linear.weightGradient(normed.base, dy.base, rows: x.rows, memory, compute)
+    }
+
+    /// Lends the gradient of a branch, given that of the sum it was added to; adds the gradient of LayerScale's factors.
+    private func withBranchGradient(
+        _ gradient: Activation, _ branch: Activation?, _ scale: Int?, _ keep: [Float]?, _ memory: ModelMemory,
+        _ compute: Compute, _ body: (UnsafePointer<Float>) throws -> Void
+    ) throws {
+        if scale == nil && keep == nil { return try body(gradient.base) }
+        let scaled = try compute.workspace.takeActivation(like: gradient)
+        defer { compute.workspace.give(scaled) }
+        let tokens = gradient.width
+        let sums = try RowSums(gradient.rows, values: width, compute)
+        let factors = scale.map { UnsafePointer(memory.parameters + $0) }
+        compute.parallel(sums.parts.count) { part, _ in
+            for row in sums.parts[part] {
+                let at = row &* width
+                let keep = Float8(repeating: keep?[row / tokens] ?? 1)
+                var c = 0
+                while c < width {
+                    let g = load8(gradient.base + at + c) * keep
+                    if let branch {
+                        let sum = sums[part] + c
+                        store8(fma8(g, load8(branch.base + at + c), load8(sum)), sum)
+                    }
+                    store8(factors.map { g * load8($0 + c) } ?? g, scaled.base + at + c)
+                    c &+= 8
+                }
+            }
+        }
+        if let scale, let gradients = memory.gradients {
+            sums.add(to: gradients + scale, compute)
+        } else {
+            compute.workspace.give(sums.memory)
+        }
+        try body(scaled.base)
+    }
+}
