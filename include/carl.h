@@ -10,7 +10,7 @@
  *   3. Images                      how pictures are passed
  *   4. Trainer, the simple use     create, step, embed, save, resume, free
  *   5. Trainer, exact control      views made by the caller, parameters, gradients
- *   6. Encoder                     a trained model that only embeds
+ *   6. Encoder                     a trained model that only embeds; weights of other programs
  *   7. Classifier                  linear probe and fine-tuning with labels
  *   8. The objective by itself     assignment loss and its gradients
  *   9. Views and evaluation        augmentation and nearest neighbours by themselves
@@ -193,8 +193,9 @@ carl_status carl_trainer_output_width(carl_trainer *trainer, carl_output output,
 carl_status carl_trainer_embed(carl_trainer *trainer, const carl_batch *images, carl_output output,
                                float *out, size_t out_count);
 
-/* The same for images of bytes of any size: resized (shorter side, antialiased) and centre-cropped to `size` pixels,
- * scaled and normalised as the configuration's first view. size 0 means the first view's size. */
+/* The same for images of bytes of any size: resized (shorter side to size / "evaluation_crop", antialiased, by
+ * "evaluation_interpolation") and centre-cropped to `size` pixels, scaled and normalised as the configuration's first
+ * view. size 0 means the first view's size. */
 carl_status carl_trainer_embed_images(carl_trainer *trainer, const carl_image *images, size_t count, int32_t size,
                                       carl_output output, float *out, size_t out_count);
 
@@ -238,12 +239,22 @@ carl_status carl_trainer_profile(carl_trainer *trainer, char *buffer, size_t cap
 carl_status carl_trainer_step_views(carl_trainer *trainer, const carl_batch *views, size_t count,
                                     carl_metrics *metrics);
 
+/* One training step of a trainer whose "train_encoder" is "none" on features of the views that were computed before,
+ * such as by carl_trainer_embed: projection head and objective as in carl_trainer_step_views, without the encoder.
+ *   features      (views, batch, F): the same images in the same order in each of `views` (at least 2) views
+ *   global_views  how many of the first views are global ones, which may be targets; 0: all
+ *   count         floats at `features`: views * batch * F
+ * A teacher's head gets the same features. metrics may be NULL. CARL_INVALID_STATE where the encoder trains. */
+carl_status carl_trainer_step_features(carl_trainer *trainer, const float *features, size_t views, size_t batch,
+                                       size_t global_views, size_t count, carl_metrics *metrics);
+
 /* What an entry of the state is. */
 typedef struct carl_tensor_info {
     const char *name;     /* such as "encoder.layer1.0.conv1.weight"; lives as long as the trainer */
     int64_t shape[4];     /* unused dimensions are 1 */
     int32_t dimensions;   /* 0 .. 4 */
-    int32_t trained;      /* 1 for parameters (which have gradients), 0 for running statistics and the teacher */
+    int32_t trained;      /* 1 for parameters (which have gradients), 0 for running statistics, the teacher and what
+                             "train_encoder" leaves as it is */
     int64_t count;        /* number of values */
 } carl_tensor_info;
 
@@ -253,6 +264,12 @@ carl_status carl_trainer_state_size(carl_trainer *trainer, int64_t *count);
 carl_status carl_trainer_state_info(carl_trainer *trainer, int64_t index, carl_tensor_info *out);
 carl_status carl_trainer_state_get(carl_trainer *trainer, const char *name, float *out, size_t count);
 carl_status carl_trainer_state_set(carl_trainer *trainer, const char *name, const float *values, size_t count);
+
+/* Replaces the encoder's weights and running statistics, those of the teacher's encoder too, by those of a weights file
+ * (section 6): all, or none when the call fails. The configuration must be of the file's encoder: create the trainer
+ * with "config" of carl_weights_describe; its in_channels may be changed. Meant for a trainer before its first step;
+ * later, the optimizer's moments stay. */
+carl_status carl_trainer_load_weights(carl_trainer *trainer, const char *path);
 
 /* The gradient of the last step's loss, before weight decay and clipping. CARL_INVALID_STATE before the first step. */
 carl_status carl_trainer_gradient_get(carl_trainer *trainer, const char *name, float *out, size_t count);
@@ -273,6 +290,38 @@ carl_status carl_encoder_embed(carl_encoder *encoder, const carl_batch *images, 
                                size_t out_count);
 carl_status carl_encoder_embed_images(carl_encoder *encoder, const carl_image *images, size_t count, int32_t size,
                                       carl_output output, float *out, size_t out_count);
+
+/* Weights files: safetensors files (F32, F16, BF16, F64) with an encoder that another program has trained, known by its
+ * tensors' names, with or without wrappers such as "module." or "encoder." in front:
+ *   resnet               ResNet-18, -34, -50 of torchvision, timm and this library's own export
+ *   timm_vit             timm's vision transformers
+ *   dinov2               DINOv2's own, and timm's with LayerScale
+ *   transformers_vit, transformers_dinov2, torchvision_vit
+ * Tensors of heads (fc, head, classifier, ...) are ignored. Whatever else is missing, too much or of another shape is
+ * one CARL_FILE_ERROR that lists names, and so are values that are not finite. PyTorch's .pth files are refused with
+ * the line that converts them: a pickle is never loaded.
+ *
+ * Other input channels than the file's three: with in_channels 1 the first layer's weights are summed over the three,
+ * so that a gray image gives what three equal channels give it; with C channels, channel c takes those of channel c mod
+ * 3, times 3 / C. Mean and std are then the averages over the three. */
+
+/* What a file has, as a JSON object:
+ *   family          as above
+ *   config          keys of a trainer's configuration: those of the encoder (encoder, stem, width, in_channels; for a
+ *                   transformer patch_size, registers, layer_scale, pool, position_grid) and those of its images
+ *                   (view_size, mean, std, evaluation_crop, evaluation_interpolation)
+ *   preprocessing   {"size", "crop", "interpolation", "mean", "std"}: the shorter side is resized to size / crop; from
+ *                   a table by family, as files do not say it
+ *   ignored         names of tensors that are left out, 100 at most
+ *   notes           sentences on what differs from the program that the weights come from
+ * Reads the whole file. Copied like carl_trainer_config. */
+carl_status carl_weights_describe(const char *path, char *buffer, size_t capacity, size_t *needed);
+
+/* An encoder with the weights of a file, ready to embed: CARL_FEATURES, other outputs are CARL_INVALID_STATE.
+ * `overrides_json`: configuration keys that replace those of "config" above, such as in_channels, pool, view_size,
+ * mean, std, evaluation_crop; NULL for none. `threads` 0 means all. */
+carl_status carl_encoder_from_weights(const char *path, const char *overrides_json, int32_t threads,
+                                      carl_encoder **out);
 
 /* ---- 7. Classifier --------------------------------------------------------------------------------------------- */
 

@@ -39,6 +39,7 @@ TYPES = {
     "number": "float",
     "boolean": "bool",
     "choice": "str",
+    "choice_or_integer": "str | int",
     "ramp": "float | dict[str, float]",
     "integers": "list[int]",
     "integer_or_integers": "int | list[int]",
@@ -121,8 +122,9 @@ def range_text(key: Key) -> str:
     kind, limits = key["kind"], limits_text(key)
     if kind == "boolean":
         return "true or false"
-    if kind == "choice":
-        return ", ".join(f'`"{choice}"`' for choice in key["choices"])
+    if kind in ("choice", "choice_or_integer"):
+        choices = ", ".join(f'`"{choice}"`' for choice in key["choices"])
+        return choices if kind == "choice" else f"{choices}, or {limits}"
     if kind == "views":
         return "a preset's name, or a list of specifications"
     if kind == "ramp":

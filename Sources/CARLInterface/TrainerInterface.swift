@@ -60,6 +60,29 @@ public func carl_trainer_step_views(
 }
 
 @c @implementation
+public func carl_trainer_step_features(
+    _ trainer: OpaquePointer?, _ features: UnsafePointer<Float>?, _ views: Int, _ batch: Int, _ global_views: Int,
+    _ count: Int, _ metrics: UnsafeMutablePointer<carl_metrics>?
+) -> carl_status {
+    withTrainer(trainer) { object in
+        try checkSize(metrics)
+        let trainer = object.value
+        let views = try size(views, "views", 0...256)
+        let batch = try size(batch, "batch", 0...(1 << 31))
+        let global = try size(global_views, "global_views", 0...256)
+        let width = try trainer.evaluator.width(.features)
+        guard count == views * batch * width else {
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT,
+                "count: got \(count), want views * batch * features = \(views) * \(batch) * \(width) floats")
+        }
+        let features = try required(features, "features")
+        try report(
+            try trainer.step(features: features, views: views, batch: batch, globalViews: global), to: metrics)
+    }
+}
+
+@c @implementation
 public func carl_trainer_output_width(
     _ trainer: OpaquePointer?, _ output: carl_output, _ width: UnsafeMutablePointer<Int64>?
 )

@@ -102,6 +102,30 @@ VARIANTS = {
     ),
     "recomputed": (dict(recompute=True), dict(views=3)),
     "recomputed, smaller views, teacher": (dict(recompute=True, teacher_momentum=0.9), dict(sizes=[14, 14, 9, 9])),
+    "last block": (dict(train_encoder=1), dict(own_weights=True)),
+    "last two blocks, teacher, adamw": (
+        dict(train_encoder=2, teacher_momentum=0.9, optimizer="adamw", learning_rate=1e-4, layer_decay=0.5),
+        dict(),
+    ),
+    "last three blocks, lars, smaller views": (
+        dict(train_encoder=3, optimizer="lars", learning_rate=0.1, layer_decay=0.7),
+        dict(sizes=[14, 14, 9]),
+    ),
+    "all blocks but the stem, imagenet": (dict(train_encoder=8, stem="imagenet"), dict(size=40)),
+    "last blocks of resnet50, recomputed": (
+        dict(encoder="resnet50", train_encoder=2, recompute=True),
+        dict(steps=2, width=0.125),
+    ),
+    "no block": (dict(train_encoder="none"), dict()),
+    "no block, accumulate, clip, teacher": (
+        dict(train_encoder="none", accumulate=2, clip_norm=0.05, teacher_momentum=0.9),
+        dict(steps=4),
+    ),
+    "layer decay": (dict(layer_decay=0.6), dict()),
+    "layer decay, adamw, teacher": (
+        dict(layer_decay=0.8, optimizer="adamw", learning_rate=1e-4, weight_decay=2.0, teacher_momentum=0.9),
+        dict(),
+    ),
     "own weights": (dict(zero_init_residual=False), dict(own_weights=True)),
     "own weights, zero residuals": (dict(zero_init_residual=True), dict(own_weights=True)),
 }
@@ -212,7 +236,9 @@ def test_every_step_is_the_reference_s(name):
     assert distance(pair.library.state_dict()["prototypes.weight"], pair.start["prototypes.weight"]) > 1e-4
 
 
-@pytest.mark.parametrize("name", ["sgd", "undetached", "teacher", "lars"])
+@pytest.mark.parametrize(
+    "name", ["sgd", "undetached", "teacher", "lars", "last two blocks, teacher, adamw", "no block", "layer decay"]
+)
 def test_a_run_follows_the_reference(name):
     """Nothing is taken over after the start."""
     pair = Pair(name)

@@ -67,6 +67,9 @@ class TrainerKeys:
             tokens; "class_mean", both, one behind the other ("class", "mean", "class_mean"; default "class").
         drop_path: stochastic depth of vision transformers: the share of images for which the last block's branches are
             left out in training, rising linearly from 0 in the first block (0 to 0.9; default 0).
+        train_encoder: what of the encoder learns: "all", "none", or its last so many blocks and what follows them; the
+            rest stays as it is, its BatchNorms with their running statistics ("all", "none", or 1 to 1000; default
+            "all").
     Head
         projector: widths of the head's linear layers, BatchNorm and activation between them; the last one is the
             dimension D of the embedding (a list of 1 to 16, each 1 to 2^20; default [512, 128] ("carp": [2048, 2048,
@@ -107,6 +110,8 @@ class TrainerKeys:
             "adamw" with betas momentum and 0.999 ("sgd", "lars", "adamw"; default "lars").
         learning_rate: the value used, at the end of the warm-up; the saved configuration has the number (0 to 10^6;
             default by optimizer and batch_size: LARS 0.2 * batch_size / 128).
+        layer_decay: factor on the encoder's learning rate from each block to the one below it: the last block learns at
+            this share of learning_rate, what sees the image most slowly (above 0, at most 1; default 1).
         momentum: of SGD and LARS; of AdamW the first beta (0 to 0.999999; default 0.9).
         weight_decay: added to the gradient times the weights (SGD, LARS), or applied to the weights apart (AdamW) (0 to
             1000, or {"start": a, "end": b, "steps": n}; default by optimizer: LARS 1e-5 ("carp": 1e-6), SGD 5e-4, AdamW
@@ -130,6 +135,14 @@ class TrainerKeys:
             stem: 224)).
         views: a preset's name, or a list of view specifications (a preset's name, or a list of specifications; default
             "auto" ("carp": "multicrop")).
+        mean: of all views that give none of their own: subtracted from values scaled to 0 ... 1, one number or one a
+            channel (a list of 1 to 1024, each -10^6 to 10^6; default ImageNet's for 3 channels, else [0.5]).
+        std: of all views that give none of their own: what the difference is divided by (a list of 1 to 1024, each 1e-6
+            to 10^6; default ImageNet's for 3 channels, else [0.25]).
+        evaluation_crop: embedding images of bytes: the shorter side is resized to the size divided by this, and the
+            centre crop takes the size; 0.875 is 224 of 256 pixels (0.05 to 1; default 1).
+        evaluation_interpolation: embedding images of bytes: how they are resized; antialiased either way ("bilinear",
+            "bicubic"; default "bilinear").
         recompute: compute one view's activations at a time again for its gradient instead of keeping those of all
             views: less memory, more time (true or false; default false).
         batch_size: images of a step, for loops over data such as CARL.fit (2 to 10^6; default 128).
@@ -151,6 +164,7 @@ class TrainerKeys:
     layer_scale: float | None = None
     pool: str | None = None
     drop_path: float | None = None
+    train_encoder: str | int | None = None
     projector: list[int] | None = None
     projector_activation: str | None = None
     objective: str | None = None
@@ -171,6 +185,7 @@ class TrainerKeys:
     used_window: int | None = None
     optimizer: str | None = None
     learning_rate: float | None = None
+    layer_decay: float | None = None
     momentum: float | None = None
     weight_decay: float | dict[str, float] | None = None
     trust_coefficient: float | None = None
@@ -183,6 +198,10 @@ class TrainerKeys:
     accumulate: int | None = None
     view_size: int | None = None
     views: str | list[ViewSpec] | None = None
+    mean: list[float] | None = None
+    std: list[float] | None = None
+    evaluation_crop: float | None = None
+    evaluation_interpolation: str | None = None
     recompute: bool | None = None
     batch_size: int | None = None
     epochs: int | None = None
@@ -208,6 +227,7 @@ class Parameters:
         layer_scale: float | None = None,
         pool: str | None = None,
         drop_path: float | None = None,
+        train_encoder: str | int | None = None,
         projector: list[int] | None = None,
         projector_activation: str | None = None,
         objective: str | None = None,
@@ -228,6 +248,7 @@ class Parameters:
         used_window: int | None = None,
         optimizer: str | None = None,
         learning_rate: float | None = None,
+        layer_decay: float | None = None,
         momentum: float | None = None,
         weight_decay: float | dict[str, float] | None = None,
         trust_coefficient: float | None = None,
@@ -240,6 +261,10 @@ class Parameters:
         accumulate: int | None = None,
         view_size: int | None = None,
         views: str | list[ViewSpec] | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        evaluation_crop: float | None = None,
+        evaluation_interpolation: str | None = None,
         recompute: bool | None = None,
         batch_size: int | None = None,
         epochs: int | None = None,
@@ -291,6 +316,7 @@ class Parameters:
         self.layer_scale = layer_scale
         self.pool = pool
         self.drop_path = drop_path
+        self.train_encoder = train_encoder
         self.projector = projector
         self.projector_activation = projector_activation
         self.objective = objective
@@ -311,6 +337,7 @@ class Parameters:
         self.used_window = used_window
         self.optimizer = optimizer
         self.learning_rate = learning_rate
+        self.layer_decay = layer_decay
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.trust_coefficient = trust_coefficient
@@ -323,6 +350,10 @@ class Parameters:
         self.accumulate = accumulate
         self.view_size = view_size
         self.views = views
+        self.mean = mean
+        self.std = std
+        self.evaluation_crop = evaluation_crop
+        self.evaluation_interpolation = evaluation_interpolation
         self.recompute = recompute
         self.batch_size = batch_size
         self.epochs = epochs

@@ -48,7 +48,8 @@ struct ConvolutionNorm {
         let factors = try compute.workspace.take(2 * channels)
         defer { compute.workspace.give(factors) }
         norm.evaluationFactors(memory, factors.base, factors.base + channels)
-        let z = try compute.workspace.takeActivation(shape.batch, shape.outHeight, shape.outWidth, channels)
+        let z = try compute.workspace.takeActivation(
+            shape.batch, shape.outHeight, shape.outWidth, channels, groups: shape.groups)
         try convolution.forward(x, into: z, memory, compute, alongside: skip.map { [UnsafePointer($0.base)] } ?? []) {
             _, rows in
             let at = rows.lowerBound * channels

@@ -3,9 +3,11 @@
 protocol Encoder: Sendable {
     /// F.
     var features: Int { get }
+    /// Blocks, which have the depths 1 ... blockCount in the layout.
+    var blockCount: Int { get }
 
-    /// Training mode: batch statistics, running statistics updated. x stays the caller's and must live as long as the
-    /// pass.
+    /// Training mode: batch statistics, running statistics updated, but for layers that are frozen
+    /// (`memory.trainedFrom`). x stays the caller's and must live as long as the pass.
     func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> EncoderPass
 
     /// Training mode without a way back (a teacher): features as of `forward`, but memory is given back as soon as a
@@ -24,8 +26,8 @@ struct EncoderPass {
     /// The feature map that was pooled, (B, h, w, F), or the patches' tokens, (B, h, w, D): for objectives that compare
     /// positions. It is the pass's own and gone after `backward`.
     let map: Activation
-    /// Adds the gradients of all parameters, given those of the features and, where an objective has one, of the map.
-    /// Consumes both gradients and the pass, not x. To be called once.
+    /// Adds the gradients of all parameters that are not frozen, given those of the features and, where an objective has
+    /// one, of the map. Consumes both gradients and the pass, not x. To be called once.
     let backward: (_ features: Activation, _ map: Activation?) throws -> Void
 }
 

@@ -16,6 +16,7 @@ struct ResNet: Encoder {
     let blocks: [ResidualBlock]
     /// Length of the feature vector: 512 (ResNet-50: 2048) times the width factor.
     let features: Int
+    var blockCount: Int { blocks.count }
 
     /// - Parameter prefix: put in front of every name, such as "encoder.".
     init(_ layout: inout ParameterLayout, prefix: String, _ variant: Variant, _ options: EncoderOptions) {
@@ -29,6 +30,7 @@ struct ResNet: Encoder {
         for (stage, count) in variant.blocks.enumerated() {
             let stageChannels = base << stage
             for block in 0..<count {
+                layout.depth += 1
                 blocks.append(
                     ResidualBlock(
                         &layout, "\(prefix)layer\(stage + 1).\(block)", inChannels: channels, channels: stageChannels,
@@ -37,6 +39,7 @@ struct ResNet: Encoder {
                 channels = variant.bottleneck ? stageChannels * 4 : stageChannels
             }
         }
+        layout.depth += 1
         self.blocks = blocks
         features = channels
     }
@@ -44,36 +47,58 @@ struct ResNet: Encoder {
     /// What a forward pass leaves for backward.
     private struct Tape {
         let x: Activation
-        let first: ConvolutionNorm.Tape
-        let firstResult: Activation
-        let pooled: Activation?
+        /// Nil where the first convolution is frozen.
+        let entry: Entry?
+        /// Blocks in front of the first one that learns.
+        let frozen: Int
+        /// What that block gets.
+        let input: Activation
+        /// Of the blocks that learn.
         let blocks: [ResidualBlock.Tape]
 
         /// The feature map before global pooling.
-        var map: Activation { blocks.last?.result ?? pooled ?? firstResult }
+        var map: Activation { blocks.last?.result ?? input }
     }
 
+    /// What the first convolution leaves for backward.
+    private struct Entry {
+        let first: ConvolutionNorm.Tape
+        let result: Activation
+        let pooled: Activation?
+    }
+
+    /// Blocks that are frozen as a whole.
+    private func frozenBlocks(_ memory: ModelMemory) -> Int { min(max(0, memory.trainedFrom - 1), blocks.count) }
+
     func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> EncoderPass {
-        let entry = try enter(x, memory, compute)
+        let frozen = frozenBlocks(memory)
+        let entry = memory.trainedFrom > 0 ? nil : try enter(x, memory, compute)
+        let start = try entry.map { $0.pooled ?? $0.result } ?? evaluate(x, blocks: frozen, memory, compute)
         var tapes: [ResidualBlock.Tape] = []
-        var input = entry.pooled ?? entry.firstResult
-        for block in blocks {
+        var input = start
+        for block in blocks[frozen...] {
             let tape = try block.forward(input, memory, compute)
             tapes.append(tape)
             input = tape.result
         }
         let features = try GlobalAveragePool.forward(input, compute)
-        let tape = Tape(x: x, first: entry.first, firstResult: entry.firstResult, pooled: entry.pooled, blocks: tapes)
+        let tape = Tape(x: x, entry: entry, frozen: frozen, input: start, blocks: tapes)
         return EncoderPass(features: features, map: tape.map) { try backward($0, map: $1, tape, memory, compute) }
     }
 
     func forwardWithoutTape(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
         let workspace = compute.workspace
-        let entry = try enter(x, memory, compute)
-        entry.first.release(workspace)
-        if entry.pooled != nil { workspace.give(entry.firstResult) }
-        var input = entry.pooled ?? entry.firstResult
-        for block in blocks {
+        let frozen = frozenBlocks(memory)
+        var input: Activation
+        if memory.trainedFrom > 0 {
+            input = try evaluate(x, blocks: frozen, memory, compute)
+        } else {
+            let entry = try enter(x, memory, compute)
+            entry.first.release(workspace)
+            if entry.pooled != nil { workspace.give(entry.result) }
+            input = entry.pooled ?? entry.result
+        }
+        for block in blocks[frozen...] {
             let tape = try block.forward(input, memory, compute)
             tape.release(workspace)
             workspace.give(input)
@@ -85,6 +110,16 @@ struct ResNet: Encoder {
     }
 
     func evaluate(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
+        let map = try evaluate(x, blocks: blocks.count, memory, compute)
+        let features = try GlobalAveragePool.forward(map, compute)
+        compute.workspace.give(map)
+        return features
+    }
+
+    /// The feature map behind the first blocks, in evaluation mode.
+    private func evaluate(_ x: Activation, blocks count: Int, _ memory: ModelMemory, _ compute: Compute) throws
+        -> Activation
+    {
         let workspace = compute.workspace
         var input = try first.evaluate(x, relu: true, memory, compute)
         if stem == .imagenet {
@@ -92,57 +127,66 @@ struct ResNet: Encoder {
             workspace.give(input)
             input = pooled
         }
-        for block in blocks {
+        for block in blocks[..<count] {
             let result = try block.evaluate(input, memory, compute)
             workspace.give(input)
             input = result
         }
-        let features = try GlobalAveragePool.forward(input, compute)
-        workspace.give(input)
-        return features
+        return input
     }
 
     private func backward(
         _ gradient: Activation, map mapGradient: Activation?, _ tape: Tape, _ memory: ModelMemory, _ compute: Compute
     ) throws {
         let workspace = compute.workspace
-        var flowing = try GlobalAveragePool.backward(tape.map, gradient, compute)
-        workspace.give(gradient)
-        if let mapGradient {
+        defer { workspace.give(gradient) }
+        guard tape.entry != nil || !tape.blocks.isEmpty else {
+            if let mapGradient { workspace.give(mapGradient) }
+            return workspace.give(tape.input)
+        }
+        var flowing: Activation? = try GlobalAveragePool.backward(tape.map, gradient, compute)
+        if let mapGradient, let flowing {
             for i in 0..<flowing.count { flowing.base[i] += mapGradient.base[i] }
             workspace.give(mapGradient)
         }
         var sums: BatchNorm.GradientSums?
-        for i in blocks.indices.reversed() {
-            (flowing, sums) = try blocks[i].backward(flowing, summed: sums, tape.blocks[i], memory, compute) {
-                parts, gradient in
-                if i > 0 { return try blocks[i - 1].takeGradientSums(parts, gradient, tape.blocks[i - 1], compute) }
-                if tape.pooled != nil { return nil }
-                return try first.norm.takeGradientSums(parts, gradient, tape.first.y, tape.first.norm, .relu, compute)
+        for (i, blockTape) in tape.blocks.enumerated().reversed() {
+            guard let above = flowing else { break }
+            let block = blocks[tape.frozen + i]
+            let isLowest = i == 0 && tape.entry == nil
+            (flowing, sums) = try block.backward(
+                above, summed: sums, blockTape, isLowest: isLowest, memory, compute
+            ) { parts, gradient in
+                if i > 0 {
+                    return try blocks[tape.frozen + i - 1].takeGradientSums(
+                        parts, gradient, tape.blocks[i - 1], compute)
+                }
+                guard let entry = tape.entry, entry.pooled == nil else { return nil }
+                return try first.norm.takeGradientSums(
+                    parts, gradient, entry.first.y, entry.first.norm, .relu, compute)
             }
         }
-        if let pooled = tape.pooled {
-            let below = try compute.measured("maxpool", .backward, values: 2 * (tape.firstResult.count + pooled.count))
-            {
-                try MaxPool.backward(tape.firstResult, pooled, flowing, compute)
+        guard let entry = tape.entry, var flowing else { return workspace.give(tape.input) }
+        if let pooled = entry.pooled {
+            let below = try compute.measured("maxpool", .backward, values: 2 * (entry.result.count + pooled.count)) {
+                try MaxPool.backward(entry.result, pooled, flowing, compute)
             }
             workspace.give(flowing)
             workspace.give(pooled)
             flowing = below
         }
         try first.backward(
-            flowing, .relu, summed: sums, x: tape.x, tape.first, into: nil, accumulate: false, memory, compute)
+            flowing, .relu, summed: sums, x: tape.x, entry.first, into: nil, accumulate: false, memory, compute)
         workspace.give(flowing)
-        workspace.give(tape.firstResult)
-        tape.first.release(workspace)
+        workspace.give(entry.result)
+        entry.first.release(workspace)
     }
 
-    private func enter(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws
-        -> (first: ConvolutionNorm.Tape, firstResult: Activation, pooled: Activation?)
-    {
+    private func enter(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Entry {
         let tape = try first.forward(x, memory, compute)
         let result = try compute.workspace.takeActivation(like: tape.y)
         first.norm.apply(tape.y, tape.norm, relu: true, into: result, compute)
-        return (tape, result, stem == .imagenet ? try MaxPool.forward(result, compute) : nil)
+        return Entry(
+            first: tape, result: result, pooled: stem == .imagenet ? try MaxPool.forward(result, compute) : nil)
     }
 }

@@ -102,12 +102,13 @@ struct ResidualBlock {
     ///
     /// - Parameters:
     ///   - summed: the sums over `gradient`, where the block above has taken them.
+    ///   - isLowest: what is below is frozen: its gradient is not computed, and nil is returned.
     ///   - below: memory for sums over the gradient that is returned, which are taken while it is in cache.
     func backward(
-        _ gradient: Activation, summed: BatchNorm.GradientSums?, _ tape: Tape, _ memory: ModelMemory,
-        _ compute: Compute,
+        _ gradient: Activation, summed: BatchNorm.GradientSums?, _ tape: Tape, isLowest: Bool = false,
+        _ memory: ModelMemory, _ compute: Compute,
         below: (PartNumbers, Activation) throws -> BatchNorm.GradientSums?
-    ) throws -> (dx: Activation, sums: BatchNorm.GradientSums?) {
+    ) throws -> (dx: Activation?, sums: BatchNorm.GradientSums?) {
         let workspace = compute.workspace
         let last = path.count - 1
         // The gradient behind the ReLU goes two ways: through the main path, and to the skip.
@@ -134,21 +135,29 @@ struct ResidualBlock {
         }
         let first = path[0].convolution
         try first.weightGradient(tape.x, .init(flowing), memory, compute)
-        var dx = gradient
+        var dx: Activation? = gradient
         var sums: BatchNorm.GradientSums?
-        if let downsample, let skip = tape.skip {
-            // The skip's convolution reaches a quarter of the pixels: it adds to what the other one has written.
-            dx = try workspace.takeActivation(like: tape.x)
-            sums = try below(downsample.convolution.gradientParts(downsample.convolution.shape(tape.x)), dx)
-            try first.dataGradient(tape.x, .init(flowing), into: dx, accumulate: false, memory, compute)
-            try downsample.backward(
-                gradient, .nothing, x: tape.x, skip, into: dx, accumulate: true, below: sums, memory, compute)
+        if isLowest {
+            if let downsample, let skip = tape.skip {
+                try downsample.backward(
+                    gradient, .nothing, x: tape.x, skip, into: nil, accumulate: false, memory, compute)
+            }
             workspace.give(gradient)
+            dx = nil
+        } else if let downsample, let skip = tape.skip {
+            // The skip's convolution reaches a quarter of the pixels: it adds to what the other one has written.
+            let input = try workspace.takeActivation(like: tape.x)
+            sums = try below(downsample.convolution.gradientParts(downsample.convolution.shape(tape.x)), input)
+            try first.dataGradient(tape.x, .init(flowing), into: input, accumulate: false, memory, compute)
+            try downsample.backward(
+                gradient, .nothing, x: tape.x, skip, into: input, accumulate: true, below: sums, memory, compute)
+            workspace.give(gradient)
+            dx = input
         } else {
-            sums = try below(first.gradientParts(first.shape(tape.x)), dx)
+            sums = try below(first.gradientParts(first.shape(tape.x)), gradient)
             try first.dataGradient(
-                tape.x, .init(flowing), into: dx, accumulate: true, memory, compute, alongside: sums?.reads ?? [],
-                epilogue: sums?.add)
+                tape.x, .init(flowing), into: gradient, accumulate: true, memory, compute,
+                alongside: sums?.reads ?? [], epilogue: sums?.add)
         }
         flowing.release(workspace)
         if let own { workspace.give(own) }

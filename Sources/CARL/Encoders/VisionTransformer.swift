@@ -20,6 +20,7 @@ struct VisionTransformer: Encoder {
     let width: Int
 
     var features: Int { pool == .classMean ? 2 * width : width }
+    var blockCount: Int { blocks.count }
 
     /// - Parameter prefix: put in front of every name, such as "encoder.".
     init(_ layout: inout ParameterLayout, prefix: String, _ variant: Variant, _ options: EncoderOptions) {
@@ -30,20 +31,24 @@ struct VisionTransformer: Encoder {
             registers: options.registers, side: options.positionGrid)
         var blocks: [TransformerBlock] = []
         for i in 0..<variant.depth {
+            layout.depth += 1
             blocks.append(
                 TransformerBlock(
                     &layout, "\(prefix)blocks.\(i)", number: i, width: variant.width, layerScale: options.layerScale,
                     dropRate: options.dropPath * Double(i) / Double(variant.depth - 1)))
         }
         self.blocks = blocks
+        layout.depth += 1
         norm = LayerNorm(&layout, "\(prefix)norm", variant.width)
     }
 
     func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> EncoderPass {
         let workspace = compute.workspace
         let first = try tokens.forward(x, memory, compute)
+        let frozen = min(max(0, memory.trainedFrom - 1), blocks.count)
+        for block in blocks[..<frozen] { try block.evaluate(first, memory, compute) }
         var tapes: [TransformerBlock.Tape] = []
-        for block in blocks { tapes.append(try block.forward(tapes.last?.result ?? first, memory, compute)) }
+        for block in blocks[frozen...] { tapes.append(try block.forward(tapes.last?.result ?? first, memory, compute)) }
         let last = tapes.last?.result ?? first
         let moments = try workspace.take(2 * last.rows)
         let normed = try workspace.takeActivation(like: last)
@@ -59,6 +64,11 @@ struct VisionTransformer: Encoder {
         let features = try workspace.takeActivation(x.batch, 1, 1, self.features, groups: x.groups)
         pool.forward(normed, leading: tokens.leading, into: features.base)
         return EncoderPass(features: features, map: map) { dFeatures, dMap in
+            if memory.trainedFrom > blocks.count + 1 {
+                if let dMap { workspace.give(dMap) }
+                for activation in [dFeatures, map, first] { workspace.give(activation) }
+                return workspace.give(moments)
+            }
             let dNormed = try workspace.takeActivation(like: last)
             dNormed.base.update(repeating: 0, count: dNormed.count)
             pool.backward(dFeatures.base, leading: tokens.leading, addingTo: dNormed)
@@ -81,11 +91,11 @@ struct VisionTransformer: Encoder {
             norm.add(sums, memory, compute)
             workspace.give(dNormed)
             workspace.give(moments)
-            for (block, tape) in zip(blocks, tapes).reversed() {
+            for (block, tape) in zip(blocks[frozen...], tapes).reversed() {
                 try block.backward(gradient, tape, memory, compute)
                 workspace.give(tape.result)
             }
-            try tokens.backward(x, gradient, memory, compute)
+            if memory.trainedFrom == 0 { try tokens.backward(x, gradient, memory, compute) }
             workspace.give(gradient)
             workspace.give(first)
         }

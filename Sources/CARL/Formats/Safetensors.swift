@@ -19,6 +19,8 @@ public enum Safetensors {
         case uint32 = "U32", int32 = "I32", float32 = "F32"
         case uint64 = "U64", int64 = "I64", float64 = "F64"
 
+        var isFloatingPoint: Bool { [.float16, .bfloat16, .float32, .float64].contains(self) }
+
         /// Bytes of an element.
         public var size: Int {
             switch self {

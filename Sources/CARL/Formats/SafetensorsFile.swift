@@ -49,6 +49,8 @@ public final class SafetensorsFile {
         try withUnsafeMutableBytes(of: &length) { try Self.read(descriptor, $0, path) }
         length = UInt64(littleEndian: length)
         guard length <= UInt64(min(Safetensors.longestHeader, fileSize - 8)) else {
+            let start = withUnsafeBytes(of: length.littleEndian) { Array($0) }
+            if let refusal = ForeignFile.refusal(path, beginsWith: start) { throw refusal }
             throw Self.malformed(
                 path,
                 """

@@ -18,8 +18,8 @@ struct BatchedInference {
         }
     }
 
-    /// The same with `count` images of bytes that `image` gives by number, resized to `size` (0: the view's),
-    /// centre-cropped and normalised as the view is.
+    /// The same with `count` images of bytes that `image` gives by number, resized and centre-cropped to `size` (0: the
+    /// view's) as the configuration says, and normalised as the view is.
     func run(
         _ count: Int, size: Int, image: (_ number: Int) throws -> SourceImage,
         _ receive: (_ x: Activation, _ first: Int) throws -> Void
@@ -27,7 +27,10 @@ struct BatchedInference {
         let size = size == 0 ? view.size : size
         try inBatches(count, size, size) { x, first in
             try configuration.collect(first..<first + x.batch, image) {
-                try ViewMaker.evaluation($0, size: size, mean: view.mean, std: view.std, into: x.base, compute)
+                try ViewMaker.evaluation(
+                    $0, size: size, crop: configuration.evaluationCrop,
+                    interpolation: configuration.evaluationInterpolation, mean: view.mean, std: view.std, into: x.base,
+                    compute)
             }
             try receive(x, first)
         }

@@ -2,10 +2,18 @@
 public struct Evaluator: ImageEmbedding {
     public let trained: TrainedModel
     let compute: Compute
+    /// Only the encoder has values: there is no projection head and no prototypes.
+    var encoderOnly = false
 
     public var configuration: Configuration { trained.configuration }
 
-    public func width(_ output: ModelOutput) throws -> Int { try trained.model.width(output) }
+    public func width(_ output: ModelOutput) throws -> Int {
+        if encoderOnly, output != .features {
+            throw CARLError.state(
+                "output: only features can be had of a weights file: it has neither projection head nor prototypes")
+        }
+        return try trained.model.width(output)
+    }
 
     public func embed(_ images: FloatImages, _ output: ModelOutput, into out: FloatPointer) throws {
         try compute.call {
@@ -38,6 +46,25 @@ public struct Evaluator: ImageEmbedding {
 }
 
 extension Evaluator {
+    /// An encoder with the weights of another program's file, see `PretrainedWeights`. Its output is features.
+    ///
+    /// - Parameters:
+    ///   - overrides: configuration keys to change, such as "in_channels" or "views".
+    ///   - threads: 0 means all.
+    public init(weights path: String, overrides: JSONValue? = nil, threads: Int = 0) throws {
+        let weights = try PretrainedWeights(path: path)
+        let configuration = try weights.configuration(overrides)
+        let model = try Model(configuration)
+        // Before memory is taken for a model that is not in the file.
+        _ = try weights.fit(model.layout)
+        try self.init(
+            trained: TrainedModel(
+                configuration: configuration, model: model, parameters: FloatBuffer(model.layout.parameterCount),
+                statistics: FloatBuffer(model.layout.statisticCount)),
+            compute: .forFixedWeights(threads: threads), encoderOnly: true)
+        try weights.load(into: model.layout, [(trained.parameters.base, trained.statistics.base)])
+    }
+
     /// An evaluator with memory of its own, so that it outlives what the model came from and does not share its
     /// scratch.
     init(copying source: TrainedModel, threads: Int) throws {

@@ -64,6 +64,15 @@ public struct Configuration: Equatable, Sendable {
             out in training, rising linearly from 0 in the first block
             """)
     public var dropPath = 0.0
+    @Setting(
+        "train_encoder", .encoder, in: 1...1000,
+        doc:
+            """
+            what of the encoder learns: `\"all\"`, `\"none\"`, or its last so many blocks and what follows them; the \
+            rest stays as it is, its BatchNorms with their running statistics
+            """
+    )
+    public var trainEncoder = TrainedLayers.all
 
     // MARK: Projection head
 
@@ -169,6 +178,15 @@ public struct Configuration: Equatable, Sendable {
         standard: "by `optimizer` and `batch_size`: LARS 0.2 * `batch_size` / 128",
         doc: "the value used, at the end of the warm-up; the saved configuration has the number")
     public var learningRate = 0.2
+    @Setting(
+        "layer_decay", .optimization, in: 0...1, above: true,
+        doc:
+            """
+            factor on the encoder's learning rate from each block to the one below it: the last block learns at this \
+            share of `learning_rate`, what sees the image most slowly
+            """
+    )
+    public var layerDecay = 1.0
     @Setting("momentum", .optimization, in: 0...0.999_999, doc: "of SGD and LARS; of AdamW the first beta")
     public var momentum = 0.9
     @Setting(
@@ -225,6 +243,32 @@ public struct Configuration: Equatable, Sendable {
         "views", .data, standard: "`\"auto\"` (`\"carp\"`: `\"multicrop\"`)",
         doc: "a preset's name, or a list of view specifications")
     public var views = ViewSelection.preset("auto")
+    @Setting(
+        "mean", .data, in: -1e6...1e6, length: 1...1024, standard: "ImageNet's for 3 channels, else [0.5]",
+        doc:
+            """
+            of all views that give none of their own: subtracted from values scaled to 0 ... 1, one number or one a \
+            channel
+            """
+    )
+    public var mean: [Float]? = nil
+    @Setting(
+        "std", .data, in: 1e-6...1e6, length: 1...1024, standard: "ImageNet's for 3 channels, else [0.25]",
+        doc: "of all views that give none of their own: what the difference is divided by")
+    public var std: [Float]? = nil
+    @Setting(
+        "evaluation_crop", .data, in: 0.05...1,
+        doc:
+            """
+            embedding images of bytes: the shorter side is resized to the size divided by this, and the centre crop \
+            takes the size; 0.875 is 224 of 256 pixels
+            """
+    )
+    public var evaluationCrop = 1.0
+    @Setting(
+        "evaluation_interpolation", .data,
+        doc: "embedding images of bytes: how they are resized; antialiased either way")
+    public var evaluationInterpolation = ViewSpec.Interpolation.bilinear
     @Setting(
         "recompute", .data,
         doc:

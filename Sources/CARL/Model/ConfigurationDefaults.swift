@@ -57,7 +57,7 @@ extension Configuration {
             }
             $viewSize.setDefault(specs.first?.size ?? viewSize)
         }
-        viewSpecs = try views.resolved(size: viewSize, channels: inChannels)
+        viewSpecs = try views.resolved(size: viewSize, channels: inChannels, mean: mean, std: std)
         if case .specifications = views { $views.replaceValue(.specifications(viewSpecs)) }
         $stem.setDefault(viewSize < 64 ? .small : .imagenet)
         if encoder.isTransformer {

@@ -3,7 +3,7 @@ struct StateEntry {
     let name: String
     /// Torch's shape.
     let shape: [Int]
-    let trained: Bool
+    var trained: Bool
     /// First value within its memory.
     let values: FloatPointer
     /// Shape of a convolution weight (out, in, kh, kw), whose memory order is (kh, kw, in, out); nil where memory has

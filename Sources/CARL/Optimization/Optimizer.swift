@@ -37,20 +37,24 @@ struct Optimizer {
     ///   - update: how many updates were made before, from 0 (AdamW's bias correction).
     ///   - gradientScale: factor on the gradient, from clipping.
     ///   - frozen: groups of parameters that do not change.
+    ///   - rates: of each layer; what they freeze does not change, the teacher's values either.
     ///   - teacherMomentum: t = momentum t + (1 - momentum) w, with the new w.
     func step(
         _ layout: ParameterLayout, _ memory: Memory, learningRate: Double, update: Int, gradientScale: Double,
-        teacherMomentum: Double, frozen: [ParameterGroup] = [], _ compute: Compute
+        teacherMomentum: Double, frozen: [ParameterGroup] = [], rates: LayerRates = LayerRates(), _ compute: Compute
     ) throws {
         // Pieces of slots, so that one parallel loop covers tensors of every size.
         var pieces: [(slot: Int, range: Range<Int>)] = []
-        for (i, slot) in layout.parameters.enumerated() {
+        for (i, slot) in layout.parameters.enumerated() where !rates.isFrozen(i) {
             for start in stride(from: 0, to: slot.count, by: Self.piece) {
                 pieces.append((i, slot.offset + start..<slot.offset + min(slot.count, start + Self.piece)))
             }
         }
         let trust = try kind == .lars ? trustRatios(layout, pieces, memory, gradientScale, compute) : []
-        let (rate, decay, mu, scale) = (Float(learningRate), Float(weightDecay), Float(momentum), Float(gradientScale))
+        let (wholeRate, decay, mu, scale) = (
+            Float(learningRate), Float(weightDecay), Float(momentum), Float(gradientScale)
+        )
+        let factors = rates.factors
         let teacherKeep = Float(teacherMomentum)
         let teacherTake = Float(1 - teacherMomentum)
         let correction1 = Float(1 - power(momentum, Double(update + 1)))
@@ -67,6 +71,7 @@ struct Optimizer {
                 }
             }
             if frozen.contains(layout.parameters[slot].group) { return }
+            let rate = factors.isEmpty ? wholeRate : wholeRate * factors[slot]
             switch kind {
             case .sgd:
                 for i in range {
@@ -126,8 +131,14 @@ struct Optimizer {
         _ layout: ParameterLayout, _ values: FloatPointer, without groups: [ParameterGroup], _ compute: Compute
     ) throws -> Double {
         guard !groups.isEmpty else { return try norm(values, layout.parameterCount, compute) }
+        return try norm(values, layout.extents { !groups.contains(layout.parameters[$0].group) }, compute)
+    }
+
+    /// l2 norm of the values of some parts.
+    static func norm(_ values: FloatPointer, _ extents: [Range<Int>], _ compute: Compute) throws -> Double {
+        if extents.count == 1 { return try norm(values + extents[0].lowerBound, extents[0].count, compute) }
         var squares = 0.0
-        for extent in layout.extents(without: groups) {
+        for extent in extents {
             let part = try norm(values + extent.lowerBound, extent.count, compute)
             squares += part * part
         }

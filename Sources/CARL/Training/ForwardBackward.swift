@@ -4,7 +4,11 @@ extension Trainer {
     /// The objective needs the embeddings of all views before any gradient is known. Activations of all runs of views
     /// are kept until then; or, with `recompute`, let go and computed again view by view, so that no more than one
     /// view's exist at a time.
-    func passForwardAndBack(_ views: ViewRuns, _ crops: UnsafePointer<CropBox>?) throws -> ObjectiveResult {
+    ///
+    /// - Parameter encoder: what the views pass through.
+    func passForwardAndBack(_ views: ViewRuns, through encoder: any Encoder, _ crops: UnsafePointer<CropBox>?) throws
+        -> ObjectiveResult
+    {
         let workspace = compute.workspace
         var student = training.memory
         student.draws = PassDraws(seed: configuration.seed, step: counters.step)
@@ -16,9 +20,9 @@ extension Trainer {
         defer { if let targets { workspace.give(targets) } }
         if let targets, let teacher = training.teacher {
             if configuration.recompute {
-                try embedSingly(views, 0..<globalViews, teacher, into: targets.base)
+                try embedSingly(views, 0..<globalViews, encoder, teacher, into: targets.base)
             } else {
-                try embedWithoutTape(views.runs[0], teacher, into: targets.base)
+                try embedWithoutTape(views.runs[0], encoder, teacher, into: targets.base)
             }
         }
 
@@ -32,12 +36,12 @@ extension Trainer {
         }
         var tapes: [Tape] = []
         if configuration.recompute {
-            try embedSingly(views, views.views.indices, student, into: embeddings.base)
+            try embedSingly(views, views.views.indices, encoder, student, into: embeddings.base)
         } else {
             var first = 0
             for run in views.runs {
                 student.draws?.first = first * views.batch
-                tapes.append(try embed(run, student, into: embeddings.base + first * views.batch * d))
+                tapes.append(try embed(run, encoder, student, into: embeddings.base + first * views.batch * d))
                 first += run.groups
             }
         }
@@ -56,7 +60,7 @@ extension Trainer {
         let result = try compute.measured("assignment", .lossAndGradients) { try objective.evaluate(batch, compute) }
 
         if configuration.recompute {
-            try propagateAgain(views, embeddingGradients, student)
+            try propagateAgain(views, encoder, embeddingGradients, student)
         } else {
             // Last run first: its memory is the first to be free.
             var first = views.views.count
@@ -94,7 +98,9 @@ extension Trainer {
 
     /// Forward once more and backward, view by view. The second forward pass must not move the running statistics
     /// again.
-    private func propagateAgain(_ views: ViewRuns, _ gradients: FloatBuffer, _ memory: ModelMemory) throws {
+    private func propagateAgain(
+        _ views: ViewRuns, _ encoder: any Encoder, _ gradients: FloatBuffer, _ memory: ModelMemory
+    ) throws {
         let size = views.batch * model.head.outputs
         let moved = try compute.workspace.take(training.statistics.count)
         let z = try compute.workspace.take(size)
@@ -107,7 +113,7 @@ extension Trainer {
             try withSingleView(views, view) {
                 var memory = memory
                 memory.draws?.first = view * views.batch
-                let tape = try embed($0, memory, into: z.base)
+                let tape = try embed($0, encoder, memory, into: z.base)
                 try propagate(gradients.base + view * size, nil, $0, tape, memory)
             }
         }
@@ -129,27 +135,31 @@ extension Trainer {
         let encoder: EncoderPass
     }
 
-    private func embed(_ run: Activation, _ memory: ModelMemory, into out: FloatPointer) throws -> Tape {
-        let encoder = try model.encoder.forward(run, memory, compute)
-        let (z, head) = try model.head.forward(encoder.features, memory, compute)
+    private func embed(
+        _ run: Activation, _ encoder: any Encoder, _ memory: ModelMemory, into out: FloatPointer
+    ) throws -> Tape {
+        let pass = try encoder.forward(run, memory, compute)
+        let (z, head) = try model.head.forward(pass.features, memory, compute)
         out.update(from: z.base, count: z.count)
         compute.workspace.give(z)
-        return Tape(head: head, encoder: encoder)
+        return Tape(head: head, encoder: pass)
     }
 
     /// Embeddings of the first views, one view at a time.
-    private func embedSingly(_ views: ViewRuns, _ chosen: Range<Int>, _ memory: ModelMemory, into out: FloatPointer)
-        throws
-    {
+    private func embedSingly(
+        _ views: ViewRuns, _ chosen: Range<Int>, _ encoder: any Encoder, _ memory: ModelMemory, into out: FloatPointer
+    ) throws {
         for view in chosen {
             try withSingleView(views, view) {
-                try embedWithoutTape($0, memory, into: out + view * views.batch * model.head.outputs)
+                try embedWithoutTape($0, encoder, memory, into: out + view * views.batch * model.head.outputs)
             }
         }
     }
 
-    private func embedWithoutTape(_ run: Activation, _ memory: ModelMemory, into out: FloatPointer) throws {
-        let features = try model.encoder.forwardWithoutTape(run, memory, compute)
+    private func embedWithoutTape(
+        _ run: Activation, _ encoder: any Encoder, _ memory: ModelMemory, into out: FloatPointer
+    ) throws {
+        let features = try encoder.forwardWithoutTape(run, memory, compute)
         let (z, tape) = try model.head.forward(features, memory, compute)
         tape.release(compute.workspace)
         out.update(from: z.base, count: z.count)

@@ -24,7 +24,7 @@ enum StepTransaction {
             before.append(copy)
             copy.copy(from: statistics)
         }
-        for state in states { state.gradients?.fill(0) }
+        for state in states { state.clearGradients() }
         do {
             let pass = try pass()
             let norms = try states.map { try $0.gradientNorm(compute) }

@@ -49,7 +49,18 @@ public final class Trainer {
         )
         compute = try Compute(threads: configuration.threads)
         evaluationCompute = try Compute(threads: configuration.threads)
-        training = try TrainingState(model.layout, parts)
+        if case .last(let blocks) = configuration.trainEncoder, blocks > model.encoder.blockCount {
+            throw CARLError.configuration(
+                """
+                \"train_encoder\" must be \"all\", \"none\" or a number of the encoder's last blocks, 1 to \
+                \(model.encoder.blockCount), got \(blocks)
+                """)
+        }
+        training = try TrainingState(
+            model.layout, parts,
+            LayerRates(
+                model.layout, configuration.trainEncoder, decay: configuration.layerDecay,
+                blocks: model.encoder.blockCount))
         objective = try model.objective.training()
     }
 
@@ -115,20 +126,7 @@ public final class Trainer {
     public func step(views: [FloatImages]) throws -> Metrics {
         try compute.call(whole: true) {
             let start = monotonicSeconds()
-            guard views.count >= 2 else {
-                throw CARLError.invalidArgument("views: got \(views.count), need at least 2")
-            }
-            guard views.count <= 256 else {
-                throw CARLError.invalidArgument("views: got \(views.count), at most 256 are possible")
-            }
-            guard views[0].batch >= 2 else {
-                throw CARLError.invalidArgument(
-                    """
-                    views: got batches of \(views[0].batch), need at least 2 images (BatchNorm and the prior are \
-                    statistics over the batch)
-                    """
-                )
-            }
+            try Self.check(views: views.count, batch: views.first?.batch ?? 0)
             for (i, view) in views.enumerated() {
                 guard view.batch == views[0].batch else {
                     throw CARLError.invalidArgument(
@@ -151,7 +149,23 @@ public final class Trainer {
         }
     }
 
-    private func takeStep(_ views: ViewRuns, crops: UnsafePointer<CropBox>?, start: Double) throws -> Metrics {
+    static func check(views: Int, batch: Int) throws {
+        guard views >= 2 else { throw CARLError.invalidArgument("views: got \(views), need at least 2") }
+        guard views <= 256 else { throw CARLError.invalidArgument("views: got \(views), at most 256 are possible") }
+        guard batch >= 2 else {
+            throw CARLError.invalidArgument(
+                """
+                views: got batches of \(batch), need at least 2 images (BatchNorm and the prior are statistics over \
+                the batch)
+                """
+            )
+        }
+    }
+
+    /// - Parameter encoder: what the views pass through, nil for the model's encoder.
+    func takeStep(
+        _ views: ViewRuns, through encoder: (any Encoder)? = nil, crops: UnsafePointer<CropBox>?, start: Double
+    ) throws -> Metrics {
         let shapes = views.runs.map { [$0.batch, $0.groups, $0.height, $0.width] }
         if shapes != plannedShapes {
             compute.workspace.trim()
@@ -162,7 +176,7 @@ public final class Trainer {
         metrics.learningRate = configuration.learningRate(step: counters.step)
         hasGradients = true
         let outcome = try StepTransaction.attempt([training], compute) {
-            try passForwardAndBack(views, crops)
+            try passForwardAndBack(views, through: encoder ?? model.encoder, crops)
         } loss: {
             $0.loss
         } notFinite: { what, result in
@@ -242,6 +256,14 @@ public final class Trainer {
     /// Overwrites a tensor of the state. Values must be finite, those of a variance not negative.
     public func writeTensor(_ name: String, from source: UnsafePointer<Float>, count: Int) throws {
         try state.named(name, count: count).write(checked: source)
+    }
+
+    /// Replaces the encoder's weights, the teacher's too, by those of another program's file, see `PretrainedWeights`;
+    /// all of them, or none when an error is thrown.
+    public func loadWeights(from path: String) throws {
+        var memories = [(training.parameters.base, training.statistics.base)]
+        if let teacher = training.teacher { memories.append((teacher.parameters, teacher.statistics)) }
+        try PretrainedWeights(path: path).load(into: model.layout, memories)
     }
 
     /// Copies the gradient of the last step's loss, before weight decay and clipping, in torch's layout.

@@ -36,6 +36,13 @@ struct TrainingFile {
         self.format = format
         file = try SafetensorsFile(path: path)
         guard text("format") == format.name else {
+            if let naming = WeightsNaming.recognise(file.names), text("format")?.hasPrefix("carl-") != true {
+                throw CARLError.file(
+                    """
+                    '\(path)' is a weights file (\(naming.family.title)), not a \(format.what): \
+                    carl_encoder_from_weights and carl_trainer_load_weights read it
+                    """)
+            }
             throw CARLError.file("\(path) is a safetensors file, but not a \(format.what) written by this library")
         }
         guard let written = text("format_version").flatMap({ Int($0) }), written <= format.version else {

@@ -12,6 +12,10 @@ final class TrainingState {
     let accumulated: FloatBuffer?
     let teacherParameters: FloatBuffer?
     let teacherStatistics: FloatBuffer?
+    /// How fast each parameter learns, and which do not.
+    let rates: LayerRates
+    /// The parts of the memory that learn.
+    private let trained: [Range<Int>]
 
     /// What a state holds besides parameters and statistics.
     struct Parts {
@@ -28,8 +32,10 @@ final class TrainingState {
     }
 
     /// Memory whose values are set afterwards.
-    init(_ layout: ParameterLayout, _ parts: Parts) throws {
+    init(_ layout: ParameterLayout, _ parts: Parts, _ rates: LayerRates = LayerRates()) throws {
         self.layout = layout
+        self.rates = rates
+        trained = rates.extents(layout)
         let count = layout.parameterCount
         parameters = try FloatBuffer(count)
         statistics = try FloatBuffer(layout.statisticCount)
@@ -44,12 +50,16 @@ final class TrainingState {
     var isFrozen: Bool { gradients == nil }
 
     var memory: ModelMemory {
-        ModelMemory(parameters: parameters.base, statistics: statistics.base, gradients: gradients?.base)
+        ModelMemory(
+            parameters: parameters.base, statistics: statistics.base, gradients: gradients?.base,
+            trainedFrom: rates.trainedFrom)
     }
 
     var teacher: ModelMemory? {
         guard let teacherParameters, let teacherStatistics else { return nil }
-        return ModelMemory(parameters: teacherParameters.base, statistics: teacherStatistics.base, gradients: nil)
+        return ModelMemory(
+            parameters: teacherParameters.base, statistics: teacherStatistics.base, gradients: nil,
+            trainedFrom: rates.trainedFrom)
     }
 
     /// The teacher begins as a copy.
@@ -58,17 +68,25 @@ final class TrainingState {
         teacherStatistics?.copy(from: statistics)
     }
 
+    /// Before a pass adds its gradients. Those of what is frozen are 0 from the beginning.
+    func clearGradients() {
+        guard let gradients else { return }
+        for part in trained { (gradients.base + part.lowerBound).update(repeating: 0, count: part.count) }
+    }
+
     /// l2 norm of the gradient; 0 where there is none.
     func gradientNorm(_ compute: Compute) throws -> Double {
-        try gradients.map { try Optimizer.norm($0.base, $0.count, compute) } ?? 0
+        try gradients.map { try Optimizer.norm($0.base, trained, compute) } ?? 0
     }
 
     /// Adds a share of the gradients to those that accumulate.
     func accumulate(share: Float, _ compute: Compute) {
         guard let accumulated, let gradients else { return }
         let (sum, new) = (accumulated.base, gradients.base)
-        compute.parallelRanges(accumulated.count, grain: 1 << 14) { _, range in
-            for i in range { sum[i] += new[i] * share }
+        for part in trained {
+            compute.parallelRanges(part.count, grain: 1 << 14) { _, range in
+                for i in range { sum[part.lowerBound &+ i] += new[part.lowerBound &+ i] * share }
+            }
         }
     }
 
@@ -99,7 +117,7 @@ final class TrainingState {
                     second: secondMoment?.base,
                     teacher: teacherParameters?.base),
                 learningRate: learningRate, update: update, gradientScale: scale, teacherMomentum: teacherMomentum,
-                frozen: frozen,
+                frozen: frozen, rates: rates,
                 compute)
         }
         accumulated?.fill(0)
@@ -109,12 +127,19 @@ final class TrainingState {
 
     /// Parameters, running statistics, and the teacher's under "teacher.".
     var entries: [StateEntry] {
-        var entries = layout.entries(parameters: parameters.base, trained: !isFrozen)
+        var entries = parameterEntries(parameters.base)
         entries += layout.entries(statistics: statistics.base)
         if let teacherParameters, let teacherStatistics {
             entries += layout.entries(parameters: teacherParameters.base, prefix: "teacher.", trained: false)
             entries += layout.entries(statistics: teacherStatistics.base, prefix: "teacher.")
         }
+        return entries
+    }
+
+    /// Entries of the parameters' shapes, of which those that are frozen say so.
+    private func parameterEntries(_ values: FloatPointer) -> [StateEntry] {
+        var entries = layout.entries(parameters: values, trained: !isFrozen)
+        for slot in entries.indices where rates.isFrozen(slot) { entries[slot].trained = false }
         return entries
     }
 
@@ -133,9 +158,8 @@ final class TrainingState {
 
     static let accumulatedPrefix = "optimizer.accumulated."
 
-    var gradientEntries: [StateEntry] {
-        gradients.map { layout.entries(parameters: $0.base, trained: true) } ?? []
-    }
+    /// Of what learns.
+    var gradientEntries: [StateEntry] { gradients.map { parameterEntries($0.base).filter(\.trained) } ?? [] }
 
     /// Copies the tensors of this layout from another model's memory, found by their names.
     func copy(from other: TrainedModel) throws {

@@ -8,14 +8,17 @@ struct ViewRuns {
     /// Images in each view.
     let batch: Int
 
-    /// Memory for views of `sizes`, at least one.
-    init(_ sizes: [(height: Int, width: Int)], batch: Int, channels: Int, _ workspace: Workspace) throws {
+    /// Memory for views of `sizes`, at least one. The first run ends behind `globalViews` of them, 0 for no end.
+    init(
+        _ sizes: [(height: Int, width: Int)], globalViews: Int = 0, batch: Int, channels: Int, _ workspace: Workspace
+    ) throws {
         var runs: [Activation] = []
         var views: [FloatPointer] = []
         var first = 0
         while first < sizes.count {
             let (height, width) = sizes[first]
-            let groups = sizes[first...].prefix { $0 == (height, width) }.count
+            var groups = sizes[first...].prefix { $0 == (height, width) }.count
+            if first == 0, globalViews > 0 { groups = min(groups, globalViews) }
             let images = try CheckedSize.product(groups, batch, of: "a run of views (views, images)")
             let run = try workspace.takeActivation(images, height, width, channels, groups: groups)
             runs.append(run)

@@ -64,10 +64,11 @@ public enum ViewMaker {
         }
     }
 
-    /// Views for evaluation: the shorter side resized to `size` (antialiased bilinear), centre crop, normalised. `out`
-    /// is (B, size, size, C).
+    /// Views for evaluation: the shorter side resized to `size / crop` pixels, rounded down (antialiased), centre crop,
+    /// normalised. `out` is (B, size, size, C).
     public static func evaluation(
-        _ images: UnsafeBufferPointer<SourceImage>, size: Int, mean: [Float], std: [Float], into out: FloatPointer,
+        _ images: UnsafeBufferPointer<SourceImage>, size: Int, crop: Double = 1,
+        interpolation: ViewSpec.Interpolation = .bilinear, mean: [Float], std: [Float], into out: FloatPointer,
         _ compute: Compute
     ) throws {
         guard let first = images.first else { return }
@@ -75,6 +76,7 @@ public enum ViewMaker {
         let channels = first.channels
         let output = NormalizedRows(mean: mean, std: std, channels: channels)
         let scratch = try compute.scratch(scratchCount(images, size, blurRadius: 0))
+        let resized = max(size, Int(Double(size) / crop))
         compute.parallel(images.count) { i, worker in
             let image = images[i]
             let shorter = min(image.height, image.width)
@@ -82,8 +84,9 @@ public enum ViewMaker {
             // The other side in proportion, as torchvision truncates it; the crop is taken while resizing.
             let resampling = Resampling(
                 image, (0, 0, image.width, image.height), size: size,
-                fullHeight: max(size, size * image.height / shorter),
-                fullWidth: max(size, size * image.width / shorter), .bilinear, mirrored: false,
+                fullHeight: max(resized, resized * image.height / shorter),
+                fullWidth: max(resized, resized * image.width / shorter), interpolation, mirrored: false,
+                roundedCentre: crop < 1,
                 scratch: planes.base + Planes.count(size: size, channels: channels))
             let target = out + i * size * size * channels
             for y in stride(from: 0, to: size, by: Planes.rowGroup) {
@@ -98,9 +101,13 @@ public enum ViewMaker {
 
     /// The same on an array.
     public static func evaluation(
-        _ images: [SourceImage], size: Int, mean: [Float], std: [Float], into out: FloatPointer, _ compute: Compute
+        _ images: [SourceImage], size: Int, crop: Double = 1, interpolation: ViewSpec.Interpolation = .bilinear,
+        mean: [Float], std: [Float], into out: FloatPointer, _ compute: Compute
     ) throws {
-        try images.withUnsafeBufferPointer { try evaluation($0, size: size, mean: mean, std: std, into: out, compute) }
+        try images.withUnsafeBufferPointer {
+            try evaluation(
+                $0, size: size, crop: crop, interpolation: interpolation, mean: mean, std: std, into: out, compute)
+        }
     }
 
     /// One view with given parameters.

@@ -6,12 +6,24 @@ public enum ViewSelection: Equatable, Sendable {
     /// The specifications for images of some channels; `size` is that of a preset's views in pixels, specifications
     /// have their own.
     ///
+    /// - Parameter mean, std: the normalisation of a preset's views, and of specifications that give none.
     /// - Throws: `CARLError.configuration` naming the preset or the key.
-    public func resolved(size: Int, channels: Int) throws -> [ViewSpec] {
+    public func resolved(size: Int, channels: Int, mean: [Float]? = nil, std: [Float]? = nil) throws -> [ViewSpec] {
         switch self {
-        case .preset(let name): try ViewSpec.preset(name, size: size, channels: channels)
+        case .preset(let name):
+            try ViewSpec.preset(name, size: size, channels: channels).map {
+                var spec = $0
+                if let mean { spec.mean = mean }
+                if let std { spec.std = std }
+                return try spec.resolved(channels: channels, path: "")
+            }
         case .specifications(let specs):
-            try specs.enumerated().map { try $1.resolved(channels: channels, path: "views[\($0)].") }
+            try specs.enumerated().map {
+                var spec = $1
+                if let mean { spec.$mean.setDefault(mean) }
+                if let std { spec.$std.setDefault(std) }
+                return try spec.resolved(channels: channels, path: "views[\($0)].")
+            }
         }
     }
 }

@@ -64,10 +64,15 @@ private final class MapTraining: ObjectiveTraining {
     }
 
     /// Gradients of a loss on the maps of views of two sizes, by finite differences.
-    @Test func gradientsReachTheEncoder() throws {
-        let trainer = try Self.trainer()
+    @Test(arguments: [
+        ("", ["encoder.conv1.weight", "encoder.layer2.0.bn1.weight", "encoder.layer4.1.bn2.bias"]),
+        (#", "train_encoder": 3"#, ["encoder.layer3.1.conv1.weight", "encoder.layer4.1.bn2.bias"]),
+        (#", "train_encoder": 8"#, ["encoder.layer1.0.conv1.weight", "encoder.layer4.1.bn2.bias"]),
+    ])
+    func gradientsReachTheEncoder(_ more: String, _ names: [String]) throws {
+        let trainer = try Self.trainer(more)
         _ = try Self.step(trainer)
-        for name in ["encoder.conv1.weight", "encoder.layer2.0.bn1.weight", "encoder.layer4.1.bn2.bias"] {
+        for name in names {
             let tensor = try #require(trainer.tensors.first { $0.name == name })
             var values = [Float](repeating: 0, count: tensor.count)
             var gradient = values
@@ -94,8 +99,9 @@ private final class MapTraining: ObjectiveTraining {
     }
 
     /// Maps and their gradients are in the memory of a step like all else.
-    @Test func aStepTakesNoMemoryAfterTheFirst() throws {
-        let trainer = try Self.trainer()
+    @Test(arguments: ["", #", "train_encoder": 2"#, #", "train_encoder": "none""#])
+    func aStepTakesNoMemoryAfterTheFirst(_ more: String) throws {
+        let trainer = try Self.trainer(more)
         _ = try Self.step(trainer)
         let (bytes, blocks) = (trainer.compute.bytes, trainer.compute.workspace.allocations)
         for _ in 0..<3 { _ = try Self.step(trainer) }

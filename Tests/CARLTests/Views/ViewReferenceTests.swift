@@ -115,32 +115,40 @@ import Testing
         }
     }
 
-    /// The evaluation's view: shorter side resized, centre crop.
-    @Test func evaluationViewsAgree() throws {
-        for (height, width, size) in [(40, 60, 16), (61, 33, 20), (9, 9, 9), (5, 11, 13)] {
+    /// The evaluation's view: shorter side resized to size / crop, centre crop. Half a pixel of the crop's place is cut
+    /// off for whole images, and rounded to even, as torchvision does, for shares of them.
+    @Test(arguments: [(1.0, false), (0.875, false), (0.9, true), (1, true)])
+    func evaluationViewsAgree(_ crop: Double, _ bicubic: Bool) throws {
+        for (height, width, size) in [(40, 60, 16), (61, 33, 20), (9, 9, 9), (5, 11, 13), (50, 57, 21), (50, 59, 21)] {
             let pixels = ViewTests.image(height, width, 3)
             let shorter = min(height, width)
-            let (fullHeight, fullWidth) = (size * height / shorter, size * width / shorter)
+            let resized = Int(Double(size) / crop)
+            let (fullHeight, fullWidth) = (resized * height / shorter, resized * width / shorter)
             let image = ReferenceViews.Image(height, width, 3) { Double(pixels[($0 * width + $1) * 3 + $2]) }
-            let full = ReferenceViews.resize(image, height: fullHeight, width: fullWidth, bicubic: false)
+            let full = ReferenceViews.resize(image, height: fullHeight, width: fullWidth, bicubic: bicubic)
             let out = try FloatBuffer(size * size * 3)
             try pixels.withUnsafeBufferPointer {
                 let source = SourceImage(
                     pixels: $0.baseAddress!, height: height, width: width, channels: 3, rowStride: width * 3)
                 try ViewMaker.evaluation(
-                    [source], size: size, mean: [0.25], std: [0.5], into: out.base, try Compute(threads: 1))
+                    [source], size: size, crop: crop, interpolation: bicubic ? .bicubic : .bilinear, mean: [0.25],
+                    std: [0.5], into: out.base, try Compute(threads: 1))
+            }
+            func offset(_ full: Int) -> Int {
+                let (half, rest) = (full - size).quotientAndRemainder(dividingBy: 2)
+                return crop < 1 && rest == 1 && half % 2 == 1 ? half + 1 : half
             }
             var worst = 0.0
             for y in 0..<size {
                 for x in 0..<size {
                     for c in 0..<3 {
-                        let expected =
-                            (full[y + (fullHeight - size) / 2, x + (fullWidth - size) / 2, c] / 255 - 0.25) / 0.5
+                        let value = full[y + offset(fullHeight), x + offset(fullWidth), c]
+                        let expected = (min(max(value, 0), 255) / 255 - 0.25) / 0.5
                         worst = max(worst, abs(expected - Double(out.base[(y * size + x) * 3 + c])))
                     }
                 }
             }
-            #expect(worst < 1e-5)
+            #expect(worst < 1e-5, "\(height) \(width) \(size)")
         }
     }
 }

@@ -46,6 +46,11 @@ def moving_average(teacher, student, momentum):
         teacher[key] = teacher[key] * kind(momentum) + value * kind(1 - momentum)
 
 
+def rate_of(rate, key):
+    """A learning rate for all, or one for each key."""
+    return rate[key] if isinstance(rate, dict) else rate
+
+
 class SGD:
     """torch.optim.SGD: g += wd w; m = mu m + g; w -= lr m."""
 
@@ -62,7 +67,7 @@ class SGD:
             if key in self.moments:
                 moment = kind(self.momentum) * self.moments[key] + moment
             self.moments[key] = moment
-            parameters[key] = weight - kind(rate) * moment
+            parameters[key] = weight - kind(rate_of(rate, key)) * moment
 
 
 class LARS(SGD):
@@ -97,9 +102,10 @@ class AdamW:
             zero = np.zeros_like(weight)
             self.first[key] = kind(self.momentum) * self.first.get(key, zero) + kind(1 - self.momentum) * g
             self.second[key] = kind(self.BETA2) * self.second.get(key, zero) + kind(1 - self.BETA2) * g * g
-            decayed = weight * kind(1 - rate * self.weight_decay)
+            own_rate = rate_of(rate, key)
+            decayed = weight * kind(1 - own_rate * self.weight_decay)
             scale = np.sqrt(self.second[key]) / kind(correct2) + kind(self.EPSILON)
-            parameters[key] = decayed - kind(rate / correct1) * self.first[key] / scale
+            parameters[key] = decayed - kind(own_rate / correct1) * self.first[key] / scale
 
 
 OPTIMIZERS = {"sgd": SGD, "lars": LARS, "adamw": AdamW}

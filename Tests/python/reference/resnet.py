@@ -15,16 +15,18 @@ class ResNet:
 
     Training-mode forwards update the running statistics in `state` in place. `backward` takes the gradient of the
     features and the tape of the forward it belongs to, and returns {key: gradient} without the image's gradient.
+    Layers of a depth (see `depth`) below `train_from` are frozen: in evaluation mode, without gradients.
     """
 
-    def __init__(self, state, name="resnet18", stem="small", prefix="encoder."):
-        self.state, self.stem, self.prefix = state, stem, prefix
+    def __init__(self, state, name="resnet18", stem="small", prefix="encoder.", train_from=0):
+        self.state, self.stem, self.prefix, self.train_from = state, stem, prefix, train_from
         self.bottleneck = name == "resnet50"
         self.depths = BLOCKS[name]
 
     def forward(self, images, train):
         """images (N, H, W, C) -> features (N, F), and the tape."""
-        tape = []
+        tape, place = [], 0
+        training, train = train, train and self.train_from <= 0
         if self.stem == "imagenet":
             x = self._convolve(images, "conv1", 2, 3, tape)
         else:
@@ -36,7 +38,10 @@ class ResNet:
         for stage, depth in enumerate(self.depths, 1):
             for block in range(depth):
                 stride = 2 if stage > 1 and block == 0 else 1
-                x, inner = self._block_forward(x, f"layer{stage}.{block}.", stride, train)
+                place += 1
+                x, inner = self._block_forward(
+                    x, f"layer{stage}.{block}.", stride, training and self.train_from <= place
+                )
                 tape.append(inner)
         features, shape = layers.global_average_pool(x)
         tape.append(shape)
@@ -46,10 +51,15 @@ class ResNet:
         """`kink`: see layers.relu_backward."""
         tape = list(tape)
         gradients = {}
-        dx = layers.global_average_pool_backward(dfeatures, tape.pop())
+        dx, place = layers.global_average_pool_backward(dfeatures, tape.pop()), sum(self.depths)
         for stage, depth in reversed(list(enumerate(self.depths, 1))):
             for block in reversed(range(depth)):
+                if place < self.train_from:
+                    return gradients
                 dx = self._block_backward(dx, f"layer{stage}.{block}.", tape.pop(), gradients, kink)
+                place -= 1
+        if self.train_from > 0:
+            return gradients
         if self.stem == "imagenet":
             dx = layers.max_pool_backward(dx, tape.pop())
         dx = layers.relu_backward(dx, tape.pop(), kink)
@@ -111,6 +121,14 @@ class ResNet:
 
     def _normalise_backward(self, dy, key, entry, gradients):
         return normalise_backward(dy, self.prefix + key, entry, gradients)
+
+
+def depth(key, name, prefix="encoder."):
+    """Of a tensor of the encoder: 0 in front of the blocks, 1 for the first block, ...; None for other tensors."""
+    if not key.startswith(prefix + "layer"):
+        return 0 if key.startswith(prefix) else None
+    stage, block = key.removeprefix(prefix + "layer").split(".")[:2]
+    return 1 + sum(BLOCKS[name][: int(stage) - 1]) + int(block)
 
 
 def normalise(state, key, x, train):

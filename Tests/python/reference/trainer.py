@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from . import optim
+from . import optim, resnet, vit
 from .assignment import assignment_loss
 from .contrast import contrast_loss
 from .partition import permutation
@@ -54,6 +54,27 @@ class Settings:
     min_learning_rate: float = 0.0
     clip_norm: object = None
     accumulate: int = 1
+    train_encoder: object = "all"
+    layer_decay: float = 1.0
+
+    @property
+    def blocks(self):
+        return sum(resnet.BLOCKS[self.encoder]) if self.encoder in resnet.BLOCKS else 12
+
+    @property
+    def train_from(self):
+        """The least depth of the encoder that learns."""
+        if self.train_encoder == "all":
+            return 0
+        return self.blocks + 2 if self.train_encoder == "none" else self.blocks - self.train_encoder + 1
+
+    def rate_factor(self, key):
+        """Of the learning rate of a parameter; 0 for one that is frozen."""
+        of_resnet = self.encoder in resnet.BLOCKS
+        place = resnet.depth(key, self.encoder) if of_resnet else vit.depth(key, self.blocks)
+        if place is None:
+            return 1.0
+        return 0.0 if place < self.train_from else self.layer_decay ** (self.blocks + 1 - place)
 
 
 @dataclass
@@ -96,10 +117,10 @@ class Trainer:
     def _networks(self, state):
         s = self.settings
         if "encoder.cls_token" in state:
-            encoder = VisionTransformer(state, s.pool, drop_path=s.drop_path, seed=s.seed)
+            encoder = VisionTransformer(state, s.pool, drop_path=s.drop_path, seed=s.seed, train_from=s.train_from)
             encoder.step = self.steps
         else:
-            encoder = ResNet(state, s.encoder, s.stem)
+            encoder = ResNet(state, s.encoder, s.stem, train_from=s.train_from)
         return encoder, Projector(state, len(s.projector), s.projector_activation)
 
     def step(self, views):
@@ -188,11 +209,12 @@ class Trainer:
         gradients = {key: value * self.dtype(factor) for key, value in self.accumulated.items()}
         parameters = {key: value for key, value in self.student.items() if not key.endswith(STATISTICS)}
         trained = {key: value for key, value in parameters.items() if key in gradients}
-        self.optimizer.step(trained, gradients, rate)
+        self.optimizer.step(trained, gradients, {key: rate * s.rate_factor(key) for key in trained})
         parameters.update(trained)
         self.student.update(parameters)
         if self.teacher:
+            followed = {key: value for key, value in parameters.items() if s.rate_factor(key) > 0}
             optim.moving_average(
-                self.teacher, parameters, optim.teacher_momentum(step, s.teacher_momentum, s.total_steps)
+                self.teacher, followed, optim.teacher_momentum(step, s.teacher_momentum, s.total_steps)
             )
         self.accumulated = {}

@@ -63,10 +63,11 @@ def layer_norm_backward(dy, tape):
 
 
 class VisionTransformer:
-    """As `resnet.ResNet`: `forward` gives features (N, F) and the tape, `backward` {key: gradient}."""
+    """As `resnet.ResNet`: `forward` gives features (N, F) and the tape, `backward` {key: gradient}. The last
+    normalisation is one deeper than the last block."""
 
-    def __init__(self, state, pool="class", prefix="encoder.", drop_path=0.0, seed=0):
-        self.state, self.pool, self.prefix = state, pool, prefix
+    def __init__(self, state, pool="class", prefix="encoder.", drop_path=0.0, seed=0, train_from=0):
+        self.state, self.pool, self.prefix, self.train_from = state, pool, prefix, train_from
         self.drop_path, self.seed = drop_path, seed
         #: Of the pass that follows, see `branch_factors`.
         self.step, self.first = 0, 0
@@ -92,7 +93,7 @@ class VisionTransformer:
         x = np.concatenate([*leading, x], 1)
         tape = [(convolved, rows, columns, x.shape[1] - h * w)]
         for block in range(self.depth):
-            x, inner = self._block(x, f"blocks.{block}.", self._keep(block, n, train))
+            x, inner = self._block(x, f"blocks.{block}.", self._keep(block, n, train and self.train_from <= block + 1))
             tape.append(inner)
         x, last = layer_norm(x, self.get("norm.weight"), self.get("norm.bias"))
         tape.append(last)
@@ -103,6 +104,8 @@ class VisionTransformer:
 
     def backward(self, dfeatures, tape, kink=0.0):
         gradients = {}
+        if self.train_from > self.depth + 1:
+            return gradients
         tape = list(tape)
         last = tape.pop()
         convolved, rows, columns, first = tape[0]
@@ -114,7 +117,11 @@ class VisionTransformer:
             dx[:, first:] += dfeatures[:, None, -d:] / (dx.shape[1] - first)
         dx = self._norm_backward(dx, "norm", last, gradients)
         for block in reversed(range(self.depth)):
+            if block + 1 < self.train_from:
+                return gradients
             dx = self._block_backward(dx, f"blocks.{block}.", tape.pop(), gradients)
+        if self.train_from > 0:
+            return gradients
         dtokens, dgrid = dx[:, :first].sum(0), dx[:, first:].reshape(len(dx), len(rows), len(columns), d)
         gradients[self.prefix + "cls_token"] = dtokens[None, :1]
         if first > 1:
@@ -197,6 +204,17 @@ class VisionTransformer:
         joined = joined.transpose(1, 3, 0, 2, 4).reshape(n, t, -1)
         branch = self._linear_backward(joined, normed, block + "attn.qkv", gradients)
         return dy + self._norm_backward(branch, block + "norm1", norm1, gradients)
+
+
+def depth(key, count, prefix="encoder."):
+    """Of a tensor of an encoder of `count` blocks: 0 in front of them, 1 for the first, ..., `count` + 1 behind the
+    last; None for other tensors."""
+    if not key.startswith(prefix):
+        return None
+    own = key.removeprefix(prefix)
+    if own.startswith("blocks."):
+        return 1 + int(own.split(".")[1])
+    return count + 1 if own.startswith("norm.") else 0
 
 
 def random_state(rng, shapes):

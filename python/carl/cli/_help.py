@@ -42,6 +42,11 @@ HELP: dict[str, dict[str, str]] = {
             "stochastic depth of vision transformers: the share of images for which the last block's branches are "
             "left out in training, rising linearly from 0 in the first block (0 to 0.9; default 0)."
         ),
+        "train_encoder": (
+            'what of the encoder learns: "all", "none", or its last so many blocks and what follows them; the rest '
+            'stays as it is, its BatchNorms with their running statistics ("all", "none", or 1 to 1000; default '
+            '"all").'
+        ),
     },
     "head": {
         "projector": (
@@ -115,6 +120,10 @@ HELP: dict[str, dict[str, str]] = {
             "the value used, at the end of the warm-up; the saved configuration has the number (0 to 10^6; default "
             "by optimizer and batch_size: LARS 0.2 * batch_size / 128)."
         ),
+        "layer_decay": (
+            "factor on the encoder's learning rate from each block to the one below it: the last block learns at "
+            "this share of learning_rate, what sees the image most slowly (above 0, at most 1; default 1)."
+        ),
         "momentum": "of SGD and LARS; of AdamW the first beta (0 to 0.999999; default 0.9).",
         "weight_decay": (
             "added to the gradient times the weights (SGD, LARS), or applied to the weights apart (AdamW) (0 to "
@@ -154,6 +163,22 @@ HELP: dict[str, dict[str, str]] = {
         "views": (
             "a preset's name, or a list of view specifications (a preset's name, or a list of specifications; "
             'default "auto" ("carp": "multicrop")).'
+        ),
+        "mean": (
+            "of all views that give none of their own: subtracted from values scaled to 0 ... 1, one number or one "
+            "a channel (a list of 1 to 1024, each -10^6 to 10^6; default ImageNet's for 3 channels, else [0.5])."
+        ),
+        "std": (
+            "of all views that give none of their own: what the difference is divided by (a list of 1 to 1024, each"
+            " 1e-6 to 10^6; default ImageNet's for 3 channels, else [0.25])."
+        ),
+        "evaluation_crop": (
+            "embedding images of bytes: the shorter side is resized to the size divided by this, and the centre "
+            "crop takes the size; 0.875 is 224 of 256 pixels (0.05 to 1; default 1)."
+        ),
+        "evaluation_interpolation": (
+            'embedding images of bytes: how they are resized; antialiased either way ("bilinear", "bicubic"; '
+            'default "bilinear").'
         ),
         "recompute": (
             "compute one view's activations at a time again for its gradient instead of keeping those of all views:"

@@ -28,6 +28,9 @@ struct ParameterSlot {
     let count: Int
     /// First value of a normScale: 0 for the last one of a residual block when the block is to start as the identity.
     let initialScale: Float
+    /// Place in the encoder: 0 for what sees the image, then 1 for the first block, 2 for the second, ...; what follows
+    /// the last block is one deeper.
+    let depth: Int
 }
 
 /// One running statistic within the model's contiguous statistics memory.
@@ -51,6 +54,8 @@ struct ParameterLayout {
     private(set) var statisticCount = 0
     /// The group of what is added next.
     var group = ParameterGroup.encoder
+    /// The depth of what is added next.
+    var depth = 0
 
     /// Each tensor starts at a 64-byte boundary; the gaps are 0 in all memories and stay so.
     private static func aligned(_ count: Int) -> Int { (count + 15) & ~15 }
@@ -61,15 +66,15 @@ struct ParameterLayout {
         parameters.append(
             ParameterSlot(
                 name: name, group: group, shape: shape, kind: kind, offset: offset, count: count,
-                initialScale: initialScale))
+                initialScale: initialScale, depth: depth))
         parameterCount += Self.aligned(count)
         return offset
     }
 
-    /// The parts of the memory whose parameters are in none of `groups`, each as long as it can be.
-    func extents(without groups: [ParameterGroup]) -> [Range<Int>] {
+    /// The parts of the memory whose parameters, by their numbers, are wanted, each as long as it can be.
+    func extents(_ isWanted: (_ slot: Int) -> Bool) -> [Range<Int>] {
         var extents: [Range<Int>] = []
-        for (i, slot) in parameters.enumerated() where !groups.contains(slot.group) {
+        for (i, slot) in parameters.enumerated() where isWanted(i) {
             let end = i + 1 < parameters.count ? parameters[i + 1].offset : parameterCount
             if let last = extents.last, last.upperBound == slot.offset {
                 extents[extents.count - 1] = last.lowerBound..<end
@@ -94,6 +99,8 @@ struct ModelMemory {
     let statistics: FloatPointer
     /// Gradients are added to, never overwritten. Nil for passes without backward.
     let gradients: FloatPointer?
+    /// The encoder's layers of a lesser depth are frozen: in evaluation mode, without gradients.
+    var trainedFrom = 0
     /// Of a pass in training mode.
     var draws: PassDraws? = nil
 }

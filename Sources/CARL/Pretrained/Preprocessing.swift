@@ -1,0 +1,59 @@
+/// How images are made ready for weights: what they were trained or are usually evaluated with.
+public struct Preprocessing: Equatable, Sendable {
+    /// Pixels of a side of what the network sees.
+    public var size: Int
+    /// Share of the resized image's shorter side that the centre crop takes: it is resized to `size / crop`.
+    public var crop: Double
+    public var interpolation: ViewSpec.Interpolation
+    /// Of values scaled to 0 ... 1, for three channels.
+    public var mean: [Float]
+    public var std: [Float]
+
+    static let imageNet: (mean: [Float], std: [Float]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
+    /// The table by family. A file does not say what it was trained with; where a model of a family is an exception
+    /// (timm's ResNets of newer recipes crop 0.95 bicubic, MAE and DINO in timm's names use ImageNet's statistics), the
+    /// keys are to be given.
+    ///
+    /// - Parameter size: what the weights' positions were made for; that of a ResNet follows from its stem.
+    init(_ family: WeightsFamily, size: Int) {
+        let (mean, std) = Self.imageNet
+        switch family {
+        case .resnet:
+            // torchvision: resized to 256, crop of 224. Small images are taken as they are.
+            self.init(
+                size: size, crop: size >= 64 ? 224 / 256 : 1, interpolation: .bilinear, mean: mean, std: std)
+        case .timmViT:
+            // timm's supervised vision transformers (augreg) are trained with 0.5 and 0.5.
+            self.init(size: size, crop: 0.9, interpolation: .bicubic, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5])
+        case .dinov2, .transformersDinov2:
+            // Evaluated at 224 whatever size the positions have: 256 resized, crop of 224, which is 16 patches of 14.
+            self.init(size: 224, crop: 224 / 256, interpolation: .bicubic, mean: mean, std: std)
+        case .transformersViT:
+            self.init(size: size, crop: 1, interpolation: .bilinear, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5])
+        case .torchvisionViT:
+            // Those of 224 pixels as its ResNets; larger ones (SWAG) bicubic and whole.
+            self.init(
+                size: size, crop: size <= 224 ? 224 / 256 : 1, interpolation: size <= 224 ? .bilinear : .bicubic,
+                mean: mean, std: std)
+        }
+    }
+
+    private init(size: Int, crop: Double, interpolation: ViewSpec.Interpolation, mean: [Float], std: [Float]) {
+        (self.size, self.crop, self.interpolation, self.mean, self.std) = (size, crop, interpolation, mean, std)
+    }
+
+    /// For images of some channels: the mean over the three where there are not three.
+    func normalization(channels: Int) -> (mean: [Float], std: [Float]) {
+        if channels == 3 { return (mean, std) }
+        func average(_ values: [Float]) -> [Float] { [values.reduce(0, +) / Float(values.count)] }
+        return (average(mean), average(std))
+    }
+
+    var json: JSONValue {
+        [
+            "size": size.json, "crop": crop.json, "interpolation": interpolation.json, "mean": mean.json,
+            "std": std.json,
+        ]
+    }
+}
