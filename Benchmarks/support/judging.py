@@ -61,8 +61,9 @@ class Judge:
 
 
 def nearest(references: np.ndarray, queries: np.ndarray, data: Data) -> dict[str, float]:
-    found = evaluate.knn(references, data.labels, queries, data.truth, [20, 200]).accuracies
-    return {"knn20": found[20], "knn200": found[200]}
+    split = references, data.labels, queries, data.truth, [20, 200]
+    plain, whitened = (evaluate.knn(*split, whiten=whiten).accuracies for whiten in (False, True))
+    return {"knn20": plain[20], "knn200": plain[200], "knn20_whitened": whitened[20], "knn200_whitened": whitened[200]}
 
 
 def linear(references: np.ndarray, labels: np.ndarray, queries: np.ndarray, truth: np.ndarray) -> float:

@@ -10,7 +10,15 @@ import numpy as np
 
 #: Figures of every run, and those that some have.
 JUDGED = ("knn20", "knn200", "linear", "nmi_k_means", "nmi_prototypes")
-SOME = ("linear_1_percent", "linear_10_percent", "transfer_knn20", "transfer_knn200", "transfer_linear")
+SOME = (
+    "knn20_whitened",
+    "knn200_whitened",
+    "linear_1_percent",
+    "linear_10_percent",
+    "transfer_knn20",
+    "transfer_knn200",
+    "transfer_linear",
+)
 
 
 def read_lines(path: str) -> list[dict[str, Any]]:

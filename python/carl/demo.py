@@ -108,7 +108,13 @@ def run(
     )
     say(f"Fashion-MNIST: training on {len(images)} images without labels, {until}")
 
-    results: dict[str, Any] = {"images": len(images), "parameters": _plain(params), "knn": {}, "linear": {}}
+    results: dict[str, Any] = {
+        "images": len(images),
+        "parameters": _plain(params),
+        "knn": {},
+        "knn_whitened": {},
+        "linear": {},
+    }
     sizes = budget["references"]
     references, labels = train_x[: max(sizes)], train_y[: max(sizes)]
 
@@ -128,12 +134,13 @@ def run(
                 max_iterations=PROBE_ITERATIONS,
             )
         results["linear"][name] = probe.accuracy
-        results["knn"][name] = {
-            str(size): evaluate.knn(
-                train_features[:size], labels[:size], test_features, test_y, NEIGHBOURS, TEMPERATURE
-            ).accuracy
-            for size in sizes
-        }
+        for key, whiten in (("knn", False), ("knn_whitened", True)):
+            results[key][name] = {
+                str(size): evaluate.knn(
+                    train_features[:size], labels[:size], test_features, test_y, NEIGHBOURS, TEMPERATURE, whiten=whiten
+                ).accuracy
+                for size in sizes
+            }
 
     judge("raw pixels", _pixels)
     with _untrained(model, images) as trainer:
@@ -187,15 +194,20 @@ def _plain(params: dict[str, Any]) -> dict[str, Any]:
 
 def _table(results: dict[str, Any], prototypes: int) -> str:
     clustering, last = results["clustering"], results["last_step"]
+    sizes = results["knn"]["raw pixels"]
+    counts = "".join(f"{int(size):>10,}" for size in sizes)
+    wide = 10 * len(sizes)
     lines = [
         "",
         f"accuracy on 10,000 test images: k-NN (cosine, k = {NEIGHBOURS}, temperature {TEMPERATURE}) by the number of "
         "labelled references,",
-        f"and a linear layer (logistic regression, {PROBE_ITERATIONS} iterations of L-BFGS) on the first of these",
-        f"  {'':<22}" + "".join(f"{int(size):>10,}" for size in results["knn"]["raw pixels"]) + f"{'linear':>10}",
+        f"on plain and on whitened features, and a linear layer (logistic regression, {PROBE_ITERATIONS} iterations of "
+        "L-BFGS)",
+        f"  {'':<22}{'k-NN':>{wide}}{'whitened':>{wide}}{'linear':>10}",
+        f"  {'labels':<22}{counts}{counts}{min(map(int, sizes)):>10,}",
     ]
     for name, accuracy in results["knn"].items():
-        shares = [*accuracy.values(), results["linear"][name]]
+        shares = [*accuracy.values(), *results["knn_whitened"][name].values(), results["linear"][name]]
         lines.append(f"  {name:<22}" + "".join(f"{share:>10.4f}" for share in shares))
     lines += [
         "",

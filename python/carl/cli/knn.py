@@ -46,7 +46,7 @@ def add(subparsers: Any) -> None:
         "--temperature", type=float, default=0.07, help="of the vote; 0 for equal votes (default: %(default)s)"
     )
     parser.add_argument(
-        "--no-baseline", action="store_true", help="leave out the accuracy of raw pixels, with which to compare"
+        "--no-baseline", action="store_true", help="leave out the accuracies of whitened features and of raw pixels"
     )
     add_quiet(parser)
     add_threads(parser)
@@ -65,25 +65,27 @@ def run(arguments: argparse.Namespace) -> int:
     train_y, test_y = named(train_y, names), named(test_y, names)
     judge = {"k": arguments.k, "temperature": arguments.temperature, "threads": arguments.threads}
     shown = not arguments.quiet
-    result = evaluate.knn(
-        model.transform(train, progress=shown), train_y, model.transform(test, progress=shown), test_y, **judge
-    )
+    features = model.transform(train, progress=shown), model.transform(test, progress=shown)
+    result = evaluate.knn(features[0], train_y, features[1], test_y, **judge)
     if not arguments.no_baseline:
         side = min(evaluate.pixels.pixel_side(train), evaluate.pixels.pixel_side(test))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the labels, which were told
             raw = evaluate.knn(_pixels(train, side, shown), train_y, _pixels(test, side, shown), test_y, **judge)
-        result = dataclasses.replace(result, raw_pixels=raw.accuracies)
+            whitened = evaluate.knn(features[0], train_y, features[1], test_y, whiten=True, **judge)
+        result = dataclasses.replace(result, raw_pixels=raw.accuracies, whitened=whitened.accuracies)
     judged.keep(result)
     if arguments.json:
         print(result.to_json())
     else:
-        raw_pixels = result.raw_pixels or {}
-        print_table(
-            (f"k = {k}", f"{accuracy:.4f}" + (f"  (raw pixels {raw_pixels[k]:.4f})" if k in raw_pixels else ""))
-            for k, accuracy in result.accuracies.items()
-        )
+        beside = {"whitened": result.whitened, "raw pixels": result.raw_pixels}
+        print_table((f"k = {k}", f"{accuracy:.4f}{_beside(k, beside)}") for k, accuracy in result.accuracies.items())
     return 0
+
+
+def _beside(k: int, figures: dict[str, dict[int, float] | None]) -> str:
+    found = ", ".join(f"{name} {shares[k]:.4f}" for name, shares in figures.items() if shares)
+    return f"  ({found})" if found else ""
 
 
 def _pixels(source: ImageSource, side: int, shown: bool) -> np.ndarray:

@@ -13,6 +13,7 @@ from .pixels import pixel_features
 from .retrieval import RetrievalResult, retrieval
 from .splits import labelled_split
 from .transfer import TransferResult, transfer
+from .whitening import Whitening
 
 __all__ = [
     "ClusterResult",
@@ -24,6 +25,7 @@ __all__ = [
     "OnlineEvaluation",
     "RetrievalResult",
     "TransferResult",
+    "Whitening",
     "cluster",
     "confusion",
     "duplicates",

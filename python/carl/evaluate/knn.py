@@ -13,6 +13,7 @@ from .._c_api import LIB, call
 from ..errors import InvalidArgumentError
 from ._checks import check_labels, class_labels, cutoffs
 from .result import Result
+from .whitening import Whitening
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,13 @@ class KNNResult(KNNPredictions):
     """accuracy: share of right predictions for the first k. accuracies: that of every k asked for.
 
     raw_pixels: accuracies of the images' pixels in place of features, where they were computed (`carl knn`): what is
-        there without any learning.
+        there without any learning. whitened: of whitened features, likewise.
     """
 
     accuracy: float
     accuracies: dict[int, float]
     raw_pixels: dict[int, float] | None = None
+    whitened: dict[int, float] | None = None
 
 
 def nearest_neighbours(
@@ -98,6 +100,7 @@ def knn(
     k: int | Sequence[int] = ...,
     temperature: float = ...,
     *,
+    whiten: bool = ...,
     threads: int | None = ...,
 ) -> KNNPredictions: ...
 
@@ -111,6 +114,7 @@ def knn(
     k: int | Sequence[int] = ...,
     temperature: float = ...,
     *,
+    whiten: bool = ...,
     threads: int | None = ...,
 ) -> KNNResult: ...
 
@@ -123,6 +127,7 @@ def knn(
     k: int | Sequence[int] = 20,
     temperature: float = 0.07,
     *,
+    whiten: bool = False,
     threads: int | None = None,
 ) -> KNNPredictions:
     """k-NN classification by cosine similarity, the protocol of Wu et al., CVPR 2018.
@@ -134,6 +139,8 @@ def knn(
         floats (M, D); test_y: labels (M,), without which there are predictions alone. Test labels that no training
         sample has can only be wrong: some are a warning, none in common an error.
     k: a number, or several, which share one search.
+    whiten: both sets are whitened first, as `Whitening` says, by the training samples' covariance: with many of them
+        for each feature it tells more apart. The protocol has plain features.
     """
     references = _arrays.feature_array(train_x, "train_x", ("N", "D"))
     queries = _arrays.feature_array(test_x, "test_x", ("M", references.shape[1]))
@@ -142,6 +149,9 @@ def knn(
     check_labels(labels, "train_y", truth, "test_y")
     temperature = _arrays.real(temperature, "temperature", 0.0)
     counts = cutoffs(k, len(references))
+    if whiten:
+        whitening = Whitening().fit(references)
+        references, queries = whitening.transform(references), whitening.transform(queries)
     # Labels may be any numbers: the vote needs them to be 0 .. classes - 1.
     names, places = np.unique(labels, return_inverse=True)
     places = np.ascontiguousarray(places.reshape(-1), dtype=np.int64)
