@@ -134,6 +134,25 @@ def test_wrong_options_of_duplicates(options, words):
         evaluate.duplicates(rows(4), **options)
 
 
+def test_pairs_just_below_the_threshold():
+    """What duplicates() takes from a threshold on is what near_misses() gives below it, copies left out."""
+    features = rows(40)
+    features[7] = features[3]
+    features[9] = features[3] + 0.3 * features[12]
+    marks = [str(place if place != 7 else 3) for place in range(40)]
+    (first, second, value), *others = evaluate.near_misses(features, marks, 0.99)
+    assert (first, second) == (3, 9) and 0.8 < value < 0.99
+    assert [each[2] for each in others] == sorted((each[2] for each in others), reverse=True)
+    places = [place for pair in [(first, second), *((a, b) for a, b, _ in others)] for place in pair]
+    assert len(set(places)) == len(places) and 7 not in places
+    groups = evaluate.duplicates(features, marks, value - 1e-4)
+    assert [group.places.tolist() for group in groups] == [[3, 7, 9]]
+    assert (3, 9) not in [each[:2] for each in evaluate.near_misses(features, marks, value - 1e-4)]
+    assert evaluate.near_misses(features[:1]) == [] and len(evaluate.near_misses(features, marks, count=2)) == 2
+    with pytest.raises(carl.InvalidArgumentError, match="count: got 0"):
+        evaluate.near_misses(features, count=0)
+
+
 # ---- Commands
 
 
@@ -196,7 +215,11 @@ def test_wrong_queries(run, tmp_path, capsys):
 def test_duplicates(run, tmp_path, capsys):
     with pytest.warns(UserWarning, match="left out an image that cannot be read: .*broken.jpg"):
         assert command(run, "duplicates", "--out", tmp_path / "d.csv") == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "26 images, 2 groups: 1 exact copies, 1 near ones"
+    lines = capsys.readouterr().out.splitlines()
+    end = lines.index("26 images, 2 groups: 1 exact copies, 1 near ones")
+    assert lines[end + 1].startswith("just below the threshold of 0.97") and 1 <= len(lines[end + 2 :]) <= 5
+    below = [float(line.split()[0]) for line in lines[end + 2 :]]
+    assert below == sorted(below, reverse=True) and below[0] <= 0.97
     with open(tmp_path / "d.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     assert [(row["group"], row["kind"], row["name"].rpartition("/")[2]) for row in table] == [

@@ -12,6 +12,7 @@ from carl import runs
 from carl.evaluate import OnlineEvaluation, knn
 from carl.evaluate._probe import fit_probe
 from carl.evaluate.online import Schedule, hold_out
+from carl.evaluate.pixels import pixel_side
 from conftest import same_state, small_model
 
 
@@ -151,6 +152,7 @@ def test_where_they_go(images, labelled, tmp_path):
     assert mine.rows[10]["eval_knn"] == model.evaluations_[-1]["knn"] and set(mine.rows[0]) == {
         "eval_knn",
         "eval_linear",
+        "eval_raw_pixels",
     }
     assert (
         runs.read_evaluations(tmp_path) == model.evaluations_
@@ -169,11 +171,52 @@ def test_in_the_curves_and_the_report(images, labelled, tmp_path):
     figure = plots.curves(model.history_, {}, model.evaluations_)
     panel = figure.axes[-1]
     assert panel.get_title(loc="left").startswith("Accuracy")
-    assert [list(line.get_ydata()) for line in panel.lines] == [
+    assert [list(line.get_ydata()) for line in panel.lines[:2]] == [
         [row[name] for row in model.evaluations_] for name in ("knn", "linear")
     ]
+    pixels = model.evaluations_[-1]["raw_pixels"]
+    assert list(panel.lines[2].get_ydata()) == [pixels, pixels]
     text = report.write(tmp_path).path.read_text(encoding="utf-8")
     assert "k-NN accuracy" in text and f"{model.evaluations_[-1]['linear']:.3f}" in text
+    assert f"<b>{pixels:.3f}</b><span>k-NN of raw pixels</span>" in text
+    rows = [
+        f"<tr><td>{row['step']}</td><td>{row['epoch']}</td><td>{row['knn']:.4f}</td><td>{pixels:.4f}</td>"
+        f"<td>{row['linear']:.4f}</td></tr>"
+        for row in model.evaluations_
+    ]
+    assert "".join(rows) in text
+
+
+def test_raw_pixels_beside_the_features(images, labelled, tmp_path, capfd):
+    model = small_model(run_dir=tmp_path, progress=True).fit(images, eval_set=labelled)
+    pixels, labels = labelled
+    references, queries = hold_out(labels)
+    wanted = knn(
+        carl.evaluate.pixel_features(pixels[references], 12),
+        labels[references],
+        carl.evaluate.pixel_features(pixels[queries], 12),
+        labels[queries],
+        20,
+    ).accuracy
+    assert [row["raw_pixels"] for row in model.evaluations_] == [wanted] * 3
+    assert [row["raw_pixels"] for row in runs.read_evaluations(tmp_path)] == [wanted] * 3
+    assert f", raw pixels {wanted:.4f}" in (tmp_path / "train.log").read_text()
+    assert f", raw pixels {wanted:.4f}" in capfd.readouterr().err
+
+
+def test_raw_pixels_of_many_images_are_bounded():
+    class Many(carl.sources.ImageSource):
+        def __len__(self):
+            return 10**6
+
+        def read(self, indices):
+            return np.zeros((len(indices), 64, 64, 3), np.uint8)
+
+        def describe(self):
+            return "many"
+
+    side = pixel_side(Many())
+    assert 1 <= side < 32 and 10**6 * side * side * 3 * 4 <= 2**28 and pixel_side(Many(), 100) == 32
 
 
 def test_forms_of_the_set(images, labelled, tmp_path):

@@ -97,6 +97,57 @@ def test_a_test_set_that_lacks_a_class(tmp_path, model, capsys):
     assert "different classes" in capsys.readouterr().err
 
 
+def test_a_training_set_that_lacks_a_class(tmp_path, model, capsys):
+    """Its images count as wrong, and are named: for all protocols that train a classifier, and for a classifier."""
+    train = photos(tmp_path / "train", ["ant", "bee", "cat"])
+    test = photos(tmp_path / "test", ["ant", "bee", "cat"], seed=1)
+    run, saved = str(tmp_path / "run"), str(tmp_path / "classifier.carl")
+    shutil.rmtree(train / "bee")
+    says = "test_labels: bee not in the training set, so these images count as wrong"
+    options = {"progress": False, "seeds": 0}
+    for protocol, more in (
+        (evaluate.linear_probe, {"epochs": 5}),
+        (evaluate.finetune, {"epochs": 2, "label_fraction": 1.0}),
+        (evaluate.transfer, {"epochs": 2}),
+    ):
+        with pytest.warns(UserWarning, match=says):
+            result = protocol(model, train, None, test, None, **options, **more)
+        others = [result.per_class[name] for name in ("ant", "cat")]
+        assert result.per_class["bee"] == 0 and result.classes == 2 and result.test_samples == 30
+        assert result.accuracy == pytest.approx(sum(others) / 3) and set(result.predictions) <= {"ant", "cat"}
+    few = ["--epochs", "1", "--seeds", "0"]
+    for command in (["linear", *few, "--save", saved], ["finetune", *few, "--labels", "100%"], ["transfer", *few]):
+        with pytest.warns(UserWarning, match=says):
+            assert main([command[0], run, str(train), str(test), *command[1:]]) == 0
+        printed = capsys.readouterr().out
+        assert "  bee" in printed and "of 2 classes" in printed
+    classifier = carl.Classifier.load(saved)
+    right = np.mean(classifier.predict(test) == np.repeat(["ant", "bee", "cat"], 10))
+    with pytest.warns(UserWarning, match="labels: bee not in the training set"):
+        assert classifier.score(test) == right
+    shutil.rmtree(test / "bee")
+    assert classifier.score(test) == classifier.score(str(test), ["ant"] * 10 + ["cat"] * 10) > 0
+    shutil.rmtree(test / "ant")
+    shutil.rmtree(test / "cat")
+    with pytest.raises(carl.InvalidArgumentError, match="no label of it is a class of the training set"):
+        classifier.score(photos(tmp_path / "other", ["dog", "eel"]))
+    with pytest.raises(carl.InvalidArgumentError, match="no label of it is a class of the training set"):
+        evaluate.linear_probe(model, train, None, tmp_path / "other", None, **options)
+
+
+def test_features_with_a_class_that_training_lacks():
+    pytest.importorskip("sklearn")
+    random = np.random.default_rng(0)
+    numbers = np.arange(30) % 3
+    features = (random.standard_normal((30, 5)) + 4 * numbers[:, None]).astype(np.float32)
+    known = numbers < 2
+    with pytest.warns(UserWarning, match="test_labels: 2 not in the training set"):
+        result = evaluate.linear_probe(
+            None, features[known], numbers[known], features, numbers, method="logistic", progress=False
+        )
+    assert result.per_class[2] == 0 and result.accuracy <= 2 / 3
+
+
 @pytest.mark.parametrize("kind", [np.str_, object, bool])
 def test_labels_of_text_and_bools(kind):
     random = np.random.default_rng(0)

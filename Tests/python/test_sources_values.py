@@ -11,7 +11,8 @@ import pytest
 import carl
 from carl.cli import main
 from carl.sources import BatchStream, as_source
-from conftest import small_model
+from carl.sources.order import evenly_spaced
+from conftest import run_python, small_model
 from test_sources_kinds import write_tar
 
 Image = pytest.importorskip("PIL.Image")
@@ -157,3 +158,29 @@ def test_a_cache_belongs_to_its_range(tmp_path):
     folder = given_as(FORMS["float32"][0], "folder", tmp_path)
     prints = {as_source(folder, value_range=limits).fingerprint() for limits in ((0, 1), (0, 2), (-1, 1))}
     assert len(prints) == 3
+
+
+@pytest.mark.parametrize("command", [True, False])
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_constant_files_are_told_while_a_run_writes_its_log(tmp_path, kind, command):
+    """Warnings that come after the run folder was opened are seen by whoever watches, once, and are in its log."""
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "photos").mkdir()
+    random = np.random.default_rng(0)
+    dull = next(place for place in range(40) if place not in evenly_spaced(40, 16))  # those are looked at before
+    for place in range(40):
+        pixels = random.integers(0, 255, (20, 20, 3)) if place != dull else np.full((20, 20, 3), 100)
+        image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "photos" / f"{place:02d}.{kind}")
+    keys = "width=0.125, view_size=12, projector=[8], prototypes=4, batch_size=8, epochs=1"
+    if command:
+        words = ["train", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), *keys.split(", ")]
+        code = f"from carl.cli import main; main({words})"
+    else:
+        code = f"import carl; carl.CARL({keys}, run_dir={str(tmp_path / 'run')!r}, progress=False)"
+        code += f".fit({str(tmp_path / 'photos')!r})"
+    done = run_python(code)
+    says = f"{dull:02d}.{kind} has one value only, 100 of 0 .. 255"
+    assert done.returncode == 0 and done.stderr.count(says) == 1, done.stderr
+    if command:  # on a line of its own, beside the bar
+        assert f"carl: warning: {tmp_path / 'photos'}/{says}\n" in done.stderr.replace("\r", "\n").splitlines(True)
+    assert (tmp_path / "run" / "train.log").read_text().count(says) == 1

@@ -59,12 +59,13 @@ def to_array(
     unsigned = image.format in ("PNG", "PPM")  # some releases of Pillow open 16 bits of these as "I", of 32 bits
     image = ImageOps.exif_transpose(image)
     gray = is_gray(image) if channels is None else channels == 1
+    told = values  # where None, nobody counts what was told of a set
     values = values or Values()
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # which Pillow would clip at 255
         numbers = np.asarray(image)
         if image.mode == "I" and unsigned:
             numbers = numbers.astype(np.uint16)
-        image = Image.fromarray(values.image(numbers, name))
+        image, told = Image.fromarray(values.image(numbers, name)), None
     elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -77,6 +78,8 @@ def to_array(
         if factor > 1:
             image = image.reduce(factor)
     array = np.asarray(image)
+    if told is not None:
+        told.look_at(array, array, name)
     return array[..., None] if gray else array
 
 

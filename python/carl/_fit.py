@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from . import _arrays
 from ._calibration import Plan, make_plan
 from ._diagnostics import warn_of_sizes
+from ._given import write_given
 from ._input import channels_of, samples_of, typical_side
 from ._notes import saved_notes
 from ._opening import describe_run, hints, length_of, measure
@@ -221,6 +222,7 @@ def train(
     if run is not None:
         run.open(model.trainer_.step_count)
         run.write_config(vars(model.config_))
+        write_given(run.path, model._given)
         _check_room(model, run)
     for line in [*(says or []), *_opening(model, source, position, epochs, last_step)]:
         if run is not None:

@@ -40,6 +40,8 @@ img { display: block; max-width: 100%; height: auto; margin: 6px auto 0; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 td { border-top: 1px solid #ececea; padding: 3px 12px 3px 0; vertical-align: top; overflow-wrap: anywhere; }
 td:first-child { white-space: nowrap; color: #55555a; width: 1%; }
+th { text-align: left; font-weight: 600; padding: 3px 12px 3px 0; }
+.grid td { white-space: normal; width: auto; }
 td:last-child, pre { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 13px; }
 pre { overflow-x: auto; margin: 8px 0 0; }
 summary { cursor: pointer; font-size: 19px; font-weight: 600; }
@@ -93,12 +95,32 @@ def tables(title: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
     """A section with a table for each part, under the part's name."""
     if not any(parts.values()):
         return ""
+    return f"<section><h2>{html.escape(title)}</h2>\n{_parts(parts)}</section>"
+
+
+def _parts(parts: Mapping[str, Mapping[str, Any]]) -> str:
     body = [
         (f"<h3>{html.escape(name)}</h3>" if name else "") + _table(dict(_flat(values)))
         for name, values in parts.items()
     ]
-    inside = body[0] if len(body) == 1 else f'<div class="parts"><div>{"</div><div>".join(body)}</div></div>'
-    return f"<section><h2>{html.escape(title)}</h2>\n{inside}</section>"
+    return body[0] if len(body) == 1 else f'<div class="parts"><div>{"</div><div>".join(body)}</div></div>'
+
+
+def grid(title: str, explanation: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A section with a table of several columns."""
+    head = "".join(f"<th>{html.escape(each)}</th>" for each in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        f"<section><h2>{html.escape(title)}</h2>\n<p>{html.escape(explanation)}</p>\n"
+        f'<table class="grid"><tr>{head}</tr>{body}</table></section>'
+    )
+
+
+def folded(title: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """``tables`` that opens when it is clicked on."""
+    if not any(parts.values()):
+        return ""
+    return f"<section><details><summary>{html.escape(title)}</summary>\n{_parts(parts)}</details></section>"
 
 
 def log(lines: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ class Values:
 
     def __init__(self, value_range: Any = None) -> None:
         self.range = checked_range(value_range)
-        self._told = 0
+        self._told: set[str] = set()  # names of images
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -69,24 +69,25 @@ class Values:
             kind: Any = np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64
             scaled = (array.astype(kind) - kind(low)) * kind(255 / (high - low))
             pixels = (np.nan_to_num(scaled, nan=0.0).clip(0, 255) + kind(0.5)).astype(np.uint8)
-        self._look_at(array, pixels, name)
+        self.look_at(array, pixels, name)
         return pixels
 
     def batch(self, array: np.ndarray, names: Any) -> np.ndarray:
         """Images (B, ...) as uint8. names: gives the name of one by its place in the batch."""
         if array.dtype == np.uint8:
-            if self._told < _TOLD and array.size:
+            if len(self._told) < _TOLD and array.size:
                 flat = array.reshape(len(array), -1)
                 for place in np.flatnonzero(flat.min(axis=1) == flat.max(axis=1)).tolist():
-                    self._look_at(array[place], array[place], names(place))
+                    self.look_at(array[place], array[place], names(place))
             return array
         pixels = np.empty(array.shape, np.uint8)
         for place in range(len(array)):  # one at a time, so that no batch of wide numbers is needed beside it
             pixels[place] = self.image(array[place], names(place))
         return pixels
 
-    def _look_at(self, array: np.ndarray, pixels: np.ndarray, name: str) -> None:
-        if self._told >= _TOLD or pixels.size < 2:
+    def look_at(self, array: np.ndarray, pixels: np.ndarray, name: str) -> None:
+        """Warns of an image that has one value, or few of them. pixels: what has become of `array`."""
+        if len(self._told) >= _TOLD or name in self._told or pixels.size < 2:
             return
         darkest, brightest = int(pixels.min()), int(pixels.max())
         seen = ""
@@ -94,18 +95,18 @@ class Values:
             least, most = array.min(), array.max()
             seen = f" ({array.dtype} values {least} .. {most})"
         if darkest == brightest:
-            self._tell(f"{name} has one value only, {darkest} of 0 .. 255{seen}", bool(seen))
+            self._tell(name, f"{name} has one value only, {darkest} of 0 .. 255{seen}", bool(seen))
         elif array.dtype.kind == "u" and array.dtype.itemsize == 2 and self.range is None and brightest < _FEW_LEVELS:
-            self._tell(f"{name} has {brightest - darkest + 1} gray levels of 256 left{seen}", True)
+            self._tell(name, f"{name} has {brightest - darkest + 1} gray levels of 256 left{seen}", True)
 
-    def _tell(self, what: str, ranged: bool) -> None:
+    def _tell(self, name: str, what: str, ranged: bool) -> None:
         from logging import getLogger
 
         with self._lock:
-            if self._told >= _TOLD:
+            if len(self._told) >= _TOLD or name in self._told:
                 return
-            self._told += 1
-            last = self._told == _TOLD
+            self._told.add(name)
+            last = len(self._told) == _TOLD
         if ranged:
             what += ": value_range=(low, high) says which values are black and white"
         getLogger("carl").warning("%s%s", what, "; further ones are not told" if last else "")

@@ -13,16 +13,19 @@ import numpy as np
 
 from . import _arrays, _images
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
+from ._classes import places_among
 from ._handle import made
 from ._input import embedded
 from ._native_path import readable, writable
 from ._notes import as_utf8
 from ._state import StateHandle
+from ._values import checked_range
 from .config import dump_json, parse_object
 from .encoder import Encoder
-from .errors import InvalidArgumentError, not_fitted
+from .errors import FileError, InvalidArgumentError, not_fitted
 from .progress import Bar
 from .runs import checkpoint_path
+from .sources.labelled import labels_of, open_source
 from .trainer import Trainer
 
 
@@ -92,6 +95,7 @@ class Classifier(StateHandle):
                 ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_create, encoder._handle, text
             )
         self._adopt(pointer, np.arange(count) if names is None else names)
+        self.value_range = checked_range(getattr(model, "value_range", None))
 
     def _adopt(self, pointer: Any, classes: np.ndarray) -> None:
         self._pointer = pointer
@@ -148,6 +152,24 @@ class Classifier(StateHandle):
         found: np.ndarray = self.classes_[self.transform(images, "logits", size=size).argmax(axis=1)]
         return found
 
+    def score(self, images: Any, labels: Any = None, size: int = 0) -> float:
+        """Accuracy: the share of images whose label is the most probable one.
+
+        images: as of ``predict``, but no stream. labels: one of ``classes_`` for each image, or the path of a file of
+            them; None for those of class folders or a labelled archive. Labels that are no class are a warning that
+            names them, and count as wrong.
+        """
+        source = open_source(images, self.in_channels_, value_range=self.value_range)
+        try:
+            order = np.argsort(self.classes_)
+            given = labels_of(source, labels)
+            truth, _ = places_among(given, self.classes_[order], "labels", len(source))
+            guessed = np.argsort(order)[self.transform(source, "logits", size=size).argmax(axis=1)]
+            return float(np.mean(guessed == truth))
+        finally:
+            if source is not images:
+                source.close()
+
     def predict_proba(self, images: Any, size: int = 0) -> np.ndarray:
         """float32 (N, classes): the probability of each class. images, size: as of ``predict``."""
         return self.transform(images, "probabilities", size=size)
@@ -198,10 +220,11 @@ class Classifier(StateHandle):
                 on_error,
                 bar=bar,
                 names=return_paths,
+                value_range=self.value_range,
             )
         return (rows, names) if return_paths else rows
 
-    #: Of the values of images that are not bytes, as of ``carl.CARL``; what is read for a classifier has none set.
+    #: Of the values of images that are not bytes, as of ``carl.CARL``; saved along. Protocols set that of their images.
     value_range: tuple[float, float] | None = None
 
     @property
@@ -220,7 +243,7 @@ class Classifier(StateHandle):
         """Writes all that is needed to predict and to train on exactly, as a safetensors file, which appears only when
         complete. Names of classes that are not UTF-8 are kept with escapes, such as cl\\xe9."""
         classes = [as_utf8(name) if isinstance(name, str) else name for name in self.classes_.tolist()]
-        text = _arrays.c_text(dump_json({"carl": {"classes": classes}}), "classes")
+        text = _arrays.c_text(dump_json({"carl": {"classes": classes, "value_range": self.value_range}}), "classes")
         with writable(path) as file:
             call(LIB.carl_classifier_save, self._handle, file, text)
 
@@ -239,6 +262,10 @@ class Classifier(StateHandle):
         except (ValueError, OverflowError):  # lists of several lengths: not what save writes
             names = np.empty(0)
         classifier.classes_ = names if names.shape == (count,) else np.arange(count)
+        try:
+            classifier.value_range = checked_range(notes.get("value_range")) if isinstance(notes, Mapping) else None
+        except InvalidArgumentError as error:
+            raise FileError(f"{os.fspath(path)}: its notes are damaged: {error}") from None
         return classifier
 
     def __repr__(self) -> str:

@@ -83,7 +83,7 @@ def run(
 ) -> dict[str, Any]:
     """Trains, evaluates, prints a table, and writes pictures and results.json below `out`. Returns the results.
 
-    quick: one to two minutes in place of six to eight. overrides: parameters of ``carl.CARL`` to change.
+    quick: one to two minutes in place of about eight. overrides: parameters of ``carl.CARL`` to change.
     """
     started = time.perf_counter()
     train_x, train_y, test_x, test_y = load_fashion_mnist(data)
@@ -132,7 +132,6 @@ def run(
             str(size): evaluate.knn(
                 train_features[:size], labels[:size], test_features, test_y, NEIGHBOURS, TEMPERATURE
             ).accuracy
-            or 0.0
             for size in sizes
         }
 

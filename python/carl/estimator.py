@@ -25,8 +25,9 @@ from ._fit import (
     resume_from,
     train,
 )
+from ._given import Given, given_of, read_given
 from ._input import channels_of, embedded, image_parts, samples_of
-from ._notes import path_from_note, path_note, path_of, saved_notes
+from ._notes import path_from_note, path_note, saved_notes
 from ._pace import Pace
 from ._parameters import LIMITS, Parameters
 from ._sklearn import EstimatorRules
@@ -90,8 +91,8 @@ class CARL(Parameters, EstimatorRules):
     _pace: Pace | None = None
     #: The budget's entry in the checkpoint, once the fit is over.
     _kept_budget: dict[str, Any] | None = None
-    #: The path of the images of the last fit, None if they had none.
-    _data: str | None = None
+    #: The path or paths of the images of the last fit, if they had some.
+    _given = Given()
     #: The paths that the eval_set of the last fit was made of, None if it was not, or there was none.
     _eval_paths: list[str | None] | None = None
     #: The folder of the last fit, and an identification of the checkpoint that this object wrote there.
@@ -128,11 +129,13 @@ class CARL(Parameters, EstimatorRules):
         schedule = Schedule(self.eval_every)
         if eval_set is None and self.eval_every is not None:
             raise InvalidArgumentError("eval_every: wants labelled images to judge by: give fit() an eval_set")
-        self._data = path_of(images)
+        self._given = given_of(images)
         self._eval_paths = None if eval_set is None else paths_of(eval_set)
         with ExitStack() as stack:
             run = claim_run(self, stack, lambda run: goes_on_with(run, resume))
             source = stack.enter_context(opened(images, self.in_channels, self.value_range))
+            if self._given.images is None:  # paths of an iterator
+                self._given = given_of(source)
             evaluation = None
             if eval_set is not None:
                 evaluation = stack.enter_context(
@@ -286,7 +289,8 @@ class CARL(Parameters, EstimatorRules):
         # run_dir belongs to this run, not to later uses of the model.
         params = {key: value for key, value in self.get_params().items() if key not in ("callbacks", "run_dir")}
         params["cache"] = path_note(params["cache"])
-        notes = {"format": 1, "params": params, "position": self._position.to_notes(), "data": path_note(self._data)}
+        data = path_note(self._given.images) if isinstance(self._given.images, str) else None
+        notes = {"format": 1, "params": params, "position": self._position.to_notes(), "data": data}
         if self._pace is not None or self._kept_budget is not None:
             notes["budget"] = self._kept_budget if self._pace is None else self._pace.to_notes()
         if self._eval_paths is not None:
@@ -307,7 +311,9 @@ class CARL(Parameters, EstimatorRules):
             raise FileError(f"{file} holds a classifier, want a model: carl.Classifier.load reads it")
         trainer = Trainer.resume(file, **overrides)
         try:
-            return cls._from_trainer(trainer, saved_notes(trainer, file))
+            model = cls._from_trainer(trainer, saved_notes(trainer, file))
+            model._given = read_given(file) or model._given
+            return model
         except BaseException:
             trainer.close()
             raise
@@ -328,7 +334,7 @@ class CARL(Parameters, EstimatorRules):
             }
         )
         position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
-        model._data = path_from_note(notes.get("data"))
+        model._given = Given(path_from_note(notes.get("data")))
         model._eval_paths, model._kept_budget = notes.get("eval"), notes.get("budget")
         model._attach(trainer, position, [])
         return model

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._given import Given
 from ._models import load_model
-from ._notes import as_utf8
 from .classifier import Classifier
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL
 from .sources import ImageSource
-from .sources.labelled import open_labelled, open_source
+from .sources.labelled import Labelled, open_labelled, open_source
 from .sources.loader import MOST_BYTES, typical_bytes
 from .sources.order import evenly_spaced
 from .sources.subset import SubsetSource
@@ -82,23 +82,12 @@ def _tell_broken(errors: list[BaseException]) -> None:
         getLogger("carl").warning("left out %d further images that cannot be read", len(errors) - _TOLD)
 
 
-def _drawable(name: str) -> str:
-    """A class's name in characters that the plots' font has, others as escapes such as \\u732b."""
-    name = as_utf8(name)
-    if name.isascii():
-        return name
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    glyphs = get_font(findfont(FontProperties())).get_charmap()
-    return "".join(c if ord(c) in glyphs else c.encode("ascii", "backslashreplace").decode("ascii") for c in name)
-
-
 class Inspection:
     """The model of a checkpoint or run folder, at most `count` of the images, evenly spaced, and what the model makes
     of them, computed when first asked for.
 
     data: path of the images; None for those the run was trained on. labels: path of their labels, where the source does
-    not know them.
+    not know them. value_range, image_key, label_key: as of ``carl.as_source``; the first is by default the model's.
     """
 
     def __init__(
@@ -108,32 +97,54 @@ class Inspection:
         labels: str | None = None,
         count: int = 2000,
         threads: int | None = None,
+        value_range: tuple[float, float] | None = None,
+        image_key: str | None = None,
+        label_key: str | None = None,
     ) -> None:
         self.path, self._data, self._labels, self._count, self._threads = os.fspath(model), data, labels, count, threads
+        self._value_range, self._image_key, self._label_key = value_range, image_key, label_key
 
     @cached_property
     def model(self) -> CARL | Classifier:
-        return load_model(self.path, self._threads)
+        model = load_model(self.path, self._threads)
+        if self._value_range is not None:
+            model.value_range = self._value_range
+        return model
 
     @cached_property
     def data(self) -> str:
-        """The path of the images."""
+        """The path of the images, or how many files they are."""
+        return self._images.describe()
+
+    @cached_property
+    def _images(self) -> Given:
+        """What the images are opened by."""
         if self._data is not None:
-            return self._data
-        known: str | None = getattr(self.model, "_data", None)
+            return Given(self._data, self._image_key)
+        given: Given = getattr(self.model, "_given", Given())
+        known = given.images
         if known is None:
             raise InvalidArgumentError(
                 f"{self.path} was not trained on a folder or file of images: name some with --data"
             )
-        if not os.path.exists(known) and not glob.has_magic(known):
+        if isinstance(known, list):
+            given.check(self.path)
+        elif not os.path.exists(known) and not glob.has_magic(known):
             raise FileError(
                 f"the images {self.path} was trained on, {known}, are not there any more: name some with --data"
             )
-        return known
+        return given if self._image_key is None else given._replace(image_key=self._image_key)
 
     @cached_property
-    def _opened(self) -> tuple[ImageSource, np.ndarray | None]:
-        return open_labelled(self.data, self._labels, self.model.in_channels_, value_range=self.model.value_range)
+    def _opened(self) -> Labelled:
+        return open_labelled(
+            self._images.images,
+            self._labels,
+            self.model.in_channels_,
+            value_range=self.model.value_range,
+            image_key=self._images.image_key,
+            label_key=self._label_key,
+        )
 
     @property
     def source(self) -> ImageSource:
@@ -176,9 +187,8 @@ class Inspection:
 
     @property
     def class_names(self) -> list[str] | None:
-        """As plots can show them: what their font has no glyph for is escaped."""
-        names = self._opened[0].class_names
-        return None if names is None else [_drawable(name) for name in names]
+        """Of the labels, by number."""
+        return self._opened.class_names
 
     @cached_property
     def features(self) -> np.ndarray:

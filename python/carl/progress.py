@@ -112,6 +112,17 @@ class Progress:
         self._note = f", {text}"
 
 
+def show_beside_bars(text: str) -> None:
+    """Whole lines on standard error, which may be closed: bars that are there make room and follow below."""
+    if sys.stderr is None:
+        return
+    tqdm = getattr(sys.modules.get("tqdm.auto"), "tqdm", None)  # without it there is no bar
+    if tqdm is None:
+        sys.stderr.write(text)
+    else:
+        tqdm.write(text, file=sys.stderr, end="")
+
+
 class CacheProgress:
     """A bar over the images of a cache, which appears with the first of them. Use as a context."""
 
@@ -147,4 +158,5 @@ def describe(metrics: Metrics, data_wait: float | None = None) -> str:
 
 def describe_evaluation(figures: Mapping[str, Any]) -> str:
     """An evaluation's accuracies on one line."""
-    return f"k-NN {figures['knn']:.4f}, linear {figures['linear']:.4f}"
+    pixels = f", raw pixels {figures['raw_pixels']:.4f}" if figures.get("raw_pixels") is not None else ""
+    return f"k-NN {figures['knn']:.4f}, linear {figures['linear']:.4f}{pixels}"

@@ -13,6 +13,7 @@ from . import _report_page as page
 from ._judged import evaluations as evaluations_of
 from ._judged import stale
 from ._reading import read_lines
+from ._report_evaluations import evaluation_sections
 from ._writing import make_folder, replace_file
 from .errors import CARLError, FileError, MissingPackageError
 from .inspection import Inspection
@@ -44,12 +45,15 @@ def write(
     images: int = 2000,
     method: str = "pca",
     threads: int | None = None,
+    value_range: tuple[float, float] | None = None,
+    image_key: str | None = None,
+    label_key: str | None = None,
 ) -> Report:
     """Writes an HTML page about a run that needs no other file and no network.
 
     run: its folder. out: the page, by default report.html in the folder. data, labels: paths of the images to show and
     of their labels, by default what the run was trained on. images: how many of them at most. method: of the maps,
-    "pca", "tsne" or "umap".
+    "pca", "tsne" or "umap". value_range, image_key, label_key: as of ``carl.as_source``.
 
     A picture that cannot be made, for want of a checkpoint, of images, of labels or of a package, is left out, and the
     page says why. Without matplotlib there is no page: MissingPackageError.
@@ -58,7 +62,7 @@ def write(
     config = read_config(folder)
     history = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
     evaluations = read_evaluations(folder)
-    seen = Inspection(folder, data, labels, images, threads)
+    seen = Inspection(folder, data, labels, images, threads, value_range, image_key, label_key)
     report = Report(Path(out).expanduser() if out is not None else folder / "report.html", stale=stale(folder))
     sections = []
     for name, title, explanation, draw in _pictures(folder, config, history, evaluations, seen, method):
@@ -87,7 +91,7 @@ def write(
         page.cards(_figures(history, config, evaluations)),
         *sections,
         page.left_out(report.left_out),
-        page.tables("Evaluation", {_marked(name, report): value for name, value in evaluations_of(folder)}),
+        *evaluation_sections(list(evaluations_of(folder)), evaluations, report.stale),
         page.tables("Configuration", {"": {key: value for key, value in sorted(config.items()) if value is not None}}),
         page.log(_log(folder)),
     ]
@@ -217,7 +221,11 @@ def _figures(
     if evaluations:
         # Those of an earlier step, where the run went on behind them, say so.
         at = "" if evaluations[-1]["step"] == last.get("step") else f" at step {evaluations[-1]['step']:,d}"
-        figures = {f"k-NN accuracy{at}": evaluations[-1].get("knn"), f"linear probe{at}": evaluations[-1].get("linear")}
+        figures = {
+            f"k-NN accuracy{at}": evaluations[-1].get("knn"),
+            "k-NN of raw pixels": evaluations[-1].get("raw_pixels"),
+            f"linear probe{at}": evaluations[-1].get("linear"),
+        }
         judged = {name: format(figure, ".3f") for name, figure in figures.items() if figure is not None}
     return {
         "steps": of("step", ",d"),
@@ -255,11 +263,6 @@ def _warning(stale: Mapping[str, str]) -> str:
         if stale
         else ""
     )
-
-
-def _marked(name: str, report: Report) -> str:
-    """A file's name, followed by what is wrong with its figures."""
-    return f"{name} ({report.stale[name]})" if name in report.stale else name
 
 
 def _log(folder: Path) -> list[str]:

@@ -5,6 +5,7 @@
     config.json                    the complete configuration
     metrics.jsonl                  one JSON object a step
     usage.jsonl                    now and then, the prototypes of a fixed sample of the images
+    images.json                    the files of a run on a list of files
     broken_images.jsonl            images that could not be read and were left out, each with the reason, if any
     eval.jsonl                     one JSON object for each evaluation on labelled images, if there were any
     train.log                      what happened, with times
@@ -219,6 +220,10 @@ def _attach_handler(run: RunFolder) -> logging.Handler:
                 run.log(f"{record.levelname.lower()}: {record.getMessage()}")
             except Exception:
                 self.handleError(record)
+            # Python shows warnings that nobody handles; this handler beside them is no reason to hide them.
+            alone = all(isinstance(each, Handler) for each in logging.getLogger("carl").handlers)
+            if alone and not logging.getLogger().handlers and record.levelno >= logging.WARNING and logging.lastResort:
+                logging.lastResort.handle(record)
 
     handler = Handler(logging.INFO)
     logging.getLogger("carl").addHandler(handler)
@@ -308,7 +313,7 @@ def read_broken(path: str | os.PathLike[str]) -> list[dict[str, str]]:
 
 def read_evaluations(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The evaluations of a run on labelled images, one dict each, from its folder or its eval.jsonl: step, epoch
-    (epochs done), knn and linear (accuracies), seconds. Empty for a run without any."""
+    (epochs done), knn, linear and raw_pixels (accuracies), seconds. Empty for a run without any."""
     from pathlib import Path
 
     folder = Path(path).expanduser()
@@ -351,7 +356,7 @@ def _json_lines(path: str | os.PathLike[str], name: str) -> list[dict[str, Any]]
 
 
 #: What readers of a run's figures count on: numbers, where they are there at all.
-_NUMBERS = frozenset(FIELDS) | {"epoch", "knn", "linear", "assignment_entropy", "mean_assignment_entropy"}
+_NUMBERS = frozenset(FIELDS) | {"epoch", "knn", "linear", "raw_pixels", "assignment_entropy", "mean_assignment_entropy"}
 
 
 def _check_row(row: Any) -> None:

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 an error, 2 wrong usage, 130 interrupted, 143 terminated.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import warnings
@@ -15,6 +16,7 @@ from typing import Any
 from .._spelling import nearest
 from .._version import __version__
 from ..errors import CARLError, Terminated
+from ..progress import show_beside_bars
 from . import (
     _keys,
     bench,
@@ -87,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         overrides.append(item)
     form = warnings.formatwarning
     warnings.formatwarning = _warning  # type: ignore[assignment]
+    log, handler = logging.getLogger("carl"), _Warnings(logging.WARNING)
+    log.addHandler(handler)
     try:
         return int(arguments.run(arguments) or 0)
     except KeyboardInterrupt:
@@ -103,6 +107,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     finally:
         warnings.formatwarning = form
+        log.removeHandler(handler)
+
+
+class _Warnings(logging.Handler):
+    """Shows what is logged as other warnings are shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        show_beside_bars(_warning(record.getMessage()))
 
 
 def _open_closed_streams() -> None:

@@ -26,10 +26,16 @@ class Looked:
 
 
 def look(
-    model: Any, source: ImageSource, *, fingerprints: bool = False, progress: bool = True, least: int = 2
+    model: Any,
+    source: ImageSource,
+    *,
+    fingerprints: bool = False,
+    progress: bool = True,
+    least: int = 2,
+    on_error: str = "skip",
 ) -> Looked:
-    """Embeds the images of a source. Those that cannot be read are left out with a warning. least: images that must
-    remain."""
+    """Embeds the images of a source. Those that cannot be read are left out with a warning, or with on_error "raise" an
+    error. least: images that must remain."""
     marks: list[str] = []
     trainer = getattr(model, "trainer_", model)  # a classifier embeds by itself
 
@@ -45,7 +51,7 @@ def look(
             source,
             model.in_channels_,
             trainer.output_width("features"),
-            "nan",
+            "nan" if on_error == "skip" else on_error,
             bar=bar,
             names=True,
             says="left out an image that cannot be read",

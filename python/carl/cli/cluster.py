@@ -5,15 +5,19 @@ from typing import Any
 
 from .common import (
     DATA_HELP,
+    LABELS_HELP,
     MODEL_HELP,
     add_command,
     add_json,
     add_quiet,
+    add_reading,
+    add_skip,
     add_threads,
     labelled,
     load_judged,
     positive,
     print_json,
+    reading_of,
 )
 
 
@@ -35,9 +39,9 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
-    parser.add_argument(
-        "--labels", metavar="FILE", help=".npy or IDX file of labels; default: those that come with DATA"
-    )
+    parser.add_argument("--labels", metavar="FILE", help=f"{LABELS_HELP}; default: those that come with DATA")
+    add_reading(parser)
+    add_skip(parser)
     parser.add_argument(
         "--clusters", type=positive, metavar="N", help="of k-means (default: as many as there are labels)"
     )
@@ -53,7 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     shown = not arguments.quiet
     model, judged = load_judged(arguments.model, arguments.threads)
-    images, labels = labelled(arguments.data, arguments.labels, model.in_channels_, model.value_range)
+    reading = reading_of(arguments, model)
+    images, labels, _ = labelled(arguments.data, arguments.labels, model.in_channels_, reading, arguments.on_error)
     judged.add("images", arguments.data, arguments.labels, images)
     results = {
         "prototypes": evaluate.cluster(model.predict(images), labels),

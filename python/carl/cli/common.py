@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from .._judged import Judged, loaded
 from .._models import load_model
 from .._reading import parse_json
 from ..classifier import Classifier
-from ..errors import ConfigurationError, InvalidArgumentError
+from ..errors import ConfigurationError, FileError, InvalidArgumentError
 from ..estimator import CARL, load
 from ..sources import ImageSource
 from ..sources.labelled import aligned, open_labelled
@@ -24,6 +25,10 @@ DATA_HELP = (
     ".bin file, an IDX file such as train-images-idx3-ubyte.gz, or a quoted pattern such as 'shards-*.tar'"
 )
 MODEL_HELP = "a checkpoint, such as model.carl, or a run folder"
+LABELS_HELP = (
+    ".npy, IDX, or .txt file (a line an image) of labels, or .csv with the heads label, and name where its rows are "
+    "not in the order of the images"
+)
 
 
 def add_command(subparsers: Any, name: str, summary: str, description: str, examples: str, more: str = "") -> Any:
@@ -56,8 +61,70 @@ def add_labelled_pair(parser: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
     parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
     parser.add_argument("test", metavar="TEST", help="the same")
-    parser.add_argument("--train-labels", metavar="FILE", help=".npy or IDX file of labels")
-    parser.add_argument("--test-labels", metavar="FILE", help=".npy or IDX file of labels")
+    parser.add_argument("--train-labels", metavar="FILE", help=LABELS_HELP)
+    parser.add_argument("--test-labels", metavar="FILE", help="the same, of TEST")
+    add_reading(parser)
+    add_skip(parser)
+
+
+def add_reading(parser: Any, labels: bool = True) -> None:
+    """How images are read, and with `labels` theirs."""
+    parser.add_argument(
+        "--value-range",
+        type=value_range,
+        metavar="LOW,HIGH",
+        help="the values that become black and white in images whose pixels are no bytes (default: the model's)",
+    )
+    parser.add_argument(
+        "--image-key",
+        metavar="KEY",
+        help="which array of an .npz file, or which file of a .tar archive's samples (seg.png of K.seg.png), is the "
+        "image",
+    )
+    if labels:
+        parser.add_argument("--label-key", metavar="KEY", help="and which is the label")
+
+
+def reading_of(arguments: argparse.Namespace, model: Any) -> dict[str, Any]:
+    """What ``add_reading`` was given, as ``open_labelled`` takes it. The model gets a value range that was given."""
+    if arguments.value_range is not None:
+        model.value_range = arguments.value_range
+    return {
+        "value_range": model.value_range,
+        "image_key": arguments.image_key,
+        "label_key": getattr(arguments, "label_key", None),
+    }
+
+
+def add_skip(parser: Any, what: str = "left out with a warning, up to 5%% of them") -> None:
+    parser.add_argument(
+        "--on-error",
+        default="skip",
+        choices=["skip", "raise"],
+        help=f"an image that cannot be read: {what}, or an error (default: %(default)s)",
+    )
+
+
+@contextmanager
+def hint_at_on_error(arguments: argparse.Namespace) -> Iterator[None]:
+    """An image that cannot be read and ends the command says how to go on without it."""
+    try:
+        yield
+    except FileError as error:
+        if arguments.on_error != "raise":
+            raise
+        raise FileError(f"{error} (--on-error nan leaves its row empty)") from error
+
+
+def value_range(text: str) -> tuple[float, float]:
+    """An argparse type: "0,1" or "[0, 1]"."""
+    from .._values import checked_range
+
+    try:
+        low, high = (float(part) for part in text.strip().removeprefix("[").removesuffix("]").split(","))
+        return checked_range((low, high)) or (low, high)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers such as 0,1, the lower first") from None
 
 
 def add_json(parser: Any) -> None:
@@ -71,9 +138,8 @@ def add_threads(parser: Any) -> None:
 def add_images(parser: Any) -> None:
     """Which images a plot or report is made from."""
     parser.add_argument("--data", metavar="DATA", help=f"{DATA_HELP}; default: what the run was trained on")
-    parser.add_argument(
-        "--labels", metavar="FILE", help=".npy or IDX file of labels; default: those that come with DATA"
-    )
+    parser.add_argument("--labels", metavar="FILE", help=f"{LABELS_HELP}; default: those that come with DATA")
+    add_reading(parser)
     parser.add_argument(
         "--images", type=positive, default=2000, metavar="N", help="images used at most (default: %(default)s)"
     )
@@ -106,21 +172,18 @@ def positive(text: str) -> int:
 
 
 def labelled(
-    path: str, labels: str | None, channels: int | None, value_range: Any = None
-) -> tuple[ImageSource, np.ndarray]:
-    """A source and its labels: from class folders, a labelled archive, an IDX file's companion, or a file of labels."""
-    source, values = open_labelled(path, labels, channels, value_range=value_range)
+    path: str, labels: str | None, channels: int | None, reading: Mapping[str, Any], on_error: str
+) -> tuple[ImageSource, np.ndarray, list[str] | None]:
+    """A source and its labels, from class folders, a labelled archive, an IDX file's companion, or a file of labels,
+    without the images that cannot be read; see ``readable``."""
+    source, values, names = open_labelled(path, labels, channels, **reading)
     if values is None:
         raise InvalidArgumentError(
-            f"{path} has no labels: want class folders, an .npz with labels, or an IDX file with its labels beside it"
+            f"{path} has no labels: want class folders, an .npz with labels, an IDX file with its labels beside it, or "
+            "an option that names a file of labels"
         )
-    return without_broken(source, values, path)
-
-
-def without_broken(source: ImageSource, labels: np.ndarray, path: str) -> tuple[ImageSource, np.ndarray]:
-    """A labelled set without the images that cannot be read; see ``readable``."""
-    whole, places = readable(source, path)
-    return whole, labels if places is None else labels[places]
+    whole, places = readable(source, path, on_error)
+    return whole, values if places is None else values[places], names
 
 
 def add_quiet(parser: Any) -> None:
@@ -138,24 +201,25 @@ def load_any_judged(path: str, threads: int | None) -> tuple[CARL | Classifier, 
 
 
 def labelled_pair(
-    train: str,
-    train_labels: str | None,
-    test: str,
-    test_labels: str | None,
+    arguments: argparse.Namespace,
     channels: int | None,
+    reading: Mapping[str, Any],
     judged: Judged,
-    parts: tuple[str, str] = ("train", "test"),
-    value_range: Any = None,
-) -> tuple[ImageSource, np.ndarray, ImageSource, np.ndarray]:
-    """Two labelled sets of the same classes, noted in `judged` under the names `parts`."""
-    first, first_y = labelled(train, train_labels, channels, value_range)
-    second, second_y = labelled(test, test_labels, channels, value_range)
-    if not (train_labels or test_labels):
-        second_y, names = aligned(first, second, second_y, f"{train} and {test}")
-        first.class_names = second.class_names = names
-    judged.add(parts[0], train, train_labels, first)
-    judged.add(parts[1], test, test_labels, second)
-    return first, first_y, second, second_y
+    sets: Sequence[tuple[str, str, str | None]] | None = None,
+) -> tuple[ImageSource, np.ndarray, ImageSource, np.ndarray, list[str] | None]:
+    """Two labelled sets of the same classes, and the classes' names where both know them. They are noted in `judged`.
+
+    sets: of each, what it is noted as, its path and that of its labels; by default those of ``add_labelled_pair``.
+    """
+    if sets is None:
+        sets = [("train", arguments.train, arguments.train_labels), ("test", arguments.test, arguments.test_labels)]
+    (first, first_y, known), (second, second_y, other) = (
+        labelled(path, labels, channels, reading, arguments.on_error) for _, path, labels in sets
+    )
+    second_y, names = aligned(known, other, second_y, " and ".join(path for _, path, _ in sets))
+    for (part, path, labels), source in zip(sets, (first, second)):
+        judged.add(part, path, labels, source)
+    return first, first_y, second, second_y, names
 
 
 def print_json(value: Mapping[str, Any]) -> None:

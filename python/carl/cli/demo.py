@@ -12,7 +12,7 @@ def add(subparsers: Any) -> None:
         "demo",
         "train and judge on Fashion-MNIST",
         "Trains a small encoder on Fashion-MNIST without labels and compares it, by k-NN, with raw pixels and "
-        "with the untrained encoder. Six to eight minutes on two processors.",
+        "with the untrained encoder. About eight minutes on two processors.",
         """
         carl demo --quick
         carl demo epochs=10 --out runs/longer

@@ -3,7 +3,18 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_quiet, add_threads, print_json
+from .common import (
+    DATA_HELP,
+    MODEL_HELP,
+    add_command,
+    add_json,
+    add_quiet,
+    add_reading,
+    add_skip,
+    add_threads,
+    print_json,
+    reading_of,
+)
 
 
 def add(subparsers: Any) -> None:
@@ -13,7 +24,8 @@ def add(subparsers: Any) -> None:
         "exact copies and near ones in a set",
         "Finds images that a set has more than once: exact copies, of the same pixels, and near ones, such as a photo "
         "at another size or quality, by the cosine similarity of their features after the mean of all is taken off. "
-        "Each group is printed with its first image in front; an image that cannot be read is left out with a warning.",
+        "Each group is printed with its first image in front, and then the pairs that are just too unlike; an image "
+        "that cannot be read is left out with a warning.",
         """
         carl duplicates runs/photos photos/
         carl duplicates runs/photos photos/ --threshold 0.9       # finds more, and more that are none
@@ -26,12 +38,15 @@ def add(subparsers: Any) -> None:
         "--threshold",
         type=float,
         metavar="S",
-        help="similarity to a group's first image from which an image belongs to it (default: 0.97)",
+        help="similarity to a group's first image from which an image belongs to it (default: 0.97, to be adjusted by "
+        "what is printed: the similarities in the groups, and those of the pairs just below)",
     )
     parser.add_argument("--exact", action="store_true", help="exact copies alone")
     parser.add_argument(
         "--out", metavar="FILE", help="a .csv file of the groups too: group, kind, name, similarity, one image a line"
     )
+    add_reading(parser, labels=False)
+    add_skip(parser, "left out with a warning")
     add_quiet(parser)
     add_threads(parser)
     add_json(parser)
@@ -52,9 +67,14 @@ def run(arguments: argparse.Namespace) -> int:
     check_csv(arguments.out, model=arguments.model, data=(arguments.data,))
     threshold = None if arguments.exact else THRESHOLD if arguments.threshold is None else arguments.threshold
     model = load_model(arguments.model, arguments.threads)
-    with open_source(arguments.data, model.in_channels_) as source:
-        seen = look(model, source, fingerprints=True, progress=not arguments.quiet)
+    with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
+        seen = look(model, source, fingerprints=True, progress=not arguments.quiet, on_error=arguments.on_error)
     groups = evaluate.duplicates(seen.features, seen.fingerprints, threshold, threads=arguments.threads)
+    misses = (
+        []
+        if threshold is None
+        else evaluate.near_misses(seen.features, seen.fingerprints, threshold, threads=arguments.threads)
+    )
     rows: list[dict[str, Any]] = [
         {
             "kind": group.kind,
@@ -68,7 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         _write(arguments.out, rows)
     if arguments.json:
-        print_json({"images": len(seen.names), "threshold": threshold, "groups": rows})
+        below = [
+            {"names": [seen.names[first], seen.names[second]], "similarity": round(value, 4)}
+            for first, second, value in misses
+        ]
+        print_json({"images": len(seen.names), "threshold": threshold, "groups": rows, "just_below": below})
         return 0
     for number, row in enumerate(rows, start=1):
         print(f"group {number}, {row['kind']}")
@@ -81,6 +105,10 @@ def run(arguments: argparse.Namespace) -> int:
         f"{len(seen.names)} images, {len(rows)} groups: {exact} exact copies"
         + ("" if arguments.exact else f", {more - exact} near ones")
     )
+    if misses:
+        print(f"just below the threshold of {threshold:g} (if these are copies too, lower it: --threshold)")
+    for first, second, value in misses:
+        print(f"  {value:.3f}  {seen.names[first]}  {seen.names[second]}")
     return 0
 
 

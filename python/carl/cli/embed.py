@@ -4,7 +4,18 @@ import argparse
 from typing import Any
 
 from .._features import FORMATS
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_quiet, add_threads, print_json
+from .common import (
+    DATA_HELP,
+    MODEL_HELP,
+    add_command,
+    add_json,
+    add_quiet,
+    add_reading,
+    add_threads,
+    hint_at_on_error,
+    print_json,
+    reading_of,
+)
 
 
 def add(subparsers: Any) -> None:
@@ -43,6 +54,7 @@ def add(subparsers: Any) -> None:
         choices=["raise", "nan"],
         help="an image that cannot be read: an error, or a row of NaN and a warning (default: %(default)s)",
     )
+    add_reading(parser)
     add_quiet(parser)
     add_threads(parser)
     add_json(parser)
@@ -60,10 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
     for out in filter(None, (arguments.out, beside)):
         check_output(out, model=arguments.model, data=(arguments.data,))
     model = load_model(arguments.model, arguments.threads)
-    with open_source(arguments.data, model.in_channels_, value_range=model.value_range) as source:
-        result, names = model.transform(
-            source, arguments.output, on_error=arguments.on_error, return_paths=True, progress=not arguments.quiet
-        )
+    with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
+        with hint_at_on_error(arguments):
+            result, names = model.transform(
+                source, arguments.output, on_error=arguments.on_error, return_paths=True, progress=not arguments.quiet
+            )
         labels = source.labels if source.labels is not None and len(source.labels) == len(source) else None
         write_features(arguments.out, result, names, labels, source.class_names, arguments.output)
     if arguments.json:

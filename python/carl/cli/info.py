@@ -29,6 +29,7 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from .. import build_info
     from .._checkpoint import is_classifier, steps_taken
+    from .._given import read_given
     from .._notes import saved_notes
     from ..classifier import Classifier
     from ..runs import checkpoint_path
@@ -54,10 +55,11 @@ def run(arguments: argparse.Namespace) -> int:
         with Trainer.resume(file) as trainer:
             state = trainer.state_dict()
             notes = saved_notes(trainer, file)
+            given = read_given(file)
             facts = {
                 "step": trainer.step_count,
                 "epochs_done": notes.get("position", {}).get("epoch"),
-                "data": notes.get("data"),
+                "data": notes.get("data") if given is None else given.describe(),
                 "features": trainer.output_width("features"),
                 "parameters": _parameters(state),
                 **vars(trainer.config),

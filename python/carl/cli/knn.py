@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from .common import (
@@ -14,6 +15,7 @@ from .common import (
     load_any_judged,
     positive,
     print_table,
+    reading_of,
 )
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ def add(subparsers: Any) -> None:
         "knn",
         "k-NN accuracy of a model's features",
         "Embeds labelled images and classifies TEST by the weighted vote of the nearest images of TRAIN by cosine "
-        "similarity; and the same by raw pixels (of at most 32 x 32), which any learning should beat. The figures of a "
-        "run folder's model are kept in its evaluation/knn.json, for `carl report`.",
+        "similarity; and the same by raw pixels (averaged to at most 32 x 32), which any learning should beat. The "
+        "figures of a run folder's model are kept in its evaluation/knn.json, for `carl report`.",
         """
         carl knn runs/photos train/ test/ -k 20 200
         carl knn runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --json
@@ -54,25 +56,23 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
+    from ..sources.labelled import named
 
     model, judged = load_any_judged(arguments.model, arguments.threads)
-    train, train_y, test, test_y = labelled_pair(
-        arguments.train,
-        arguments.train_labels,
-        arguments.test,
-        arguments.test_labels,
-        model.in_channels_,
-        judged,
-        value_range=model.value_range,
+    train, train_y, test, test_y, names = labelled_pair(
+        arguments, model.in_channels_, reading_of(arguments, model), judged
     )
+    train_y, test_y = named(train_y, names), named(test_y, names)
     judge = {"k": arguments.k, "temperature": arguments.temperature, "threads": arguments.threads}
     shown = not arguments.quiet
     result = evaluate.knn(
         model.transform(train, progress=shown), train_y, model.transform(test, progress=shown), test_y, **judge
     )
     if not arguments.no_baseline:
-        side = min(evaluate.pixels.SIDE, train.side)
-        raw = evaluate.knn(_pixels(train, side, shown), train_y, _pixels(test, side, shown), test_y, **judge)
+        side = min(evaluate.pixels.pixel_side(train), evaluate.pixels.pixel_side(test))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the labels, which were told
+            raw = evaluate.knn(_pixels(train, side, shown), train_y, _pixels(test, side, shown), test_y, **judge)
         result = dataclasses.replace(result, raw_pixels=raw.accuracies)
     judged.keep(result)
     if arguments.json:

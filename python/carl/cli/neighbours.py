@@ -6,7 +6,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_quiet, add_threads, positive, print_json
+from .common import (
+    DATA_HELP,
+    MODEL_HELP,
+    add_command,
+    add_json,
+    add_quiet,
+    add_reading,
+    add_skip,
+    add_threads,
+    positive,
+    print_json,
+    reading_of,
+)
 
 #: Pixels of the shorter side from which on images of the sheet are read at half of their size.
 _SIDE = 128
@@ -37,6 +49,8 @@ def add(subparsers: Any) -> None:
         metavar="FILE",
         help="the contact sheet, .png, .svg or .pdf (default: RUN/plots/query.png of a run folder, else none)",
     )
+    add_reading(parser, labels=False)
+    add_skip(parser, "left out with a warning")
     add_quiet(parser)
     add_threads(parser)
     add_json(parser)
@@ -55,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         check_output(arguments.out, model=arguments.model, data=(arguments.data, *queries))
     model = load_model(arguments.model, arguments.threads)
-    with open_source(arguments.data, model.in_channels_) as source:
-        seen = look(model, source, progress=not arguments.quiet)
+    with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
+        seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
         own = [_places(seen.names, query) for query in queries]
         most = len(seen.names) - max(len(places) for places in own)
         if arguments.k > most:
@@ -129,7 +143,9 @@ def _sheet(
     if not arguments.out and not of_run:
         return None
     place = Path(arguments.out) if arguments.out else run / "plots" / "query.png"
-    images: Any = FileSource(queries, model.in_channels_ if model.in_channels_ in (1, 3) else None)
+    images: Any = FileSource(
+        queries, model.in_channels_ if model.in_channels_ in (1, 3) else None, value_range=model.value_range
+    )
     with images:
         shown = images.read_each(np.arange(len(queries)), _SIDE)
     rows = [

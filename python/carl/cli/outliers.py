@@ -3,7 +3,19 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_json, add_quiet, add_threads, positive, print_json
+from .common import (
+    DATA_HELP,
+    MODEL_HELP,
+    add_command,
+    add_json,
+    add_quiet,
+    add_reading,
+    add_skip,
+    add_threads,
+    positive,
+    print_json,
+    reading_of,
+)
 
 
 def add(subparsers: Any) -> None:
@@ -25,6 +37,8 @@ def add(subparsers: Any) -> None:
         "--images", type=positive, default=20, metavar="N", help="images that are printed (default: %(default)s)"
     )
     parser.add_argument("--out", metavar="FILE", help="a .csv file of all images and their scores, lowest first")
+    add_reading(parser, labels=False)
+    add_skip(parser, "left out with a warning")
     add_quiet(parser)
     add_threads(parser)
     add_json(parser)
@@ -40,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_csv(arguments.out, model=arguments.model, data=(arguments.data,))
     model = load_model(arguments.model, arguments.threads)
-    with open_source(arguments.data, model.in_channels_) as source:
-        seen = look(model, source, progress=not arguments.quiet)
+    with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
+        seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
     scores = evaluate.outliers(seen.features, arguments.k, threads=arguments.threads)
     order = scores.argsort(kind="stable")
     if arguments.out:

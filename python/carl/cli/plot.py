@@ -162,7 +162,16 @@ def _of_views(parser: Any) -> None:
 def _inspection(arguments: argparse.Namespace) -> Inspection:
     from ..inspection import Inspection
 
-    return Inspection(arguments.source, arguments.data, arguments.labels, arguments.images, arguments.threads)
+    return Inspection(
+        arguments.source,
+        arguments.data,
+        arguments.labels,
+        arguments.images,
+        arguments.threads,
+        arguments.value_range,
+        arguments.image_key,
+        arguments.label_key,
+    )
 
 
 def _curves(arguments: argparse.Namespace) -> Figure:
@@ -217,13 +226,13 @@ def _map(arguments: argparse.Namespace) -> Figure:
 def _confusion(arguments: argparse.Namespace) -> Figure:
     from .. import plots
     from ..errors import InvalidArgumentError
-    from ..sources.labelled import names_of
+    from ..sources.labelled import named
 
     seen = _inspection(arguments)
     if seen.labels is None:
         raise InvalidArgumentError(f"{seen.data} has no labels; name their file with --labels")
     if seen.predictions is not None:
-        return plots.class_confusion(seen.predictions, names_of(seen.source, seen.labels))
+        return plots.class_confusion(seen.predictions, named(seen.labels, seen.class_names))
     return plots.confusion(seen.assignments, seen.labels, seen.class_names)
 
 

@@ -3,7 +3,19 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import DATA_HELP, add_command, add_json, add_quiet, add_threads, print_json, print_table
+from .common import (
+    DATA_HELP,
+    LABELS_HELP,
+    add_command,
+    add_json,
+    add_quiet,
+    add_reading,
+    add_threads,
+    hint_at_on_error,
+    print_json,
+    print_table,
+    reading_of,
+)
 
 
 def add(subparsers: Any) -> None:
@@ -23,13 +35,14 @@ def add(subparsers: Any) -> None:
     parser.add_argument("model", metavar="MODEL", help="the file of a classifier")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument("--out", required=True, metavar="FILE", help="the table: .csv, .npz or .parquet")
-    parser.add_argument("--labels", metavar="FILE", help=".npy or IDX file of labels, to compare with")
+    parser.add_argument("--labels", metavar="FILE", help=f"{LABELS_HELP}; to compare with")
     parser.add_argument(
         "--on-error",
         default="raise",
         choices=["raise", "nan"],
         help="an image that cannot be read: an error, or a row without a class and a warning (default: %(default)s)",
     )
+    add_reading(parser)
     add_quiet(parser)
     add_threads(parser)
     add_json(parser)
@@ -43,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .._models import load_model
     from ..classifier import Classifier
     from ..errors import InvalidArgumentError
-    from ..sources.labelled import names_of, open_labelled
+    from ..sources.labelled import named, open_labelled
     from ._outputs import check_output
 
     check_table(arguments.out)
@@ -54,14 +67,16 @@ def run(arguments: argparse.Namespace) -> int:
             f"{arguments.model} has no classifier: `carl linear {arguments.model} TRAIN TEST --save classifier.carl` "
             "trains one on labelled images"
         )
-    source, labels = open_labelled(arguments.data, arguments.labels, model.in_channels_)
-    with model, source:
+    source, labels, class_names = open_labelled(
+        arguments.data, arguments.labels, model.in_channels_, **reading_of(arguments, model)
+    )
+    with model, source, hint_at_on_error(arguments):
         shares, names = model.transform(
             source, "probabilities", on_error=arguments.on_error, return_paths=True, progress=not arguments.quiet
         )
     found = ~np.isnan(shares[:, 0])
     predicted = np.where(found, model.classes_[np.where(found, shares.argmax(axis=1), 0)].astype(str), "")
-    truth = None if labels is None else names_of(source, labels).astype(str)
+    truth = None if labels is None else named(labels, class_names).astype(str)
     write_predictions(arguments.out, names, predicted, shares, model.classes_.astype(str), truth)
     # Labels that are no classes of the model say nothing about it.
     known = None if truth is None else found & np.isin(truth, model.classes_.astype(str))

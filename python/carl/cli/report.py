@@ -43,6 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
         images=arguments.images,
         method=arguments.method,
         threads=arguments.threads,
+        value_range=arguments.value_range,
+        image_key=arguments.image_key,
+        label_key=arguments.label_key,
     )
     if arguments.json:
         print_json({"file": str(page.path), "plots": page.plots, "left_out": page.left_out, "stale": page.stale})

@@ -5,16 +5,20 @@ from typing import Any
 
 from .common import (
     DATA_HELP,
+    LABELS_HELP,
     MODEL_HELP,
     add_command,
     add_json,
     add_quiet,
+    add_reading,
+    add_skip,
     add_threads,
     labelled,
     labelled_pair,
     load_judged,
     positive,
     print_table,
+    reading_of,
 )
 
 
@@ -40,8 +44,10 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "-k", type=positive, nargs="+", default=[1, 10], help="where to cut the rankings (default: 1 10)"
     )
-    parser.add_argument("--labels", metavar="FILE", help=".npy or IDX file of the labels of DATA")
-    parser.add_argument("--query-labels", metavar="FILE", help="of those of QUERIES")
+    parser.add_argument("--labels", metavar="FILE", help=f"of DATA: {LABELS_HELP}")
+    parser.add_argument("--query-labels", metavar="FILE", help="the same, of QUERIES")
+    add_reading(parser)
+    add_skip(parser)
     add_quiet(parser)
     add_threads(parser)
     add_json(parser)
@@ -54,25 +60,18 @@ def run(arguments: argparse.Namespace) -> int:
 
     shown = not arguments.quiet
     model, judged = load_judged(arguments.model, arguments.threads)
+    reading = reading_of(arguments, model)
     if arguments.queries is None:
         if arguments.query_labels:
             raise InvalidArgumentError("--query-labels: there are no QUERIES")
-        images, labels = labelled(arguments.data, arguments.labels, model.in_channels_, model.value_range)
+        images, labels, _ = labelled(arguments.data, arguments.labels, model.in_channels_, reading, arguments.on_error)
         judged.add("images", arguments.data, arguments.labels, images)
         result = evaluate.retrieval(
             model.transform(images, progress=shown), labels, k=arguments.k, threads=arguments.threads
         )
     else:
-        images, labels, queries, truth = labelled_pair(
-            arguments.data,
-            arguments.labels,
-            arguments.queries,
-            arguments.query_labels,
-            model.in_channels_,
-            judged,
-            ("images", "queries"),
-            model.value_range,
-        )
+        sets = [("images", arguments.data, arguments.labels), ("queries", arguments.queries, arguments.query_labels)]
+        images, labels, queries, truth, _ = labelled_pair(arguments, model.in_channels_, reading, judged, sets)
         result = evaluate.retrieval(
             model.transform(images, progress=shown),
             labels,

@@ -17,6 +17,7 @@ from .common import (
     labelled_pair,
     positive,
     print_table,
+    reading_of,
 )
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def options_of(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
     """The protocol's keyword arguments that were given."""
     names = ("seeds", "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing", "threads", *more)
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    return {**given, "progress": not arguments.quiet}
+    return {**given, "progress": not arguments.quiet, "value_range": arguments.value_range}
 
 
 @contextmanager
@@ -148,27 +149,17 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, 
     from ..encoder import Encoder
     from ..estimator import load
     from ..runs import checkpoint_path
-    from ..sources.labelled import names_of
+    from ..sources.labelled import named
 
     model = load(arguments.model, threads=arguments.threads)
     with model.trainer_ as trainer:
         channels = int(trainer.config.in_channels or 0)
-        value_range = model.value_range
+        reading = reading_of(arguments, model)
     encoder, judged = loaded(arguments.model, lambda path: Encoder(checkpoint_path(path), threads=arguments.threads))
     with encoder:
-        train, train_y, test, test_y = labelled_pair(
-            arguments.train,
-            arguments.train_labels,
-            arguments.test,
-            arguments.test_labels,
-            channels,
-            judged,
-            value_range=value_range,
-        )
-        if train.class_names and test.class_names and not (arguments.train_labels or arguments.test_labels):
-            train_y, test_y = names_of(train, train_y), names_of(test, test_y)
+        train, train_y, test, test_y, names = labelled_pair(arguments, channels, reading, judged)
         with train, test:
-            yield encoder, (train, train_y, test, test_y), judged
+            yield encoder, (train, named(train_y, names), test, named(test_y, names)), judged
 
 
 def show(arguments: argparse.Namespace, result: Any, judged: Judged) -> int:

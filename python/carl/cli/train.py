@@ -3,13 +3,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _keys
-from .common import DATA_HELP, add_command, add_json, parse_overrides, print_json
+from .common import DATA_HELP, LABELS_HELP, add_command, add_json, parse_overrides, print_json, value_range
 
 if TYPE_CHECKING:
+    from .._given import Given
     from ..estimator import CARL
 
 #: Parameters that may change when a run goes on.
@@ -77,7 +79,13 @@ def add(subparsers: Any) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help=".npy or IDX file of the labels of each --eval, where they do not come with the images",
+        help=f"of each --eval, where they do not come with the images: {LABELS_HELP}",
+    )
+    parser.add_argument(
+        "--image-key",
+        metavar="KEY",
+        help="which array of an .npz file, or which file of a .tar archive's samples (seg.png of K.seg.png), is the "
+        "image",
     )
     parser.add_argument(
         "--logger",
@@ -94,11 +102,14 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from .._values import checked_range
     from ..errors import ConfigurationError, InvalidArgumentError, Terminated
     from ..estimator import CARL
     from ..loggers import make
     from ..runs import RunFolder, refuse_if_in_use
+    from ..sources import as_source
 
+    image_key = arguments.image_key
     data, out, resume = _places(arguments)
     params: dict[str, Any] = {}
     if arguments.config:
@@ -107,6 +118,9 @@ def run(arguments: argparse.Namespace) -> int:
     for key, see in (("run_dir", "--out"), ("progress", "--quiet"), ("callbacks", "--logger")):
         if key in params:
             raise ConfigurationError(f"{key} is not a parameter of the command line: see {see}")
+    if isinstance(params.get("value_range"), str):  # 0,1 as other commands take it
+        with suppress(argparse.ArgumentTypeError):  # told as of any other value
+            params["value_range"] = value_range(params["value_range"])
     CARL().set_params(**params)  # unknown keys first, whatever else is wrong
     refuse_if_in_use(out)
     checkpoint = RunFolder(out).checkpoint
@@ -114,13 +128,19 @@ def run(arguments: argparse.Namespace) -> int:
         if not resume:
             raise InvalidArgumentError(f"{checkpoint} exists already: add --resume to go on, or choose another --out")
         model, known = _stored(out, params)
-        data = data or known
+        if data is None:
+            known.check(out)
+            data, image_key = known.images, image_key or known.image_key
     elif data is None:
         raise InvalidArgumentError(
             f"{out}: has no checkpoint yet, so there is nothing to go on from: name the images to start anew"
         )
     else:
         model = CARL().set_params(**params)
+    images: Any = data
+    if image_key is not None and data is not None:
+        channels = model.in_channels if model.in_channels in (1, 3) else None
+        images = as_source(data, channels, value_range=checked_range(model.value_range), image_key=image_key)
     eval_set = _eval_set(arguments) or model._eval_paths
     if eval_set is None and "eval_every" in params:
         raise InvalidArgumentError("eval_every: wants labelled images to judge by: add --eval DATA")
@@ -128,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
         model.set_params(eval_every=None)
     model.set_params(run_dir=out, progress=not arguments.quiet, callbacks=[make(name) for name in arguments.loggers])
     try:
-        model.fit(data, eval_set=eval_set, resume=resume)
+        model.fit(images, eval_set=eval_set, resume=resume)
     except (KeyboardInterrupt, Terminated):
         if checkpoint.exists():
             print(f"to go on: carl train {out} --resume", file=sys.stderr)
@@ -190,7 +210,7 @@ def _config_file(path: str) -> dict[str, Any]:
     return parse_object(text, path)
 
 
-def _stored(run: str, params: dict[str, Any]) -> tuple[CARL, str | None]:
+def _stored(run: str, params: dict[str, Any]) -> tuple[CARL, Given]:
     """The parameters a run was started with, changed as far as they may be, and where its images were."""
     from ..errors import ConfigurationError
     from ..estimator import load
@@ -204,9 +224,8 @@ def _stored(run: str, params: dict[str, Any]) -> tuple[CARL, str | None]:
                 f"{key}: got {value!r}, but {run} was started with {now!r}, which stays: start a new run"
             )
     model.set_params(**{key: value for key, value in params.items() if key in _FREE})
-    data = model._data
     model.trainer_.close()
-    return model, data
+    return model, model._given
 
 
 def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .clustering import ClusterResult, cluster, confusion
-from .duplicates import DuplicateGroup, duplicates, fingerprint
+from .duplicates import DuplicateGroup, duplicates, fingerprint, near_misses
 from .finetune import FinetuneResult, finetune
-from .knn import KNNResult, knn, nearest_neighbours
+from .knn import KNNPredictions, KNNResult, knn, nearest_neighbours
 from .linear import LinearProbeResult, linear_probe
 from .online import OnlineEvaluation
 from .outliers import outliers
@@ -18,6 +18,7 @@ __all__ = [
     "ClusterResult",
     "DuplicateGroup",
     "FinetuneResult",
+    "KNNPredictions",
     "KNNResult",
     "LinearProbeResult",
     "OnlineEvaluation",
@@ -31,6 +32,7 @@ __all__ = [
     "knn",
     "labelled_split",
     "linear_probe",
+    "near_misses",
     "nearest_neighbours",
     "outliers",
     "pixel_features",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from .._classes import shown
 from ..errors import InvalidArgumentError
 
 
@@ -55,12 +56,6 @@ def check_labels(labels: np.ndarray, name: str, truth: np.ndarray | None = None,
         warnings.warn(
             f"{truth_name}: {shown(strange)} not in {name}, so these samples count as wrong", UserWarning, stacklevel=3
         )
-
-
-def shown(numbers: np.ndarray) -> str:
-    """Some numbers as text, the first few of many."""
-    text = ", ".join(str(number) for number in numbers[:6])
-    return text + (f", ... ({len(numbers)} in all)" if len(numbers) > 6 else "")
 
 
 def cutoffs(k: Any, most: int) -> list[int]:

@@ -13,7 +13,8 @@ from .. import _arrays
 from ..errors import InvalidArgumentError
 from .knn import nearest_neighbours
 
-#: Similarity from which images count as near copies.
+#: Similarity from which images count as near copies. A default from one set: what it should be depends on the images
+#: and on how long the model was trained, which ``near_misses`` shows.
 THRESHOLD = 0.97
 #: Neighbours looked at first, and at most, of an image that has many copies.
 _FIRST, _MOST = 32, 1024
@@ -61,7 +62,8 @@ def duplicates(
         1 - 4/N of it, since their mean is mostly themselves.
     fingerprints: N texts of ``fingerprint``, by which exact copies are known; None looks for near ones alone.
     threshold: similarity to the first image of a group from which an image belongs to it, above 0, at most 1. Chains do
-        not form: every image of a group is that similar to its first. None looks for exact copies alone.
+        not form: every image of a group is that similar to its first. None looks for exact copies alone. The default is
+        one to adjust: the pairs that ``near_misses`` gives say to what.
     """
     values = _arrays.feature_array(features, "features", ("N", "D"))
     if threshold is not None and _arrays.real(threshold, "threshold", 0.0, above=True) > 1:
@@ -92,6 +94,34 @@ def duplicates(
             same = [marks[place] == marks[first] for place in places]
             groups.append(DuplicateGroup(np.array(places, np.int64), np.array(close, np.float32), np.array(same)))
     return groups
+
+
+def near_misses(
+    features: Any,
+    fingerprints: Sequence[str] | None = None,
+    threshold: float = THRESHOLD,
+    count: int = 5,
+    *,
+    threads: int | None = None,
+) -> list[tuple[int, int, float]]:
+    """The pairs that are just too unlike for ``duplicates``, by which a threshold is chosen: at most `count` pairs of
+    places with their similarities, the most similar first, each image once. Arguments as of ``duplicates``."""
+    values = _arrays.feature_array(features, "features", ("N", "D"))
+    count = _arrays.integer(count, "count", 1, 2**31 - 1)
+    marks = list(range(len(values))) if fingerprints is None else list(fingerprints)
+    firsts = np.array(sorted({mark: place for place, mark in reversed(list(enumerate(marks)))}.values()))
+    near, similarities = _similar(_centred(values)[firsts], threshold, threads)
+    rows, columns = np.nonzero((similarities < threshold) & (near > np.arange(len(near))[:, None]))
+    found: list[tuple[int, int, float]] = []
+    seen: set[int] = set()
+    for place in np.argsort(-similarities[rows, columns], kind="stable").tolist():
+        row, other = int(rows[place]), int(near[rows[place], columns[place]])
+        if not {row, other} & seen:
+            seen |= {row, other}
+            found.append((int(firsts[row]), int(firsts[other]), float(similarities[row, columns[place]])))
+        if len(found) == count:
+            break
+    return found
 
 
 def _centred(values: np.ndarray) -> np.ndarray:

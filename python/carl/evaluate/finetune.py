@@ -71,6 +71,7 @@ def finetune(
     threads: int | None = None,
     progress: bool = True,
     on_error: str = "skip",
+    value_range: tuple[float, float] | None = None,
 ) -> FinetuneResult:
     """Semi-supervised evaluation: trains encoder and a linear layer on a part of the labels, tests on all of the test
     set.
@@ -82,14 +83,16 @@ def finetune(
     model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder; None, with from_scratch,
         for a network by `architecture` (keys of carl.TrainerConfig such as encoder, stem, width).
     train_images, test_images: whatever ``carl.as_source`` takes, except streams of batches.
-    train_labels, test_labels: integers of at least 0 or text, (N,); None for those of class folders or a labelled
-        archive.
+    train_labels, test_labels: integers of at least 0, bools or text, (N,); the path of a file of them; None for those
+        of class folders or a labelled archive. Test labels that no training image has are a warning that names them,
+        and count as wrong.
     label_fraction, labels_per_class, balanced: the part; by default 1%. The same seed draws the same images for every
         model.
     from_scratch: the same network with new weights, for comparison.
     learning_rate, head_learning_rate: of the encoder and of the linear layer (None: the same).
     view: keys of a view's specification to change from a crop of 20 to 100% and a flip, such as {"scale": [0.5, 1]}.
     on_error: images that cannot be read are left out with a warning ("skip"), or an error names the first ("raise").
+    value_range: as of ``carl.as_source``; by default the model's.
     save: a file for the first seed's classifier, for ``carl.Classifier.load``.
     """
     if model is None and not from_scratch:
@@ -102,7 +105,7 @@ def finetune(
     epochs = _arrays.integer(epochs, "epochs", 1, 1_000_000)
     batch_size = _arrays.integer(batch_size, "batch_size", 2, 1_000_000)
     warmup_epochs = _arrays.integer(warmup_epochs, "warmup_epochs", 0, epochs)
-    with labelled_images(train_images, train_labels, test_images, test_labels, model, on_error) as data:
+    with labelled_images(train_images, train_labels, test_images, test_labels, model, on_error, value_range) as data:
         splits = [
             split_targets(
                 data.classes,
@@ -137,7 +140,7 @@ def finetune(
         ):
             scores, used = _run(encoder, data, splits, seeds, epochs, batches, settings, save, bar)
         return FinetuneResult(
-            **figures(scores, data.test_targets, data.classes),
+            **figures(scores, data.test_targets, data.classes, data.names),
             seeds=seeds,
             method="sgd",
             labelled=len(splits[0]),
@@ -165,6 +168,7 @@ def _run(
     used: dict[str, Any] = {}
     for split, seed in zip(splits, seeds):
         with Classifier(encoder, data.classes, seed=seed, **settings) as classifier:
+            classifier.value_range = data.value_range
             used = used or {key: value for key, value in classifier.config.items() if key not in ("seed", "threads")}
             train_classifier(classifier, data.train, data.train_targets, split, epochs, batches, seed, bar)
             scores.append(outputs(classifier, data.test, "logits", bar))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
@@ -16,22 +16,31 @@ from .result import Result
 
 
 @dataclass(frozen=True)
-class KNNResult(Result):
-    """predictions: labels (M,) for the first k; accuracy: its share of right ones, None without test labels.
+class KNNPredictions(Result):
+    """What ``knn`` gives without test labels: predictions, labels (M,) for the first k.
 
-    accuracies: accuracy of every k asked for. references, queries: how many there were. raw_pixels: accuracies of the
-        images' pixels in place of features, where they were computed (`carl knn`): what is there without any learning.
+    references, queries: how many there were.
     """
 
     protocol: ClassVar[str] = "knn"
 
     predictions: np.ndarray
-    accuracy: float | None
-    accuracies: dict[int, float]
     k: int
     temperature: float
     references: int
     queries: int
+
+
+@dataclass(frozen=True)
+class KNNResult(KNNPredictions):
+    """accuracy: share of right predictions for the first k. accuracies: that of every k asked for.
+
+    raw_pixels: accuracies of the images' pixels in place of features, where they were computed (`carl knn`): what is
+        there without any learning.
+    """
+
+    accuracy: float
+    accuracies: dict[int, float]
     raw_pixels: dict[int, float] | None = None
 
 
@@ -80,6 +89,32 @@ def _others(indices: np.ndarray, similarities: np.ndarray) -> tuple[np.ndarray, 
     return indices[keep].reshape(shape), similarities[keep].reshape(shape)
 
 
+@overload
+def knn(
+    train_x: Any,
+    train_y: Any,
+    test_x: Any,
+    test_y: None = None,
+    k: int | Sequence[int] = ...,
+    temperature: float = ...,
+    *,
+    threads: int | None = ...,
+) -> KNNPredictions: ...
+
+
+@overload
+def knn(
+    train_x: Any,
+    train_y: Any,
+    test_x: Any,
+    test_y: Any,
+    k: int | Sequence[int] = ...,
+    temperature: float = ...,
+    *,
+    threads: int | None = ...,
+) -> KNNResult: ...
+
+
 def knn(
     train_x: Any,
     train_y: Any,
@@ -89,15 +124,15 @@ def knn(
     temperature: float = 0.07,
     *,
     threads: int | None = None,
-) -> KNNResult:
+) -> KNNPredictions:
     """k-NN classification by cosine similarity, the protocol of Wu et al., CVPR 2018.
 
     Each test sample takes the label with the largest vote among its k nearest training samples; a vote weighs
     exp(similarity / temperature), or 1 when temperature is 0.
 
     train_x: floats (N, D); train_y: integers of 0 or more, text or booleans (N,), of at least two classes. test_x:
-        floats (M, D); test_y: labels (M,) or None. Test labels that no training sample has can only be wrong: some are
-        a warning, none in common an error.
+        floats (M, D); test_y: labels (M,), without which there are predictions alone. Test labels that no training
+        sample has can only be wrong: some are a warning, none in common an error.
     k: a number, or several, which share one search.
     """
     references = _arrays.feature_array(train_x, "train_x", ("N", "D"))
@@ -127,15 +162,8 @@ def knn(
         _arrays.thread_count(threads),
         predicted,
     )
-    accuracies = {}
-    if truth is not None:
-        accuracies = {each: float(np.mean(names[row] == truth)) for each, row in zip(counts, predicted)}
-    return KNNResult(
-        names[predicted[0]],
-        accuracies.get(counts[0]),
-        accuracies,
-        counts[0],
-        temperature,
-        len(references),
-        len(queries),
-    )
+    found = KNNPredictions(names[predicted[0]], counts[0], temperature, len(references), len(queries))
+    if truth is None:
+        return found
+    accuracies = {each: float(np.mean(names[row] == truth)) for each, row in zip(counts, predicted)}
+    return KNNResult(**vars(found), accuracy=accuracies[counts[0]], accuracies=accuracies)

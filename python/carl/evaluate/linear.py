@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _arrays
+from .._classes import places_among
 from ..classifier import Classifier, encoder_of
 from ..errors import CARLError, InvalidArgumentError
 from ..progress import Bar
 from ..sources.order import evenly_spaced
 from ._checks import check_classes
-from .splits import encode_labels, encode_like
+from .splits import encode_labels
 from .supervised import (
     ClassificationResult,
     batches_per_epoch,
@@ -62,14 +63,16 @@ def linear_probe(
     threads: int | None = None,
     progress: bool = True,
     on_error: str = "skip",
+    value_range: tuple[float, float] | None = None,
 ) -> LinearProbeResult:
     """Trains a linear layer on the frozen encoder's features and tests it: the linear evaluation protocol.
 
     model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder. It is not changed. None,
         with method "logistic", when the images are features already, float32 (N, F).
     train_images, test_images: whatever ``carl.as_source`` takes, except streams of batches.
-    train_labels, test_labels: integers of at least 0 or text, (N,); None for those of class folders or a labelled
-        archive.
+    train_labels, test_labels: integers of at least 0, bools or text, (N,); the path of a file of them; None for those
+        of class folders or a labelled archive. Test labels that no training image has are a warning that names them,
+        and count as wrong.
     method: "sgd", in every epoch a new random crop and flip of each image, cosine schedule; or "logistic", quick:
         features are computed once, without augmentation, standardised by the training set's mean and deviation, and
         given to scikit-learn's LogisticRegression (L-BFGS).
@@ -79,6 +82,7 @@ def linear_probe(
         images), so that the learning rate means the same for every encoder. `view` changes keys of a view's
         specification from a crop of 20 to 100% and a flip.
     on_error: images that cannot be read are left out with a warning ("skip"), or an error names the first ("raise").
+    value_range: as of ``carl.as_source``; by default the model's.
     inverse_regularization, max_iterations: C and max_iter of "logistic".
     save: a file for the first seed's classifier, for ``carl.Classifier.load`` and ``carl predict``.
     """
@@ -95,7 +99,7 @@ def linear_probe(
     epochs = _arrays.integer(epochs, "epochs", 1, 1_000_000)
     batch_size = _arrays.integer(batch_size, "batch_size", 1, 1_000_000)
     with (
-        labelled_images(train_images, train_labels, test_images, test_labels, model, on_error) as data,
+        labelled_images(train_images, train_labels, test_images, test_labels, model, on_error, value_range) as data,
         encoder_of(model) as encoder,
     ):
         if method == "logistic":
@@ -104,9 +108,12 @@ def linear_probe(
                     outputs(encoder, data.train, "features", bar),
                     outputs(encoder, data.test, "features", bar),
                 )
-            result, state = _logistic(train, data.train_targets, test, data.test_targets, data.classes, *options)
+            result, state = _logistic(
+                train, data.train_targets, test, data.test_targets, data.classes, data.names, *options
+            )
             if save is not None:
                 with Classifier(encoder, data.classes, freeze_encoder=True, threads=threads) as classifier:
+                    classifier.value_range = data.value_range
                     classifier.load_state_dict(state, strict=False)
                     classifier.save(save)
             return result
@@ -127,6 +134,7 @@ def linear_probe(
         with Bar(progress, len(found) * (epochs * batches + parts_of(data.test)), "linear probe") as bar:
             for seed in found:
                 with Classifier(encoder, data.classes, seed=seed, **settings) as classifier:
+                    classifier.value_range = data.value_range
                     used = used or {
                         key: value for key, value in classifier.config.items() if key not in ("seed", "threads")
                     }
@@ -137,7 +145,7 @@ def linear_probe(
                     if save is not None and len(scores) == 1:
                         classifier.save(save)
         return LinearProbeResult(
-            **figures(scores, data.test_targets, data.classes),
+            **figures(scores, data.test_targets, data.classes, data.names),
             seeds=found,
             method=method,
             labelled=len(places),
@@ -152,8 +160,8 @@ def _probe_features(
     queries = _arrays.feature_array(test, "test_images", ("M", rows.shape[1]))
     classes, targets = encode_labels(train_labels, "train_labels", len(rows))
     check_classes(classes, "train_labels")
-    truth = encode_like(test_labels, classes, "test_labels", len(queries))
-    return _logistic(rows, targets, queries, truth, classes, seeds, inverse, iterations)[0]
+    truth, names = places_among(test_labels, classes, "test_labels", len(queries))
+    return _logistic(rows, targets, queries, truth, classes, names, seeds, inverse, iterations)[0]
 
 
 def _logistic(
@@ -162,6 +170,7 @@ def _logistic(
     test: np.ndarray,
     truth: np.ndarray,
     classes: np.ndarray,
+    names: list[Any],
     seeds: list[int],
     inverse: float,
     iterations: int,
@@ -182,7 +191,7 @@ def _logistic(
     if len(classes) == 2:
         scores = np.stack([-scores, scores], axis=1)
     result = LinearProbeResult(
-        **figures([scores] * len(seeds), truth, classes),
+        **figures([scores] * len(seeds), truth, classes, names),
         seeds=seeds,
         method="logistic",
         labelled=len(train),

@@ -1,10 +1,11 @@
-"""Judging a model while it trains, on labelled images that training does not see."""
+"""Judging a model while it trains, on labelled images."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..sources.subset import readable
 from ._checks import check_labels
 from ._probe import fit_probe
 from .knn import knn
+from .pixels import pixel_features, pixel_side
 
 if TYPE_CHECKING:
     from ..trainer import Trainer
@@ -65,9 +67,9 @@ class OnlineEvaluation:
     eval_set: references with labels and images to classify, in one of these forms:
         (images, labels): one image in five of each class is classified, by the others;
         (images, labels, images, labels): references, then those to classify.
-        Images are whatever ``carl.as_source`` takes but streams of batches; labels are integers, one an image, or the
-        path of their file, or None where the source knows them (class folders, labelled archives, IDX files). A path
-        alone is (path, None).
+        Images are whatever ``carl.as_source`` takes but streams of batches; labels are integers, bools or text, one an
+        image, or the path of their file, or None where the source knows them (class folders, labelled archives, IDX
+        files). A path alone is (path, None).
     value_range: as of ``carl.as_source``. on_error: images that cannot be read are left out with a warning ("skip"), or
         an error names the first ("raise").
     """
@@ -77,11 +79,10 @@ class OnlineEvaluation:
         self._range, self._on_error = value_range, on_error
         self._opened: list[ImageSource] = []
         try:
-            references, labels = self._open(parts[0], parts[1], channels, "eval_set[0]")
+            references, labels, names = self._open(parts[0], parts[1], channels, "eval_set[0]")
             if len(parts) == 4:
-                queries, truth = self._open(parts[2], parts[3], channels, "eval_set[2]")
-                if parts[1] is None and parts[3] is None:
-                    truth, _ = aligned(references, queries, truth, "eval_set: its two sets")
+                queries, truth, others = self._open(parts[2], parts[3], channels, "eval_set[2]")
+                truth, _ = aligned(names, others, truth, "eval_set: its two sets")
                 check_labels(labels, "eval_set[1]", truth, "eval_set[3]")
                 places, asked = np.arange(len(labels)), np.arange(len(truth))
             else:
@@ -95,10 +96,14 @@ class OnlineEvaluation:
         self._queries, self._query_places = queries, asked
         self._classes, self._labels = np.unique(labels[places], return_inverse=True)
         self._truth = truth[asked]
+        #: Accuracy without any learning, which is the same at every step.
+        self._raw_pixels: float | None = None
 
-    def _open(self, images: Any, labels: Any, channels: int, name: str) -> tuple[ImageSource, np.ndarray]:
+    def _open(
+        self, images: Any, labels: Any, channels: int, name: str
+    ) -> tuple[ImageSource, np.ndarray, list[str] | None]:
         labels_name = name.replace("0", "1").replace("2", "3")
-        source, values = open_labelled(
+        source, values, names = open_labelled(
             images, labels, channels, name=name, labels_name=labels_name, value_range=self._range
         )
         if source is not images:
@@ -117,7 +122,7 @@ class OnlineEvaluation:
                 f"{name}: got {source.channels} channel(s), the model takes {channels} (in_channels)"
             )
         whole, places = readable(source, name, self._on_error)
-        return whole, values if places is None else values[places]
+        return whole, values if places is None else values[places], names
 
     @property
     def references(self) -> int:
@@ -128,19 +133,39 @@ class OnlineEvaluation:
         return len(self._query_places)
 
     def judge(self, trainer: Trainer) -> dict[str, float]:
-        """knn, linear: accuracies from 0 to 1; seconds: what it took."""
+        """knn, linear: accuracies from 0 to 1; raw_pixels: of the same k-NN on the images' pixels, as of
+        ``pixel_features``, which any learning should beat; seconds: what it took."""
         start = time.perf_counter()
-        features = _embed(trainer, self._references, self._reference_places)
-        asked = _embed(trainer, self._queries, self._query_places)
-        count = min(NEIGHBOURS, len(features))
-        near = knn(features, self._labels, asked, None, count, TEMPERATURE, threads=trainer.config.threads or None)
+        features = _embed(trainer.embed_images, self._references, self._reference_places)
+        asked = _embed(trainer.embed_images, self._queries, self._query_places)
+        threads = trainer.config.threads or None
+        if self._raw_pixels is None:
+            self._raw_pixels = self._knn(*self._pixels(), threads)
         weights, biases = fit_probe(features, self._labels, len(self._classes))
         guessed = (asked @ weights + biases).argmax(axis=1)
         return {
-            "knn": float(np.mean(self._classes[near.predictions] == self._truth)),
+            "knn": self._knn(features, asked, threads),
             "linear": float(np.mean(self._classes[guessed] == self._truth)),
+            "raw_pixels": self._raw_pixels,
             "seconds": time.perf_counter() - start,
         }
+
+    def _knn(self, features: np.ndarray, asked: np.ndarray, threads: int | None) -> float:
+        near = knn(features, self._labels, asked, None, min(NEIGHBOURS, len(features)), TEMPERATURE, threads=threads)
+        return float(np.mean(self._classes[near.predictions] == self._truth))
+
+    def _pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The raw pixels of references and queries, as features."""
+        count = len(self._reference_places) + len(self._query_places)
+        side = min(pixel_side(self._references, count), pixel_side(self._queries, count))
+
+        def pixels(images: Any) -> np.ndarray:
+            return pixel_features(images, side)
+
+        return (
+            _embed(pixels, self._references, self._reference_places),
+            _embed(pixels, self._queries, self._query_places),
+        )
 
     def close(self) -> None:
         """Closes what was opened here."""
@@ -182,7 +207,7 @@ def _parts(eval_set: Any) -> tuple[Any, ...]:
     return tuple(eval_set)
 
 
-def _embed(trainer: Trainer, source: ImageSource, places: np.ndarray) -> np.ndarray:
+def _embed(embed: Callable[[Any], np.ndarray], source: ImageSource, places: np.ndarray) -> np.ndarray:
     size = images_at_once(source)
-    parts = [trainer.embed_images(source.read(places[start : start + size])) for start in range(0, len(places), size)]
+    parts = [embed(source.read(places[start : start + size])) for start in range(0, len(places), size)]
     return np.concatenate(parts)

@@ -7,9 +7,19 @@ from typing import Any
 import numpy as np
 
 from .. import _images
+from ..sources import ImageSource
 
 #: Pixels of a side, at most.
 SIDE = 32
+#: Bytes that the pixels of all images may take.
+_MOST_BYTES = 1 << 28
+
+
+def pixel_side(source: ImageSource, count: int | None = None) -> int:
+    """The side for images of a source: their own or ``SIDE``, less where `count` of them (None: all) would take more
+    than 256 MB."""
+    bytes_each = _MOST_BYTES / (4 * source.channels * max(1, len(source) if count is None else count))
+    return max(1, min(SIDE, source.side, int(bytes_each**0.5)))
 
 
 def pixel_features(images: Any, side: int = SIDE) -> np.ndarray:

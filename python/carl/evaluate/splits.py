@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from .._classes import checked_labels
 from ..errors import InvalidArgumentError
 from ..sources import epoch_order
 
@@ -17,52 +18,9 @@ def encode_labels(labels: Any, name: str, count: int | None = None) -> tuple[np.
     labels: integers of at least 0, or text, (N,). Numbers need not be consecutive. Negative ones are refused: they
     are the usual mark of images without a label.
     """
-    values = _checked_labels(labels, name, count)
+    values = checked_labels(labels, name, count)
     classes, places = np.unique(values, return_inverse=True)
     return classes, places.reshape(-1).astype(np.int64)
-
-
-def encode_like(labels: Any, classes: np.ndarray, name: str, count: int | None = None) -> np.ndarray:
-    """int64 (N,): the place of each label in `classes`, which are in order; a label that is not there is an error."""
-    values = _checked_labels(labels, name, count)
-    if (values.dtype.kind in "US") != (classes.dtype.kind in "US"):
-        raise InvalidArgumentError(
-            f"{name}: got labels such as {values[0].item()!r}, the training set has such as {classes[0].item()!r}"
-        )
-    places = np.searchsorted(classes, values).clip(0, len(classes) - 1)
-    wrong = np.flatnonzero(classes[places] != values)
-    if len(wrong):
-        raise InvalidArgumentError(
-            f"{name}: class {values[wrong[0]].item()!r} (first at {wrong[0]}) has no image in the training set"
-        )
-    return places.astype(np.int64)
-
-
-def _checked_labels(labels: Any, name: str, count: int | None) -> np.ndarray:
-    if labels is None:
-        raise InvalidArgumentError(f"{name}: got None, and the images bring no labels")
-    if hasattr(labels, "detach") and hasattr(labels, "numpy"):
-        labels = labels.detach().cpu().numpy()
-    try:
-        values = np.asarray(labels)
-    except ValueError as error:
-        raise InvalidArgumentError(f"{name}: want one label an image: {error}") from None
-    if values.dtype == object and values.ndim == 1 and all(isinstance(value, str) for value in values):
-        values = values.astype(str)
-    if values.ndim != 1:
-        raise InvalidArgumentError(f"{name}: got shape {values.shape}, want one label an image")
-    if count is not None and len(values) != count:
-        raise InvalidArgumentError(f"{name}: got {len(values)} labels for {count} images")
-    if len(values) == 0:
-        raise InvalidArgumentError(f"{name}: is empty")
-    if values.dtype.kind not in "iubUS":
-        raise InvalidArgumentError(f"{name}: got dtype {values.dtype}, want integers or text")
-    if values.dtype.kind == "i" and int(values.min()) < 0:
-        place = int(np.flatnonzero(values < 0)[0])
-        raise InvalidArgumentError(
-            f"{name}[{place}]: got {values[place]}, want labels of at least 0: leave images without a label out"
-        )
-    return values
 
 
 def labelled_split(

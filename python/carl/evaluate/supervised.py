@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _arrays
+from .._classes import places_among
+from .._values import checked_range
 from ..classifier import Classifier
 from ..errors import InvalidArgumentError
 from ..sources import ImageSource, epoch_order
-from ..sources.labelled import named_labels, opened, random_access
+from ..sources.labelled import labels_of, opened, random_access
 from ..sources.loader import images_at_once, read_chosen
 from ..sources.subset import readable
 from ..view_specs import least_side
 from ._checks import check_classes
 from .result import Result
-from .splits import encode_labels, encode_like
+from .splits import encode_labels
 
 if TYPE_CHECKING:
     from ..progress import Bar
@@ -54,36 +56,46 @@ class ClassificationResult(Result):
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images to train and to test on; targets are places in `classes`."""
+    """Images to train and to test on; targets are places in `classes`, of the test images in `names`: the classes, and
+    what else the test images have. value_range: that they are read with."""
 
     classes: np.ndarray
+    names: list[Any]
     train: ImageSource
     train_targets: np.ndarray
     test: ImageSource
     test_targets: np.ndarray
+    value_range: tuple[float, float] | None
 
 
 @contextmanager
 def labelled_images(
-    train_images: Any, train_labels: Any, test_images: Any, test_labels: Any, model: Any = None, on_error: str = "skip"
+    train_images: Any,
+    train_labels: Any,
+    test_images: Any,
+    test_labels: Any,
+    model: Any = None,
+    on_error: str = "skip",
+    value_range: Any = None,
 ) -> Iterator[LabelledImages]:
-    """Checks both sets. Labels that are None are taken from the images' source (class folders, labelled archives).
+    """Checks both sets. Labels are arrays, paths of files, or None for those of the images' source (class folders,
+    labelled archives).
     on_error: images that cannot be read are left out with a warning ("skip"), or an error ("raise").
-    model: a carl.CARL's value_range is that of the images too."""
-    value_range = getattr(model, "value_range", None)
+    value_range: by default that of the model, if it is a carl.CARL."""
+    value_range = checked_range(getattr(model, "value_range", None) if value_range is None else value_range)
     with (
         _source(train_images, "train_images", value_range) as train,
         _source(test_images, "test_images", value_range) as test,
     ):
-        train_labels = named_labels(train) if train_labels is None else train_labels
-        test_labels = named_labels(test) if test_labels is None else test_labels
+        train_labels, test_labels = labels_of(train, train_labels), labels_of(test, test_labels)
         classes, targets = encode_labels(train_labels, "train_labels", len(train))
         check_classes(classes, "train_labels")
-        truth = encode_like(test_labels, classes, "test_labels", len(test))
+        truth, names = places_among(test_labels, classes, "test_labels", len(test))
         train, places = readable(train, "train_images", on_error)
         test, others = readable(test, "test_images", on_error)
         targets = targets if places is None else targets[places]
-        yield LabelledImages(classes, train, targets, test, truth if others is None else truth[others])
+        truth = truth if others is None else truth[others]
+        yield LabelledImages(classes, names, train, targets, test, truth, value_range)
 
 
 @contextmanager
@@ -147,14 +159,17 @@ def parts_of(source: ImageSource) -> int:
     return -(-len(source) // images_at_once(source))
 
 
-def figures(scores: Sequence[np.ndarray], truth: np.ndarray, classes: np.ndarray) -> dict[str, Any]:
-    """The figures of a ClassificationResult that follow from each seed's scores (M, classes)."""
+def figures(
+    scores: Sequence[np.ndarray], truth: np.ndarray, classes: np.ndarray, names: Sequence[Any]
+) -> dict[str, Any]:
+    """The figures of a ClassificationResult that follow from each seed's scores (M, classes). truth: places in `names`,
+    which begin with the classes."""
     accuracies, top5, per_class = [], [], []
-    counts = np.bincount(truth, minlength=len(classes))
+    counts = np.bincount(truth, minlength=len(names))
     for each in scores:
         right = each.argmax(axis=1) == truth
         accuracies.append(float(right.mean()))
-        per_class.append(np.bincount(truth, right, len(classes)) / np.maximum(counts, 1))
+        per_class.append(np.bincount(truth, right, len(names)) / np.maximum(counts, 1))
         if len(classes) > 5:
             best = np.argpartition(-each, 5, axis=1)[:, :5]
             top5.append(float((best == truth[:, None]).any(axis=1).mean()))
@@ -164,7 +179,7 @@ def figures(scores: Sequence[np.ndarray], truth: np.ndarray, classes: np.ndarray
         "std": float(np.std(accuracies, ddof=1)) if len(accuracies) > 1 else 0.0,
         "accuracies": accuracies,
         "top5": float(np.mean(top5)) if top5 else None,
-        "per_class": {classes[place].item(): float(means[place]) for place in np.flatnonzero(counts)},
+        "per_class": {names[place]: float(means[place]) for place in np.flatnonzero(counts).tolist()},
         "classes": len(classes),
         "test_samples": len(truth),
         "predictions": classes[scores[0].argmax(axis=1)],

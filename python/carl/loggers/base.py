@@ -54,7 +54,7 @@ class Logger(Callback):
     def on_evaluation(self, model: CARL, figures: Mapping[str, Any]) -> None:
         self.write(
             int(figures["step"]),
-            {f"eval_{name}": float(figures[name]) for name in ("knn", "linear") if name in figures},
+            {f"eval_{name}": float(figures[name]) for name in ("knn", "linear", "raw_pixels") if name in figures},
         )
 
     def on_end(self, model: CARL) -> None:

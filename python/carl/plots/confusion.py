@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import InvalidArgumentError
 from ..evaluate import confusion as confusion_table
 from .figures import dress, new_figure
+from .names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ def confusion(assignments: Any, labels: Any, names: Sequence[str] | None = None)
     order = np.lexsort((-shares.max(axis=1), shares.argmax(axis=1)))
     purity = table.max(axis=1).sum() / table.sum()
     numbers = names is not None and classes.dtype.kind in "iu"
-    titles = [names[int(c)] if numbers and names and 0 <= int(c) < len(names) else str(c) for c in classes]
+    titles, fonts = drawn(names[int(c)] if numbers and names and 0 <= int(c) < len(names) else str(c) for c in classes)
 
     figure = new_figure(max(6.0, 1.8 + 0.42 * len(classes)), min(8.0, max(4.0, 1.6 + 0.14 * len(prototypes))))
     picture = figure.subplots()
@@ -44,6 +45,8 @@ def confusion(assignments: Any, labels: Any, names: Sequence[str] | None = None)
             rotation=45 if max(map(len, titles)) > 3 else 0,
             ha="right" if max(map(len, titles)) > 3 else "center",
             fontsize=8,
+            fontfamily=fonts,
+            parse_math=False,
         )
     else:
         picture.set_xlabel(f"{len(classes)} labels", fontsize=8)
@@ -82,13 +85,13 @@ def class_confusion(predicted: Any, labels: Any) -> Figure:
     dress(picture, f"{len(truth)} images, accuracy {right:.3f}", x="predicted", y="label")
     picture.grid(False)
     if len(classes) <= 40:
-        turned = max(map(len, classes)) > 3
+        titles, fonts = drawn(classes.tolist())
+        turned = max(map(len, titles)) > 3
+        look: dict[str, Any] = {"fontsize": 8, "fontfamily": fonts, "parse_math": False}
         picture.set_xticks(
-            range(len(classes)), classes, rotation=45 if turned else 0, ha="right" if turned else "center", fontsize=8
+            range(len(classes)), titles, rotation=45 if turned else 0, ha="right" if turned else "center", **look
         )
-        picture.set_yticks(range(len(classes)), classes, fontsize=8)
-        for label in [*picture.get_xticklabels(), *picture.get_yticklabels()]:
-            label.set_parse_math(False)
+        picture.set_yticks(range(len(classes)), titles, **look)
     else:
         picture.set_xticks([])
         picture.set_yticks([])

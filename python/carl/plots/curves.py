@@ -31,7 +31,7 @@ def curves(
     config = config or {}
     steps = series(history, "step")
     rows = 4 if len(evaluations) else 3
-    figure = new_figure(10, 2.55 * rows)
+    figure = new_figure(13, 2.55 * rows)
     grid = figure.subplots(rows, 2, sharex=True)
 
     def panel(place: tuple[int, int], title: str, names: Mapping[str, str], unit: str | None = None) -> Any:
@@ -104,5 +104,8 @@ def _judged(figure: Figure, grid: Any, evaluations: Sequence[Mapping[str, Any]])
     for (name, label), colour in zip({"knn": "k-NN", "linear": "linear probe"}.items(), COLOURS):
         values = series(evaluations, name)
         axes.plot(places, values, "o-", color=colour, markersize=3, linewidth=1.5, label=f"{label}: {values[-1]:.3f}")
+    pixels = series(evaluations, "raw_pixels")[-1]
+    if np.isfinite(pixels):
+        axes.axhline(pixels, color=GRAY, linestyle=":", linewidth=1.2, label=f"k-NN of raw pixels: {pixels:.3f}")
     dress(axes, "Accuracy on labelled images", y="accuracy")
-    legend(axes, loc="lower right")
+    legend(axes)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InvalidArgumentError, missing_package
 from .figures import GRAY, check_rows, dress, legend, matrix, new_figure, palette
+from .names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,10 +77,13 @@ def embedding_map(
         x, y = places[shuffled].T
         axes.scatter(x, y, s=size, c=shades[index.reshape(-1)[shuffled]], alpha=0.75, linewidths=0)
         if len(categories) <= _MOST_NAMED:
-            for category, shade in zip(categories, shades):
-                named = names is not None and 0 <= int(category) < len(names)
-                axes.scatter([], [], s=25, color=shade, label=names[int(category)] if named else str(category))  # type: ignore[index]
-            legend(axes, loc="center left", bbox_to_anchor=(1.0, 0.5))
+            texts, fonts = drawn(
+                names[int(category)] if names is not None and 0 <= int(category) < len(names) else str(category)
+                for category in categories
+            )
+            # A name that begins with _ is no label to matplotlib, which it is told as what stands in the legend.
+            marks = [axes.scatter([], [], s=25, color=shade) for shade in shades]
+            legend(axes, handles=marks, labels=texts, prop={"size": 8, "family": fonts})
     kind = _TITLES.get(method, method)
     dress(axes, title or f"{kind} of {len(places):,} embeddings")
     axes.grid(False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
-from .figures import COLOURS, GRAY, dress, legend, line, new_figure, series
+from .figures import COLOURS, GRAY, dress, legend_below, line, new_figure, series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ def entropy(
         over_time.axhline(most, color=GRAY, linestyle=":", linewidth=1.2, label="log K")
     dress(over_time, "Entropy of assignments", "step", "nats")
     over_time.set_ylim(bottom=0)
-    legend(over_time)
+    legend_below(over_time)
     if spread is not None:
         values = np.asarray(probabilities, float)
         if values.ndim != 2 or len(values) == 0:

@@ -62,7 +62,18 @@ def dress(axes: Any, title: str | None = None, x: str | None = None, y: str | No
 
 
 def legend(axes: Any, **options: Any) -> None:
-    axes.legend(**{"fontsize": 8, "frameon": False, **options})
+    """A legend at the right of the diagram: inside of it there may be a curve anywhere."""
+    made = axes.legend(
+        **{"fontsize": 8, "frameon": False, "loc": "center left", "bbox_to_anchor": (1.0, 0.5), **options}
+    )
+    for text in made.get_texts():
+        text.set_parse_math(False)  # a dollar sign in a name begins no formula
+
+
+def legend_below(axes: Any) -> None:
+    """A legend below the whole figure, of a diagram that has others at its right."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
 
 
 def show_image(axes: Any, image: Any) -> None:
@@ -101,7 +112,9 @@ def line(axes: Any, x: Sequence[float], values: Sequence[float], colour: str, la
     steps, raw = np.asarray(x)[::stride], np.asarray(values, float)
     if len(values) >= 50:
         axes.plot(steps, raw[::stride], color=colour, alpha=0.18, linewidth=0.7)
-    axes.plot(steps, smooth(values)[::stride], color=colour, linewidth=1.5, label=label)
+    # A single step is a point: a line through it cannot be seen.
+    marker = "o" if np.count_nonzero(np.isfinite(raw)) == 1 else None
+    axes.plot(steps, smooth(values)[::stride], color=colour, linewidth=1.5, label=label, marker=marker, markersize=4)
 
 
 def series(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:

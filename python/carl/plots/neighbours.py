@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import InvalidArgumentError
 from ..evaluate import nearest_neighbours
 from .figures import COLOURS, at_least_one, check_rows, chosen, matrix, new_figure, show_image
+from .names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,13 +113,13 @@ def neighbours(
 
 def _title(axes: Any, text: str, name: str) -> None:
     """A line of text, and below it the last part of a path, shortened in its middle."""
-    name = os.path.basename(name.rstrip("/")).encode("utf-8", "backslashreplace").decode("utf-8")
+    (name,), fonts = drawn([os.path.basename(name.rstrip("/"))])
     if len(name) > _SIGNS:
         name = f"{name[: _SIGNS // 2 - 1]}…{name[-_SIGNS // 2 :]}"
     lines = "\n".join(filter(None, (text, name)))
     if lines:
         # A dollar sign in a name begins no formula.
-        axes.set_title(lines, fontsize=6 if name else 7, pad=3, parse_math=False)
+        axes.set_title(lines, fontsize=6 if name else 7, fontfamily=fonts, pad=3, parse_math=False)
 
 
 def _frame(axes: Any, colour: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
-from .figures import COLOURS, GRAY, dress, legend, new_figure
+from .figures import COLOURS, GRAY, dress, legend_below, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +92,7 @@ def usage(records: Sequence[Mapping[str, Any]], prototypes: int | None = None) -
         )
     dress(shares, x="step", y="share")
     shares.set_ylim(0, 1.02)
-    legend(shares, loc="upper right")
+    legend_below(shares)
     return figure
 
 
@@ -123,7 +123,7 @@ def counts(assignments: Any, prototypes: int) -> Figure:
     )
     axes.set_xlim(0, prototypes)
     axes.set_ylim(bottom=0)
-    legend(axes)
+    legend_below(axes)
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from .._given import given_of
 from .._reading import check_regular
 from .._values import checked_range
 from ..errors import FileError, InvalidArgumentError
@@ -60,11 +61,12 @@ def as_source(
         _plain(options, "a source")
         return images
     if isinstance(images, (str, os.PathLike)):
-        return path_source(images, channels, **options)
+        source: ImageSource | BatchStream = path_source(images, channels, **options)
+        return _remember(source, images, image_key)
     if _is_column(images):
         images = list(images)
     if isinstance(images, (list, tuple)):
-        return _list_source(images, channels, options)
+        return _remember(_list_source(images, channels, options), images, image_key)
     if isinstance(images, np.ndarray) or hasattr(images, "__array__") or hasattr(images, "__array_interface__"):
         return ArraySource(images, **_plain(options, "an array"))
     if isinstance(images, Mapping) and images and all(hasattr(part, "column_names") for part in images.values()):
@@ -79,13 +81,22 @@ def as_source(
     if isinstance(images, Iterable) and not isinstance(images, (bytes, Mapping, set, frozenset)):
         stream = BatchStream(images, channels, value_range=options["value_range"])
         if stream.once and stream.gives_paths():
-            return _list_source(list(stream), channels, options)
+            paths = list(stream)
+            return _remember(_list_source(paths, channels, options), paths, image_key)
         _plain(options, type(images).__name__)
         return stream
     raise InvalidArgumentError(
         f"images: got {type(images).__name__}, want an array (N, H, W) or (N, H, W, C), a list of images, "
         "a folder's or file's path, a list of paths, a data set, or an iterable of batches"
     )
+
+
+def _remember(source: ImageSource | BatchStream, images: Any, image_key: str | None) -> ImageSource | BatchStream:
+    """Notes the paths that a source was made of, if it was."""
+    given = given_of(images, image_key)
+    if isinstance(source, ImageSource) and given.images is not None:
+        source.given = given
+    return source
 
 
 class _Options(TypedDict):
@@ -156,7 +167,7 @@ def path_source(
         raise FileError(f"{path}: no such file or folder")
     check_regular(path)
     if is_image_name(os.path.basename(path)):
-        return FileSource([path], channels)
+        return FileSource([path], channels, **_plain(options, path))
     lower = path.lower()
     if lower.endswith(".npz"):
         return npz_source(path, **options)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._given import Given
 from .._open_files import is_out_of_files, out_of_files
 from ..errors import CARLError, FileError, InvalidArgumentError
 from .order import evenly_spaced
@@ -19,6 +20,8 @@ Images = np.ndarray | list[np.ndarray]
 
 #: Images looked at to learn the channels and the typical size of a set.
 _LOOKED_AT = 16
+#: As many of them at a time: they are read at full size.
+_AT_ONCE = 4
 
 
 class ImageSource(ABC):
@@ -33,6 +36,8 @@ class ImageSource(ABC):
 
     labels: np.ndarray | None = None
     class_names: list[str] | None = None
+    #: The paths that the source was made of by ``carl.as_source``, for runs that go on.
+    given: Given | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -98,13 +103,19 @@ class ImageSource(ABC):
     def _probe(self) -> tuple[int, int]:
         found: tuple[int, int] | None = getattr(self, "_probed", None)
         if found is None:
-            images: Any = self.read_each(evenly_spaced(len(self), _LOOKED_AT))
-            good = [image for image in images if not isinstance(image, BaseException)]
-            if not good:
-                raise images[0]
-            first = good[0]
-            channels = 1 if first.ndim == 2 else int(first.shape[2])
-            found = channels, int(np.median([min(image.shape[:2]) for image in good]))
+            places = evenly_spaced(len(self), _LOOKED_AT)
+            shapes: list[tuple[int, ...]] = []
+            errors: list[BaseException] = []
+            for start in range(0, len(places), _AT_ONCE):
+                for image in self.read_each(places[start : start + _AT_ONCE]):
+                    if isinstance(image, BaseException):
+                        errors.append(image)
+                    else:
+                        shapes.append(image.shape)
+            if not shapes:
+                raise errors[0]
+            channels = 1 if len(shapes[0]) == 2 else int(shapes[0][2])
+            found = channels, int(np.median([min(shape[:2]) for shape in shapes]))
             self._probed = found
         return found
 

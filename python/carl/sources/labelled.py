@@ -6,17 +6,25 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._arrays import label_array
-from ..errors import FileError, InvalidArgumentError
+from ..errors import InvalidArgumentError
 from . import as_source
+from ._labels import numbered
 from .base import ImageSource
-from .formats import read_npy
-from .idx import read_idx
+from .label_files import read_labels
 from .stream import BatchStream
+
+
+class Labelled(NamedTuple):
+    """Images with labels int64 (N,), None where there are none, and the name of each label where names are known."""
+
+    source: ImageSource
+    labels: np.ndarray | None
+    class_names: list[str] | None
 
 
 @contextmanager
@@ -31,13 +39,20 @@ def opened(images: Any, channels: int | None = None, value_range: Any = None) ->
             source.close()
 
 
-def open_source(images: Any, channels: int | None = None, name: str = "images", value_range: Any = None) -> ImageSource:
+def open_source(
+    images: Any,
+    channels: int | None = None,
+    name: str = "images",
+    value_range: Any = None,
+    image_key: str | None = None,
+    label_key: str | None = None,
+) -> ImageSource:
     """The source of images that can be read in any order; InvalidArgumentError for a stream of batches.
 
-    channels: those of a model. Image files are read as gray or RGB where it takes 1 or 3. value_range: as of
-        ``carl.as_source``.
+    channels: those of a model. Image files are read as gray or RGB where it takes 1 or 3. value_range, image_key,
+        label_key: as of ``carl.as_source``.
     """
-    return random_access(_any_source(images, channels, value_range), name)
+    return random_access(_any_source(images, channels, value_range, image_key, label_key), name)
 
 
 def open_labelled(
@@ -48,25 +63,26 @@ def open_labelled(
     name: str | None = None,
     labels_name: str | None = None,
     value_range: Any = None,
-) -> tuple[ImageSource, np.ndarray | None]:
-    """A source and its labels, int64 (N,).
+    image_key: str | None = None,
+    label_key: str | None = None,
+) -> Labelled:
+    """A source and its labels.
 
-    images: whatever ``carl.as_source`` takes but streams of batches. labels: integers (N,); the path of an .npy or IDX
-        file; None for the source's own (class folders, labelled archives, an IDX file with its labels beside it), which
-        may be None too.
+    images: whatever ``carl.as_source`` takes but streams of batches. labels: whole numbers, text or bools (N,); the
+        path of a file, as of ``read_labels``; None for the source's own (class folders, labelled archives, an IDX file
+        with its labels beside it), which may be None too.
     name, labels_name: of the arguments, for errors; by default the paths.
     """
     path = os.fspath(images) if isinstance(images, (str, os.PathLike)) else "images"
-    source = open_source(images, channels, name or path, value_range)
+    source = open_source(images, channels, name or path, value_range, image_key, label_key)
     if labels is None:
-        return source, None if source.labels is None else label_array(source.labels, path, len(source))
-    if not isinstance(labels, (str, os.PathLike)):
-        return source, label_array(labels, labels_name or "labels", len(source))
-    file = os.fspath(labels)
-    if not os.path.exists(file):
-        raise FileError(f"{file}: no such file of labels")
-    values = read_npy(file) if file.endswith(".npy") else read_idx(file)
-    return source, label_array(values, file, len(source))
+        own = None if source.labels is None else label_array(source.labels, path, len(source))
+        return Labelled(source, own, source.class_names)
+    if isinstance(labels, (str, os.PathLike)):
+        return Labelled(source, *read_labels(labels, source))
+    if np.asarray(labels).dtype.kind in "USOb":
+        return Labelled(source, *numbered(labels, labels_name or "labels", len(source)))
+    return Labelled(source, label_array(labels, labels_name or "labels", len(source)), None)
 
 
 def random_access(source: ImageSource | BatchStream, name: str) -> ImageSource:
@@ -78,35 +94,40 @@ def random_access(source: ImageSource | BatchStream, name: str) -> ImageSource:
     return source
 
 
-def named_labels(source: ImageSource) -> np.ndarray | None:
-    """A source's own labels, by their classes' names where it knows names."""
-    return None if source.labels is None else names_of(source, source.labels)
+def labels_of(source: ImageSource, labels: Any = None) -> Any:
+    """Labels of a source's images: those that are given, an array or the path of a file; None for the source's own.
+    Where names of classes are known, these."""
+    if isinstance(labels, (str, os.PathLike)):
+        return named(*read_labels(labels, source))
+    if labels is not None or source.labels is None:
+        return labels
+    return named(source.labels, source.class_names)
 
 
-def names_of(source: ImageSource, labels: np.ndarray) -> np.ndarray:
-    """The classes' names instead of their numbers, where the source knows names."""
-    named: np.ndarray = labels if source.class_names is None else np.asarray(source.class_names)[labels]
-    return named
+def named(labels: np.ndarray, names: list[str] | None) -> np.ndarray:
+    """The classes' names instead of their numbers, where there are names."""
+    return labels if names is None else np.asarray(names)[labels]
 
 
 def aligned(
-    first: ImageSource, second: ImageSource, labels: np.ndarray, names: str
+    known: list[str] | None, other: list[str] | None, labels: np.ndarray, names: str
 ) -> tuple[np.ndarray, list[str] | None]:
     """The second set's labels by the numbers that the first one's classes have, and the names of all classes: two sets
     of class folders need not have the same ones. Classes that one of them lacks are a UserWarning that names them;
-    InvalidArgumentError if they have none in common."""
-    known, other = first.class_names, second.class_names
+    InvalidArgumentError if they have none in common.
+
+    known, other: the class names of the two; labels are numbers alone where one has none. names: of the sets.
+    """
     if not known or not other or known == other:
-        return labels, known
+        return labels, known if known == other else None
     if not set(known) & set(other):
-        raise InvalidArgumentError(
-            f"{names} have different classes (names of sub-folders): {shown(known)}; and {shown(other)}"
-        )
+        raise InvalidArgumentError(f"{names} have different classes: {shown(known)}; and {shown(other)}")
     joint = [*known, *(name for name in other if name not in known)]
     lacks = [f"the first has no {shown(joint[len(known) :])}"] if len(joint) > len(known) else []
     missing = [name for name in known if name not in other]
     lacks += [f"the second has no {shown(missing)}"] if missing else []
-    warnings.warn(f"{names} have different classes: {'; '.join(lacks)}", UserWarning, stacklevel=3)
+    if lacks:
+        warnings.warn(f"{names} have different classes: {'; '.join(lacks)}", UserWarning, stacklevel=3)
     numbers = np.array([joint.index(name) for name in other], np.int64)
     return numbers[labels], joint
 
@@ -117,5 +138,8 @@ def shown(names: list[str]) -> str:
     return text + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
 
 
-def _any_source(images: Any, channels: int | None, value_range: Any) -> ImageSource | BatchStream:
-    return as_source(images, channels if channels in (1, 3) else None, value_range=value_range)
+def _any_source(
+    images: Any, channels: int | None, value_range: Any, image_key: str | None = None, label_key: str | None = None
+) -> ImageSource | BatchStream:
+    channels = channels if channels in (1, 3) else None
+    return as_source(images, channels, value_range=value_range, image_key=image_key, label_key=label_key)

@@ -131,10 +131,11 @@ def _all_parts(count: int, size: int, seed: int, first: int, end: int, skip: int
 
 
 def images_at_once(source: ImageSource) -> int:
-    """How many images to read at a time at full size, by the typical size of the source's."""
+    """How many images to read at a time at full size, by the typical size of the source's. The next ones are read
+    beside them, so that each have half of the bytes."""
     if len(source) == 0:
         return 1
-    return int(np.clip(MOST_BYTES // typical_bytes(source), 1, MOST_IMAGES))
+    return int(np.clip(MOST_BYTES // (2 * typical_bytes(source)), 1, MOST_IMAGES))
 
 
 def typical_bytes(source: ImageSource) -> int:

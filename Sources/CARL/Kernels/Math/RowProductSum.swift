@@ -1,15 +1,20 @@
 /// dw (m, n) += x^T dy, summed over many rows: the weight gradient of a convolution that is a matrix product.
 ///
-/// Some rows at a time are brought to memory whose row distance suits the cache. A small result is summed by each
-/// thread over rows of its own; a large one is shared by the threads, each value of it one chain of fused multiply-adds
-/// along the rows.
+/// Some rows at a time are brought to memory as the micro-kernel reads them, columns of x in blocks and those of dy in
+/// panels, so that a tile reads neighbouring pages. A small result is summed by each thread over rows of its own; a
+/// large one is shared by the threads, each value of it one chain of fused multiply-adds along the rows.
 enum RowProductSum {
     /// Values of a result that each thread sums by itself, up to 1 MiB.
     private static let mostSeparately = 1 << 18
     private static let rowsPerPart = 256
     private static let rowsPerStage = 1024
-    /// Rows of the result an item has.
-    private static let itemRows = 8 * MicroKernel.rows
+    /// Columns of x in a block, rows of the result that an item has.
+    private static let blockColumns = 8 * MicroKernel.rows
+    /// Panels of columns of the result that an item has: a block of x is read once for all of them.
+    private static let itemPanels = 384 / PackedGEMM.width
+    /// Rows of an item of copying, and those that are copied at a time.
+    private static let sharedRows = 64
+    private static let copiedRows = 16
 
     /// - Parameters:
     ///   - m: values of a row of x, at most as many as `put` writes. n: of dy.
@@ -18,11 +23,13 @@ enum RowProductSum {
         to dw: FloatPointer, _ m: Int, _ n: Int, rows: Int, dy: ConvolutionInput, _ compute: Compute,
         put: (_ rows: Range<Int>, _ target: FloatPointer, _ rowStride: Int) -> Void
     ) throws {
-        let operands = Operands(m: m, n: n, dy: dy)
-        if m * n <= mostSeparately {
-            try addSeparately(to: dw, operands, rows: rows, compute, put)
-        } else {
-            try addShared(to: dw, operands, rows: rows, compute, put)
+        try withoutActuallyEscaping(put) { put in
+            let operands = Operands(m: m, n: n, dy: dy, put: put)
+            if m * n <= mostSeparately {
+                try addSeparately(to: dw, operands, rows: rows, compute)
+            } else {
+                try addShared(to: dw, operands, rows: rows, compute)
+            }
         }
     }
 
@@ -30,76 +37,115 @@ enum RowProductSum {
         let m: Int
         let n: Int
         let dy: ConvolutionInput
+        let put: (_ rows: Range<Int>, _ target: FloatPointer, _ rowStride: Int) -> Void
 
-        // An odd number of cache lines, see `WinogradPlan.rowStride`.
-        var xRow: Int { WinogradPlan.rowStride(m) }
-        var dyRow: Int { WinogradPlan.rowStride(n) }
+        /// Blocks of columns of x.
+        var blocks: Int { (m + blockColumns - 1) / blockColumns }
+        /// Panels of columns of dy.
+        var panels: Int { (n + PackedGEMM.width - 1) / PackedGEMM.width }
 
-        /// Values of memory for `rows` rows of x, then of dy, with what a panel reads behind the last column.
-        func count(_ rows: Int) -> Int { rows * (xRow + dyRow) + PackedGEMM.width }
+        /// Values of memory for `rows` rows of x in blocks, then of dy in panels.
+        func count(_ rows: Int) -> Int { rows * (blocks * blockColumns + panels * PackedGEMM.width) }
 
-        func copyGradient(_ rows: Range<Int>, to target: FloatPointer) {
-            dy.copy(rows, to: target, rowStride: dyRow)
+        /// Values of memory that `copy` works in.
+        var copyCount: Int { copiedRows * max(m, n) }
+
+        func panelMemory(_ memory: FloatPointer, _ rows: Int) -> FloatPointer { memory + rows * blocks * blockColumns }
+
+        /// Brings rows `taken`, of `stage`, to their places in memory for `rows` rows.
+        func copy(
+            _ taken: Range<Int>, of stage: Range<Int>, to memory: FloatPointer, rows: Int, scratch: FloatPointer
+        ) {
+            for first in stride(from: taken.lowerBound, to: taken.upperBound, by: copiedRows) {
+                let some = first..<min(taken.upperBound, first + copiedRows)
+                let place = first - stage.lowerBound
+                put(some, scratch, m)
+                Self.spread(scratch, some.count, m, width: blockColumns, to: memory, from: place, rows: rows)
+                dy.copy(some, to: scratch, rowStride: n)
+                Self.spread(
+                    scratch, some.count, n, width: PackedGEMM.width, to: panelMemory(memory, rows), from: place,
+                    rows: rows)
+            }
         }
 
-        func right(_ dys: UnsafePointer<Float>) -> PackedGEMM.Right {
-            .init(base: dys, panelStride: PackedGEMM.width, depthStride: dyRow)
+        /// Rows of `columns` values become pieces of `width` values: those of a run of columns lie one behind the other.
+        /// What is behind the last column counts for nothing, and is made 0.
+        private static func spread(
+            _ source: FloatPointer, _ count: Int, _ columns: Int, width: Int, to target: FloatPointer, from place: Int,
+            rows: Int
+        ) {
+            for first in stride(from: 0, to: columns, by: width) {
+                let taken = min(width, columns - first)
+                var to = target + (first * rows + place * width)
+                var from = source + first
+                for _ in 0..<count {
+                    to.update(from: from, count: taken)
+                    if taken < width { (to + taken).update(repeating: 0, count: width - taken) }
+                    to += width
+                    from += columns
+                }
+            }
+        }
+
+        /// Adds the product of `depth` rows that lie in memory for `rows` rows: a block of columns of x with some
+        /// panels of dy.
+        func multiply(
+            _ memory: FloatPointer, rows: Int, depth: Int, block: Int, panels: Range<Int>, to dw: FloatPointer
+        ) {
+            let (row, column) = (block * blockColumns, panels.lowerBound * PackedGEMM.width)
+            PackedGEMM.multiply(
+                min(blockColumns, m - row), min(n, panels.upperBound * PackedGEMM.width) - column, depth,
+                .init(base: memory + row * rows, rowStride: 1, depthStride: blockColumns),
+                .init(
+                    base: panelMemory(memory, rows) + column * rows, panelStride: PackedGEMM.width * rows,
+                    depthStride: PackedGEMM.width),
+                dw + row * n + column, n, accumulate: true)
         }
     }
 
     private static func addSeparately(
-        to dw: FloatPointer, _ operands: Operands, rows: Int, _ compute: Compute,
-        _ put: (_ rows: Range<Int>, _ target: FloatPointer, _ rowStride: Int) -> Void
+        to dw: FloatPointer, _ operands: Operands, rows: Int, _ compute: Compute
     ) throws {
-        let (m, n, xRow) = (operands.m, operands.n, operands.xRow)
-        let scratch = try compute.scratch(operands.count(rowsPerPart), for: compute.threads)
+        let count = operands.count(rowsPerPart)
+        let scratch = try compute.scratch(count + operands.copyCount, for: compute.threads)
         let parts = (rows + rowsPerPart - 1) / rowsPerPart
-        try PartialSums.add(to: dw, m * n, over: parts, compute) { partial, worker, range in
-            let xs = scratch[worker]
-            let dys = xs + rowsPerPart * xRow
+        try PartialSums.add(to: dw, operands.m * operands.n, over: parts, compute) { partial, worker, range in
             for part in range where !Cancellation.isRequested {
                 let taken = part * rowsPerPart..<min(rows, (part + 1) * rowsPerPart)
-                put(taken, xs, xRow)
-                operands.copyGradient(taken, to: dys)
-                PackedGEMM.multiply(
-                    m, n, taken.count, .init(base: xs, rowStride: 1, depthStride: xRow), operands.right(dys), partial,
-                    n, accumulate: true)
+                let memory = scratch[worker]
+                operands.copy(taken, of: taken, to: memory, rows: rowsPerPart, scratch: memory + count)
+                for block in 0..<operands.blocks {
+                    operands.multiply(
+                        memory, rows: rowsPerPart, depth: taken.count, block: block, panels: 0..<operands.panels,
+                        to: partial)
+                }
             }
         }
     }
 
     private static func addShared(
-        to dw: FloatPointer, _ operands: Operands, rows count: Int, _ compute: Compute,
-        _ put: (_ rows: Range<Int>, _ target: FloatPointer, _ rowStride: Int) -> Void
+        to dw: FloatPointer, _ operands: Operands, rows count: Int, _ compute: Compute
     ) throws {
-        let (m, n, xRow, dyRow) = (operands.m, operands.n, operands.xRow, operands.dyRow)
-        let stage = min(count, rowsPerStage)
-        let memory = try compute.workspace.take(operands.count(stage))
+        let stageRows = min(count, rowsPerStage)
+        let memory = try compute.workspace.take(operands.count(stageRows))
         defer { compute.workspace.give(memory) }
-        let xs = memory.base
-        let dys = xs + stage * xRow
-        let panels = (n + PackedGEMM.width - 1) / PackedGEMM.width
-        let blocks = (m + itemRows - 1) / itemRows
-        let copiedRows = 64
+        let scratch = try compute.scratch(operands.copyCount)
+        let runs = (operands.panels + itemPanels - 1) / itemPanels
         func rows(_ stage: Int) -> Range<Int> { stage * rowsPerStage..<min(count, (stage + 1) * rowsPerStage) }
         let stages = (count + rowsPerStage - 1) / rowsPerStage
-        let counts = (0..<stages).flatMap { [(rows($0).count + copiedRows - 1) / copiedRows, panels * blocks] }
-        compute.parallelPhases(counts) { phase, item, _ in
+        let counts = (0..<stages).flatMap { [(rows($0).count + sharedRows - 1) / sharedRows, runs * operands.blocks] }
+        compute.parallelPhases(counts) { phase, item, worker in
             let rows = rows(phase / 2)
             if phase % 2 == 0 {
-                let first = rows.lowerBound + item * copiedRows
-                let taken = first..<min(rows.upperBound, first + copiedRows)
-                put(taken, xs + (first - rows.lowerBound) * xRow, xRow)
-                operands.copyGradient(taken, to: dys + (first - rows.lowerBound) * dyRow)
+                let first = rows.lowerBound + item * sharedRows
+                let taken = first..<min(rows.upperBound, first + sharedRows)
+                operands.copy(taken, of: rows, to: memory.base, rows: stageRows, scratch: scratch[worker])
                 return
             }
-            let column = item / blocks * PackedGEMM.width
-            let row = item % blocks * itemRows
-            PackedGEMM.multiply(
-                min(itemRows, m - row), min(PackedGEMM.width, n - column), rows.count,
-                .init(base: xs + row, rowStride: 1, depthStride: xRow), operands.right(dys + column),
-                dw + row * n + column, n,
-                accumulate: true)
+            let first = item / operands.blocks * itemPanels
+            operands.multiply(
+                memory.base, rows: stageRows, depth: rows.count, block: item % operands.blocks,
+                panels: first..<min(operands.panels, first + itemPanels), to: dw)
         }
     }
 }

@@ -1,0 +1,71 @@
+"""Labels as the places of classes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .errors import InvalidArgumentError
+
+
+def places_among(labels: Any, classes: np.ndarray, name: str, count: int | None = None) -> tuple[np.ndarray, list[Any]]:
+    """int64 (N,): the place of each label among all classes, and those: `classes`, which are in order, then the labels
+    that are none of them. These are a UserWarning that names them, since no classifier of `classes` can be right there;
+    InvalidArgumentError if no label is a class."""
+    values = checked_labels(labels, name, count)
+    if (values.dtype.kind in "US") != (classes.dtype.kind in "US"):
+        raise InvalidArgumentError(
+            f"{name}: got labels such as {values[0].item()!r}, the training set has such as {classes[0].item()!r}"
+        )
+    found, places = np.unique(values, return_inverse=True)
+    strange = found[~np.isin(found, classes)]
+    if len(strange) == len(found):
+        raise InvalidArgumentError(
+            f"{name}: no label of it is a class of the training set (it has {shown(found)}, the training set has "
+            f"{shown(classes)}): are they of the same data set?"
+        )
+    if len(strange):
+        warnings.warn(
+            f"{name}: {shown(strange)} not in the training set, so these images count as wrong",
+            UserWarning,
+            stacklevel=3,
+        )
+    names = [*classes.tolist(), *strange.tolist()]
+    number = {each: place for place, each in enumerate(names)}
+    return np.array([number[each] for each in found.tolist()], np.int64)[places.reshape(-1)], names
+
+
+def checked_labels(labels: Any, name: str, count: int | None) -> np.ndarray:
+    """Whole numbers of at least 0, bools or text (N,), not empty."""
+    if labels is None:
+        raise InvalidArgumentError(f"{name}: got None, and the images bring no labels")
+    if hasattr(labels, "detach") and hasattr(labels, "numpy"):
+        labels = labels.detach().cpu().numpy()
+    try:
+        values = np.asarray(labels)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{name}: want one label an image: {error}") from None
+    if values.dtype == object and values.ndim == 1 and all(isinstance(value, str) for value in values):
+        values = values.astype(str)
+    if values.ndim != 1:
+        raise InvalidArgumentError(f"{name}: got shape {values.shape}, want one label an image")
+    if count is not None and len(values) != count:
+        raise InvalidArgumentError(f"{name}: got {len(values)} labels for {count} images")
+    if len(values) == 0:
+        raise InvalidArgumentError(f"{name}: is empty")
+    if values.dtype.kind not in "iubUS":
+        raise InvalidArgumentError(f"{name}: got dtype {values.dtype}, want integers or text")
+    if values.dtype.kind == "i" and int(values.min()) < 0:
+        place = int(np.flatnonzero(values < 0)[0])
+        raise InvalidArgumentError(
+            f"{name}[{place}]: got {values[place]}, want labels of at least 0: leave images without a label out"
+        )
+    return values
+
+
+def shown(classes: np.ndarray) -> str:
+    """Some classes as text, the first few of many."""
+    text = ", ".join(str(each) for each in classes[:6])
+    return text + (f", ... ({len(classes)} in all)" if len(classes) > 6 else "")

@@ -1,0 +1,64 @@
+"""Whitening: directions of features that vary alike in all images count less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import _arrays
+from ..errors import InvalidArgumentError, NotFittedError
+
+#: Rows that are multiplied at a time.
+ROWS = 1 << 16
+
+
+class Whitening:
+    """Centres features, and scales their principal components to equal variance: (x - mean) (C + e I)^(-1/2), C the
+    covariance of the features it was fitted to and e `shrinkage` times their mean variance.
+
+    Nothing but features is needed, no labels. A linear read-out such as a logistic regression gains nothing from it;
+    similarities do, since no few directions dominate them any more. It takes a good estimate of the covariance: with fewer
+    than about fifty samples for each of the D features, plain features, or a `shrinkage` of 1 and more, are better.
+
+    shrinkage: above 0; larger values change the features less.
+    """
+
+    def __init__(self, shrinkage: float = 0.03) -> None:
+        self.shrinkage = _arrays.real(shrinkage, "shrinkage", 0.0, above=True)
+        self.mean_: np.ndarray | None = None
+        self.matrix_: np.ndarray | None = None
+
+    def fit(self, features: Any, y: Any = None) -> Whitening:
+        """features: floats (N, D), N at least 2. y is ignored."""
+        rows = _arrays.feature_array(features, "features", ("N", "D"))
+        if len(rows) < 2:
+            raise InvalidArgumentError(f"features: got {len(rows)} row, want at least 2 to tell how they vary")
+        mean = rows.mean(axis=0, dtype=np.float64)
+        covariance = np.zeros((rows.shape[1], rows.shape[1]))
+        for first in range(0, len(rows), ROWS):
+            part = rows[first : first + ROWS] - mean
+            covariance += part.T @ part
+        covariance /= len(rows) - 1
+        variances, directions = np.linalg.eigh(covariance)
+        variances = np.maximum(variances, 0)
+        floor = self.shrinkage * float(variances.mean())
+        if not floor > 0:
+            raise InvalidArgumentError(f"features: all {len(rows)} rows are alike: there is nothing to scale")
+        # In the features' own directions (ZCA), so that whitened features stay near what they were.
+        self.matrix_ = (directions * (variances + floor) ** -0.5 @ directions.T).astype(np.float32)
+        self.mean_ = mean.astype(np.float32)
+        return self
+
+    def transform(self, features: Any) -> np.ndarray:
+        """float32 (M, D)."""
+        if self.matrix_ is None or self.mean_ is None:
+            raise NotFittedError("this Whitening is not fitted yet: call fit with features first")
+        rows = _arrays.feature_array(features, "features", ("M", len(self.mean_)))
+        whitened = np.empty(rows.shape, np.float32)
+        for first in range(0, len(rows), ROWS):
+            np.matmul(rows[first : first + ROWS] - self.mean_, self.matrix_, out=whitened[first : first + ROWS])
+        return whitened
+
+    def fit_transform(self, features: Any, y: Any = None) -> np.ndarray:
+        return self.fit(features).transform(features)

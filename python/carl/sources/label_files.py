@@ -1,0 +1,122 @@
+"""Labels in files of their own, beside a set of images."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from .._reading import read_text
+from ..errors import FileError, InvalidArgumentError
+from ._labels import Labels, numbered
+from .base import ImageSource
+from .formats import read_npy
+from .idx import read_idx
+
+#: Heads of the columns of a table that are looked at, the first that is there.
+LABEL_HEADS = ("label", "class", "target")
+NAME_HEADS = ("name", "path", "file", "filename", "image")
+#: Bytes of such a file at most.
+_MOST = 1 << 28
+#: Endings of files of text, and what stands between the columns of tables.
+_LINES, _TABLES = (".txt",), {".csv": ",", ".tsv": "\t"}
+
+
+class _Table(NamedTuple):
+    """The rows of a table of labels; names: None where it has no column of them."""
+
+    names: list[str] | None
+    labels: list[str]
+
+
+def read_labels(path: str | os.PathLike[str], source: ImageSource) -> Labels:
+    """The labels int64 (N,) of the images of `source` from a file, and the classes' names where they are text:
+
+    .npy, of whole numbers, bools or text (N,) or (N, 1); IDX; .txt, a line an image, in the order of the images; .csv
+    or .tsv with a line of heads, a column ``label`` (class, target), and, where the rows are not in the order of the
+    images, a column ``name`` (path, file, filename, image): an image's path, or the end of it. A table may have rows of
+    further images.
+    """
+    file = os.fspath(path)
+    if not os.path.exists(file):
+        raise FileError(f"{file}: no such file of labels")
+    ending = os.path.splitext(file)[1].lower()
+    if ending == ".npy":
+        return numbered(read_npy(file), file, len(source))
+    if ending in _LINES:
+        return _from_text(read_text(file, _MOST).removeprefix("\ufeff").splitlines(), file, len(source))
+    if ending in _TABLES:
+        table = _table(file, _TABLES[ending])
+        labels = table.labels if table.names is None else _by_name(table, file, source)
+        return _from_text(labels, file, len(source))
+    return numbered(read_idx(file), file, len(source))
+
+
+def _from_text(lines: Sequence[str], file: str, count: int) -> Labels:
+    """Whole numbers where all are, else the names of classes."""
+    values = [line.strip() for line in lines]
+    while values and not values[-1] and len(values) > count:
+        values.pop()  # empty lines at the end
+    empty = next((place for place, value in enumerate(values) if not value), None)
+    if empty is not None:
+        raise InvalidArgumentError(f"{file}: label {empty + 1} of {len(values)} is empty")
+    if values and all(value.isascii() and value.isdecimal() and len(value) < 19 for value in values):
+        return numbered(np.array(values, np.int64), file, count)
+    return numbered(np.array(values, str), file, count)
+
+
+def _table(file: str, between: str) -> _Table:
+    text = io.StringIO(read_text(file, _MOST).removeprefix("\ufeff"), newline="")
+    try:
+        rows = [row for row in csv.reader(text, delimiter=between) if row]
+    except csv.Error as error:
+        raise FileError(f"{file} is damaged: {error}") from None
+    heads = [head.strip().lower() for head in rows[0]] if rows else []
+    label = next((heads.index(head) for head in LABEL_HEADS if head in heads), None)
+    if label is None:
+        first = ", ".join(rows[0][:6]) if rows else "missing"
+        raise InvalidArgumentError(
+            f"{file}: its first line is {first}; want the columns' heads, one of {', '.join(LABEL_HEADS)} among them"
+        )
+    name = next((heads.index(head) for head in NAME_HEADS if head in heads), None)
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(heads):
+            raise FileError(f"{file}: line {number} has {len(row)} columns, want {len(heads)}")
+    return _Table(None if name is None else [row[name].strip() for row in rows[1:]], [row[label] for row in rows[1:]])
+
+
+def _by_name(table: _Table, file: str, source: ImageSource) -> list[str]:
+    """The label of each image, which the table knows by its path or the end of it."""
+    known: dict[str, str] = {}
+    for name, label in zip(table.names or [], table.labels):
+        if known.setdefault(_plain(name), label) != label:
+            raise InvalidArgumentError(f"{file}: {name} has two labels, {known[_plain(name)]} and {label}")
+    labels, missing = [], []
+    users: dict[str, int] = {}
+    for place in range(len(source)):
+        own = _plain(source.identity(place))
+        parts = own.replace(": ", "/").split("/")  # a member of an archive is "shard.tar: a.jpg"
+        ends = [own, *("/".join(parts[start:]) for start in range(len(parts)))]
+        end = next((end for end in ends if end in known), None)
+        if end is None:
+            missing.append(source.identity(place))
+            continue
+        other = users.setdefault(end, place)
+        if source.identity(other) != source.identity(place):
+            raise InvalidArgumentError(
+                f"{file}: {end} may be {source.identity(other)} or {source.identity(place)}: want more of their paths"
+            )
+        labels.append(known[end])
+    if missing:
+        raise InvalidArgumentError(
+            f"{file}: has no label of {', '.join(missing[:3])}" + (f" and {len(missing) - 3} more" * (len(missing) > 3))
+        )
+    return labels
+
+
+def _plain(name: str) -> str:
+    return os.path.normpath(name).replace(os.sep, "/") if name else name
