@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_versions_agree():
-    # Copies in source files are held by test_versions.py, those of an installation by test_c_install.py.
+    # Copies in source files are held by test_release.py, those of an installation by test_c_install.py.
     version = (ROOT / "VERSION").read_text().strip()
     assert version == carl.__version__ == carl.build_info()["version"] == carl.build_info()["package"]
     if not (Path(carl.__file__).resolve().is_relative_to(ROOT)):
