@@ -89,7 +89,7 @@ def make(*arguments: str) -> None:
 
 
 def check_archive(archive: Path, quick: bool) -> None:
-    """Unready unless a wheel can be made of the source archive: by Swift, or when quick around the library just built."""
+    """Unready unless a wheel can be made of the source archive: by Swift, or when quick around the library built."""
     with tempfile.TemporaryDirectory() as folder, tarfile.open(archive) as opened:
         opened.extractall(folder, filter="data")
         source = Path(folder) / archive.name.removesuffix(".tar.gz")
