@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._diagnostics import AgreementWatch
 from ._interrupt import shielded
 from ._pace import Pace
+from ._pretrained import run_config
 from ._signals import Stopping, say_on_stderr
 from .callbacks import Callback
 from .errors import FileError, InvalidArgumentError, StopTraining, Terminated
@@ -265,7 +266,7 @@ class TrainingLoop:
             self._trainer.reconfigure(**changes)
             self._model.config_ = self._trainer.config
             if self._run is not None:
-                self._run.write_config(vars(self._model.config_))
+                self._run.write_config(run_config(self._model))
         self._progress.plan(self._last_step)
         self._log(
             f"step {self._trainer.step_count}, {pace.spent():.0f} s of {pace.seconds:.0f} s: total_steps "

@@ -18,8 +18,9 @@ class Whitening:
     covariance of the features it was fitted to and e `shrinkage` times their mean variance.
 
     Nothing but features is needed, no labels. A linear read-out such as a logistic regression gains nothing from it;
-    similarities do, since no few directions dominate them any more. It takes a good estimate of the covariance: with fewer
-    than about fifty samples for each of the D features, plain features, or a `shrinkage` of 1 and more, are better.
+    similarities do, since no few directions dominate them any more. It takes a good estimate of the covariance: with
+    fewer than about fifty samples for each of the D features, plain features, or a `shrinkage` of 1 and more, are
+    better.
 
     shrinkage: above 0; larger values change the features less.
     """
