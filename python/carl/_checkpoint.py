@@ -42,6 +42,15 @@ def is_classifier(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def is_weights(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a safetensors file of another program."""
+    try:
+        metadata = read_header(os.path.expanduser(path)).get("__metadata__", {})
+    except OSError:
+        return False
+    return not (isinstance(metadata, dict) and str(metadata.get("format")).startswith("carl-"))
+
+
 @contextmanager
 def checkpoint_file(path: str | os.PathLike[str]) -> Iterator[bytes]:
     """A checkpoint's path for a function of the library that reads it. The error for a weights file, which is none,

@@ -152,7 +152,7 @@ def begin_planned(
     config = trainer_config(model, source, info)
     batch_size = None if model.batch_size is None else checked_batch_size(model)
     given = Given(model.view_size, model.width, batch_size, model.recompute, own_views=config.view_size is None)
-    if info is not None or is_transformer(config.encoder):  # which have one width, and views of whole patches
+    if info is not None or is_transformer(config.encoder):
         given = replace(given, view_size=config.view_size, width=config.width or 1.0)
     standard = Setting(config.view_size, given.width or 1.0, batch_size or BATCH_SIZE, bool(model.recompute))
     plan = make_plan(
@@ -285,13 +285,15 @@ def _opening(
     if model._pace is not None:
         return [describe_run(source, config, size, None, None)]
     line = describe_run(source, config, size, left, epochs if per_epoch else None)
+    # Both have one width; the views of the second are of whole patches.
+    fixed = model.weights_ is not None or is_transformer(config.encoder)
     estimate = None
     if model.progress:
         with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")):  # its steps may be long ones too
             estimate = measure(source, config)
     if estimate is None:
         return [line]
-    return [f"{line}; {length_of(size, left, estimate)}", *hints(source, config, size, left, estimate)]
+    return [f"{line}; {length_of(size, left, estimate)}", *hints(source, config, size, left, estimate, fixed)]
 
 
 def _check_room(model: CARL, run: RunFolder) -> None:
