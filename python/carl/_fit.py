@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import _arrays
 from ._calibration import Plan, make_plan
-from ._diagnostics import warn_of_sizes
+from ._diagnostics import warn_constant_rate, warn_of_sizes
+from ._frozen import frozen_features, keeps_features, rounds_of, training_specs
 from ._given import write_given
 from ._input import channels_of, samples_of, typical_side
 from ._notes import saved_notes
@@ -22,7 +23,7 @@ from ._pace import Pace
 from ._parameters import LIMITS, OWN_KEYS
 from ._pretrained import is_transformer, pretrained, run_config, with_rates, with_weights
 from ._signals import Stopping, say_on_stderr
-from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, warn_constant_rate
+from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch
 from .budget import Given, Setting, parse_duration
 from .callbacks import as_callbacks
 from .config import TrainerConfig, ViewSpec
@@ -229,8 +230,10 @@ def train(
     schedule: Schedule | None = None,
     says: list[str] | None = None,
     last_step: int | None = None,
+    keep_features: bool = False,
 ) -> None:
-    """Runs the loop on the model's trainer, from `position` on. says: lines to tell before it."""
+    """Runs the loop on the model's trainer, from `position` on. says: lines to tell before it. keep_features: compute
+    those of a frozen encoder once."""
     every = model.checkpoint_every
     every = None if every is None else _arrays.integer(every, "checkpoint_every", 1, 2**31 - 1)
     callbacks = as_callbacks(model.callbacks)
@@ -242,8 +245,9 @@ def train(
         run.write_config(run_config(model))
         write_given(run.path, model._given)
         _check_room(model, run)
+    keep = keep_features and keeps_features(model, source)
     begun = [] if model.weights_ is None else ["weights: {file} ({family}), SHA-256 {sha256}".format(**model.weights_)]
-    for line in [*begun, *(says or []), *_opening(model, source, position, epochs, last_step)]:
+    for line in [*begun, *(says or []), *_opening(model, source, position, epochs, last_step, keep)]:
         if run is not None:
             run.log(line)
         if model.progress:
@@ -251,6 +255,10 @@ def train(
     specs = expand_views(model.config_.views, model.in_channels_, model.config_.view_size)
     if model.cache is not None:
         source = _cached(model, source, specs, run)
+    frozen = None
+    if keep and isinstance(source, ImageSource):
+        with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")):
+            frozen = frozen_features(model, source, epochs, run, broken)
     TrainingLoop(
         model,
         source,
@@ -267,11 +275,17 @@ def train(
         schedule,
         last_step,
         model._pace,
+        frozen,
     ).run()
 
 
 def _opening(
-    model: CARL, source: ImageSource | BatchStream, position: Position, epochs: int, last_step: int | None
+    model: CARL,
+    source: ImageSource | BatchStream,
+    position: Position,
+    epochs: int,
+    last_step: int | None,
+    keep: bool = False,
 ) -> list[str]:
     """What is told of a run before its first step. Time and memory are measured for those who watch it, unless a budget
     has measured them."""
@@ -287,6 +301,11 @@ def _opening(
     line = describe_run(source, config, size, left, epochs if per_epoch else None)
     # Both have one width; the views of the second are of whole patches.
     fixed = model.weights_ is not None or is_transformer(config.encoder)
+    if keep:
+        specs = training_specs(config)
+        views = sum(int(spec["count"]) for spec in specs)
+        number = views * rounds_of(model.feature_views, views, epochs)
+        return [f"{line}; the encoder stays as it is: features of {number} views of each image are computed once"]
     estimate = None
     if model.progress:
         with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")):  # its steps may be long ones too

@@ -169,7 +169,7 @@ class CARL(Parameters, EstimatorRules):
                 position = begin(self, source, epochs, weights)
             else:
                 position, says = begin_planned(self, source, epochs, started, weights)
-            train(self, source, position, epochs, run, evaluation, schedule, says, self.config_.total_steps)
+            train(self, source, position, epochs, run, evaluation, schedule, says, self.config_.total_steps, True)
         if self._pace is not None:
             self._kept_budget, self._pace = self._pace.to_notes(), None
         return self
