@@ -62,8 +62,8 @@ class FrozenFeatures:
     each view specification as that makes views, none twice.
     """
 
-    def __init__(self, values: np.ndarray, specs: list[ViewSpec], seed: int, places: np.ndarray) -> None:
-        self._values, self._seed, self._places = values, seed, places
+    def __init__(self, values: np.ndarray, specs: list[ViewSpec], seed: int) -> None:
+        self._values, self._seed = values, seed
         self._counts = [int(spec["count"]) for spec in specs]
         sizes = [spec["size"] for spec in specs for _ in range(int(spec["count"]))]
         self._global_views = next((place for place, size in enumerate(sizes) if size != sizes[0]), len(sizes))
@@ -81,7 +81,7 @@ class FrozenFeatures:
 
     def batch(self, indices: np.ndarray, epoch: int, number: int) -> np.ndarray:
         """float32 (V, B, F) for a batch of an epoch."""
-        values = self._values[self._places[indices]]
+        values = self._values[indices]
         count, rounds, views, width = values.shape
         if epoch < rounds:
             return np.ascontiguousarray(values[:, epoch].transpose(1, 0, 2))
@@ -139,7 +139,7 @@ def frozen_features(
         if run is not None and isinstance(values, np.memmap):
             values.flush()
             replace_file(run.path / _KEY, json.dumps({"key": key, "shape": shape, "broken": lost}))
-    return FrozenFeatures(values, specs, seed, _good_places(len(source), broken))
+    return FrozenFeatures(values, specs, seed)
 
 
 def remove_features(run: RunFolder) -> None:
@@ -172,33 +172,35 @@ def _compute(
     """Fills in the features. The images that cannot be read: their places, names and the reasons."""
     count, rounds = values.shape[:2]
     threads = trainer.config.threads or None
-    size = min(_AT_ONCE, images_at_once(source))
+    side, size = least_side(specs), min(_AT_ONCE, images_at_once(source))
     lost: list[tuple[int, str, str]] = []
+
+    def fill(places: np.ndarray, images: Any) -> None:
+        for number in range(rounds):
+            made = make_views(images, specs, seed, epoch=number, indices=places, threads=threads)
+            for view, pixels in enumerate(made):
+                values[places, number, view] = trainer.embed(pixels)
+
     with Bar(progress, count, "features", "image") as bar:
-        for start, part in zip(range(0, count, size), read_parts(source, size, least_side=least_side(specs))):
-            places = np.arange(start, start + len(part))
+        for start, part in zip(range(0, count, size), read_parts(source, size, least_side=side)):
             good = [slot for slot, image in enumerate(part) if not isinstance(image, BaseException)]
             for slot in sorted(set(range(len(part))) - set(good)):
                 name, error = source.identity(start + slot), part[slot]
                 broken.add(start + slot, name, error)
                 lost.append((start + slot, name, str(error.__cause__ or error)))
             broken.count_tried(len(part))
-            images = part if len(good) == len(part) else [part[slot] for slot in good]
-            for number in range(rounds if good else 0):
-                made = make_views(images, specs, seed, epoch=number, indices=places[good], threads=threads)
-                for view, pixels in enumerate(made):
-                    values[places[good], number, view] = trainer.embed(pixels)
+            if good:
+                fill(start + np.array(good), part if len(good) == len(part) else [part[slot] for slot in good])
             bar.advance(by=len(part))
+    for place, _, _ in lost:  # another image, but the views of its place
+        fill(np.array([place]), source.read_each(np.array([_next_good(place, count, broken)]), side))
     return lost
 
 
-def _good_places(count: int, broken: BrokenImages) -> np.ndarray:
-    """For each image its own place, or for a broken one that of the next that is not, the first following the last: the
-    one that takes its place in ordinary training too."""
-    good = np.array([place for place in range(count) if place not in broken], np.int64)
-    if len(good) == count:
-        return good
-    return good[np.searchsorted(good, np.arange(count)) % len(good)]
+def _next_good(place: int, count: int, broken: BrokenImages) -> int:
+    """The image that takes a broken one's place in ordinary training: the next that is not, the first following the
+    last."""
+    return next(found for step in range(count) if (found := (place + step) % count) not in broken)
 
 
 def _room(shape: tuple[int, ...], run: RunFolder | None, memory: Any) -> np.ndarray:
