@@ -1,0 +1,54 @@
+"""From Markdown as repositories show it to that of MkDocs: blank lines, and equations as MathML."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import latex2mathml.converter
+
+_FENCE = re.compile(r"^\s*(```|~~~)")
+_LIST = re.compile(r"^(\s*)([-*+]|\d+\.) ")
+_EQUATION = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def with_blank_lines(text: str) -> str:
+    """Blank lines before tables and lists that follow on a line of text, and around comments: without them
+    Python-Markdown takes both for text."""
+    lines: list[str] = []
+    fenced = False
+    for line in text.splitlines():
+        before = lines[-1] if lines else ""
+        if _FENCE.match(line):
+            fenced = not fenced
+        elif not fenced and before.strip():
+            starts_table = line.startswith("|") and not before.startswith("|")
+            starts_list = (
+                _LIST.match(line) and not _LIST.match(before) and not before.startswith((" ", "\t")) and line[0] != " "
+            )
+            if starts_table or starts_list or line.startswith("<!--") or before.startswith("<!--"):
+                lines.append("")
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def with_deeper_lists(text: str) -> str:
+    """Lists inside lists indented by four columns a level, where two are usual elsewhere."""
+    lines = []
+    fenced = False
+    for line in text.splitlines():
+        if _FENCE.match(line):
+            fenced = not fenced
+        spaces = len(line) - len(line.lstrip(" "))
+        lines.append(line if fenced else " " * spaces + line)
+    return "\n".join(lines)
+
+
+def with_mathml(page: str) -> str:
+    """The page with its equations, which ``pymdownx.arithmatex`` has marked, as MathML: browsers draw it themselves."""
+
+    def mathml(match: re.Match[str]) -> str:
+        block = match[2] == "["
+        return latex2mathml.converter.convert(html.unescape(match[3]).strip(), display="block" if block else "inline")
+
+    return _EQUATION.sub(mathml, page)
