@@ -24,6 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 #: Where the Makefile installs what makes wheels.
 PACKERS = ROOT / ".build" / "make" / "packers" / "bin"
+#: A library built before, which the Makefile and the build hook pack instead of building.
+PREBUILT = "CARL_PREBUILT_LIBRARY"
 sys.path.insert(0, str(ROOT / "python"))
 
 import versions  # noqa: E402
@@ -95,8 +97,8 @@ def check_archive(archive: Path, quick: bool) -> None:
         source = Path(folder) / archive.name.removesuffix(".tar.gz")
         command = [str(PACKERS / "python"), "-m", "build", "--wheel", "--outdir", folder, str(source)]
         print("release:", *command, flush=True)
-        prebuilt = {"CARL_PREBUILT_LIBRARY": str(ROOT / ".build" / "release" / "libcarl.so")} if quick else {}
-        if subprocess.run(command, env={**os.environ, **prebuilt}).returncode != 0:
+        built = {PREBUILT: os.environ.get(PREBUILT) or str(ROOT / ".build" / "release" / "libcarl.so")} if quick else {}
+        if subprocess.run(command, env={**os.environ, **built}).returncode != 0:
             raise Unready(f"no wheel could be made of {archive.name}; the messages are above")
 
 
@@ -115,7 +117,14 @@ def write_checksums(folder: Path, version: str) -> Path:
 # ---- The commands
 
 
+def check_environment(quick: bool) -> None:
+    """Unready where the library would be another than that of this checkout; the quick check may be given one."""
+    if not quick and os.environ.get(PREBUILT):
+        raise Unready(f"{PREBUILT} is set: what is released is built here")
+
+
 def check(quick: bool) -> None:
+    check_environment(quick)
     version = check_version(ROOT)
     check_changelog(ROOT, version)
     check_tree(ROOT)

@@ -124,6 +124,15 @@ def test_what_is_not_committed(checkout, release, name):
         release.check_tree(checkout)
 
 
+def test_a_library_from_elsewhere_is_not_released(release, monkeypatch):
+    monkeypatch.delenv(release.PREBUILT, raising=False)
+    release.check_environment(quick=False)
+    monkeypatch.setenv(release.PREBUILT, "/some/libcarl.so")
+    release.check_environment(quick=True)
+    with pytest.raises(release.Unready, match="CARL_PREBUILT_LIBRARY is set"):
+        release.check_environment(quick=False)
+
+
 def test_the_next_version(checkout, release):
     release.bump(checkout, "1.3.0")
     assert (checkout / "VERSION").read_text() == "1.3.0\n"
