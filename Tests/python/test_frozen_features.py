@@ -112,7 +112,7 @@ def test_how_many_rounds():
 
 def test_local_views_are_no_targets():
     specs = training_specs(carl.TrainerConfig(views="multicrop", view_size=28, mean=[0.1], std=[0.2]))
-    assert [spec["size"] for spec in specs] == [28, 12] and specs[1]["mean"] == [0.1]
+    assert specs[0]["size"] == 28 > specs[1]["size"] and specs[1]["mean"] == [0.1]
     sizes = FrozenFeatures(np.zeros((4, 1, 8, 2), np.float32), specs, 0)
     assert sizes._global_views == 2
 

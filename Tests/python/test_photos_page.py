@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from carl.cli import main
+from weights_files import resnet18, write_safetensors
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "photos.md"
 #: What makes the run one of seconds.
@@ -37,7 +38,7 @@ def picture(random, kind, size=32):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """photos/, 30 of which one is there twice, labelled/ and test/."""
+    """photos/, 30 of which one is there twice, labelled/ and test/; and resnet50.safetensors, a smaller network."""
     image = pytest.importorskip("PIL.Image")
     random = np.random.default_rng(0)
     kinds = ("rings", "stripes", "tiles")
@@ -49,6 +50,7 @@ def folder(tmp_path, monkeypatch):
                 image.fromarray(picture(random, kind)).save(place / f"{kind}{number}.png")
     image.fromarray(picture(random, "rings")).save(tmp_path / "photos" / "a.jpg")
     image.open(tmp_path / "photos" / "tiles3.png").save(tmp_path / "photos" / "copy.bmp")
+    write_safetensors(tmp_path / "resnet50.safetensors", resnet18(0.125))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -6,6 +6,7 @@
     metrics.jsonl                  one JSON object a step
     usage.jsonl                    now and then, the prototypes of a fixed sample of the images
     images.json                    the files of a run on a list of files
+    features.npy, features.json    views' features of a frozen encoder, until the run is over
     broken_images.jsonl            images that could not be read and were left out, each with the reason, if any
     eval.jsonl                     one JSON object for each evaluation on labelled images, if there were any
     train.log                      what happened, with times
