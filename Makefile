@@ -186,8 +186,9 @@ $(BUILD)/docs.stamp: pyproject.toml tools/docs/requirements.py
 	$(DOCS_VENV)/bin/python tools/docs/requirements.py | $(DOCS_VENV)/bin/python -m pip install --quiet -r /dev/stdin
 	@touch $@
 
+# Not --quiet: with it no warning counts.
 docs: $(BUILD)/docs.stamp
-	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build
 	@echo ".build/site/index.html is written; with search: $(PYTHON) -m http.server --directory .build/site"
 
 docs-swift: $(BUILD)/library.stamp

@@ -11,6 +11,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 import c_header
+import docstring_forms  # noqa: F401  (docstrings.py finds it: MkDocs has this folder on the path for hooks alone)
 import swift_sources
 from page_forms import with_blank_lines, with_mathml
 

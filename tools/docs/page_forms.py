@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 import re
 
-import latex2mathml.converter
-
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _LIST = re.compile(r"^(\s*)([-*+]|\d+\.) ")
 #: What may follow on a line of text: an ordered list that begins with another number may not.
@@ -41,6 +39,8 @@ def escaped(text: str) -> str:
 
 def with_mathml(page: str) -> str:
     """The page with its equations, which ``pymdownx.arithmatex`` has marked, as MathML: browsers draw it themselves."""
+
+    import latex2mathml.converter  # of the site's own environment; nothing else here needs a package
 
     def mathml(match: re.Match[str]) -> str:
         block = match[2] == "["
