@@ -13,6 +13,7 @@
 #   make wheel        a manylinux wheel in dist/, and make sdist; make test-wheel installs and tests it where nothing else is
 #   make release-check  everything that comes before a release; uploads nothing
 #   make bench   speeds beside those of other programs where these are installed, as ratios (QUICK=1: shorter)
+#   make docs    the documentation site, .build/site; make docs-swift: DocC's archive of the Swift declarations
 #   make clean   removes everything built
 
 SHELL       := /bin/bash
@@ -255,6 +256,30 @@ sanitize: $(BUILD)/packages.stamp
 
 fuzz-readers: $(BUILD)/packages.stamp
 	SWIFT=$(SWIFT) Tests/fuzz-readers/run $(or $(SECONDS),60)
+
+# ---- The documentation site: strict, so that a broken link is an error. It reads the sources and needs nothing that is built.
+
+DOCS_VENV := .build/docs-venv
+
+.PHONY: docs docs-swift
+$(BUILD)/docs.stamp: pyproject.toml tools/docs/requirements.py
+	@mkdir -p $(BUILD)
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python tools/docs/requirements.py | $(DOCS_VENV)/bin/python -m pip install --quiet -r /dev/stdin
+	@touch $@
+
+# Not --quiet: with it no warning counts.
+docs: $(BUILD)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build
+	@echo ".build/site/index.html is written; with search: $(PYTHON) -m http.server --directory .build/site"
+
+docs-swift: $(BUILD)/library.stamp
+	rm -rf .build/symbols .build/site-swift && mkdir -p .build/symbols
+	$(SWIFT) symbolgraph-extract -module-name CARL -I .build/release/Modules -I Sources/CMemoryHints -sdk / \
+	    -target $$($(SWIFT) -print-target-info | sed -n 's/.*"unversionedTriple": "\(.*\)".*/\1/p') \
+	    -minimum-access-level public -output-dir .build/symbols
+	docc convert --additional-symbol-graph-dir .build/symbols --fallback-display-name CARL --fallback-bundle-identifier carl \
+	    --transform-for-static-hosting --diagnostic-level error --output-dir .build/site-swift
 
 bench: python
 	$(VENV)/bin/python Benchmarks/all.py $(if $(QUICK),--quick)

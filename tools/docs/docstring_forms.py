@@ -1,23 +1,14 @@
-"""The package's docstrings as Markdown, on their way into the API reference."""
+"""Docstrings of the package as Markdown."""
 
 from __future__ import annotations
 
 import re
 import textwrap
-from typing import Any
 
-import griffe
+from page_forms import escaped
 
 #: "name: meaning" or "name, name: meaning" at the beginning of a line.
 _ENTRY = re.compile(r"^([a-z]\w*(?:, [a-z]\w*)*): (\S.*)$")
-
-
-class MarkdownDocstrings(griffe.Extension):
-    """Rewrites each docstring when its object is read."""
-
-    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        if obj.docstring:
-            obj.docstring.value = as_markdown(obj.docstring.value)
 
 
 def as_markdown(docstring: str) -> str:
@@ -38,14 +29,15 @@ def as_markdown(docstring: str) -> str:
         if entry and _ends(result):
             block, place = _indented(lines, place + 1)
             names = ", ".join(f"`{name}`" for name in entry[1].split(", "))
-            result += ["", " ".join([f"- {names}: {entry[2]}", *(text.strip() for text in block if text.strip())])]
+            meaning = " ".join([entry[2], *(text.strip() for text in block if text.strip())])
+            result += ["", f"- {names}: {escaped(meaning)}"]
             continue
         is_head = line and not line.startswith((" ", "-")) and ":" not in line and following.startswith("    ")
         if is_head and _ENTRY.match(following.strip()):
             block, place = _indented(lines, place + 1)
             result += ["", f"**{line}**", "", as_markdown("\n".join(block)), ""]
             continue
-        result.append(line)
+        result.append(escaped(line))
         place += 1
     return "\n".join(result).strip() + "\n"
 

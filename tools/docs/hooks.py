@@ -11,6 +11,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 import c_header
+import docstring_forms  # noqa: F401  (docstrings.py finds it: MkDocs has this folder on the path for hooks alone)
 import swift_sources
 from page_forms import with_blank_lines, with_mathml
 
@@ -32,7 +33,7 @@ _LINK = re.compile(r"(\]\()([^)#\s]+)(#[^)\s]*)?\)")
 def on_files(files: Files, config: Any) -> Files:
     """Adds the pages that are not in docs/."""
     header = (ROOT / "include" / "carl.h").read_text(encoding="utf-8")
-    swift = (ROOT / "docs" / "_site" / "swift-reference.md").read_text(encoding="utf-8")
+    swift = (ROOT / "tools" / "docs" / "swift-reference.md").read_text(encoding="utf-8")
     pages = {name: (ROOT / source).read_text(encoding="utf-8") for source, name in ELSEWHERE.items()}
     pages["c-reference.md"] = c_header.page(header)
     pages["swift-reference.md"] = swift + "\n" + swift_sources.page(ROOT / "Sources" / "CARL")

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from page_forms import escaped
+
 _SECTION = re.compile(r"^/\* -{3,} (\d+\. .+?) -{3,} \*/$")
 _FUNCTION = re.compile(r"\b(carl_\w+)\s*\(")
 _TYPE = re.compile(r"\btypedef\s+(?:struct\s+(carl_\w+)|\w+\s+(carl_\w+);|void\s*\(\*(carl_\w+)\))")
@@ -44,7 +46,7 @@ def page(header: str) -> str:
             if found:
                 lines += [f"### `{found[0]}` {{ #{found[0]} }}", ""]
                 lines += [f'<a id="{name}"></a>' for name in found[1:]] + [""]
-            lines += ["```c", part.code, "```", ""]
+            lines += ["```{.c .wide}", part.code, "```", ""]
             if comment:
                 lines += [_prose(comment, names), ""]
             comment = ""
@@ -121,7 +123,7 @@ def _prose(comment: str, names: list[str]) -> str:
     for line in comment.split("\n"):
         entry = re.match(r"^ {1,3}(\d+\.|[\w, ]+?)(?: {2,}| (?=[A-Z]))(\S.*)$", line)
         if entry and entry[1].rstrip(".").isdigit():
-            result += ["", f"- {entry[1].rstrip('.')}\\. {re.sub(' {2,}', ': ', entry[2])}"]
+            result += [*([] if in_list else [""]), f"{entry[1]} {re.sub(' {2,}', ': ', entry[2])}"]
             in_list = True
         elif entry and re.match(r"^ {2,3}\S.*?\S {2,}", line):
             result += ["", f"- `{entry[1]}`: {entry[2]}"]
@@ -131,12 +133,7 @@ def _prose(comment: str, names: list[str]) -> str:
         else:
             in_list = False
             result.append(line.strip())
-    return _linked(_escaped(textwrap.dedent("\n".join(result)).strip()), names)
-
-
-def _escaped(text: str) -> str:
-    """Braces and quotes of JSON as code, and no emphasis from products."""
-    return re.sub(r"(?<=\s)\*(?=\s)", r"\\*", text).replace("<", "&lt;")
+    return _linked(escaped(textwrap.dedent("\n".join(result)).strip()), names)
 
 
 def _linked(text: str, names: list[str]) -> str:
