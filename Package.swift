@@ -1,4 +1,4 @@
-// swift-tools-version: 6.2
+// swift-tools-version: 6.3
 import PackageDescription
 
 // The kernels are compiled for AVX2 and FMA: without an FMA target Swift's fused multiply-add is a call into libm.

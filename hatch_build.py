@@ -26,11 +26,19 @@ class LibraryHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel":
             return
-        library = _library(Path(self.root))
+        root = Path(self.root)
+        editable = version == "editable"
+        library = _library(root, editable)
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
-        if version == "editable":
-            # The package is used in place and finds the library in the checkout's .build/release.
+        if editable:
+            # The package is used in place and looks for the library where a build of the checkout puts it.
+            place = root / ".build" / "release" / LIBRARY
+            if library != place.resolve():
+                _fail(
+                    f"an editable installation uses {place}, and {PREBUILT} names {library}: "
+                    "build without it, or leave the package uninstalled and set PYTHONPATH=python and CARL_LIBRARY"
+                )
             return
         build_data["force_include"][str(library)] = f"carl/lib/{LIBRARY}"
         wide = library.parent / WIDE / LIBRARY
@@ -38,7 +46,7 @@ class LibraryHook(BuildHookInterface):
             build_data["force_include"][str(wide)] = f"carl/lib/{WIDE}/{LIBRARY}"
 
 
-def _library(root: Path) -> Path:
+def _library(root: Path, editable: bool) -> Path:
     prebuilt = os.environ.get(PREBUILT)
     if prebuilt:
         path = Path(prebuilt)
@@ -47,11 +55,19 @@ def _library(root: Path) -> Path:
         return path.resolve()
     _check_tools()
     path = _build(root, ".build", {})
-    if sys.platform == "linux" and platform.machine() == "x86_64":
+    # A wheel is for other machines too; what is used in place is for this one.
+    if sys.platform == "linux" and platform.machine() == "x86_64" and (not editable or _processor_is_wide()):
         wide = path.parent / WIDE
         wide.mkdir(parents=True, exist_ok=True)
         shutil.copy2(_build(root, ".build-avx512", {"CARL_X86_64_LEVEL": "4"}), wide / LIBRARY)
-    return path
+    return path.resolve()
+
+
+def _processor_is_wide() -> bool:
+    try:
+        return "avx512vl" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def _build(root: Path, folder: str, environment: dict[str, str]) -> Path:

@@ -13,6 +13,27 @@ PATH = "str | os.PathLike[str] | None"
 
 KEYS: list[dict[str, Any]] = [
     {
+        "name": "weights",
+        "group": "run",
+        "annotation": PATH,
+        "default": None,
+        "default_text": "random weights",
+        "range": "a safetensors file",
+        "doc": "where the encoder begins: weights that another program has trained (torchvision, timm, DINOv2, "
+        "transformers); the encoder's keys, `mean` and `std` are then the file's",
+    },
+    {
+        "name": "feature_views",
+        "group": "run",
+        "annotation": "int",
+        "default": 8,
+        "kind": "integer",
+        "minimum": 0,
+        "maximum": 1024,
+        "doc": 'with `train_encoder` `"none"`: views of each image whose features are computed once and kept for all '
+        "epochs; 0 computes those of new views in every step",
+    },
+    {
         "name": "budget",
         "group": "run",
         "annotation": "float | str | None",

@@ -6,6 +6,7 @@ private func permanent(_ text: StaticString) -> UnsafePointer<CChar> {
     UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)
 }
 
+// A copy of what the file VERSION says, written by python/generate.py.
 private let version: StaticString = "0.1.0"
 
 @c @implementation

@@ -201,6 +201,38 @@ static void test_what_does_not_fit(void) {
     carl_trainer_free(trainer);
 }
 
+/* Steps of a trainer whose encoder is frozen, on features that were computed before. */
+static void test_steps_on_features(void) {
+    carl_trainer *learning = make(CONFIG);
+    carl_trainer *trainer = make("{\"width\": 0.125, \"stem\": \"small\", \"prototypes\": 6, \"projector\": [8, 4], \"threads\": 1,"
+                                 " \"train_encoder\": \"none\", \"views\": [{\"size\": 12, \"count\": 2}]}");
+    static float features[2 * COUNT * FEATURES];
+    for (int view = 0; view < 2; view++)
+        CHECK(carl_trainer_embed(trainer, &COLOURS, CARL_FEATURES, features + view * COUNT * FEATURES,
+                                 COUNT * FEATURES) == CARL_OK);
+    for (int i = 0; i < COUNT * FEATURES; i++) features[i] *= 1.1f;
+    carl_metrics metrics = {.struct_size = sizeof metrics};
+    enum { ALL = 2 * COUNT * FEATURES };
+    for (int i = 0; i < 3; i++)
+        CHECK(carl_trainer_step_features(trainer, features, 2, COUNT, 0, ALL, &metrics) == CARL_OK);
+    CHECK(metrics.step == 3 && isfinite(metrics.loss) && metrics.gradient_norm > 0 && metrics.updated == 1);
+    CHECK(carl_trainer_step_features(trainer, features, 2, COUNT, 2, ALL, NULL) == CARL_OK);
+    FAILS(carl_trainer_step_features(learning, features, 2, COUNT, 0, ALL, NULL), CARL_INVALID_STATE, "train_encoder");
+    FAILS(carl_trainer_step_features(trainer, NULL, 2, COUNT, 0, ALL, NULL), CARL_INVALID_ARGUMENT, "features");
+    FAILS(carl_trainer_step_features(trainer, features, 2, COUNT, 0, ALL - 1, NULL), CARL_INVALID_ARGUMENT, "count");
+    FAILS(carl_trainer_step_features(trainer, features, 2, COUNT, 3, ALL, NULL), CARL_INVALID_ARGUMENT, "global_views");
+    FAILS(carl_trainer_step_features(trainer, features, 1, 2 * COUNT, 0, ALL, NULL), CARL_INVALID_ARGUMENT, "views");
+    FAILS(carl_trainer_step_features(trainer, features, 2 * COUNT, 1, 0, ALL, NULL), CARL_INVALID_ARGUMENT, "2 images");
+    FAILS(carl_trainer_step_features(trainer, features, SIZE_MAX, 1, 0, ALL, NULL), CARL_INVALID_ARGUMENT, "views");
+    FAILS(carl_trainer_step_features(trainer, features, 2, SIZE_MAX / 2, 0, ALL, NULL), CARL_INVALID_ARGUMENT, "batch");
+    FAILS(carl_trainer_step_features(trainer, features, 0, 0, 0, 0, NULL), CARL_INVALID_ARGUMENT, "views");
+    features[3] = NAN;
+    FAILS(carl_trainer_step_features(trainer, features, 2, COUNT, 0, ALL, NULL), CARL_INVALID_ARGUMENT, "view 0");
+    carl_trainer_free(trainer);
+    carl_trainer_free(learning);
+    FAILS(carl_trainer_step_features(trainer, features, 2, COUNT, 0, ALL, NULL), CARL_INVALID_HANDLE, "trainer");
+}
+
 /* Files of another kind say what they are and what to do. */
 static void test_other_files(void) {
     carl_encoder *encoder = NULL;
@@ -237,6 +269,7 @@ int main(void) {
     test_features_are_those_of_the_trainer();
     test_other_channels();
     test_what_does_not_fit();
+    test_steps_on_features();
     test_other_files();
     CHECK(carl_live_objects() == 0);
     unlink(path);

@@ -1,4 +1,4 @@
-// swift-tools-version: 6.2
+// swift-tools-version: 6.3
 import PackageDescription
 
 // A package of its own, built with -sanitize=fuzzer,address: libFuzzer brings main (make fuzz-readers).

@@ -104,6 +104,9 @@ def trainer_config(random: random.Random, diverging: bool = False) -> dict[str, 
         ("seed", [1, 2**53]),
         ("zero_init_residual", [False]),
         ("weight_decay", [0, 1e3]),
+        ("train_encoder", ["none", 1, 3]),
+        ("layer_decay", [0.5]),
+        ("mean", [[0.5]]),
         ("threads", [5, 64, 1024]),
     ]
     for key, values in random.sample(options, random.choice([0, 0, 1, 2, 3])):

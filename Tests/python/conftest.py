@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,6 +108,13 @@ def judged_figures(path: Any) -> dict[str, Any]:
         kept = json.load(file)
     assert set(kept.pop("checkpoint")) == {"step", "sha256"} and kept.pop("data")
     return kept
+
+
+def functions_of_the_header() -> set[str]:
+    """The names of the functions that carl.h declares."""
+    header = (Path(__file__).resolve().parents[2] / "include" / "carl.h").read_text()
+    header = re.sub(r"/\*.*?\*/", "", header, flags=re.S)
+    return set(re.findall(r"^[a-z].*?\b(carl_[a-z0-9_]+)\s*\(", header, re.M))
 
 
 def run_python(code: str, *, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -172,13 +172,16 @@ def test_figures_are_those_of_the_scores():
 
     classes = np.array([10, 20, 30, 40, 50, 60, 70])
     scores = np.eye(7)[[0, 1, 2, 2]] + np.arange(7) * 1e-3
-    found = figures([scores, -scores], np.array([0, 1, 2, 3]), classes)
+    found = figures([scores, -scores], np.array([0, 1, 2, 3]), classes, classes.tolist())
     assert found["accuracies"] == [0.75, 0.0] and found["accuracy"] == 0.375
     assert found["per_class"] == {10: 0.5, 20: 0.5, 30: 0.5, 40: 0.0}
     # Best five by the scores: the best, then 6, 5, 4, 3. By the negated ones 0 to 5 without the best: only class 3's
     # row has its own among them.
     assert found["top5"] == (1 + 0.25) / 2
     assert found["predictions"].tolist() == [10, 20, 30, 30]
+    # The last image is of a label that is no class: it is wrong whatever the scores.
+    beyond = figures([scores], np.array([0, 1, 2, 7]), classes, [*classes.tolist(), 80])
+    assert beyond["accuracy"] == 0.75 and beyond["per_class"][80] == 0 and beyond["classes"] == 7
 
 
 def test_features_by_themselves():
@@ -211,7 +214,7 @@ BAD = [
     ({"train_labels": np.arange(60) % 3 - 1}, "got -1"),
     ({"train_labels": None}, "train_labels: got None"),
     ({"train_labels": np.zeros(60, int)}, "at least 2 classes"),
-    ({"test_labels": np.arange(30) % 4}, "test_labels: class 3 .first at 3. has no image in the training set"),
+    ({"test_labels": np.arange(30) % 4 + 3}, "test_labels: no label of it is a class of the training set"),
     ({"test_labels": np.full(30, "a")}, "test_labels: got labels such as 'a'"),
     ({"train_images": np.zeros((60, 12, 12, 1), np.uint8)}, "channels"),
     ({"train_images": np.zeros((60, 12, 12, 3), np.float32)}, "float32"),

@@ -113,7 +113,11 @@ def test_every_step_is_the_reference_s(name):
         assert_close(f"update in step {step}", after, single.state, exact.state, UPDATE, origin=before)
     first = "encoder.blocks.0.attn.qkv.weight"
     frozen = config.get("train_encoder", 12) != 12
-    assert np.array_equal(after[first], state[first]) if frozen else distance(after[first], state[first]) > 1e-6
+    assert (
+        np.array_equal(after[first], state[first])
+        if frozen
+        else distance(after[first], state[first]) > (1e-6 if "layer_decay" in config else 1e-4)
+    )
 
 
 def test_the_same_seed_gives_the_same_bits():

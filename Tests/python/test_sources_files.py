@@ -74,7 +74,7 @@ def test_names_that_are_not_utf8(images, tmp_path):
     run = tmp_path / "run"
     model = small_model(run_dir=run, callbacks=stop_at(3)).fit(folder)
     assert len(model.broken_images_) == 1 and "bild" in (run / "train.log").read_text()
-    assert carl.load(run)._data == folder
+    assert carl.load(run)._given.images == folder
     assert same_state(small_model(run_dir=run).fit(folder, resume=True).trainer_, small_model().fit(folder).trainer_)
     cached = small_model(cache=tmp_path / "cache", cache_size=12).fit(folder)
     assert same_state(cached.trainer_, small_model().fit(folder).trainer_)

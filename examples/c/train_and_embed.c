@@ -1,7 +1,13 @@
 /* Trains CARL for some steps on images drawn here, embeds them, saves the model, reads it back as an encoder and embeds
  * again.
  *
- *   cc -Iinclude examples/c/train_and_embed.c -L.build/release -lcarl -o train_and_embed
+ * With the library installed (make install; PKG_CONFIG_PATH=PREFIX/lib/pkgconfig where PREFIX is not the system's):
+ *
+ *   cc train_and_embed.c $(pkg-config --cflags --libs carl) -Wl,-rpath,$(pkg-config --variable=libdir carl)
+ *
+ * or by CMake, with CMakeLists.txt beside this file. In a checkout, after make:
+ *
+ *   cc -Iinclude examples/c/train_and_embed.c -L.build/release -lcarl -Wl,-rpath,$PWD/.build/release
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-// swift-tools-version: 6.2
+// swift-tools-version: 6.3
 import PackageDescription
 
 // A program that uses the CARL library. In a project of your own, name the library by the path of its checkout, or by a

@@ -49,6 +49,7 @@ from .sources import as_source
 from .trainer import Trainer
 from .view_specs import expand_views
 from .views import make_views, view_sizes
+from .weights import WeightsInfo, weights_info
 
 
 def build_info() -> dict[str, Any]:
@@ -120,6 +121,7 @@ __all__ = [
     "Trainer",
     "TrainerConfig",
     "UnsupportedProcessorError",
+    "WeightsInfo",
     "as_source",
     "assignment_loss",
     "build_info",
@@ -132,4 +134,5 @@ __all__ = [
     "make_views",
     "set_log_callback",
     "view_sizes",
+    "weights_info",
 ]

@@ -101,7 +101,7 @@ class Calibration:
         config = self.config(Setting(*rung, batch_size=2))
         encoder = config.encoder or default_encoder(config.objective)
         channels = config.in_channels or 3
-        return image_cost(encoder, config.stem, rung[1], channels, self._specs(config)).work
+        return image_cost(encoder, config.stem, rung[1], channels, self._specs(config), config.patch_size).work
 
     def seconds_an_image(self, rung: tuple[int | None, float]) -> float:
         """As measured, or else scaled from the measured setting that is nearest in work."""

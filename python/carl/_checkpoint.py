@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from ._native_path import readable
 from ._reading import Reader, parse_json
 from .errors import FileError
 
@@ -37,6 +40,40 @@ def is_classifier(path: str | os.PathLike[str]) -> bool:
         return bool(read_header(path)["__metadata__"]["format"] == "carl-classifier")
     except (OSError, KeyError, TypeError):
         return False
+
+
+def is_weights(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a safetensors file of another program."""
+    try:
+        metadata = read_header(os.path.expanduser(path)).get("__metadata__", {})
+    except OSError:
+        return False
+    return not (isinstance(metadata, dict) and str(metadata.get("format")).startswith("carl-"))
+
+
+@contextmanager
+def checkpoint_file(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """A checkpoint's path for a function of the library that reads it. The error for a weights file, which is none,
+    says by Python's names what reads it."""
+    try:
+        with readable(path) as file:
+            yield file
+    except FileError as error:
+        if "carl_encoder_from_weights" not in str(error):
+            raise
+        raise FileError(
+            f"{os.fsdecode(os.fspath(path))}: weights of another program, not a model of this one: "
+            "carl.Encoder.from_weights(path) and `carl embed --weights FILE` embed with them, carl.CARL(weights=path) "
+            "and `carl train DATA weights=FILE` train from them, carl.weights_info(path) tells what they are"
+        ) from None
+
+
+def checkpoint_channels(path: str | os.PathLike[str]) -> int | None:
+    """Channels of the images that a checkpoint's model takes; None where it cannot be told."""
+    with suppress(OSError, KeyError, TypeError, ValueError):
+        channels = parse_json(read_header(path)["__metadata__"]["config"])["in_channels"]
+        return channels if isinstance(channels, int) else None
+    return None
 
 
 def steps_taken(path: str | os.PathLike[str]) -> int:

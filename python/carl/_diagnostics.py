@@ -64,3 +64,12 @@ class AgreementWatch:
             f"{metrics.step}: two views of an image are assigned to the same prototype less and less. Try a lower "
             "learning_rate, more warmup_steps, or a larger batch_size"
         )
+
+
+def warn_constant_rate() -> None:
+    warnings.warn(
+        "the iterable of batches does not tell its length, so the learning rate stays constant; give total_steps for a "
+        "cosine",
+        UserWarning,
+        stacklevel=4,
+    )

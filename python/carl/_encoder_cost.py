@@ -25,8 +25,23 @@ class Cost:
         return self.operations + _VALUE * self.values
 
 
-def encoder_cost(encoder: str, stem: str, width: float, channels: int, side: int) -> Cost:
+#: Width and depth of vision transformers.
+_TRANSFORMERS = {"vit_tiny": (192, 12), "vit_small": (384, 12), "vit_base": (768, 12), "vit_large": (1024, 24)}
+
+
+def transformer_cost(encoder: str, patch_size: int, channels: int, side: int) -> Cost:
+    """Of one view of side x side pixels, by a vision transformer."""
+    width, depth = _TRANSFORMERS[encoder]
+    tokens = (side // patch_size) ** 2 + 1
+    # Queries, keys, values and their projection, a hidden layer of four times the width, and attention.
+    block = tokens * 12 * width**2 + 2 * tokens**2 * width
+    return Cost(float(tokens * channels * patch_size**2 * width + depth * block), float(depth * 16 * tokens * width))
+
+
+def encoder_cost(encoder: str, stem: str, width: float, channels: int, side: int, patch_size: int = 16) -> Cost:
     """Of one view of side x side pixels."""
+    if encoder in _TRANSFORMERS:
+        return transformer_cost(encoder, patch_size, channels, side)
     base = round(64 * width)
     kernel, stride = (7, 2) if stem == "imagenet" else (3, 1)
     side = -(-side // stride)
@@ -54,9 +69,18 @@ def encoder_cost(encoder: str, stem: str, width: float, channels: int, side: int
     return Cost(float(operations), float(values))
 
 
-def image_cost(encoder: str, stem: str | None, width: float, channels: int, specs: Iterable[ViewSpec]) -> Cost:
+def image_cost(
+    encoder: str,
+    stem: str | None,
+    width: float,
+    channels: int,
+    specs: Iterable[ViewSpec],
+    patch_size: int | None = None,
+) -> Cost:
     """Of all views of an image. stem: None for the one that the first view's size asks for."""
     specs = list(specs)
     stem = stem or ("small" if specs[0]["size"] < 64 else "imagenet")
-    costs = [(spec["count"], encoder_cost(encoder, stem, width, channels, spec["size"])) for spec in specs]
+    costs = [
+        (spec["count"], encoder_cost(encoder, stem, width, channels, spec["size"], patch_size or 16)) for spec in specs
+    ]
     return Cost(sum(n * cost.operations for n, cost in costs), sum(n * cost.values for n, cost in costs))

@@ -8,19 +8,22 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import _arrays
 from ._calibration import Plan, make_plan
-from ._diagnostics import warn_of_sizes
+from ._diagnostics import warn_constant_rate, warn_of_sizes
+from ._frozen import frozen_features, keeps_features, rounds_of, training_specs
 from ._given import write_given
 from ._input import channels_of, samples_of, typical_side
 from ._notes import saved_notes
 from ._opening import describe_run, hints, length_of, measure
 from ._pace import Pace
 from ._parameters import LIMITS, OWN_KEYS
+from ._pretrained import is_transformer, pretrained, run_config, with_rates, with_weights
 from ._signals import Stopping, say_on_stderr
-from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch, warn_constant_rate
+from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch
 from .budget import Given, Setting, parse_duration
 from .callbacks import as_callbacks
 from .config import TrainerConfig, ViewSpec
@@ -31,6 +34,7 @@ from .sources import BatchStream, ImageSource
 from .sources.broken import BrokenImages
 from .trainer import Trainer
 from .view_specs import expand_views, least_side
+from .weights import WeightsInfo, weights_note
 
 if TYPE_CHECKING:
     from .estimator import CARL
@@ -85,14 +89,17 @@ def checkpoint_to_resume(model: CARL, resume: bool | str | os.PathLike[str] | No
     return str(checkpoint_path(resume))
 
 
-def trainer_config(model: CARL, source: ImageSource | BatchStream) -> TrainerConfig:
-    """The keys that are given, with what is taken from the images: their channels, and the size of a preset's views."""
+def trainer_config(model: CARL, source: ImageSource | BatchStream, info: WeightsInfo | None = None) -> TrainerConfig:
+    """The keys that are given, with what is taken from the weights, if there are some, and from the images: their
+    channels, and the size of a preset's views."""
     config = TrainerConfig.from_dict({key: value for key, value in model.get_params().items() if key not in OWN_KEYS})
     channels = channels_of(source)
     if config.in_channels is None:
         config.in_channels = channels
     elif config.in_channels != channels:
         raise InvalidArgumentError(f"images: got {channels} channel(s), in_channels is {config.in_channels}")
+    if info is not None:
+        config = with_weights(config, info, channels)
     if config.view_size is None and (config.views is None or isinstance(config.views, str)):
         config.view_size = min(typical_side(source), 224)
     return config
@@ -104,14 +111,22 @@ def checked_batch_size(model: CARL) -> int:
     )
 
 
-def begin(model: CARL, source: ImageSource | BatchStream, epochs: int | None, plan: Plan | None = None) -> Position:
-    """Gives the model a new trainer. epochs: None where the number of steps is not known yet. plan: of a budget or
-    memory limit."""
-    config = trainer_config(model, source)
+def begin(
+    model: CARL,
+    source: ImageSource | BatchStream,
+    epochs: int | None,
+    info: WeightsInfo | None = None,
+    plan: Plan | None = None,
+) -> Position:
+    """Gives the model a new trainer. epochs: None where the number of steps is not known yet. info: of the weights it
+    begins with. plan: of a budget or memory limit."""
+    config = trainer_config(model, source, info)
     if plan is not None:
         config = config.replace(**plan.changes)
     size = batch_size_for(source, checked_batch_size(model) if plan is None else plan.setting.batch_size)
     config.batch_size = size
+    if info is not None:
+        config = with_rates(config)
     if plan is not None and plan.epochs is not None:
         config.schedule, config.epochs = "trapezoid", plan.epochs
         epochs = None  # the number of steps is decided later
@@ -124,20 +139,23 @@ def begin(model: CARL, source: ImageSource | BatchStream, epochs: int | None, pl
         elif config.schedule is None:
             warn_constant_rate()
     position = Position(0, 0, samples_of(source), size)
-    model._attach(Trainer(config), position, [])
+    model._attach(pretrained(config, info), position, [])
+    model.weights_ = None if info is None else weights_note(info)
     asked = checked_batch_size(model) if plan is None else plan.setting.batch_size
     warn_of_sizes(samples_of(source), asked, int(model.config_.prototypes or 0))
     return position
 
 
 def begin_planned(
-    model: CARL, source: ImageSource | BatchStream, epochs: int, started: float
+    model: CARL, source: ImageSource | BatchStream, epochs: int, started: float, info: WeightsInfo | None = None
 ) -> tuple[Position, list[str]]:
     """``begin`` with what the budget and the memory allow; what to tell of it."""
-    config = trainer_config(model, source)
+    config = trainer_config(model, source, info)
     batch_size = None if model.batch_size is None else checked_batch_size(model)
     given = Given(model.view_size, model.width, batch_size, model.recompute, own_views=config.view_size is None)
-    standard = Setting(config.view_size, model.width or 1.0, batch_size or BATCH_SIZE, bool(model.recompute))
+    if info is not None or is_transformer(config.encoder):
+        given = replace(given, view_size=config.view_size, width=config.width or 1.0)
+    standard = Setting(config.view_size, given.width or 1.0, batch_size or BATCH_SIZE, bool(model.recompute))
     plan = make_plan(
         source, config, given, typical_side(source), model.budget, model.memory, started, standard, clock=model._clock
     )
@@ -149,7 +167,7 @@ def begin_planned(
             chosen=plan.changes,
             clock=model._clock,
         )
-    return begin(model, source, epochs, plan), plan.lines
+    return begin(model, source, epochs, info, plan), plan.lines
 
 
 def resume_from(
@@ -179,6 +197,7 @@ def resume_from(
         trainer.close()
         trainer = Trainer.resume(checkpoint, **changes)
     model._attach(trainer, position, [])
+    model.weights_ = notes.get("weights")
     return position
 
 
@@ -211,8 +230,10 @@ def train(
     schedule: Schedule | None = None,
     says: list[str] | None = None,
     last_step: int | None = None,
+    keep_features: bool = False,
 ) -> None:
-    """Runs the loop on the model's trainer, from `position` on. says: lines to tell before it."""
+    """Runs the loop on the model's trainer, from `position` on. says: lines to tell before it. keep_features: compute
+    those of a frozen encoder once."""
     every = model.checkpoint_every
     every = None if every is None else _arrays.integer(every, "checkpoint_every", 1, 2**31 - 1)
     callbacks = as_callbacks(model.callbacks)
@@ -221,10 +242,12 @@ def train(
     model.data_wait_ = 0.0
     if run is not None:
         run.open(model.trainer_.step_count)
-        run.write_config(vars(model.config_))
+        run.write_config(run_config(model))
         write_given(run.path, model._given)
         _check_room(model, run)
-    for line in [*(says or []), *_opening(model, source, position, epochs, last_step)]:
+    keep = keep_features and keeps_features(model, source)
+    begun = [] if model.weights_ is None else ["weights: {file} ({family}), SHA-256 {sha256}".format(**model.weights_)]
+    for line in [*begun, *(says or []), *_opening(model, source, position, epochs, last_step, keep)]:
         if run is not None:
             run.log(line)
         if model.progress:
@@ -232,6 +255,10 @@ def train(
     specs = expand_views(model.config_.views, model.in_channels_, model.config_.view_size)
     if model.cache is not None:
         source = _cached(model, source, specs, run)
+    frozen = None
+    if keep and isinstance(source, ImageSource):
+        with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")):
+            frozen = frozen_features(model, source, epochs, run, broken)
     TrainingLoop(
         model,
         source,
@@ -248,11 +275,17 @@ def train(
         schedule,
         last_step,
         model._pace,
+        frozen,
     ).run()
 
 
 def _opening(
-    model: CARL, source: ImageSource | BatchStream, position: Position, epochs: int, last_step: int | None
+    model: CARL,
+    source: ImageSource | BatchStream,
+    position: Position,
+    epochs: int,
+    last_step: int | None,
+    keep: bool = False,
 ) -> list[str]:
     """What is told of a run before its first step. Time and memory are measured for those who watch it, unless a budget
     has measured them."""
@@ -266,13 +299,20 @@ def _opening(
     if model._pace is not None:
         return [describe_run(source, config, size, None, None)]
     line = describe_run(source, config, size, left, epochs if per_epoch else None)
+    # Both have one width; the views of the second are of whole patches.
+    fixed = model.weights_ is not None or is_transformer(config.encoder)
+    if keep:
+        specs = training_specs(config)
+        views = sum(int(spec["count"]) for spec in specs)
+        number = views * rounds_of(model.feature_views, views, epochs)
+        return [f"{line}; the encoder stays as it is: features of {number} views of each image are computed once"]
     estimate = None
     if model.progress:
         with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")):  # its steps may be long ones too
             estimate = measure(source, config)
     if estimate is None:
         return [line]
-    return [f"{line}; {length_of(size, left, estimate)}", *hints(source, config, size, left, estimate)]
+    return [f"{line}; {length_of(size, left, estimate)}", *hints(source, config, size, left, estimate, fixed)]
 
 
 def _check_room(model: CARL, run: RunFolder) -> None:

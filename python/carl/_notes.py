@@ -29,14 +29,20 @@ def saved_notes(trainer: Trainer, file: str | os.PathLike[str]) -> dict[str, Any
     ):
         wrong = "position"
     params = notes.get("params", {})
-    if not isinstance(params, dict) or not all(_is_path_note(params.get(key)) for key in ("run_dir", "cache")):
+    paths = ("run_dir", "cache", "weights")
+    if not isinstance(params, dict) or not all(_is_path_note(params.get(key)) for key in paths):
         wrong = "params"
     if not _is_path_note(notes.get("data")):
         wrong = "data"
     if not _is_budget_note(notes.get("budget")):
         wrong = "budget"
-    paths = notes.get("eval")
-    if not (paths is None or isinstance(paths, list) and all(path is None or isinstance(path, str) for path in paths)):
+    weights = notes.get("weights")
+    if weights is not None and not (
+        isinstance(weights, dict) and all(isinstance(weights.get(key), str) for key in ("file", "family", "sha256"))
+    ):
+        wrong = "weights"
+    sets = notes.get("eval")
+    if not (sets is None or isinstance(sets, list) and all(path is None or isinstance(path, str) for path in sets)):
         wrong = "eval"
     if wrong is not None:
         raise FileError(f"{os.fspath(file)}: its notes are damaged: {wrong} is {str(notes[wrong])[:40]!r}")

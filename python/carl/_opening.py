@@ -101,13 +101,20 @@ def _some_images(source: ImageSource | BatchStream, config: TrainerConfig) -> li
 
 
 def hints(
-    source: ImageSource | BatchStream, config: TrainerConfig, batch_size: int, steps: int | None, estimate: Estimate
+    source: ImageSource | BatchStream,
+    config: TrainerConfig,
+    batch_size: int,
+    steps: int | None,
+    estimate: Estimate,
+    fixed: bool = False,
 ) -> list[str]:
-    """A smaller setting, where the run takes more than an hour, or more memory than is free."""
+    """A smaller setting, where the run takes more than an hour, or more memory than is free. fixed: the network has one
+    width, and its views their size."""
     found = []
     seconds = 0.0 if steps is None else steps * estimate.step(batch_size)
     if steps is not None and seconds > LONG:
-        found.append(f"shorter: {_faster(source, config, seconds)}; or budget=1h, which chooses sizes and epochs")
+        chooses = "epochs" if fixed else "sizes and epochs"
+        found.append(f"shorter: {_faster(source, config, seconds, fixed)}; or budget=1h, which chooses {chooses}")
     free = available_memory()
     if estimate.bytes(batch_size) > free:
         fits = batch_size
@@ -118,9 +125,12 @@ def hints(
     return found
 
 
-def _faster(source: ImageSource | BatchStream, config: TrainerConfig, seconds: float) -> str:
+def _faster(source: ImageSource | BatchStream, config: TrainerConfig, seconds: float, fixed: bool) -> str:
     """The best sizes that stay within the hour, by the cost of the network relative to the present one's, else the
-    smallest."""
+    smallest; fewer epochs where sizes are fixed."""
+    epochs = f"epochs={max(1, int((config.epochs or 100) * LONG / seconds))}"
+    if fixed:
+        return epochs
     own = not isinstance(config.views, str) and config.views is not None
 
     def work(size: int | None, width: float) -> float:
@@ -133,7 +143,7 @@ def _faster(source: ImageSource | BatchStream, config: TrainerConfig, seconds: f
     pairs = rungs(min(typical_side(source), config.view_size or 224), Given(own_views=own))
     smaller = [pair for pair in pairs if pair[1] <= (config.width or 1.0) and work(*pair) < now]
     if not smaller:
-        return f"epochs={max(1, int((config.epochs or 100) * LONG / seconds))}"
+        return epochs
     within = [pair for pair in smaller if seconds * work(*pair) / now <= LONG]
     size, width = within[0] if within else min(smaller, key=lambda pair: work(*pair))
     sizes = ([f"view_size={size}"] if size not in (None, config.view_size) else []) + [f"width={width:g}"]

@@ -270,6 +270,8 @@ class Parameters:
         epochs: int | None = None,
         seed: int | None = None,
         threads: int | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        feature_views: int = 8,
         budget: float | str | None = None,
         memory: int | str | None = None,
         value_range: tuple[float, float] | list[float] | None = None,
@@ -285,6 +287,11 @@ class Parameters:
     ) -> None:
         """The keys of ``carl.TrainerConfig``, where None means the library's default, and
 
+        weights: where the encoder begins: weights that another program has trained (torchvision, timm, DINOv2,
+            transformers); the encoder's keys, mean and std are then the file's (a safetensors file; default random
+            weights).
+        feature_views: with train_encoder "none": views of each image whose features are computed once and kept for all
+            epochs; 0 computes those of new views in every step (0 to 1024; default 8).
         budget: how long fit may take, all told: sizes and the number of epochs are chosen for it (text such as "20m" or
             "1h30m", or seconds).
         memory: what the process may hold: smaller batches, recompute and smaller views are chosen, in this order (text
@@ -359,6 +366,8 @@ class Parameters:
         self.epochs = epochs
         self.seed = seed
         self.threads = threads
+        self.weights = weights
+        self.feature_views = feature_views
         self.budget = budget
         self.memory = memory
         self.value_range = value_range
@@ -376,6 +385,8 @@ class Parameters:
 #: Parameters of the estimator that are no keys of the trainer's configuration.
 OWN_KEYS = frozenset(
     {
+        "weights",
+        "feature_views",
         "budget",
         "memory",
         "value_range",

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._diagnostics import AgreementWatch
+from ._frozen import FrozenFeatures, FrozenReader, remove_features
 from ._interrupt import shielded
 from ._pace import Pace
+from ._pretrained import run_config
 from ._signals import Stopping, say_on_stderr
 from .callbacks import Callback
 from .errors import FileError, InvalidArgumentError, StopTraining, Terminated
@@ -81,6 +83,8 @@ class WaitClock:
 
 #: Broken images that warnings name, at most.
 _WARNINGS = 5
+#: Seconds between checkpoints at the ends of epochs, of a run on features that are computed already.
+_SAVED = 10.0
 
 
 class TrainingLoop:
@@ -104,11 +108,13 @@ class TrainingLoop:
         schedule: Schedule | None = None,
         last_step: int | None = None,
         pace: Pace | None = None,
+        frozen: FrozenFeatures | None = None,
     ) -> None:
         self._model, self._source, self._position, self._epochs, self._seed = model, source, position, epochs, seed
         self._run, self._callbacks, self._checkpoint_every = run, callbacks, checkpoint_every
         self._evaluation, self._schedule = evaluation, schedule or Schedule(None)
         self._evaluated: int | None = None
+        self._judged: dict[str, float] | None = None
         self._trainer: Trainer = model.trainer_
         self._batch_size = position.batch_size
         per_epoch = steps_per_epoch(source, self._batch_size)
@@ -127,8 +133,11 @@ class TrainingLoop:
         self._total = total
         self._usage: UsageRecorder | None = None
         self._broken = broken
-        self._reader = BatchReader(
-            source, position.batch_size, seed, position.epoch, position.batch, epochs, broken, least_side
+        self._frozen, self._saved = frozen, time.monotonic()
+        self._reader = (
+            BatchReader(source, position.batch_size, seed, position.epoch, position.batch, epochs, broken, least_side)
+            if frozen is None
+            else FrozenReader(frozen, position.batch_size, position.epoch, position.batch)
         )
         self._clock = WaitClock()
         self._warned = 0
@@ -155,6 +164,8 @@ class TrainingLoop:
             self._record_usage(always=True)
             self._evaluate()
             self._save("finished")
+            if self._run is not None:
+                remove_features(self._run)
         except StopTraining as reason:
             self._sync()
             self._save(f"stopped by a callback {reason}".rstrip())
@@ -179,7 +190,8 @@ class TrainingLoop:
         end = f"to epoch {self._epochs}" if self._pace is None else "as long as the budget lasts"
         self._log(f"training on {self._source.describe()}, from step {self._trainer.step_count}, {end}")
         if self._run is not None:
-            self._usage = make_recorder(self._source, self._batch_size, self._total, self._run, self._broken)
+            views = None if self._frozen is None else self._frozen.views
+            self._usage = make_recorder(self._source, self._batch_size, self._total, self._run, self._broken, views)
         if self._trainer.step_count == 0:
             self._record_usage(always=True)
         for callback in self._callbacks:
@@ -228,13 +240,17 @@ class TrainingLoop:
             callback.on_epoch(self._model, finished)
         if self._schedule.after_epoch(position.epoch):
             self._evaluate()
-        self._save(None)
+        if self._frozen is None or time.monotonic() - self._saved > _SAVED:  # whose epochs may take less than a file
+            self._save(None)
 
     def _step(self, batch: Batch, clock: WaitClock) -> None:
         position = self._position
         self._tell_broken()
         start = time.perf_counter()
-        metrics = self._trainer.step(batch.images, batch.indices, position.epoch)
+        if self._frozen is None:
+            metrics = self._trainer.step(batch.images, batch.indices, position.epoch)
+        else:
+            metrics = self._frozen.step(self._trainer, batch.images)
         seconds = time.perf_counter() - start
         metrics = metrics.with_data_wait(batch.waited / (batch.waited + seconds))
         clock.add(batch.waited, seconds)
@@ -265,7 +281,7 @@ class TrainingLoop:
             self._trainer.reconfigure(**changes)
             self._model.config_ = self._trainer.config
             if self._run is not None:
-                self._run.write_config(vars(self._model.config_))
+                self._run.write_config(run_config(self._model))
         self._progress.plan(self._last_step)
         self._log(
             f"step {self._trainer.step_count}, {pace.spent():.0f} s of {pace.seconds:.0f} s: total_steps "
@@ -321,7 +337,9 @@ class TrainingLoop:
         self._evaluated = step
         done = self._position.epoch + (self._position.batch == self._per_epoch)
         with self._aside("evaluation"):
-            figures = {"step": step, "epoch": done, **self._evaluation.judge(self._trainer)}
+            if self._judged is None or self._frozen is None:  # whose features do not change
+                self._judged = self._evaluation.judge(self._trainer)
+            figures = {"step": step, "epoch": done, **self._judged}
         self._model.evaluations_.append(figures)
         if self._run is not None:
             self._run.write_evaluation(figures)
@@ -339,7 +357,7 @@ class TrainingLoop:
         if self._run is not None:
             with self._aside("save"):
                 self._run.save(self._trainer, self._model._notes())
-            self._model._stamp = self._run.stamp()
+            self._model._stamp, self._saved = self._run.stamp(), time.monotonic()
             if reason:
                 self._log(
                     f"{reason} at step {self._trainer.step_count}; checkpoint {self._run.checkpoint}; "
@@ -369,12 +387,3 @@ class TrainingLoop:
     def _log(self, text: str) -> None:
         if self._run is not None:
             self._run.log(text)
-
-
-def warn_constant_rate() -> None:
-    warnings.warn(
-        "the iterable of batches does not tell its length, so the learning rate stays constant; give total_steps for a "
-        "cosine",
-        UserWarning,
-        stacklevel=4,
-    )

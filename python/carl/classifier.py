@@ -13,10 +13,11 @@ import numpy as np
 
 from . import _arrays, _images
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
+from ._checkpoint import checkpoint_file
 from ._classes import places_among
 from ._handle import made
 from ._input import embedded
-from ._native_path import readable, writable
+from ._native_path import writable
 from ._notes import as_utf8
 from ._state import StateHandle
 from ._values import checked_range
@@ -251,7 +252,7 @@ class Classifier(StateHandle):
     def load(cls, path: str | os.PathLike[str], **overrides: Any) -> Classifier:
         """Reads what ``save`` wrote. overrides: configuration keys to change, such as ``threads=1``."""
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
-        with readable(path) as file:
+        with checkpoint_file(path) as file:
             pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, file, text)
         classifier = cls.__new__(cls)
         classifier._adopt(pointer, np.empty(0))
@@ -298,6 +299,9 @@ def encoder_of(model: Any) -> Iterator[Encoder]:
         encoder = Encoder(checkpoint_path(model))
     else:
         trainer = model if isinstance(model, Trainer) else getattr(model, "trainer_", None)
+        if trainer is None and getattr(model, "weights", None) is not None and hasattr(model, "_untrained"):
+            yield model._untrained(model.in_channels or 3)  # which stays the model's
+            return
         if trainer is None and hasattr(model, "__sklearn_is_fitted__"):
             raise not_fitted(type(model).__name__, "it is evaluated")
         if not isinstance(trainer, Trainer):

@@ -77,9 +77,15 @@ class Terminated(SystemExit):
         super().__init__(143)
 
 
-def not_fitted(name: str, method: str) -> NotFittedError:
-    """The error for a call of `method` before ``fit``; scikit-learn's own exception too when scikit-learn is loaded."""
+def not_fitted(name: str, method: str, weights: bool = False) -> NotFittedError:
+    """The error for a call of `method` before ``fit``; scikit-learn's own exception too when scikit-learn is loaded.
+    weights: the model has a weights file, whose features can be had at once."""
     message = f"this {name} is not fitted yet: call fit() before {method}()"
+    if weights:
+        message += (
+            '; without it transform() gives the "features" of the weights, as carl.Encoder.from_weights and '
+            "`carl embed --weights` do: the weights file has no prototypes"
+        )
     sklearn_exceptions = sys.modules.get("sklearn.exceptions")
     if sklearn_exceptions is None:
         return NotFittedError(message)

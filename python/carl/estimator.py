@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _arrays
 from ._calibration import refuse_conflicts
-from ._checkpoint import is_classifier
+from ._checkpoint import checkpoint_channels, is_classifier
 from ._features import COLUMNS
 from ._fit import (
     EPOCHS,
@@ -26,19 +26,20 @@ from ._fit import (
     train,
 )
 from ._given import Given, given_of, read_given
-from ._input import channels_of, embedded, image_parts, samples_of
+from ._input import channels_of, image_parts, samples_of
 from ._notes import path_from_note, path_note, saved_notes
 from ._pace import Pace
 from ._parameters import LIMITS, Parameters
+from ._pretrained import PretrainedEncoder, weights_of
 from ._sklearn import EstimatorRules
 from ._training import Position, batch_size_for
 from .budget import parse_duration, parse_memory
 from .config import TrainerConfig
+from .encoder import Encoder, embedded_rows
 from .errors import FileError, InvalidArgumentError, not_fitted
 from .evaluate.online import OnlineEvaluation, Schedule, paths_of
 from .history import History
 from .metrics import Metrics
-from .progress import Bar
 from .runs import checkpoint_path
 from .sources.labelled import opened
 from .trainer import Trainer
@@ -62,11 +63,15 @@ class CARL(Parameters, EstimatorRules):
     their shorter side (at most 224). ``fit`` ends with the last epoch (100 by default), or with step total_steps where
     that is given and comes first.
 
+    With `weights`, a file of torchvision's, timm's or DINOv2's (``carl.weights_info``), the encoder begins with them:
+    its keys, the views' size, mean and std are the file's, and ``transform`` gives features without ``fit`` too. With
+    train_encoder "none" the encoder stays as it is: features of feature_views views of each image are computed once.
+
     Attributes after ``fit``: trainer_ (carl.Trainer), config_ (the complete configuration), history_ (carl.Metrics of
     each step), run_dir_ (the folder that was written, None without one), evaluations_ (figures of each evaluation on
-    eval_set), epoch_ (epochs done), in_channels_, n_features_out_, data_wait_ (share of the time of the last fit that
-    was spent waiting for images, 0 .. 1), broken_images_ (a dict from the images it could not read, by path or number,
-    to the reasons).
+    eval_set), epoch_ (epochs done), weights_ (the name, family and SHA-256 of the weights file, None without one),
+    in_channels_, n_features_out_, data_wait_ (share of the time of the last fit that was spent waiting for images,
+    0 .. 1), broken_images_ (a dict from the images it could not read, by path or number, to the reasons).
 
     Images go through in an order that depends on (seed, epoch) alone; a last incomplete batch is dropped. Ctrl-C during
     ``fit`` leaves a usable model, and a checkpoint if there is a run_dir, and is raised again. So does SIGTERM, as
@@ -84,6 +89,9 @@ class CARL(Parameters, EstimatorRules):
     data_wait_: float
     broken_images_: dict[str, str]
 
+    #: "file", "family" and "sha256" of the weights that the encoder began with; None without.
+    weights_: dict[str, str] | None = None
+
     _position: Position
     #: Seconds, by which a budget is measured.
     _clock = staticmethod(time.perf_counter)
@@ -97,6 +105,8 @@ class CARL(Parameters, EstimatorRules):
     _eval_paths: list[str | None] | None = None
     #: The folder of the last fit, and an identification of the checkpoint that this object wrote there.
     run_dir_: Path | None = None
+    #: Of a model with weights that was not fitted.
+    _pretrained: PretrainedEncoder | None = None
     _stamp: tuple[Any, ...] | None = None
 
     # ---- Training
@@ -133,7 +143,12 @@ class CARL(Parameters, EstimatorRules):
         self._eval_paths = None if eval_set is None else paths_of(eval_set)
         with ExitStack() as stack:
             run = claim_run(self, stack, lambda run: goes_on_with(run, resume))
-            source = stack.enter_context(opened(images, self.in_channels, self.value_range))
+            checkpoint = checkpoint_to_resume(self, resume)
+            weights = weights_of(self) if checkpoint is None else None
+            channels = self.in_channels or (
+                checkpoint_channels(checkpoint) if checkpoint else weights.config["in_channels"] if weights else None
+            )
+            source = stack.enter_context(opened(images, channels, self.value_range))
             if self._given.images is None:  # paths of an iterator
                 self._given = given_of(source)
             evaluation = None
@@ -145,17 +160,16 @@ class CARL(Parameters, EstimatorRules):
                         )
                     )
                 )
-            checkpoint = checkpoint_to_resume(self, resume)
             self._pace, self._kept_budget, says = None, None, None
             if self.budget is not None:
                 refuse_conflicts(self.get_params(), source)
             if checkpoint is not None:
                 position = resume_from(self, checkpoint, source, epochs, started)
             elif self.budget is None and self.memory is None:
-                position = begin(self, source, epochs)
+                position = begin(self, source, epochs, weights)
             else:
-                position, says = begin_planned(self, source, epochs, started)
-            train(self, source, position, epochs, run, evaluation, schedule, says, self.config_.total_steps)
+                position, says = begin_planned(self, source, epochs, started, weights)
+            train(self, source, position, epochs, run, evaluation, schedule, says, self.config_.total_steps, True)
         if self._pace is not None:
             self._kept_budget, self._pace = self._pace.to_notes(), None
         return self
@@ -167,9 +181,12 @@ class CARL(Parameters, EstimatorRules):
         """
         with ExitStack() as stack:
             run = claim_run(self, stack, lambda run: self._stamp is not None and run.stamp() == self._stamp)
-            source = stack.enter_context(opened(images, self.in_channels, self.value_range))
-            if not self.__sklearn_is_fitted__():
-                position = begin(self, source, None)
+            fitted = self.__sklearn_is_fitted__()
+            weights = None if fitted else weights_of(self)
+            known = self.in_channels_ if fitted else weights.config["in_channels"] if weights else None
+            source = stack.enter_context(opened(images, self.in_channels or known, self.value_range))
+            if not fitted:
+                position = begin(self, source, None, weights)
             else:
                 size = batch_size_for(source, checked_batch_size(self))
                 position = Position(self._position.epoch, 0, samples_of(source), size)
@@ -214,7 +231,8 @@ class CARL(Parameters, EstimatorRules):
         progress: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, list[str]]:
         """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K). A
-        DataFrame after ``set_output(transform="pandas")``.
+        DataFrame after ``set_output(transform="pandas")``. Of a model with `weights` that was not fitted yet "features"
+        are those of the weights.
 
         images: whatever ``carl.as_source`` takes; the path of one image gives one row.
         on_error: an image that cannot be read is an error that names it ("raise"), or a row of NaN and a warning
@@ -231,19 +249,18 @@ class CARL(Parameters, EstimatorRules):
         self, images: Any, output: str, on_error: str = "raise", names: bool = False, progress: bool = False
     ) -> tuple[np.ndarray, list[str]]:
         """The output of each image, and with `names` how the images are called."""
-        trainer = self._fitted("transform")
-        width = trainer.output_width(output)
-        with Bar(progress, None, "embed", "image", delay=1.0) as bar:
-            return embedded(
-                lambda part: trainer.embed_images(part, output=output),
-                images,
-                self.in_channels_,
-                width,
-                on_error,
-                bar=bar,
-                names=names,
-                value_range=self.value_range,
-            )
+        rest = (on_error, names, progress, self.value_range)
+        if self.weights is not None and output == "features" and not self.__sklearn_is_fitted__():
+            with opened(images, self.in_channels or 3, self.value_range) as source:
+                channels = channels_of(source)
+                return embedded_rows(self._untrained(channels), source, output, channels, *rest)
+        return embedded_rows(self._fitted("transform"), images, output, self.in_channels_, *rest)
+
+    def _untrained(self, channels: int) -> Encoder:
+        """The encoder with the weights of the file alone."""
+        if self._pretrained is None:
+            self._pretrained = PretrainedEncoder()
+        return self._pretrained.get(self, channels)
 
     def fit_transform(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
         """``fit`` and ``transform``. Not for iterators that can be gone through only once."""
@@ -274,7 +291,7 @@ class CARL(Parameters, EstimatorRules):
 
     def _fitted(self, method: str) -> Trainer:
         if not self.__sklearn_is_fitted__():
-            raise not_fitted(type(self).__name__, method)
+            raise not_fitted(type(self).__name__, method, self.weights is not None)
         return self.trainer_
 
     @property
@@ -288,11 +305,13 @@ class CARL(Parameters, EstimatorRules):
     def _notes(self) -> dict[str, Any]:
         # run_dir belongs to this run, not to later uses of the model.
         params = {key: value for key, value in self.get_params().items() if key not in ("callbacks", "run_dir")}
-        params["cache"] = path_note(params["cache"])
+        params.update({key: path_note(params[key]) for key in ("cache", "weights")})
         data = path_note(self._given.images) if isinstance(self._given.images, str) else None
         notes = {"format": 1, "params": params, "position": self._position.to_notes(), "data": data}
         if self._pace is not None or self._kept_budget is not None:
             notes["budget"] = self._kept_budget if self._pace is None else self._pace.to_notes()
+        if self.weights_ is not None:
+            notes["weights"] = self.weights_
         if self._eval_paths is not None:
             notes["eval"] = self._eval_paths
         return {"carl": notes}
@@ -324,7 +343,7 @@ class CARL(Parameters, EstimatorRules):
         defaults = cls._parameter_defaults()
         saved = dict(notes.get("params", vars(config)))
         saved["run_dir"] = None  # a further fit must not overwrite the run that the model is of
-        saved["cache"] = path_from_note(saved.get("cache"))
+        saved.update({key: path_from_note(saved.get(key)) for key in ("cache", "weights")})
         # Parameters of other releases that this one does not know are left out.
         model = cls(
             **{
@@ -336,6 +355,7 @@ class CARL(Parameters, EstimatorRules):
         position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
         model._given = Given(path_from_note(notes.get("data")))
         model._eval_paths, model._kept_budget = notes.get("eval"), notes.get("budget")
+        model.weights_ = notes.get("weights")
         model._attach(trainer, position, [])
         return model
 
@@ -343,7 +363,7 @@ class CARL(Parameters, EstimatorRules):
         state: dict[str, Any] = {"format": 1, "params": self.get_params(deep=False)}
         if self.__sklearn_is_fitted__():
             state["trainer"] = self.trainer_.to_bytes(self._notes_of_position())
-            state["history"] = self.history_
+            state["history"], state["weights"] = self.history_, self.weights_
             state["evaluations"] = self.evaluations_
         state["clone"], state["output"] = self._is_clone, self._sklearn_output_config
         return state
@@ -363,7 +383,7 @@ class CARL(Parameters, EstimatorRules):
             self._attach(
                 trainer, position, history if isinstance(history, History) else [Metrics(**row) for row in history]
             )
-            self.evaluations_ = list(state.get("evaluations", []))
+            self.evaluations_, self.weights_ = list(state.get("evaluations", [])), state.get("weights")
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> CARL:

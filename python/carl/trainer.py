@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _arrays, _images
 from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
-from ._checkpoint import steps_taken
+from ._checkpoint import checkpoint_file, steps_taken
 from ._handle import made
 from ._native_path import readable, writable
 from ._reading import read_bytes
@@ -20,6 +20,7 @@ from ._state import StateHandle
 from .config import TrainerConfig, dump_json, merged_json, parse_object
 from .errors import FileError, InvalidArgumentError
 from .metrics import Metrics
+from .weights import weights_path
 
 
 class Trainer(StateHandle):
@@ -92,6 +93,31 @@ class Trainer(StateHandle):
         call(LIB.carl_trainer_step_views, handle, _arrays.describe_batches(arrays), len(arrays), byref(self._report))
         return Metrics.from_struct(self._report)
 
+    def step_features(self, features: Any, global_views: int = 0) -> Metrics:
+        """One training step of a trainer whose train_encoder is "none" on features that were computed before, such as
+        by ``embed``: projection head and objective as in ``step_views``, without the encoder.
+
+        features: float32 (V, B, F), of at least 2 views of the same images in the same order.
+        global_views: how many of the first views are global ones, which may be targets; 0: all.
+
+        InvalidStateError where the encoder trains.
+        """
+        handle = self._handle
+        array = _arrays.as_array(features, "features")
+        if array.ndim != 3 or array.dtype.kind != "f":
+            raise InvalidArgumentError(
+                f"features: got {array.dtype} of shape {array.shape}, want float32 (views, images, features)"
+            )
+        array = np.ascontiguousarray(array, np.float32)
+        views, batch, width = array.shape
+        if width != self.output_width("features"):
+            raise InvalidArgumentError(
+                f"features: got {width} an image, the encoder gives {self.output_width('features')}"
+            )
+        count = _arrays.integer(global_views, "global_views", 0, views)
+        call(LIB.carl_trainer_step_features, handle, array, views, batch, count, array.size, byref(self._report))
+        return Metrics.from_struct(self._report)
+
     @property
     def step_count(self) -> int:
         """Steps taken, those before a resume included."""
@@ -145,6 +171,17 @@ class Trainer(StateHandle):
 
     # ---- Files
 
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Replaces the encoder's weights by those of a weights file of another program, in the teacher too: all, or
+        none where that is an error.
+
+        path: as of ``carl.weights_info``, whose `config` a trainer is made with: ``carl.Trainer(info.config, ...)``. A
+            file of another encoder is a FileError that lists the tensors which do not fit. Meant for a trainer before
+            its first step; later, the optimizer's moments stay.
+        """
+        with readable(weights_path(path)) as file:
+            call(LIB.carl_trainer_load_weights, self._handle, file)
+
     def save(self, path: str | os.PathLike[str], notes: Mapping[str, Any] | None = None) -> None:
         """Writes all that is needed to go on exactly, as a safetensors file, which appears only when complete.
 
@@ -164,7 +201,7 @@ class Trainer(StateHandle):
         """
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
         trainer = cls.__new__(cls)
-        with readable(path) as file:
+        with checkpoint_file(path) as file:
             trainer._adopt(made(TrainerHandle(), LIB.carl_trainer_free, LIB.carl_trainer_resume, file, text), 0)
         trainer._report.step = steps_taken(os.fsdecode(_arrays.c_file(path)))
         return trainer

@@ -22,13 +22,16 @@ _SAMPLE, _BYTES = 512, 64_000_000
 _COST, _PASSES = 0.03, 6
 #: Records of a whole run at most.
 _RECORDS = 100
+#: Images of the sample at most in a run on features that are computed once, where a record costs more than a step.
+_FROZEN_SAMPLE = 64
 
 
 class UsageRecorder:
     """Writes a line of usage.jsonl now and then. The sample depends on the images alone, the steps on their number, so
     a resumed run records what an uninterrupted one does. Embedding changes nothing in the trainer.
 
-    last: the step of the last record that is there already."""
+    last: the step of the last record that is there already. frozen: of a run on features that are computed once, of how
+    many views of each image."""
 
     def __init__(
         self,
@@ -37,13 +40,17 @@ class UsageRecorder:
         total_steps: int | None,
         broken: BrokenImages,
         last: int | None = None,
+        frozen: int | None = None,
     ) -> None:
         from .sources.broken import read_batch
 
-        places = sample_places(source)
+        places = sample_places(source, _SAMPLE if frozen is None else _FROZEN_SAMPLE)
+        records = _RECORDS
+        if frozen is not None:
+            records = min(records, max(1, int(_COST * frozen * len(source) / len(places))))
         self._images = read_batch(source, places, broken)
         cheap = -(-len(places) // max(1, int(_COST * _PASSES * batch_size)))
-        self._every = max(1, cheap, 0 if total_steps is None else -(-total_steps // _RECORDS))
+        self._every = max(1, cheap, 0 if total_steps is None else -(-total_steps // records))
         self._last = last
 
     def due(self, step: int) -> bool:
@@ -84,7 +91,12 @@ def describe_assignments(logits: np.ndarray) -> dict[str, Any]:
 
 
 def make_recorder(
-    source: Any, batch_size: int, total_steps: int | None, run: RunFolder, broken: BrokenImages
+    source: Any,
+    batch_size: int,
+    total_steps: int | None,
+    run: RunFolder,
+    broken: BrokenImages,
+    frozen: int | None = None,
 ) -> UsageRecorder | None:
     """A recorder; None for streams, which cannot be sampled, and after a damaged usage.jsonl."""
     from .runs import read_usage
@@ -97,4 +109,4 @@ def make_recorder(
     except CARLError as error:
         run.log(f"usage.jsonl is not written: {error}")
         return None
-    return UsageRecorder(source, batch_size, total_steps, broken, before[-1]["step"] if before else None)
+    return UsageRecorder(source, batch_size, total_steps, broken, before[-1]["step"] if before else None, frozen)

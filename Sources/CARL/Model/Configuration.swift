@@ -3,6 +3,7 @@
 ///
 /// A key is declared once, by the property that holds it (see `Setting`). Values that are not given follow from others
 /// when the configuration is `resolved`, as `ConfigurationDefaults.swift` says; a trainer resolves what it is given.
+/// One file holds all keys, however many there are.
 public struct Configuration: Equatable, Sendable {
     // MARK: Encoder
 

@@ -5,12 +5,12 @@ import Testing
 
 @Suite struct ResNetWeightsTests {
     static func trainer(_ more: String = "") throws -> Trainer {
-        let trainer = try Trainer(
-            Configuration(
-                json: """
-                    {"encoder": "resnet18", "width": 0.0625, "stem": "small", "threads": 2, "projector": [4],
-                     "prototypes": 3, "zero_init_residual": false\(more)}
-                    """))
+        let base = try Configuration(
+            json: """
+                {"encoder": "resnet18", "width": 0.0625, "stem": "small", "threads": 2, "projector": [4],
+                 "prototypes": 3, "zero_init_residual": false}
+                """)
+        let trainer = try Trainer(base.overriding(JSONValue.parse("{\(more)}")))
         var random = RandomStream(seed: 1, purpose: .order)
         for tensor in trainer.tensors where tensor.name.hasPrefix("encoder.") && tensor.shape.count == 1 {
             let values = (0..<tensor.count).map { _ in 0.5 + random.uniform() }
@@ -24,19 +24,20 @@ import Testing
         ("resnet18", "imagenet", 224, 0.875), ("resnet50", "imagenet", 224, 0.875),
     ])
     func kindAndPreprocessing(_ kind: String, _ stem: String, _ size: Int, _ crop: Double) throws {
-        let trainer = try Self.trainer(#", "encoder": "\#(kind)", "stem": "\#(stem)""#)
+        let trainer = try Self.trainer(#""encoder": "\#(kind)", "stem": "\#(stem)""#)
         for prefix in ["", "module.", "encoder."] {
             let tensors = try WeightsFile.tensors(trainer).map { tensor in
                 var tensor = tensor
                 tensor.name = prefix + tensor.name
                 return tensor
             }
-            let file = try WeightsFile(tensors + [.init("module.fc.weight", [2, 2]), .init("prototypes.weight", [1])])
+            let file = try WeightsFile(
+                tensors + [.init(prefix + "fc.weight", [2, 2]), .init("prototypes.weight", [1])])
             let weights = try PretrainedWeights(path: file.path)
             #expect(weights.encoderKeys["encoder"] == .string(kind) && weights.encoderKeys["stem"] == .string(stem))
             #expect(
                 weights.encoderKeys["width"] == 0.0625
-                    && Set(weights.ignored) == ["module.fc.weight", "prototypes.weight"])
+                    && Set(weights.ignored) == [prefix + "fc.weight", "prototypes.weight"])
             let evaluator = try Evaluator(weights: file.path, threads: 2)
             #expect(
                 try TransformerWeightsTests.features(evaluator, size: 40)
@@ -67,7 +68,7 @@ import Testing
         let environment = ProcessInfo.processInfo.environment
         let count = environment["CARL_MUTATIONS"].flatMap { Int($0) } ?? 2000
         let seed = environment["CARL_MUTATION_SEED"].flatMap { UInt64($0) } ?? 1
-        let own = try WeightsFile.tensors(try Self.trainer(#", "width": 0.015625"#))
+        let own = try WeightsFile.tensors(try Self.trainer(#""width": 0.015625"#))
         let transformer = Naming.allCases.map { naming in
             naming.tensors(
                 [.init("cls_token", [1, 1, 4]), .init("pos_embed", [1, 5, 4]), .init("norm.weight", [4])]

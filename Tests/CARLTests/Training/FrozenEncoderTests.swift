@@ -5,13 +5,13 @@ import Testing
 /// Encoders of which not all learns. Their gradients and steps are compared with the float64 reference in Python.
 @Suite struct FrozenEncoderTests {
     static func trainer(_ more: String) throws -> Trainer {
-        try Trainer(
-            Configuration(
-                json: """
-                    {"encoder": "resnet18", "width": 0.125, "in_channels": 2, "projector": [16, 8], "prototypes": 7,
-                     "threads": 2, "zero_init_residual": false, "weight_decay": 0.1, "learning_rate": 0.01,
-                     "views": [{"size": 12, "count": 2}, {"size": 8}]\(more)}
-                    """))
+        let base = try Configuration(
+            json: """
+                {"encoder": "resnet18", "width": 0.125, "in_channels": 2, "projector": [16, 8], "prototypes": 7,
+                 "threads": 2, "zero_init_residual": false, "weight_decay": 0.1, "learning_rate": 0.01,
+                 "views": [{"size": 12, "count": 2}, {"size": 8}]}
+                """)
+        return try Trainer(base.overriding(JSONValue.parse("{\(more)}")))
     }
 
     /// Views of two sizes for a step.
@@ -30,7 +30,7 @@ import Testing
     @Test(arguments: ["sgd", "lars", "adamw"]) func whatIsFrozenStaysBitByBit(_ optimizer: String) throws {
         for part in ["\"none\"", "1", "3"] {
             let trainer = try Self.trainer(
-                #", "train_encoder": \#(part), "optimizer": "\#(optimizer)", "teacher_momentum": 0.9"#)
+                #""train_encoder": \#(part), "optimizer": "\#(optimizer)", "teacher_momentum": 0.9"#)
             let before = try TrainerTests.state(trainer)
             for step in 0..<2 { try Self.views(step) { _ = try trainer.step(views: $0) } }
             let (after, tensors) = (try TrainerTests.state(trainer), trainer.tensors)
@@ -56,8 +56,8 @@ import Testing
     @Test(arguments: ["", #", "teacher_momentum": 0.9"#, #", "recompute": true"#, #", "encoder": "resnet50""#])
     func stepsOnCachedFeatures(_ more: String) throws {
         let (whole, cached) = (
-            try Self.trainer(#", "train_encoder": "none""# + more),
-            try Self.trainer(#", "train_encoder": "none""# + more)
+            try Self.trainer(#""train_encoder": "none""# + more),
+            try Self.trainer(#""train_encoder": "none""# + more)
         )
         let width = try cached.evaluator.width(.features)
         for step in 0..<3 {
@@ -78,20 +78,20 @@ import Testing
     }
 
     @Test func whatCannotBe() throws {
-        let deep = #expect(throws: CARLError.self) { try Self.trainer(#", "train_encoder": 9"#) }
+        let deep = #expect(throws: CARLError.self) { try Self.trainer(#""train_encoder": 9"#) }
         #expect(deep?.description.contains("1 to 8, got 9") == true)
         for value in ["0", "\"some\"", "1.5", "true", "[]", "-1"] {
-            let error = #expect(throws: CARLError.self) { try Self.trainer(#", "train_encoder": \#(value)"#) }
+            let error = #expect(throws: CARLError.self) { try Self.trainer(#""train_encoder": \#(value)"#) }
             #expect(error?.description.contains("train_encoder") == true)
         }
         for value in ["0", "1.01", "-1"] {
-            let error = #expect(throws: CARLError.self) { try Self.trainer(#", "layer_decay": \#(value)"#) }
+            let error = #expect(throws: CARLError.self) { try Self.trainer(#""layer_decay": \#(value)"#) }
             #expect(error?.description.contains("layer_decay") == true)
         }
         var features = [Float](repeating: 0, count: 2 * 5 * 64)
-        let learning = try Self.trainer(#", "train_encoder": 1"#)
+        let learning = try Self.trainer(#""train_encoder": 1"#)
         #expect(throws: CARLError.self) { try learning.step(features: features, views: 2, batch: 5) }
-        let frozen = try Self.trainer(#", "train_encoder": "none""#)
+        let frozen = try Self.trainer(#""train_encoder": "none""#)
         for (views, batch, global) in [(1, 5, 0), (2, 1, 0), (2, 5, 3), (2, 5, -1)] {
             #expect(throws: CARLError.self) {
                 try frozen.step(features: features, views: views, batch: batch, globalViews: global)

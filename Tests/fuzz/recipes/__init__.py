@@ -27,7 +27,17 @@ def recipe(name: str, weight: float = 1) -> Callable[[Recipe], Recipe]:
     return register
 
 
-from . import classifier, encoder, neighbours, objective, process, shared, trainer, views  # noqa: E402, F401
+from . import (  # noqa: E402
+    classifier,  # noqa: F401
+    encoder,  # noqa: F401
+    neighbours,  # noqa: F401
+    objective,  # noqa: F401
+    process,  # noqa: F401
+    shared,  # noqa: F401
+    trainer,  # noqa: F401
+    views,  # noqa: F401
+    weights_files,  # noqa: F401
+)
 
 
 def missing(header: Header) -> set[str]:

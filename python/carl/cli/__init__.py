@@ -38,6 +38,7 @@ from . import (
     train,
     transfer,
 )
+from ._weights import CommandParser
 
 COMMANDS = (
     train,
@@ -69,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Exit codes: 0 done, 1 an error (one line says which), 2 wrong usage, 130 interrupted, 143 terminated.",
     )
     parser.add_argument("--version", action="version", version=f"carl {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=CommandParser)
     for command in COMMANDS:
         command.add(subparsers)
     return parser
@@ -85,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if overrides is None or item.startswith("-") or "=" not in item:
             known = _keys.names() if overrides is not None else []
             word = item.partition("=")[0].lstrip("-").replace("-", "_")
-            parser.error(f"unrecognized argument: {item}{nearest(word, known) if item.startswith('--') else ''}")
+            hint = nearest(word, known) if item.startswith("--") else ""
+            if not item.startswith("-") and getattr(arguments, "weights", None) is not None:
+                hint = f"; with --weights, MODEL is left out: carl {arguments.command} --weights FILE ..."
+            parser.error(f"unrecognized argument: {item}{hint}")
         overrides.append(item)
     form = warnings.formatwarning
     warnings.formatwarning = _warning  # type: ignore[assignment]

@@ -196,6 +196,15 @@ HELP: dict[str, dict[str, str]] = {
         ),
     },
     "run": {
+        "weights": (
+            "where the encoder begins: weights that another program has trained (torchvision, timm, DINOv2, "
+            "transformers); the encoder's keys, mean and std are then the file's (a safetensors file; default "
+            "random weights)."
+        ),
+        "feature_views": (
+            'with train_encoder "none": views of each image whose features are computed once and kept for all '
+            "epochs; 0 computes those of new views in every step (0 to 1024; default 8)."
+        ),
         "budget": (
             'how long fit may take, all told: sizes and the number of epochs are chosen for it (text such as "20m" '
             'or "1h30m", or seconds).'

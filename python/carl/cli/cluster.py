@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ._weights import add_model, given_judged, model_path
 from .common import (
     DATA_HELP,
     LABELS_HELP,
-    MODEL_HELP,
     add_command,
     add_json,
     add_quiet,
@@ -14,38 +17,54 @@ from .common import (
     add_skip,
     add_threads,
     labelled,
-    load_judged,
     positive,
     print_json,
     reading_of,
 )
+
+if TYPE_CHECKING:
+    from .._judged import Judged
+    from ..sources import ImageSource
+    from ._look import Looked
+
+#: Images that are named of each group, those nearest to its mean.
+_NAMED = 3
 
 
 def add(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "cluster",
-        "how well prototypes, and k-means on the features, fit labels",
-        "Compares two clusterings of labelled images with their labels: each image's prototype, and k-means on the "
-        "encoder's features. NMI, AMI and ARI are 1 for the labels themselves, AMI and ARI 0 for chance; accuracy "
-        "gives each cluster a label of its own in the best way, purity the most frequent one. docs/evaluation.md says "
-        "more. Needs scikit-learn and SciPy. The figures of a run folder's model are kept in its "
-        "evaluation/cluster.json and kmeans.json, for `carl report`.",
+        "the groups of images, and how well they fit labels",
+        "Without labels: the groups of the images, the largest first, with their most typical images: those of the "
+        "prototypes, or by k-means on the encoder's features with --weights or --clusters. With labels, which may come "
+        "with the images: how well prototypes, and k-means, fit them. NMI, AMI and ARI are 1 for the labels "
+        "themselves, AMI and ARI 0 for chance; accuracy gives each cluster a label of its own in the best way, purity "
+        "the most frequent one. docs/evaluation.md says more. Needs scikit-learn and SciPy. The figures of a run "
+        "folder's model are kept in its evaluation/cluster.json and kmeans.json, for `carl report`.",
         """
+        carl cluster runs/photos photos/ --out groups.csv
+        carl cluster --weights resnet50.safetensors photos/ --clusters 30
         carl cluster runs/photos labelled/
         carl cluster runs/photos test.npy --labels test_y.npy --clusters 50 --seed 1
         carl cluster runs/fashion t10k-images-idx3-ubyte.gz --json
         """,
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_model(parser, "DATA")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument("--labels", metavar="FILE", help=f"{LABELS_HELP}; default: those that come with DATA")
     add_reading(parser)
     add_skip(parser)
     parser.add_argument(
-        "--clusters", type=positive, metavar="N", help="of k-means (default: as many as there are labels)"
+        "--clusters",
+        type=positive,
+        metavar="N",
+        help="of k-means (default: as many as there are labels; without labels the root of half the number of images)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of k-means (default: %(default)s)")
+    parser.add_argument(
+        "--out", metavar="FILE", help="without labels: a .csv file of the groups, cluster, name, similarity to its mean"
+    )
     add_quiet(parser)
     add_threads(parser)
     add_json(parser)
@@ -53,25 +72,38 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from ..errors import InvalidArgumentError
+    from ..sources.labelled import open_labelled
+    from ._outputs import check_csv
+
+    check_csv(arguments.out, model=model_path(arguments), data=(arguments.data,))
+    model, judged = given_judged(arguments, arguments.data)
+    reading = reading_of(arguments, model)
+    source, labels, _ = open_labelled(arguments.data, arguments.labels, model.in_channels_, **reading)
+    with source:
+        if labels is None:
+            return _show_groups(arguments, model, source)
+    if arguments.out:
+        raise InvalidArgumentError("--out: is of images without labels; `carl embed` writes their features")
+    return _compare(arguments, model, judged, reading)
+
+
+def _compare(arguments: argparse.Namespace, model: Any, judged: Judged, reading: dict[str, Any]) -> int:
     from .. import evaluate
 
-    shown = not arguments.quiet
-    model, judged = load_judged(arguments.model, arguments.threads)
-    reading = reading_of(arguments, model)
     images, labels, _ = labelled(arguments.data, arguments.labels, model.in_channels_, reading, arguments.on_error)
     judged.add("images", arguments.data, arguments.labels, images)
-    results = {
-        "prototypes": evaluate.cluster(model.predict(images), labels),
-        "k-means": evaluate.cluster(
-            model.transform(images, progress=shown), labels, arguments.clusters, seed=arguments.seed
-        ),
-    }
-    for result, file in zip(results.values(), ("cluster", "kmeans")):
-        judged.keep(result, file)
+    results = {}
+    if arguments.weights is None:
+        results["prototypes"] = evaluate.cluster(model.predict(images), labels)
+    features = model.transform(images, progress=not arguments.quiet)
+    results["k-means"] = evaluate.cluster(features, labels, arguments.clusters, seed=arguments.seed)
+    for name, result in results.items():
+        judged.keep(result, "kmeans" if name == "k-means" else "cluster")
     if arguments.json:
         print_json({name: result.to_dict() for name, result in results.items()})
         return 0
-    first = results["prototypes"]
+    first = results["k-means"]
     print(f"{first.samples} images, {first.labels} labels")
     print(f"{'':<10}  {'clusters':>8}  {'NMI':>6}  {'AMI':>6}  {'ARI':>6}  {'accuracy':>8}  {'purity':>6}")
     for name, result in results.items():
@@ -80,3 +112,68 @@ def run(arguments: argparse.Namespace) -> int:
             f"{result.accuracy:>8.4f}  {result.purity:>6.4f}"
         )
     return 0
+
+
+@dataclass
+class _Group:
+    """Images of one cluster, the nearest to its mean first, by their places among those that were looked at."""
+
+    cluster: int
+    places: np.ndarray
+    similarities: np.ndarray
+
+
+def _show_groups(arguments: argparse.Namespace, model: Any, source: ImageSource) -> int:
+    from .. import evaluate
+    from ._look import look
+    from ._outputs import write_csv
+
+    seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
+    count = len(seen.names)
+    if arguments.weights is None and arguments.clusters is None:
+        method = "prototypes"
+        rows = model.transform(source, "logits", on_error="nan", progress=not arguments.quiet)
+        assigned = rows[seen.places].argmax(axis=1)
+    else:
+        method = "k-means"
+        clusters = arguments.clusters or max(2, round((count / 2) ** 0.5))
+        assigned = evaluate.k_means(seen.features, clusters, seed=arguments.seed)
+    groups = _groups(seen, assigned)
+    if arguments.out:
+        write_csv(
+            arguments.out,
+            ["cluster", "name", "similarity"],
+            (
+                [group.cluster, seen.names[place], f"{value:.4f}"]
+                for group in groups
+                for place, value in zip(group.places, group.similarities)
+            ),
+        )
+    if arguments.json:
+        shown = [
+            {
+                "cluster": group.cluster,
+                "images": len(group.places),
+                "typical": [seen.names[place] for place in group.places[:_NAMED]],
+            }
+            for group in groups
+        ]
+        print_json({"images": count, "method": method, "clusters": shown})
+        return 0
+    print(f"{count} images in {len(groups)} groups ({method}), each with its most typical images")
+    for group in groups:
+        print(f"{group.cluster:>6}  {len(group.places):>6}  " + ", ".join(seen.names[p] for p in group.places[:_NAMED]))
+    return 0
+
+
+def _groups(seen: Looked, assigned: np.ndarray) -> list[_Group]:
+    """The groups that have images, the largest first."""
+    unit = seen.features / np.maximum(np.linalg.norm(seen.features, axis=1, keepdims=True), 1e-12)
+    groups = []
+    for cluster in np.unique(assigned).tolist():
+        places = np.flatnonzero(assigned == cluster)
+        mean = unit[places].mean(axis=0)
+        similarities = unit[places] @ (mean / max(float(np.linalg.norm(mean)), 1e-12))
+        order = np.argsort(-similarities, kind="stable")
+        groups.append(_Group(cluster, places[order], similarities[order]))
+    return sorted(groups, key=lambda group: (-len(group.places), group.cluster))

@@ -56,17 +56,6 @@ def indented(text: str) -> str:
     return "\n".join(f"  {line.strip()}" for line in text.strip().splitlines())
 
 
-def add_labelled_pair(parser: Any) -> None:
-    """MODEL, and labelled sets TRAIN and TEST."""
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
-    parser.add_argument("train", metavar="TRAIN", help=DATA_HELP)
-    parser.add_argument("test", metavar="TEST", help="the same")
-    parser.add_argument("--train-labels", metavar="FILE", help=LABELS_HELP)
-    parser.add_argument("--test-labels", metavar="FILE", help="the same, of TEST")
-    add_reading(parser)
-    add_skip(parser)
-
-
 def add_reading(parser: Any, labels: bool = True) -> None:
     """How images are read, and with `labels` theirs."""
     parser.add_argument(

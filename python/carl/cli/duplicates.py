@@ -3,9 +3,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ._weights import add_model, given_model, model_path
 from .common import (
     DATA_HELP,
-    MODEL_HELP,
     add_command,
     add_json,
     add_quiet,
@@ -28,11 +28,12 @@ def add(subparsers: Any) -> None:
         "that cannot be read is left out with a warning.",
         """
         carl duplicates runs/photos photos/
+        carl duplicates --weights resnet50.safetensors photos/
         carl duplicates runs/photos photos/ --threshold 0.9       # finds more, and more that are none
         carl duplicates runs/photos photos/ --exact --out copies.csv
         """,
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_model(parser, "DATA")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument(
         "--threshold",
@@ -55,7 +56,6 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
-    from .._models import load_model
     from ..errors import InvalidArgumentError
     from ..evaluate.duplicates import THRESHOLD
     from ..sources.labelled import open_source
@@ -64,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.exact and arguments.threshold is not None:
         raise InvalidArgumentError("--threshold: is for near copies, which --exact leaves out")
-    check_csv(arguments.out, model=arguments.model, data=(arguments.data,))
+    check_csv(arguments.out, model=model_path(arguments), data=(arguments.data,))
     threshold = None if arguments.exact else THRESHOLD if arguments.threshold is None else arguments.threshold
-    model = load_model(arguments.model, arguments.threads)
+    model = given_model(arguments, arguments.data)
     with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
         seen = look(model, source, fingerprints=True, progress=not arguments.quiet, on_error=arguments.on_error)
     groups = evaluate.duplicates(seen.features, seen.fingerprints, threshold, threads=arguments.threads)

@@ -4,9 +4,9 @@ import argparse
 from typing import Any
 
 from .._features import FORMATS
+from ._weights import add_model, given_model, model_path
 from .common import (
     DATA_HELP,
-    MODEL_HELP,
     add_command,
     add_json,
     add_quiet,
@@ -23,17 +23,18 @@ def add(subparsers: Any) -> None:
         subparsers,
         "embed",
         "write the features of images to a file",
-        "Embeds images with a trained model: one row an image, in the order of the files' names, float32. The ending "
-        "of --out chooses the format. The file appears when it is complete, in the place of an old one; it is none of "
-        "those that are read.",
+        "Embeds images with a trained model, or with weights of another program: one row an image, in the order of the "
+        "files' names, float32. The ending of --out chooses the format. The file appears when it is complete, in the "
+        "place of an old one; it is none of those that are read.",
         """
         carl embed runs/photos photos/ --out features.npy
         carl embed runs/photos photos/ --out features.csv       # with the images' names and labels
         carl embed runs/photos IMG.JPG --out image.csv          # one image
+        carl embed --weights resnet50.safetensors photos/ --out features.npy    # without any training
         carl embed model.carl new/ --out prototypes.npz --output probabilities
         """,
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_model(parser, "DATA --out FILE")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument(
         "--out",
@@ -63,15 +64,14 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .._features import companion_of, format_of, write_features
-    from .._models import load_model
     from ..sources.labelled import open_source
     from ._outputs import check_output
 
     format_of(arguments.out)
     beside = companion_of(arguments.out)
     for out in filter(None, (arguments.out, beside)):
-        check_output(out, model=arguments.model, data=(arguments.data,))
-    model = load_model(arguments.model, arguments.threads)
+        check_output(out, model=model_path(arguments), data=(arguments.data,))
+    model = given_model(arguments, arguments.data)
     with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
         with hint_at_on_error(arguments):
             result, names = model.transform(

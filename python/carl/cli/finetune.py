@@ -19,6 +19,7 @@ def add(subparsers: Any) -> None:
         carl finetune runs/photos train/ test/ --labels 1%
         carl finetune runs/photos train/ test/ --labels 1% --from-scratch --learning-rate 0.1
         carl finetune runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --labels 60/class --json
+        carl finetune --weights vit_small.safetensors train/ test/ --labels 10%
         carl finetune model.carl train/ test/ --labels 100% --epochs 10 --save classifier.carl
         """,
         FINETUNE,

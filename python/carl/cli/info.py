@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -13,30 +14,37 @@ def add(subparsers: Any) -> None:
         subparsers,
         "info",
         "about this build, or about a model",
-        "Tells about the library (version, compiler, processor features, threads, where it was found), or about a "
-        "saved model: its steps, epochs, parameters and complete configuration.",
+        "Tells about the library (version, compiler, processor features, threads, where it was found), about a "
+        "saved model: its steps, epochs, parameters and complete configuration; or about a weights file of another "
+        "program: whose it is, which encoder it holds, and how images are made ready for it.",
         """
         carl info
         carl info runs/photos
         carl info model.carl --json
+        carl info resnet50.safetensors
         """,
     )
-    parser.add_argument("model", nargs="?", metavar="MODEL", help=MODEL_HELP)
+    parser.add_argument("model", nargs="?", metavar="MODEL", help=f"{MODEL_HELP}; or a weights file")
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import build_info
-    from .._checkpoint import is_classifier, steps_taken
+    from .._checkpoint import is_classifier, is_weights, steps_taken
     from .._given import read_given
     from .._notes import saved_notes
     from ..classifier import Classifier
     from ..runs import checkpoint_path
     from ..trainer import Trainer
+    from ..weights import weights_info, weights_note
 
+    facts: dict[str, Any]
     if arguments.model is None:
         facts = build_info()
+    elif is_weights(arguments.model):
+        info = weights_info(arguments.model)
+        facts = {**dataclasses.asdict(info), **weights_note(info)} if arguments.json else dict(info.rows())
     elif is_classifier(file := checkpoint_path(arguments.model)):
         with Classifier.load(file) as classifier:
             state = classifier.state_dict()
@@ -60,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
                 "step": trainer.step_count,
                 "epochs_done": notes.get("position", {}).get("epoch"),
                 "data": notes.get("data") if given is None else given.describe(),
+                **({"weights": notes["weights"]} if notes.get("weights") else {}),
                 "features": trainer.output_width("features"),
                 "parameters": _parameters(state),
                 **vars(trainer.config),

@@ -5,18 +5,8 @@ import dataclasses
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from .common import (
-    add_command,
-    add_json,
-    add_labelled_pair,
-    add_quiet,
-    add_threads,
-    labelled_pair,
-    load_any_judged,
-    positive,
-    print_table,
-    reading_of,
-)
+from ._weights import add_labelled_pair, given_judged
+from .common import add_command, add_json, add_quiet, add_threads, labelled_pair, positive, print_table, reading_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +25,7 @@ def add(subparsers: Any) -> None:
         """
         carl knn runs/photos train/ test/ -k 20 200
         carl knn runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --json
+        carl knn --weights resnet50.safetensors train/ test/
         carl knn model.carl train.npy test.npy --train-labels train_y.npy --test-labels test_y.npy
         """,
     )
@@ -58,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
     from ..sources.labelled import named
 
-    model, judged = load_any_judged(arguments.model, arguments.threads)
+    model, judged = given_judged(arguments, arguments.train, classifiers=True)
     train, train_y, test, test_y, names = labelled_pair(
         arguments, model.in_channels_, reading_of(arguments, model), judged
     )

@@ -19,6 +19,7 @@ def add(subparsers: Any) -> None:
         carl linear runs/photos train/ test/
         carl linear runs/photos train/ test/ --method logistic --save classifier.carl    # for carl predict
         carl linear runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --epochs 20 --seeds 0 1 2 --json
+        carl linear --weights resnet50.safetensors train/ test/ --method logistic --save classifier.carl
         carl linear model.carl train.npy test.npy --train-labels train_y.npy --test-labels test_y.npy
         """,
         LINEAR,

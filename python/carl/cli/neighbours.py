@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ._weights import add_model, given_model, model_path
 from .common import (
     DATA_HELP,
-    MODEL_HELP,
     add_command,
     add_json,
     add_quiet,
@@ -36,9 +36,10 @@ def add(subparsers: Any) -> None:
         carl neighbours runs/photos photos/ --query photos/a.jpg
         carl neighbours runs/photos photos/ --query a.jpg b.jpg -k 5 --out sheet.png    # a.jpg of photos/
         carl neighbours model.carl photos/ --query new.jpg --json
+        carl neighbours --weights vit_small.safetensors photos/ --query a.jpg --out sheet.png
         """,
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_model(parser, "DATA --query IMAGE")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument(
         "--query", nargs="+", action="extend", required=True, metavar="IMAGE", help="a path, or a path below DATA"
@@ -59,7 +60,6 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
-    from .._models import load_model
     from ..errors import InvalidArgumentError
     from ..sources.labelled import open_source
     from ._look import look
@@ -67,8 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     queries = [_query(item, arguments.data) for item in arguments.query]
     if arguments.out:
-        check_output(arguments.out, model=arguments.model, data=(arguments.data, *queries))
-    model = load_model(arguments.model, arguments.threads)
+        check_output(arguments.out, model=model_path(arguments), data=(arguments.data, *queries))
+    model = given_model(arguments, arguments.data)
     with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
         seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
         own = [_places(seen.names, query) for query in queries]
@@ -138,7 +138,7 @@ def _sheet(
     from ..runs import is_run_folder
     from ..sources import FileSource
 
-    run = Path(arguments.model).expanduser()
+    run = Path(model_path(arguments)).expanduser()
     of_run = is_run_folder(run)
     if not arguments.out and not of_run:
         return None

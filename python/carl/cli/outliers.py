@@ -3,9 +3,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ._weights import add_model, given_model, model_path
 from .common import (
     DATA_HELP,
-    MODEL_HELP,
     add_command,
     add_json,
     add_quiet,
@@ -27,10 +27,11 @@ def add(subparsers: Any) -> None:
         "does not belong, such as a screenshot among photos. An image that cannot be read is left out with a warning.",
         """
         carl outliers runs/photos photos/
+        carl outliers --weights resnet50.safetensors photos/
         carl outliers runs/photos photos/ --images 50 -k 5 --out scores.csv
         """,
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_model(parser, "DATA")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument("-k", type=positive, default=10, help="neighbours that judge an image (default: %(default)s)")
     parser.add_argument(
@@ -47,13 +48,12 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
-    from .._models import load_model
     from ..sources.labelled import open_source
     from ._look import look
     from ._outputs import check_csv, write_csv
 
-    check_csv(arguments.out, model=arguments.model, data=(arguments.data,))
-    model = load_model(arguments.model, arguments.threads)
+    check_csv(arguments.out, model=model_path(arguments), data=(arguments.data,))
+    model = given_model(arguments, arguments.data)
     with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
         seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
     scores = evaluate.outliers(seen.features, arguments.k, threads=arguments.threads)

@@ -3,10 +3,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ._weights import add_model, given_judged
 from .common import (
     DATA_HELP,
     LABELS_HELP,
-    MODEL_HELP,
     add_command,
     add_json,
     add_quiet,
@@ -15,7 +15,6 @@ from .common import (
     add_threads,
     labelled,
     labelled_pair,
-    load_judged,
     positive,
     print_table,
     reading_of,
@@ -35,10 +34,11 @@ def add(subparsers: Any) -> None:
         """
         carl retrieval runs/photos labelled/                     # each image ranks all others
         carl retrieval runs/photos train/ test/ -k 1 10 100
+        carl retrieval --weights resnet50.safetensors labelled/
         carl retrieval model.carl train.npy test.npy --labels train_y.npy --query-labels test_y.npy --json
         """,
     )
-    parser.add_argument("model", metavar="MODEL", help=MODEL_HELP)
+    add_model(parser, "DATA [QUERIES]")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument("queries", metavar="QUERIES", nargs="?", help="the same")
     parser.add_argument(
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..errors import InvalidArgumentError
 
     shown = not arguments.quiet
-    model, judged = load_judged(arguments.model, arguments.threads)
+    model, judged = given_judged(arguments, arguments.data)
     reading = reading_of(arguments, model)
     if arguments.queries is None:
         if arguments.query_labels:

@@ -8,17 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .._judged import Judged, loaded
-from .common import (
-    add_command,
-    add_json,
-    add_labelled_pair,
-    add_quiet,
-    add_threads,
-    labelled_pair,
-    positive,
-    print_table,
-    reading_of,
-)
+from ._weights import add_labelled_pair, check_keys, from_weights, model_path
+from .common import add_command, add_json, add_quiet, add_threads, labelled_pair, positive, print_table, reading_of
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -133,7 +124,7 @@ def check_save(arguments: argparse.Namespace) -> None:
 
     if arguments.save is not None:
         data = (arguments.train, arguments.test, arguments.train_labels, arguments.test_labels)
-        check_output(arguments.save, model=arguments.model, data=data, option="--save")
+        check_output(arguments.save, model=model_path(arguments), data=data, option="--save")
 
 
 def options_of(arguments: argparse.Namespace, *more: str) -> dict[str, Any]:
@@ -151,11 +142,18 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, 
     from ..runs import checkpoint_path
     from ..sources.labelled import named
 
-    model = load(arguments.model, threads=arguments.threads)
-    with model.trainer_ as trainer:
-        channels = int(trainer.config.in_channels or 0)
-        reading = reading_of(arguments, model)
-    encoder, judged = loaded(arguments.model, lambda path: Encoder(checkpoint_path(path), threads=arguments.threads))
+    check_keys(arguments)
+    if arguments.weights is not None:
+        encoder, judged = from_weights(arguments, arguments.train), Judged(None, None)
+        channels, reading = encoder.in_channels_, reading_of(arguments, encoder)
+    else:
+        model = load(arguments.model, threads=arguments.threads)
+        with model.trainer_ as trainer:
+            channels = int(trainer.config.in_channels or 0)
+            reading = reading_of(arguments, model)
+        encoder, judged = loaded(
+            arguments.model, lambda path: Encoder(checkpoint_path(path), threads=arguments.threads)
+        )
     with encoder:
         train, train_y, test, test_y, names = labelled_pair(arguments, channels, reading, judged)
         with train, test:

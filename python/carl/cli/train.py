@@ -39,6 +39,8 @@ def add(subparsers: Any) -> None:
         carl train photos/ --out runs/photos --resume                   # starts, or goes on if something is there
         carl train photos/ cache=photos-cache                           # decode once, for sets larger than memory
         carl train photos/ on_error=raise                               # or max_broken=0.2; default: skip, 5% at most
+        carl train photos/ weights=resnet50.safetensors epochs=5        # begins with weights of another program
+        carl train photos/ weights=vit_small.safetensors train_encoder=none      # of which the encoder stays as it is
         carl train photos/ --eval labelled/ eval_every="500 steps"      # judged meanwhile, by k-NN and a linear probe
         carl train photos/ --logger tensorboard --logger mlflow
         """,

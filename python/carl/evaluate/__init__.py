@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .clustering import ClusterResult, cluster, confusion
+from .clustering import ClusterResult, cluster, confusion, k_means
 from .duplicates import DuplicateGroup, duplicates, fingerprint, near_misses
 from .finetune import FinetuneResult, finetune
 from .knn import KNNPredictions, KNNResult, knn, nearest_neighbours
@@ -31,6 +31,7 @@ __all__ = [
     "duplicates",
     "fingerprint",
     "finetune",
+    "k_means",
     "knn",
     "labelled_split",
     "linear_probe",

@@ -75,9 +75,19 @@ def cluster(
     truth = class_labels(labels, "labels", len(features))
     classes = check_classes(truth, "labels")
     wanted = _arrays.integer(len(classes) if clusters is None else clusters, "clusters", 1, len(features))
+    return _compare(k_means(features, wanted, seed=seed, runs=runs), truth, "k-means", seed)
+
+
+def k_means(features: Any, clusters: int, *, seed: int = 0, runs: int = 10) -> np.ndarray:
+    """int64 (N,): the cluster of each row of features (N, D), which are divided by their l2 norm first. Needs
+    scikit-learn.
+
+    clusters: 1 .. N. seed, runs: the best of so many runs from k-means++ counts.
+    """
+    array = _arrays.feature_array(features, "features", ("N", "D"))
+    clusters = _arrays.integer(clusters, "clusters", 1, len(array))
     seed = _arrays.integer(seed, "seed", 0, 2**32 - 1)
-    runs = _arrays.integer(runs, "runs", 1, 10_000)
-    return _compare(_k_means(features, wanted, seed, runs), truth, "k-means", seed)
+    return _k_means(array, clusters, seed, _arrays.integer(runs, "runs", 1, 10_000))
 
 
 def _features(value: Any) -> np.ndarray | None:

@@ -81,7 +81,7 @@ class BatchReader:
     def _following(self, source: ImageSource, epoch: int, skip: int) -> Callable[[], Any]:
         """Gives the next batch. It does not hold this object, which then ends with its last reference, and its thread
         with it."""
-        parts = _all_parts(len(source), self._batch_size, self._seed, epoch, self._epochs, skip)
+        parts = batch_places(len(source), self._batch_size, self._seed, epoch, self._epochs, skip)
         broken, least_side = self._broken, self._least_side
 
         def following() -> Any:
@@ -117,7 +117,7 @@ class BatchReader:
                 yield images, indices
 
 
-def _all_parts(count: int, size: int, seed: int, first: int, end: int, skip: int) -> Iterator[np.ndarray]:
+def batch_places(count: int, size: int, seed: int, first: int, end: int, skip: int) -> Iterator[np.ndarray]:
     """The places of each batch of epochs first .. end - 1. The order is drawn lazily, a chunk at a time."""
     for epoch in range(first, end):
         left = np.empty(0, np.int64)

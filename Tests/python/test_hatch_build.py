@@ -1,0 +1,105 @@
+"""What the build hook puts into a wheel, around a library built before."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from carl._libpath import AVX512_FOLDER
+
+pytest.importorskip("hatchling")
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="the library is called otherwise there")
+
+
+@pytest.fixture
+def build(tmp_path, monkeypatch):
+    """Runs the hook for a checkout in tmp_path and gives what it tells the builder."""
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.delenv(module.PREBUILT, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"))
+    ran = []
+
+    def swift(command, *, cwd, stdout, env):
+        # Builds what it was told to, in no time.
+        folder = Path(cwd, command[command.index("--scratch-path") + 1], "release")
+        folder.mkdir(parents=True)
+        (folder / "libcarl.so").write_text(env.get("CARL_X86_64_LEVEL", "3"))
+        ran.append(folder.parent.name)
+        return module.subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(module, "_check_tools", lambda: None)
+    monkeypatch.setattr(module.subprocess, "run", swift)
+
+    def build(version="standard", prebuilt=None, target="wheel", machine="x86_64", wide=False):
+        ran.clear()
+        monkeypatch.setattr(module.platform, "machine", lambda: machine)
+        monkeypatch.setattr(module, "_processor_is_wide", lambda: wide)
+        if prebuilt:
+            monkeypatch.setenv(module.PREBUILT, str(prebuilt))
+        data = {"force_include": {}}
+        hook = module.LibraryHook(str(tmp_path), {}, None, None, str(tmp_path / "dist"), target)
+        hook.initialize(version, data)
+        return data, list(ran)
+
+    return build
+
+
+def test_both_levels_are_built_and_packed(build, tmp_path):
+    data, ran = build()
+    assert ran == [".build", ".build-avx512"] and data["pure_python"] is False
+    assert data["tag"].startswith("py3-none-") and "-" not in data["tag"].removeprefix("py3-none-")
+    packed = {place: Path(file).read_text() for file, place in data["force_include"].items()}
+    assert packed == {"carl/lib/libcarl.so": "3", f"carl/lib/{AVX512_FOLDER}/libcarl.so": "4"}
+
+
+def test_other_machines_have_one_level(build):
+    data, ran = build(machine="aarch64")
+    assert ran == [".build"] and list(data["force_include"].values()) == ["carl/lib/libcarl.so"]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_an_editable_installation_builds_for_this_machine(build, wide):
+    data, ran = build("editable", wide=wide)
+    assert data["force_include"] == {} and ran == [".build", ".build-avx512"][: 1 + wide]
+
+
+def test_a_library_built_before_needs_no_swift(build, tmp_path):
+    library = tmp_path / "elsewhere" / "libcarl-other.so"
+    (library.parent / AVX512_FOLDER).mkdir(parents=True)
+    library.touch()
+    data, ran = build(prebuilt=library)
+    assert ran == [] and data["force_include"] == {str(library): "carl/lib/libcarl.so"}
+    (library.parent / AVX512_FOLDER / "libcarl.so").touch()
+    data, _ = build(prebuilt=library)
+    assert list(data["force_include"].values()) == ["carl/lib/libcarl.so", f"carl/lib/{AVX512_FOLDER}/libcarl.so"]
+
+
+def test_a_library_that_the_package_would_not_find_is_refused(build, tmp_path, capsys):
+    # In place, the package looks into .build/release: an installation without an error would not import.
+    library = tmp_path / "elsewhere.so"
+    library.touch()
+    with pytest.raises(SystemExit):
+        build("editable", prebuilt=library)
+    told = capsys.readouterr().err
+    assert str(library) in told and "CARL_LIBRARY" in told
+    place = tmp_path / ".build" / "release" / "libcarl.so"
+    place.parent.mkdir(parents=True)
+    place.touch()
+    assert build("editable", prebuilt=place)[1] == []
+
+
+def test_a_library_that_is_not_there_is_named(build, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        build(prebuilt=tmp_path / "nowhere.so")
+    assert "nowhere.so" in capsys.readouterr().err
+
+
+def test_a_source_archive_builds_nothing(build):
+    assert build(target="sdist") == ({"force_include": {}}, [])

@@ -1,0 +1,104 @@
+"""What ``CARL.fit`` does with a weights file: the configuration that follows from it, and the defaults of training from
+it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ._notes import path_of
+from .config import TrainerConfig
+from .encoder import Encoder
+from .trainer import Trainer
+from .weights import WeightsInfo, weights_config, weights_info, weights_path
+
+if TYPE_CHECKING:
+    from .estimator import CARL
+
+#: Where neither learning_rate nor layer_decay is given and the pretrained encoder trains: the share of the learning
+#: rate that is the default without weights, and layer_decay for vision transformers and for ResNets.
+RATE_SHARE, DECAY_TRANSFORMER, DECAY_RESNET = 0.25, 0.75, 0.9
+
+
+def weights_of(model: CARL) -> WeightsInfo | None:
+    """What the model's weights file is; None where it has none."""
+    return None if model.weights is None else weights_info(model.weights)
+
+
+def with_weights(config: TrainerConfig, info: WeightsInfo, channels: int) -> TrainerConfig:
+    """The keys that are given, with those of the file's encoder and images."""
+    return TrainerConfig.from_dict(weights_config(info, config.to_dict(), channels))
+
+
+def with_rates(config: TrainerConfig) -> TrainerConfig:
+    """Defaults of training from weights, for a configuration with its batch size. Features that are good already are to
+    change slowly, those of the first blocks most slowly; projection head and prototypes begin anew."""
+    if config.train_encoder == "none" or config.learning_rate is not None or config.layer_decay is not None:
+        return config
+    transformer = is_transformer(config.encoder)
+    optimizer = config.optimizer or ("adamw" if transformer else None)
+    decay = DECAY_TRANSFORMER if transformer else DECAY_RESNET
+    rate = standard_rate(config.objective, optimizer, config.batch_size, config.contrast_weight)
+    return config.replace(optimizer=optimizer, learning_rate=RATE_SHARE * rate, layer_decay=decay)
+
+
+def pretrained(config: TrainerConfig, info: WeightsInfo | None) -> Trainer:
+    """A new trainer, with the weights of a file where there is one."""
+    trainer = Trainer(config)
+    if info is not None:
+        try:
+            trainer.load_weights(info.path)
+        except BaseException:
+            trainer.close()
+            raise
+    return trainer
+
+
+def is_transformer(encoder: str | None) -> bool:
+    return encoder is not None and encoder.startswith("vit_")
+
+
+def standard_rate(objective: str | None, optimizer: str | None, batch_size: int | None, contrast: Any) -> float:
+    """The library's learning rate where none is given: asked of the smallest trainer there is."""
+    keys = {"objective": objective, "optimizer": optimizer, "batch_size": batch_size, "contrast_weight": contrast}
+    with Trainer(keys, encoder="resnet18", prototypes=2, projector=[2], width=1 / 64, threads=1) as trainer:
+        return float(trainer.config.learning_rate or 0)
+
+
+def run_config(model: CARL) -> dict[str, Any]:
+    """What config.json holds: the complete configuration, and where the weights came from that it began with."""
+    config = dict(vars(model.config_))
+    if model.weights_ is not None:
+        config["weights"] = path_of(model.weights) or model.weights_["file"]
+    return config
+
+
+#: Parameters of an estimator that an encoder from weights takes over.
+_KEYS = ("encoder", "stem", "width", "patch_size", "position_grid", "registers", "layer_scale", "pool")
+_IMAGE_KEYS = ("view_size", "mean", "std", "evaluation_crop", "evaluation_interpolation")
+
+
+class PretrainedEncoder:
+    """The encoder of an estimator that has weights and was not fitted yet: made when it is first asked for, and again
+    when parameters or the file have changed."""
+
+    def __init__(self) -> None:
+        self._key: Any = None
+        self._encoder: Encoder | None = None
+
+    def get(self, model: CARL, channels: int) -> Encoder:
+        """channels: of the images."""
+        given = {name: getattr(model, name) for name in (*_KEYS, *_IMAGE_KEYS) if getattr(model, name) is not None}
+        given["in_channels"] = channels
+        path = weights_path(model.weights)
+        facts = os.stat(path) if os.path.exists(path) else None
+        key = (path, facts and (facts.st_ino, facts.st_mtime_ns, facts.st_size), model.threads, repr(given))
+        if self._encoder is None or self._encoder.closed or key != self._key:
+            self.close()
+            self._encoder, self._key = Encoder.from_weights(path, model.threads, **given), key
+        return self._encoder
+
+    def close(self) -> None:
+        if self._encoder is not None:
+            self._encoder.close()
+        self._encoder = None
