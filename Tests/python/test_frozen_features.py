@@ -153,6 +153,23 @@ def test_interrupted_runs_go_on(photos, images, tmp_path):
     assert usage[0]["step"] == 0 and usage[-1]["step"] == 30
 
 
+def test_a_run_that_is_interrupted_before_its_first_step_goes_on(photos, tmp_path, monkeypatch):
+    whole = frozen_model(epochs=2).fit(photos)
+    made = []
+
+    def interrupted(*arguments, **options):
+        made.append(1)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return carl.make_views(*arguments, **options)
+
+    monkeypatch.setattr("carl._frozen.make_views", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        frozen_model(epochs=2, run_dir=tmp_path / "run").fit(photos)
+    model = frozen_model(epochs=2, run_dir=tmp_path / "run").fit(photos, resume=True)
+    assert same_state(model.trainer_, whole.trainer_) and len(made) > 3
+
+
 def test_features_of_other_images_or_damaged_ones_are_made_anew(photos, images, tmp_path):
     run = tmp_path / "run"
 
