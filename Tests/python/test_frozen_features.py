@@ -229,6 +229,20 @@ def test_callbacks_evaluations_and_files(images, tmp_path):
     assert model.predict(images).shape == (40,)
 
 
+@pytest.mark.parametrize("apart, written", [(1e9, 1), (-1.0, 6)])
+def test_checkpoints_of_short_epochs(images, tmp_path, monkeypatch, apart, written):
+    """One at the end, and those of epochs only so many seconds apart: writing one may take longer than an epoch."""
+    monkeypatch.setattr("carl._training._SAVED", apart)
+    saves = []
+    save = carl.runs.RunFolder.save
+    monkeypatch.setattr("carl.runs.RunFolder.save", lambda run, *rest: saves.append(1) or save(run, *rest))
+    frozen_model(epochs=5, run_dir=tmp_path / "run").fit(images)
+    assert len(saves) == written
+    saves.clear()
+    frozen_model(epochs=5, run_dir=tmp_path / "other", feature_views=0).fit(images)
+    assert len(saves) == 6
+
+
 def test_streams_and_partial_fit_take_the_ordinary_path(images):
     stream = [images[:8], images[8:16]]
     assert frozen_model(epochs=1, total_steps=2).fit(stream).trainer_.step_count == 2
