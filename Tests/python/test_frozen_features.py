@@ -153,6 +153,23 @@ def test_interrupted_runs_go_on(photos, images, tmp_path):
     assert usage[0]["step"] == 0 and usage[-1]["step"] == 30
 
 
+def test_a_run_that_is_interrupted_before_its_first_step_goes_on(photos, tmp_path, monkeypatch):
+    whole = frozen_model(epochs=2).fit(photos)
+    made = []
+
+    def interrupted(*arguments, **options):
+        made.append(1)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return carl.make_views(*arguments, **options)
+
+    monkeypatch.setattr("carl._frozen.make_views", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        frozen_model(epochs=2, run_dir=tmp_path / "run").fit(photos)
+    model = frozen_model(epochs=2, run_dir=tmp_path / "run").fit(photos, resume=True)
+    assert same_state(model.trainer_, whole.trainer_) and len(made) > 3
+
+
 def test_features_of_other_images_or_damaged_ones_are_made_anew(photos, images, tmp_path):
     run = tmp_path / "run"
 
@@ -210,6 +227,20 @@ def test_callbacks_evaluations_and_files(images, tmp_path):
     expected = frozen_model(epochs=3).fit(images)
     assert same_state(carl.load(tmp_path / "run").trainer_, expected.trainer_)
     assert model.predict(images).shape == (40,)
+
+
+@pytest.mark.parametrize("apart, written", [(1e9, 1), (-1.0, 6)])
+def test_checkpoints_of_short_epochs(images, tmp_path, monkeypatch, apart, written):
+    """One at the end, and those of epochs only so many seconds apart: writing one may take longer than an epoch."""
+    monkeypatch.setattr("carl._training._SAVED", apart)
+    saves = []
+    save = carl.runs.RunFolder.save
+    monkeypatch.setattr("carl.runs.RunFolder.save", lambda run, *rest: saves.append(1) or save(run, *rest))
+    frozen_model(epochs=5, run_dir=tmp_path / "run").fit(images)
+    assert len(saves) == written
+    saves.clear()
+    frozen_model(epochs=5, run_dir=tmp_path / "other", feature_views=0).fit(images)
+    assert len(saves) == 6
 
 
 def test_streams_and_partial_fit_take_the_ordinary_path(images):

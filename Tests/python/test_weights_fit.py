@@ -34,6 +34,14 @@ def test_fit_begins_with_the_file_s_encoder_and_images(weights, images):
     assert carl.CARL(**QUICK, width=0.125, view_size=16).fit(images).weights_ is None
 
 
+def test_gray_arrays_have_one_channel(weights, images):
+    gray = images[..., 0]
+    model = model_with(weights, learning_rate=0.0, train_encoder="none").fit(gray)
+    assert model.in_channels_ == 1 and model.config_.mean == pytest.approx([(0.485 + 0.456 + 0.406) / 3])
+    with carl.Encoder.from_weights(weights, in_channels=1, view_size=16) as encoder:
+        assert np.allclose(model.transform(gray), encoder.transform(gray), rtol=1e-4, atol=1e-5)
+
+
 def test_keys_that_the_weights_leave_open_are_the_user_s(transformer, images):
     model = model_with(transformer, pool="mean", drop_path=0.1, train_encoder=2, mean=[0.4], std=[0.2]).fit(images)
     assert model.config_.pool == "mean" and model.config_.drop_path == 0.1 and model.config_.view_size == 16

@@ -27,7 +27,7 @@ from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch
 from .budget import Given, Setting, parse_duration
 from .callbacks import as_callbacks
 from .config import TrainerConfig, ViewSpec
-from .errors import BusyError, FileError, InvalidArgumentError, InvalidStateError
+from .errors import BusyError, FileError, InvalidArgumentError, InvalidStateError, Terminated
 from .evaluate.online import OnlineEvaluation, Schedule
 from .runs import RunFolder, checkpoint_path
 from .sources import BatchStream, ImageSource
@@ -257,8 +257,13 @@ def train(
         source = _cached(model, source, specs, run)
     frozen = None
     if keep and isinstance(source, ImageSource):
-        with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")):
-            frozen = frozen_features(model, source, epochs, run, broken)
+        try:
+            with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")):
+                frozen = frozen_features(model, source, epochs, run, broken)
+        except (KeyboardInterrupt, Terminated):
+            if run is not None:  # to go on with, as of a step that is interrupted
+                run.save(model.trainer_, model._notes())
+            raise
     TrainingLoop(
         model,
         source,

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._checkpoint import steps_taken
-from ._reading import Reader, parse_json, read_lines, read_text
+from ._reading import parse_json, read_lines, read_text, sha256_of
 from ._writing import Lines, make_folder, replace_file
-from .errors import FileError
 from .runs import checkpoint_path, is_run_folder
 
 if TYPE_CHECKING:
@@ -28,19 +27,8 @@ _PICTURES = "plots.jsonl"
 
 def checkpoint_facts(model: str | os.PathLike[str]) -> dict[str, Any]:
     """``step`` and ``sha256`` of a checkpoint, or of a run folder's; FileError if there is none."""
-    import hashlib
-
     path = checkpoint_path(model)
-    digest = hashlib.sha256()
-    try:
-        with Reader(path) as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"cannot read {path}: {error}") from error
-    return {"step": steps_taken(path), "sha256": digest.hexdigest()}
+    return {"step": steps_taken(path), "sha256": sha256_of(path)}
 
 
 def facts_or_none(model: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -72,6 +72,22 @@ def _descriptor(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
     return descriptor, facts
 
 
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's content, as text."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    try:
+        with Reader(path) as file:
+            while part := file.read(1 << 20):
+                digest.update(part)
+    except OSError as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"cannot read {os.fspath(path)}: {error}") from error
+    return digest.hexdigest()
+
+
 class Reader(io.BufferedReader):
     """A regular file for readers of a format. Use as a context.
 

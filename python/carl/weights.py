@@ -9,9 +9,9 @@ from typing import Any
 
 from ._c_api import LIB, string_from
 from ._native_path import readable
-from ._reading import Reader
+from ._reading import sha256_of
 from .config import parse_object
-from .errors import ConfigurationError, FileError, InvalidArgumentError
+from .errors import ConfigurationError, InvalidArgumentError
 
 #: Keys that say which network a file is of: its tensors fit no other.
 _STRUCTURE = ("encoder", "stem", "width", "patch_size", "position_grid", "registers")
@@ -101,19 +101,8 @@ def weights_path(path: Any, name: str = "weights") -> str:
 
 def weights_note(info: WeightsInfo) -> dict[str, str]:
     """What is noted of the file that a run began with: its name, family and checksum."""
-    import hashlib
-
-    digest = hashlib.sha256()
-    try:
-        with Reader(info.path) as file:
-            while part := file.read(1 << 20):
-                digest.update(part)
-    except OSError as error:
-        if isinstance(error, FileError):
-            raise
-        raise FileError(f"cannot read {info.path}: {error}") from error
     name = os.fsencode(os.path.basename(info.path)).decode("utf-8", "backslashreplace")
-    return {"file": name, "family": info.family, "sha256": digest.hexdigest()}
+    return {"file": name, "family": info.family, "sha256": sha256_of(info.path)}
 
 
 def weights_config(info: WeightsInfo, given: Mapping[str, Any], channels: int) -> dict[str, Any]:

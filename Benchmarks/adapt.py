@@ -1,0 +1,143 @@
+"""What adapting to one's own images is worth: pretrains on one data set, and adapts to another one without labels.
+
+    python Benchmarks/adapt.py --out adapt.jsonl [--seeds 0 1 2] [--images 4000] [--pretrain-epochs 30] [--epochs 20]
+    python Benchmarks/adapt.py --table adapt.jsonl
+
+For each seed an encoder (ResNet-18, --width) is trained on the training images of --data, an .npz as study.py takes
+it, and exported as a weights file by torchvision's names. The second set is Fashion-MNIST (--second), --images of its
+training images, converted to the first one's channels and size. Then, all on the second set:
+
+before       k-NN on the features of the weights file, without any training there
+adapted      carl.CARL(weights=file), trained without labels for --epochs
+last blocks  the same with train_encoder=2
+scratch      the same network, views, batch and epochs from random weights, at the library's own learning rate
+
+and raw pixels. k-NN (k = 20, T = 0.07) has the adaptation's images with their labels as references and --queries of the
+test images; labels are used there alone. A line of JSON a run is added to --out, and runs that it has are not done
+again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import carl
+from carl.evaluate import knn, pixel_features
+from carl.export import export_encoder
+from support.study_data import FASHION_MNIST, Data, convert
+from support.study_results import add_line, read_lines
+
+#: Where the first data set is looked for.
+SUBSET = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10_subset.npz"
+#: Ways to train on the second set: what differs between them.
+WAYS: dict[str, dict[str, Any]] = {
+    "adapted": {"weights": True},
+    "last blocks": {"weights": True, "train_encoder": 2},
+    "scratch": {},
+}
+
+
+@dataclasses.dataclass
+class Second:
+    """The images to adapt to, and labelled ones that judge."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    queries: np.ndarray
+    truth: np.ndarray
+
+    def judge(self, embed: Any) -> float:
+        result = knn(embed(self.images), self.labels, embed(self.queries), self.truth, [20], 0.07)
+        return float(result.accuracies[20])
+
+
+def second_set(options: argparse.Namespace, first: Data) -> Second:
+    data = Data(None if options.second == FASHION_MNIST else options.second, True, options.images)
+    chosen = [data.train, data.queries[: options.queries]]
+    images, queries = (convert(part, first.channels, first.side) for part in chosen)
+    return Second(images, data.labels[: len(images)], queries, data.truth[: len(queries)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=str(SUBSET), help="the first set (default: %(default)s)")
+    parser.add_argument("--second", default=FASHION_MNIST, help="the second set (default: %(default)s)")
+    parser.add_argument("--width", type=float, default=0.5, help="of the encoder (default: %(default)s)")
+    parser.add_argument("--pretrain-images", type=int, help="of the first set (default: all)")
+    parser.add_argument("--pretrain-epochs", type=int, default=30, help="(default: %(default)s)")
+    parser.add_argument("--images", type=int, default=4000, help="of the second set (default: %(default)s)")
+    parser.add_argument("--queries", type=int, default=2000, help="test images that judge (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=20, help="on the second set (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", help="where lines are added")
+    parser.add_argument("--table", metavar="FILE", help="print the table of a file and do nothing else")
+    options = parser.parse_args()
+    if options.table:
+        table(read_lines(options.table))
+        return
+    if not options.out:
+        parser.error("want --out FILE, or --table FILE")
+    first = Data(options.data, True, options.pretrain_images)
+    second = second_set(options, first)
+    keys = ("width", "pretrain_images", "pretrain_epochs", "images", "queries", "epochs")
+    setting = {"data": first.name, "second": options.second, **{key: getattr(options, key) for key in keys}}
+    done = {(row["seed"], str(row["setting"])) for row in read_lines(options.out)}
+    for seed in options.seeds:
+        if (seed, str(setting)) not in done:
+            row = {"seed": seed, "setting": setting, **measure(options, first, second, seed)}
+            add_line(options.out, row)
+            print(f"seed {seed}: {row['knn']}", flush=True)
+    table(read_lines(options.out))
+
+
+def measure(options: argparse.Namespace, first: Data, second: Second, seed: int) -> dict[str, Any]:
+    """k-NN accuracies, and the seconds of each training."""
+    pixels = pixel_features
+    found = {"raw pixels": second.judge(lambda images: pixels(images, second.images.shape[1]))}
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "encoder.safetensors"
+        model, seconds["pretraining"] = trained(
+            first.train, seed, {"width": options.width, "epochs": options.pretrain_epochs}
+        )
+        export_encoder(model.trainer_, file)
+        model.trainer_.close()
+        with carl.Encoder.from_weights(file) as encoder:
+            found["before"] = second.judge(encoder.transform)
+        for name, way in WAYS.items():
+            keys = {"epochs": options.epochs, **way}
+            keys.update({"weights": file} if keys.pop("weights", False) else {"width": options.width})
+            model, seconds[name] = trained(second.images, seed, keys)
+            found[name] = second.judge(model.transform)
+            model.trainer_.close()
+    return {"knn": found, "seconds": seconds}
+
+
+def trained(images: np.ndarray, seed: int, keys: dict[str, Any]) -> tuple[carl.CARL, float]:
+    start = time.perf_counter()
+    model = carl.CARL(seed=seed, progress=False, **keys).fit(images)
+    return model, time.perf_counter() - start
+
+
+def table(rows: list[dict[str, Any]]) -> None:
+    """Mean and sample standard deviation over the seeds of each setting."""
+    for setting in dict.fromkeys(str(row["setting"]) for row in rows):
+        same = [row for row in rows if str(row["setting"]) == setting]
+        print(f"{setting}\nseeds {', '.join(str(row['seed']) for row in same)}")
+        print(f"{'':<14}{'k-NN':>8}{'+-':>8}{'seconds':>10}")
+        for name in same[0]["knn"]:
+            values = [row["knn"][name] for row in same]
+            spread = f"{np.std(values, ddof=1):>8.4f}" if len(values) > 1 else f"{'':>8}"
+            took = [row["seconds"][name] for row in same if name in row["seconds"]]
+            print(f"{name:<14}{np.mean(values):>8.4f}{spread}" + (f"{np.mean(took):>10.1f}" if took else ""))
+
+
+if __name__ == "__main__":
+    main()
