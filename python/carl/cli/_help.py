@@ -1,6 +1,7 @@
 """What the command line says of each parameter.
 
-Written by python/generate.py from the library's schema: change that, and run it.
+Written by python/generate.py from the library's schema: change that, and run it. One file, as long as there are
+keys.
 """
 
 from __future__ import annotations
