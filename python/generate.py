@@ -258,8 +258,7 @@ def module_docstring(summary: str) -> list[str]:
     return [
         f'"""{summary}',
         "",
-        "Written by python/generate.py from the library's schema: change that, and run it. One file, as long as there are",
-        "keys.",
+        "Written by python/generate.py from the library's schema: change that, and run it. One file, however many keys.",
         '"""',
     ]
 

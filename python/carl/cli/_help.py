@@ -1,7 +1,6 @@
 """What the command line says of each parameter.
 
-Written by python/generate.py from the library's schema: change that, and run it. One file, as long as there are
-keys.
+Written by python/generate.py from the library's schema: change that, and run it. One file, however many keys.
 """
 
 from __future__ import annotations
