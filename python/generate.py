@@ -258,7 +258,7 @@ def module_docstring(summary: str) -> list[str]:
     return [
         f'"""{summary}',
         "",
-        "Written by python/generate.py from the library's schema: change that, and run it. One file, however many keys.",
+        "Written by python/generate.py from the library's schema: change that, and run it. One file for all keys.",
         '"""',
     ]
 

@@ -1,6 +1,6 @@
 """The keys of the configuration and the parameters of the estimator.
 
-Written by python/generate.py from the library's schema: change that, and run it. One file, however many keys.
+Written by python/generate.py from the library's schema: change that, and run it. One file for all keys.
 """
 
 from __future__ import annotations

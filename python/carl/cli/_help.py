@@ -1,6 +1,6 @@
 """What the command line says of each parameter.
 
-Written by python/generate.py from the library's schema: change that, and run it. One file, however many keys.
+Written by python/generate.py from the library's schema: change that, and run it. One file for all keys.
 """
 
 from __future__ import annotations
