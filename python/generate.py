@@ -259,8 +259,12 @@ def module_docstring(summary: str) -> list[str]:
     return [
         f'"""{summary}',
         "",
+<<<<<<< HEAD
         "Written by python/generate.py from the library's schema: change that, and run it. One file, however many keys",
         "there are.",
+=======
+        "Written by python/generate.py from the library's schema: change that, and run it. One file for all keys.",
+>>>>>>> pretrained-python
         '"""',
     ]
 

@@ -162,9 +162,9 @@ def test_what_takes_no_time_has_no_bar(images, capfd):
 
 
 def test_embedding_that_takes_longer_has_one(images, capfd, monkeypatch):
-    import carl.estimator
+    import carl.encoder
 
-    monkeypatch.setattr(carl.estimator, "Bar", lambda shown, total, name, unit, delay: Bar(shown, total, name, unit))
+    monkeypatch.setattr(carl.encoder, "Bar", lambda shown, total, name, unit, delay: Bar(shown, total, name, unit))
     model = small_model(epochs=1).fit(images)
     capfd.readouterr()
     model.transform(images, progress=True)
