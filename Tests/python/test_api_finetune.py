@@ -91,6 +91,8 @@ FAST = {"epochs": 3, "batch_size": 20, "progress": False}
 
 @pytest.mark.parametrize("method", ["sgd", "logistic"])
 def test_linear_probe(trainer, data, method, tmp_path, no_leak):
+    if method == "logistic":
+        pytest.importorskip("sklearn")
     before = trainer.state_dict()
     options = {"epochs": 10, "batch_size": 20, "seeds": [0, 1]} if method == "sgd" else {}
     result = linear_probe(trainer, *data, method=method, progress=False, **options)
@@ -185,6 +187,7 @@ def test_figures_are_those_of_the_scores():
 
 
 def test_features_by_themselves():
+    pytest.importorskip("sklearn")
     random = np.random.default_rng(0)
     centres = 3 * random.standard_normal((4, 8))
     labels, truth = random.integers(0, 4, 80), random.integers(0, 4, 40)
@@ -286,6 +289,8 @@ def run(data, trainer, tmp_path, model_of):
     ],
 )
 def test_commands(run, arguments, protocol, tmp_path, capsys, no_leak):
+    if "logistic" in arguments:
+        pytest.importorskip("sklearn")
     command, *options = arguments
     assert main([command, *run, *options, "--json", "--quiet"]) == 0
     figures = json.loads(capsys.readouterr().out)

@@ -66,6 +66,8 @@ KEYS = [
 
 @pytest.fixture
 def generator(monkeypatch):
+    if not GENERATOR.is_file():
+        pytest.skip("the sources are not here")
     monkeypatch.syspath_prepend(str(GENERATOR.parent))
     import generate
 
@@ -76,6 +78,7 @@ def run(*arguments):
     return subprocess.run([sys.executable, str(GENERATOR), *arguments], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.skipif(not GENERATOR.is_file(), reason="the sources are not here")
 def test_what_is_checked_in_is_up_to_date():
     done = run("--check")
     assert done.returncode == 0, done.stderr
