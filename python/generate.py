@@ -4,10 +4,10 @@
     python python/generate.py --check          # writes nothing; status 1 and a message where something is stale
     python python/generate.py --schema FILE    # a schema as JSON, instead of that of the library
 
-Written are python/carl/_parameters.py, python/carl/cli/_help.py, the tables of the documentation between `<!--
-generated: GROUP -->` and `<!-- end -->`, and the copies of the version that versions.py lists. The schema is what
-`carl_config_schema` of carl.h gives, of the library that the package would load (CARL_LIBRARY); the estimator's own
-parameters are in estimator_keys.py. This file is not part of the package.
+Written are python/carl/_parameters.py, python/carl/cli/_help.py and the tables of the documentation between `<!--
+generated: GROUP -->` and `<!-- end -->`. The schema is what `carl_config_schema` of carl.h gives, of the library that
+the package would load (CARL_LIBRARY); the estimator's own parameters are in estimator_keys.py. This file is not part of
+the package.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import versions
 from estimator_keys import KEYS as OWN_KEYS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -259,12 +258,7 @@ def module_docstring(summary: str) -> list[str]:
     return [
         f'"""{summary}',
         "",
-<<<<<<< HEAD
-        "Written by python/generate.py from the library's schema: change that, and run it. One file, however many keys",
-        "there are.",
-=======
         "Written by python/generate.py from the library's schema: change that, and run it. One file for all keys.",
->>>>>>> pretrained-python
         '"""',
     ]
 
@@ -363,7 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         schema = json.loads(options.schema.read_text(encoding="utf-8")) if options.schema else schema_of_library()
-        files = {**versions.copies(), **generated(schema)}
+        files = generated(schema)
     except LookupError as error:
         print(f"generate.py: {error}", file=sys.stderr)
         return 2

@@ -1,11 +1,6 @@
 """The keys of the configuration and the parameters of the estimator.
 
-<<<<<<< HEAD
-Written by python/generate.py from the library's schema: change that, and run it. One file, however many keys
-there are.
-=======
 Written by python/generate.py from the library's schema: change that, and run it. One file for all keys.
->>>>>>> pretrained-python
 """
 
 from __future__ import annotations
