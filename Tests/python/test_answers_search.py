@@ -273,7 +273,8 @@ def test_knn_shows_the_accuracy_of_raw_pixels(run, images, tmp_path, capsys):
     raw = evaluate.knn(
         images.reshape(40, -1).astype(np.float32), labels, images.reshape(40, -1).astype(np.float32), labels, 3
     )
-    assert f"(raw pixels {raw.accuracy:.4f})" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"(raw pixels {raw.accuracy:.4f})" in printed  # and no whitened features of 40 images
     kept = json.loads((run / "run" / "evaluation" / "knn.json").read_text())
     assert kept["raw_pixels"] == {"3": raw.accuracy}
     pytest.importorskip("matplotlib")
@@ -282,3 +283,14 @@ def test_knn_shows_the_accuracy_of_raw_pixels(run, images, tmp_path, capsys):
     capsys.readouterr()
     assert main(["knn", str(run / "run"), data, data, "--no-baseline", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["raw_pixels"] is None
+
+
+def test_knn_shows_whitened_features_where_they_can_be_estimated(run, tmp_path, capsys):
+    many = np.random.default_rng(1).integers(0, 256, (20 * 128, 12, 12, 3)).astype(np.uint8)
+    np.savez(tmp_path / "many.npz", images=many, labels=np.arange(len(many)) % 2)
+    data, model = str(tmp_path / "many.npz"), carl.load(run / "run")
+    assert model.transform(many[:1]).shape[1] == 128
+    assert main(["knn", str(run / "run"), data, data, "-k", "3", "--json"]) == 0
+    features = model.transform(many)
+    want = evaluate.knn(features, np.arange(len(many)) % 2, features, np.arange(len(many)) % 2, 3, whiten=True)
+    assert json.loads(capsys.readouterr().out)["whitened"] == {"3": want.accuracy}

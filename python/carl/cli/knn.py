@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from ..sources import ImageSource
 
 
+#: Images of TRAIN for each feature from which on whitened features are judged too: with fewer, plain ones are better.
+ENOUGH_TO_WHITEN = 20
+
+
 def add(subparsers: Any) -> None:
     parser = add_command(
         subparsers,
         "knn",
         "k-NN accuracy of a model's features",
         "Embeds labelled images and classifies TEST by the weighted vote of the nearest images of TRAIN by cosine "
-        "similarity; and the same by raw pixels (averaged to at most 32 x 32), which any learning should beat. The "
-        "figures of a run folder's model are kept in its evaluation/knn.json, for `carl report`.",
+        "similarity; by whitened features where TRAIN has 20 images and more for each feature; and by raw pixels "
+        "(averaged to at most 32 x 32), which any learning should beat. The figures of a run folder's model are kept in its evaluation/knn.json, for `carl report`.",
         """
         carl knn runs/photos train/ test/ -k 20 200
         carl knn runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --json
@@ -63,8 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the labels, which were told
             raw = evaluate.knn(_pixels(train, side, shown), train_y, _pixels(test, side, shown), test_y, **judge)
-            whitened = evaluate.knn(features[0], train_y, features[1], test_y, whiten=True, **judge)
-        result = dataclasses.replace(result, raw_pixels=raw.accuracies, whitened=whitened.accuracies)
+            result = dataclasses.replace(result, raw_pixels=raw.accuracies)
+            if len(features[0]) >= ENOUGH_TO_WHITEN * features[0].shape[1]:
+                whitened = evaluate.knn(features[0], train_y, features[1], test_y, whiten=True, **judge)
+                result = dataclasses.replace(result, whitened=whitened.accuracies)
     judged.keep(result)
     if arguments.json:
         print(result.to_json())
