@@ -286,10 +286,10 @@ def test_knn_shows_the_accuracy_of_raw_pixels(run, images, tmp_path, capsys):
 
 
 def test_knn_shows_whitened_features_where_they_can_be_estimated(run, tmp_path, capsys):
-    many = np.random.default_rng(1).integers(0, 256, (20 * 128, 12, 12, 3)).astype(np.uint8)
+    many = np.random.default_rng(1).integers(0, 256, (20 * 64, 12, 12, 3)).astype(np.uint8)
     np.savez(tmp_path / "many.npz", images=many, labels=np.arange(len(many)) % 2)
     data, model = str(tmp_path / "many.npz"), carl.load(run / "run")
-    assert model.transform(many[:1]).shape[1] == 128
+    assert model.transform(many[:1]).shape[1] == 64
     assert main(["knn", str(run / "run"), data, data, "-k", "3", "--json"]) == 0
     features = model.transform(many)
     want = evaluate.knn(features, np.arange(len(many)) % 2, features, np.arange(len(many)) % 2, 3, whiten=True)

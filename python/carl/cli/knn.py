@@ -25,7 +25,8 @@ def add(subparsers: Any) -> None:
         "k-NN accuracy of a model's features",
         "Embeds labelled images and classifies TEST by the weighted vote of the nearest images of TRAIN by cosine "
         "similarity; by whitened features where TRAIN has 20 images and more for each feature; and by raw pixels "
-        "(averaged to at most 32 x 32), which any learning should beat. The figures of a run folder's model are kept in its evaluation/knn.json, for `carl report`.",
+        "(averaged to at most 32 x 32), which any learning should beat. The figures of a run "
+        "folder's model are kept in its evaluation/knn.json, for `carl report`.",
         """
         carl knn runs/photos train/ test/ -k 20 200
         carl knn runs/fashion train-images-idx3-ubyte.gz t10k-images-idx3-ubyte.gz --json
