@@ -167,6 +167,8 @@ def keyed(tmp_path):
 
 
 def test_keys_of_arrays(run, keyed, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
     assert main(["knn", run, keyed, keyed]) == 1
     assert "or image_key" in capsys.readouterr().err
     keys = ["--image-key", "pictures", "--label-key", "kinds"]
@@ -218,6 +220,8 @@ def wide(tmp_path):
 
 
 def test_values_for_every_command(run, wide, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
     pair, few, saved = [wide, wide], ["--epochs", "1", "--seeds", "0"], str(tmp_path / "classifier.carl")
     assert main(["knn", run, *pair]) == 1
     assert "value_range" in capsys.readouterr().err
