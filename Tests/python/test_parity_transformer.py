@@ -156,3 +156,15 @@ def test_images_whose_sides_are_no_multiples_of_the_patch():
             trainer.embed(np.zeros((1, height, width, 3), np.float32))
     with pytest.raises(carl.InvalidArgumentError, match="multiples of 4"):
         trainer.step_views([np.zeros((4, 18, 18, 3), np.float32)] * 2)
+
+
+def test_a_classifier_on_a_transformer_takes_and_keeps_its_images(tmp_path):
+    images = np.random.default_rng(2).integers(0, 256, (12, 16, 16, 1)).astype(np.uint8)
+    trainer = carl.Trainer({**BASE, "in_channels": 1}, views=[{"size": 16, "count": 2}])
+    classifier = carl.Classifier(trainer, classes=2)
+    assert classifier.in_channels_ == 1
+    classifier.step(images, np.arange(12) % 2)
+    classifier.save(tmp_path / "c.carl")
+    again = carl.Classifier.load(tmp_path / "c.carl")
+    assert again.in_channels_ == 1
+    assert np.array_equal(again.transform(images, "logits"), classifier.transform(images, "logits"))

@@ -16,15 +16,13 @@ from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string
 from ._checkpoint import checkpoint_file
 from ._classes import places_among
 from ._handle import made
-from ._input import embedded
 from ._native_path import writable
 from ._notes import as_utf8
 from ._state import StateHandle
 from ._values import checked_range
 from .config import dump_json, parse_object
-from .encoder import Encoder
+from .encoder import Encoder, embedded_rows
 from .errors import FileError, InvalidArgumentError, not_fitted
-from .progress import Bar
 from .runs import checkpoint_path
 from .sources.labelled import labels_of, open_source
 from .trainer import Trainer
@@ -211,18 +209,18 @@ class Classifier(StateHandle):
     ) -> np.ndarray | tuple[np.ndarray, list[str]]:
         """float32 (N, width): the encoder's "features", or the "logits" or "probabilities" of the classes. All else as
         in ``CARL.transform``; `size` as in ``embed_images``."""
-        width = self.output_width(output)
-        with Bar(progress, None, "classify", "image", delay=1.0) as bar:
-            rows, names = embedded(
-                lambda part: self.embed_images(part, size, output),
-                images,
-                self.in_channels_,
-                width,
-                on_error,
-                bar=bar,
-                names=return_paths,
-                value_range=self.value_range,
-            )
+        rows, names = embedded_rows(
+            self,
+            images,
+            output,
+            self.in_channels_,
+            on_error,
+            return_paths,
+            progress,
+            self.value_range,
+            size=size,
+            task="classify",
+        )
         return (rows, names) if return_paths else rows
 
     #: Of the values of images that are not bytes, as of ``carl.CARL``; saved along. Protocols set that of their images.
@@ -231,7 +229,8 @@ class Classifier(StateHandle):
     @property
     def in_channels_(self) -> int:
         """Channels of the images."""
-        return int(self._tensors()["encoder.conv1.weight"].shape[1])
+        # A convolution's weight has four dimensions, and the encoder's first one meets the images.
+        return next(tensor.shape[1] for tensor in self._tensors().values() if len(tensor.shape) == 4)
 
     # ---- Configuration and files
 

@@ -139,12 +139,16 @@ def embedded_rows(
     names: bool,
     progress: bool,
     value_range: Any,
+    *,
+    size: int = 0,
+    task: str = "embed",
 ) -> tuple[np.ndarray, list[str]]:
-    """The output of each image, and with `names` how the images are called."""
+    """The output of each image, and with `names` how the images are called. size: as of ``embed_images``. task: what
+    the bar says is done."""
     width = model.output_width(output)
-    with Bar(progress, None, "embed", "image", delay=1.0) as bar:
+    with Bar(progress, None, task, "image", delay=1.0) as bar:
         return embedded(
-            lambda part: model.embed_images(part, output=output),
+            lambda part: model.embed_images(part, size, output),
             images,
             channels,
             width,
