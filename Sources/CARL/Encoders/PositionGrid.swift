@@ -93,8 +93,4 @@ struct PositionGrid {
             i &+= 8
         }
     }
-
-    private func add(_ source: FloatPointer, _ factor: Float, _ count: Int, to target: FloatPointer) {
-        add(UnsafePointer(source), factor, count, to: target)
-    }
 }

@@ -67,11 +67,8 @@ struct ResNet: Encoder {
         let pooled: Activation?
     }
 
-    /// Blocks that are frozen as a whole.
-    private func frozenBlocks(_ memory: ModelMemory) -> Int { min(max(0, memory.trainedFrom - 1), blocks.count) }
-
     func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> EncoderPass {
-        let frozen = frozenBlocks(memory)
+        let frozen = memory.frozenBlocks(of: blocks.count)
         let entry = memory.trainedFrom > 0 ? nil : try enter(x, memory, compute)
         let start = try entry.map { $0.pooled ?? $0.result } ?? evaluate(x, blocks: frozen, memory, compute)
         var tapes: [ResidualBlock.Tape] = []
@@ -88,7 +85,7 @@ struct ResNet: Encoder {
 
     func forwardWithoutTape(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
         let workspace = compute.workspace
-        let frozen = frozenBlocks(memory)
+        let frozen = memory.frozenBlocks(of: blocks.count)
         var input: Activation
         if memory.trainedFrom > 0 {
             input = try evaluate(x, blocks: frozen, memory, compute)

@@ -45,7 +45,7 @@ struct VisionTransformer: Encoder {
     func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> EncoderPass {
         let workspace = compute.workspace
         let first = try tokens.forward(x, memory, compute)
-        let frozen = min(max(0, memory.trainedFrom - 1), blocks.count)
+        let frozen = memory.frozenBlocks(of: blocks.count)
         for block in blocks[..<frozen] { try block.evaluate(first, memory, compute) }
         var tapes: [TransformerBlock.Tape] = []
         for block in blocks[frozen...] { tapes.append(try block.forward(tapes.last?.result ?? first, memory, compute)) }
@@ -53,13 +53,7 @@ struct VisionTransformer: Encoder {
         let moments = try workspace.take(2 * last.rows)
         let normed = try workspace.takeActivation(like: last)
         defer { workspace.give(normed) }
-        let parts = RowLinear.gradientParts(last.rows)
-        compute.parallel(parts.count) { part, _ in
-            let rows = parts[part]
-            let at = rows.lowerBound * width
-            norm.apply(
-                last.base + at, rows.count, into: normed.base + at, moments: moments.base + 2 * rows.lowerBound, memory)
-        }
+        normalise(last, into: normed, moments: moments.base, memory, compute)
         let map = try takeMap(x, normed, compute)
         let features = try workspace.takeActivation(x.batch, 1, 1, self.features, groups: x.groups)
         pool.forward(normed, leading: tokens.leading, into: features.base)
@@ -81,8 +75,8 @@ struct VisionTransformer: Encoder {
             let gradient = try workspace.takeActivation(like: last)
             gradient.base.update(repeating: 0, count: gradient.count)
             let sums = try RowSums(last.rows, values: 2 * width, compute)
-            compute.parallel(parts.count) { part, _ in
-                let rows = parts[part]
+            compute.parallel(sums.parts.count) { part, _ in
+                let rows = sums.parts[part]
                 let at = rows.lowerBound * width
                 norm.backward(
                     last.base + at, moments: moments.base + 2 * rows.lowerBound, dNormed.base + at, rows.count,
@@ -113,14 +107,23 @@ struct VisionTransformer: Encoder {
         let flowing = try tokens.forward(x, memory, compute)
         defer { workspace.give(flowing) }
         for block in blocks { try block.evaluate(flowing, memory, compute) }
-        let parts = RowLinear.gradientParts(flowing.rows)
-        compute.parallel(parts.count) { part, _ in
-            let at = parts[part].lowerBound * width
-            norm.apply(flowing.base + at, parts[part].count, into: flowing.base + at, memory)
-        }
+        normalise(flowing, into: flowing, moments: nil, memory, compute)
         let features = try workspace.takeActivation(x.batch, 1, 1, self.features)
         pool.forward(flowing, leading: tokens.leading, into: features.base)
         return features
+    }
+
+    /// The last normalisation, of all tokens.
+    private func normalise(
+        _ x: Activation, into y: Activation, moments: FloatPointer?, _ memory: ModelMemory, _ compute: Compute
+    ) {
+        let parts = RowSums.parts(x.rows)
+        compute.parallel(parts.count) { part, _ in
+            let rows = parts[part]
+            let at = rows.lowerBound * width
+            norm.apply(
+                x.base + at, rows.count, into: y.base + at, moments: moments.map { $0 + 2 * rows.lowerBound }, memory)
+        }
     }
 
     /// The normalised tokens of the patches, (B, h, w, D).

@@ -10,11 +10,7 @@ public enum BuildInfo {
         #else
             let target = "unknown"
         #endif
-        #if swift(>=6.3)
-            let compiler = "Swift 6.3 or newer"
-        #else
-            let compiler = "Swift 6.2"
-        #endif
+        let compiler = "Swift 6.3 or newer"
         #if DEBUG
             let configuration = "debug"
         #else

@@ -103,4 +103,7 @@ struct ModelMemory {
     var trainedFrom = 0
     /// Of a pass in training mode.
     var draws: PassDraws? = nil
+
+    /// Of an encoder's `count` blocks, how many in front are frozen as a whole.
+    func frozenBlocks(of count: Int) -> Int { min(max(0, trainedFrom - 1), count) }
 }

@@ -16,7 +16,7 @@ struct RowLinear {
         bias = layout.add("\(name).bias", [outputs], .normShift)
     }
 
-    /// Rows of a part at most.
+    /// Rows of a part of a forward pass at most.
     private static let mostRows = 96
 
     /// Parts of a forward pass: whole tiles of the micro-kernel, a number of them that the threads share evenly. No
@@ -27,9 +27,6 @@ struct RowLinear {
         let tile = MicroKernel.rows
         return RowParts(rows, size: ((rows + even - 1) / even + tile - 1) / tile * tile, groups: 1)
     }
-
-    /// Parts of a backward pass, by the shape alone: sums are kept per part.
-    static func gradientParts(_ rows: Int) -> RowParts { RowParts(rows, size: mostRows, groups: 1) }
 
     /// y + b for rows `rows`, whose products with the weights lie in y.
     func addBias(_ y: FloatPointer, _ rows: Int, _ memory: ModelMemory) {
@@ -87,12 +84,12 @@ struct RowLinear {
         }
     }
 
-    /// dx = dy W, in `gradientParts`. `epilogue` is called with the rows that are final.
+    /// dx = dy W, in the parts of `RowSums`. `epilogue` is called with the rows that are final.
     func dataGradient(
         _ dy: UnsafePointer<Float>, rows count: Int, into dx: FloatPointer, _ memory: ModelMemory, _ compute: Compute,
         epilogue: Epilogue = { _, _ in }
     ) throws {
-        let parts = Self.gradientParts(count)
+        let parts = RowSums.parts(count)
         try measured(.dataGradient, count, compute) {
             try PackedMatrix.with(
                 memory.parameters + weight, depth: outputs, columns: inputs, forward: false, compute

@@ -1,13 +1,19 @@
 /// Sums over rows that are kept for each part of them and added in order, so that they do not depend on threads.
 struct RowSums {
+    /// Rows of a part.
+    static let rowsPerPart = 96
+
     let parts: RowParts
     /// Of each part.
     let values: Int
     let memory: FloatBuffer
 
-    /// Takes memory for the sums of `values` values over parts of `size` rows, 0. `add` gives it back.
-    init(_ rows: Int, values: Int, size: Int = 96, _ compute: Compute) throws {
-        parts = RowParts(rows, size: size, groups: 1)
+    /// The parts of `count` rows.
+    static func parts(_ count: Int) -> RowParts { RowParts(count, size: rowsPerPart, groups: 1) }
+
+    /// Takes memory for the sums of `values` values, 0. `add` gives it back.
+    init(_ rows: Int, values: Int, _ compute: Compute) throws {
+        parts = Self.parts(rows)
         self.values = values
         memory = try compute.workspace.take(parts.count * values)
         memory.base.update(repeating: 0, count: parts.count * values)
@@ -40,20 +46,6 @@ struct RowSums {
             var c = 0
             while c < channels {
                 store8(load8(sums + c) + load8(from + c), sums + c)
-                c &+= 8
-            }
-        }
-    }
-
-    /// Adds the columns of x * y (rows, C), C a multiple of 8, to `sums`.
-    static func products(
-        _ x: UnsafePointer<Float>, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, into sums: FloatPointer
-    ) {
-        for row in 0..<rows {
-            let at = row &* channels
-            var c = 0
-            while c < channels {
-                store8(fma8(load8(x + at + c), load8(y + at + c), load8(sums + c)), sums + c)
                 c &+= 8
             }
         }
