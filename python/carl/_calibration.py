@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from ._early_views import without_early_views
 from ._encoder_cost import image_cost
 from ._memory import available_memory, resident_memory
 from ._training import steps_per_epoch
@@ -90,7 +91,8 @@ class Calibration:
         seconds: float,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._source, self._base, self._seconds, self._clock = source, base, seconds, clock
+        self._source, self._seconds, self._clock = source, seconds, clock
+        self._base = without_early_views(base)
         self._known: dict[tuple[int | None, float, bool], Measured] = {}
 
     def config(self, setting: Setting) -> TrainerConfig:
@@ -286,12 +288,17 @@ def _round(number: float) -> str:
 
 def refuse_conflicts(params: dict[str, Any], source: ImageSource | BatchStream) -> None:
     """InvalidArgumentError for parameters that contradict a budget."""
-    for key in ("epochs", "total_steps", "decay_steps"):
+    for key in ("epochs", "total_steps", "decay_steps", "early_steps"):
         if params[key] is not None:
             raise InvalidArgumentError(
                 f"{key}: got {params[key]!r} and budget={params['budget']!r}: a budget chooses the length of the run "
                 "itself; leave one out"
             )
+    if params["early_view_size"] is not None:
+        raise InvalidArgumentError(
+            f"early_view_size: got {params['early_view_size']!r} and budget={params['budget']!r}: a budget plans with "
+            "steps that take one time each; leave one out"
+        )
     if params["schedule"] not in (None, "trapezoid"):
         raise InvalidArgumentError(
             f"schedule: got {params['schedule']!r} and budget={params['budget']!r}: a run with a budget learns its "

@@ -18,7 +18,7 @@ from ._frozen import frozen_features, keeps_features, rounds_of, training_specs
 from ._given import write_given
 from ._input import channels_of, samples_of, typical_side
 from ._notes import saved_notes
-from ._opening import describe_run, hints, length_of, measure
+from ._opening import describe_run, full_steps, hints, length_of, measure
 from ._pace import Pace
 from ._parameters import LIMITS, OWN_KEYS
 from ._pretrained import is_transformer, pretrained, run_config, with_rates, with_weights
@@ -298,12 +298,13 @@ def _opening(
     per_epoch = steps_per_epoch(source, size)
     total = None if per_epoch is None else per_epoch * epochs
     total = last_step if total is None else total if last_step is None else min(total, last_step)
-    left = None if total is None else total - model.trainer_.step_count
+    taken = model.trainer_.step_count
+    left = None if total is None else total - taken
     if left is not None and left < 1:
         return []
     if model._pace is not None:
         return [describe_run(source, config, size, None, None)]
-    line = describe_run(source, config, size, left, epochs if per_epoch else None)
+    line = describe_run(source, config, size, left, epochs if per_epoch else None, taken)
     # Both have one width; the views of the second are of whole patches.
     fixed = model.weights_ is not None or is_transformer(config.encoder)
     if keep:
@@ -317,7 +318,8 @@ def _opening(
             estimate = measure(source, config)
     if estimate is None:
         return [line]
-    return [f"{line}; {length_of(size, left, estimate)}", *hints(source, config, size, left, estimate, fixed)]
+    steps = full_steps(config, taken, left)
+    return [f"{line}; {length_of(size, steps, estimate)}", *hints(source, config, size, steps, estimate, fixed)]
 
 
 def _check_room(model: CARL, run: RunFolder) -> None:

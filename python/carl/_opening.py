@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._calibration import default_encoder
+from ._early_views import early_specs, early_steps_left, without_early_views
 from ._encoder_cost import image_cost
 from ._input import channels_of, samples_of, typical_side
 from ._memory import available_memory
 from .budget import Given, duration_text, memory_text, rungs
-from .config import TrainerConfig
+from .config import TrainerConfig, ViewSpec
 from .errors import CARLError
 from .sources import BatchStream, ImageSource
 from .sources.loader import AHEAD
@@ -43,13 +44,22 @@ class Estimate:
 
 
 def describe_run(
-    source: ImageSource | BatchStream, config: TrainerConfig, batch_size: int, steps: int | None, epochs: int | None
+    source: ImageSource | BatchStream,
+    config: TrainerConfig,
+    batch_size: int,
+    steps: int | None,
+    epochs: int | None,
+    taken: int = 0,
 ) -> str:
     """Images, channels, views, network and steps, on one line. steps: still to be taken, None where that is not known.
-    epochs: None where a budget decides."""
+    epochs: None where a budget decides. taken: steps behind it."""
     count = samples_of(source)
     specs = expand_views(config.views, config.in_channels or 3, config.view_size)
     views = " and ".join(f"{spec['count']} of {spec['size']} pixels" for spec in specs)
+    early = early_steps_left(config, taken)
+    if early > 0:
+        small = " and ".join(str(spec["size"]) for spec in early_specs(config))
+        views += f" ({small} in the first {early:,} steps)"
     channels = config.in_channels or channels_of(source)
     length = f"{steps:,} steps of {batch_size} images" if steps is not None else f"{batch_size} images a step"
     return (
@@ -71,7 +81,7 @@ def measure(source: ImageSource | BatchStream, config: TrainerConfig) -> Estimat
 
 
 def _measured(source: ImageSource | BatchStream, config: TrainerConfig, images: list[Any]) -> Estimate:
-    with Trainer(config.replace(batch_size=len(images))) as trainer:
+    with Trainer(without_early_views(config).replace(batch_size=len(images))) as trainer:
         trainer.step(images[:_FEW])  # memory is allocated, code is read
         seconds, sizes = [], []
         for count in (_FEW, len(images)):
@@ -90,6 +100,22 @@ def _measured(source: ImageSource | BatchStream, config: TrainerConfig, images: 
         max(0.0, sizes[1] - memory_each * len(images)) + 3 * parameters,
         memory_each + ahead,
     )
+
+
+def full_steps(config: TrainerConfig, taken: int, left: int | None) -> int | None:
+    """The steps with views of full size that take the time of the `left` steps after the first `taken`, by the cost of
+    the network."""
+    early = early_steps_left(config, taken)
+    if left is None or early == 0:
+        return left
+
+    def work(specs: list[ViewSpec]) -> float:
+        encoder, channels = config.encoder or default_encoder(config.objective), config.in_channels or 3
+        return image_cost(encoder, config.stem, config.width or 1.0, channels, specs, config.patch_size).work
+
+    specs = expand_views(config.views, config.in_channels or 3, config.view_size)
+    saved = min(early, left) * (1 - work(early_specs(config)) / work(specs))
+    return max(1, round(left - saved))
 
 
 def _some_images(source: ImageSource | BatchStream, config: TrainerConfig) -> list[Any]:

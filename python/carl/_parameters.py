@@ -34,6 +34,8 @@ LIMITS: dict[str, tuple[int, int]] = {
     "total_steps": (1, 2147483647),
     "accumulate": (1, 1000000),
     "view_size": (1, 4096),
+    "early_view_size": (1, 4096),
+    "early_steps": (0, 2147483647),
     "batch_size": (2, 1000000),
     "epochs": (1, 1000000),
     "seed": (0, 9007199254740992),
@@ -135,6 +137,10 @@ class TrainerKeys:
             stem: 224)).
         views: a preset's name, or a list of view specifications (a preset's name, or a list of specifications; default
             "auto" ("carp": "multicrop")).
+        early_view_size: pixels of the first specification's views in the first early_steps, at most its size; those of
+            the other specifications and the blur become smaller in proportion (progressive resolution, arXiv
+            2104.00298) (1 to 4096; default no smaller views).
+        early_steps: steps with views of early_view_size (0 to 2^31 - 1; default 0.6 of total_steps).
         mean: of all views that give none of their own: subtracted from values scaled to 0 ... 1, one number or one a
             channel (a list of 1 to 1024, each -10^6 to 10^6; default ImageNet's for 3 channels, else [0.5]).
         std: of all views that give none of their own: what the difference is divided by (a list of 1 to 1024, each 1e-6
@@ -198,6 +204,8 @@ class TrainerKeys:
     accumulate: int | None = None
     view_size: int | None = None
     views: str | list[ViewSpec] | None = None
+    early_view_size: int | None = None
+    early_steps: int | None = None
     mean: list[float] | None = None
     std: list[float] | None = None
     evaluation_crop: float | None = None
@@ -261,6 +269,8 @@ class Parameters:
         accumulate: int | None = None,
         view_size: int | None = None,
         views: str | list[ViewSpec] | None = None,
+        early_view_size: int | None = None,
+        early_steps: int | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         evaluation_crop: float | None = None,
@@ -357,6 +367,8 @@ class Parameters:
         self.accumulate = accumulate
         self.view_size = view_size
         self.views = views
+        self.early_view_size = early_view_size
+        self.early_steps = early_steps
         self.mean = mean
         self.std = std
         self.evaluation_crop = evaluation_crop

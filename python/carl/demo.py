@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import evaluate, plots
+from ._early_views import without_early_views
 from ._fit import trainer_config
 from ._judged import checkpoint_facts, note_picture
 from ._writing import replace_file
@@ -177,7 +178,8 @@ def run(
 def _untrained(model: CARL, images: np.ndarray) -> Trainer:
     """The model that ``fit`` would begin with, but for BatchNorm's running statistics, which are taken from the images:
     with those of initialisation the comparison would flatter training."""
-    config = trainer_config(model, ArraySource(images)).replace(learning_rate=0.0, weight_decay=0.0, total_steps=None)
+    config = without_early_views(trainer_config(model, ArraySource(images)))
+    config = config.replace(learning_rate=0.0, weight_decay=0.0, total_steps=None)
     trainer = Trainer(config)
     for start in range(0, min(len(images), 20 * 64) - 63, 64):
         trainer.step(images[start : start + 64])

@@ -245,6 +245,18 @@ public struct Configuration: Equatable, Sendable {
         doc: "a preset's name, or a list of view specifications")
     public var views = ViewSelection.preset("auto")
     @Setting(
+        "early_view_size", .data, in: 1...4096, standard: "no smaller views",
+        doc:
+            """
+            pixels of the first specification's views in the first `early_steps`, at most its `size`; those of the \
+            other specifications and the blur become smaller in proportion (progressive resolution, arXiv 2104.00298)
+            """)
+    public var earlyViewSize: Int? = nil
+    @Setting(
+        "early_steps", .data, in: 0...0x7fff_ffff, standard: "0.6 of `total_steps`",
+        doc: "steps with views of `early_view_size`")
+    public var earlySteps: Int? = nil
+    @Setting(
         "mean", .data, in: -1e6...1e6, length: 1...1024, standard: "ImageNet's for 3 channels, else [0.5]",
         doc:
             """
@@ -296,6 +308,8 @@ public struct Configuration: Equatable, Sendable {
 
     /// The views' specifications, of a configuration that is resolved.
     public internal(set) var viewSpecs: [ViewSpec] = []
+    /// Those of the first `earlySteps`; empty where all steps have the same.
+    public internal(set) var earlyViewSpecs: [ViewSpec] = []
 
     public enum Schedule: String, SettingChoice { case cosine, constant, trapezoid }
 

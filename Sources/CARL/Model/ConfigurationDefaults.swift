@@ -12,6 +12,7 @@ extension Configuration {
         result.objective.setDefaults(of: &result)
         try result.resolveEncoder()
         try result.resolveViews()
+        try result.resolveEarlyViews()
         try result.resolveAssignment()
         try result.resolveOptimization()
         return result
@@ -73,6 +74,42 @@ extension Configuration {
                 "views", "a preset or a list that makes 2 to 64 views of an image (it makes \(count))", views.json)
         }
     }
+
+    private mutating func resolveEarlyViews() throws {
+        guard let earlyViewSize else {
+            if let earlySteps {
+                throw refusal("early_steps", "left out unless \"early_view_size\" is given", earlySteps.json)
+            }
+            return
+        }
+        let size = viewSpecs.first?.size ?? viewSize
+        guard earlyViewSize <= size else {
+            throw refusal(
+                "early_view_size", "at most the size of the first specification's views, \(size)", earlyViewSize.json)
+        }
+        if trainEncoder == .none {
+            throw refusal(
+                "early_view_size", "left out when \"train_encoder\" is \"none\": a frozen encoder sees one size",
+                earlyViewSize.json)
+        }
+        let multiple = encoder.isTransformer ? patchSize : 1
+        guard earlyViewSize % multiple == 0 else {
+            throw refusal("early_view_size", "a multiple of \"patch_size\", \(patchSize)", earlyViewSize.json)
+        }
+        if let totalSteps {
+            $earlySteps.setDefault(Int(Double(totalSteps) * Self.earlyShare))
+        } else if earlySteps == nil {
+            throw CARLError.configuration(
+                """
+                \"early_view_size\" needs \"early_steps\" or \"total_steps\": how many steps have small views cannot \
+                be told without
+                """)
+        }
+        earlyViewSpecs = viewSpecs.map { $0.scaled(by: Double(earlyViewSize) / Double(size), multiple: multiple) }
+    }
+
+    /// Of the steps, the share with small views.
+    private static let earlyShare = 0.6
 
     private mutating func resolveAssignment() throws {
         if $partitionSize.isGiven {

@@ -12,6 +12,11 @@ extension Configuration {
             total: schedule == .constant ? nil : totalSteps)
     }
 
+    /// The views' specifications in a step: small ones first, where the configuration asks for that.
+    func viewSpecs(step: Int) -> [ViewSpec] {
+        step < (earlySteps ?? 0) && !earlyViewSpecs.isEmpty ? earlyViewSpecs : viewSpecs
+    }
+
     /// Goes to 1 as the learning rate goes down: over all steps, or, of a trapezoid, over its decay.
     func teacherMomentum(step: Int) -> Double {
         if schedule == .trapezoid {

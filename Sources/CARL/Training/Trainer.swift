@@ -81,7 +81,7 @@ public final class Trainer {
     }
 
     /// Checks a number of images of a step, and that the values of their views fit in memory, before anything of that
-    /// size is allocated.
+    /// size is allocated. Small first views count with their later size: a run that cannot end does not begin.
     public func checkBatch(_ count: Int) throws {
         guard count >= 2 else {
             throw CARLError.invalidArgument(
@@ -102,7 +102,7 @@ public final class Trainer {
             let start = monotonicSeconds()
             try checkBatch(images.count)
             try configuration.checkChannels(images)
-            let specs = ViewSpec.views(configuration.viewSpecs)
+            let specs = ViewSpec.views(configuration.viewSpecs(step: counters.step))
             let sizes = specs.map { (height: $0.size, width: $0.size) }
             let memory = try ViewRuns(sizes, batch: images.count, channels: configuration.inChannels, compute.workspace)
             defer { memory.release(compute.workspace) }

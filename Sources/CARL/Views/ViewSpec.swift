@@ -60,6 +60,18 @@ public struct ViewSpec: Equatable, Sendable {
     /// Pixels to either side that the blur's kernel takes.
     var blurRadius: Int { blurKernel.map { $0 / 2 } ?? GaussianBlur.standardRadius(size: size) }
 
+    /// The same views with fewer pixels: the blur, which is in pixels, becomes smaller in proportion.
+    ///
+    /// - Parameter multiple: of which the size is one.
+    func scaled(by factor: Double, multiple: Int) -> ViewSpec {
+        var spec = self
+        let units = (Double(size) * factor / Double(multiple)).rounded()
+        spec.size = max(1, Int(units)) * multiple
+        spec.blur = blur.map { max(1e-3, $0 * Float(factor)) }
+        if let blurKernel { spec.blurKernel = max(1, 2 * Int((Double(blurKernel / 2) * factor).rounded()) + 1) }
+        return spec
+    }
+
     /// One specification for each view: each of `specs` as often as its count says.
     public static func views(_ specs: [ViewSpec]) -> [ViewSpec] {
         specs.flatMap { Array(repeating: $0, count: $0.count) }

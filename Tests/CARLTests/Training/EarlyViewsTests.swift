@@ -1,0 +1,90 @@
+import Testing
+
+@testable import CARL
+
+/// Small views first: sizes, the step of the change, what is refused.
+@Suite struct EarlyViewsTests {
+    static func configuration(_ keys: String) throws -> Configuration { try Configuration(json: "{\(keys)}") }
+
+    @Test func sizesAndBlurFollowTheFirstSpecification() throws {
+        let made = try Self.configuration(
+            #""views": [{"size": 32, "count": 2, "blur": [0.2, 2]}, {"size": 20, "blur_kernel": 5, "count": 4}], "total_steps": 50, "early_view_size": 24"#
+        )
+        #expect(made.earlySteps == 30)
+        #expect(made.earlyViewSpecs.map(\.size) == [24, 15])
+        #expect(made.earlyViewSpecs.map(\.count) == [2, 4])
+        #expect(abs(made.earlyViewSpecs[0].blur[1] - 1.5) < 1e-6 && abs(made.earlyViewSpecs[0].blur[0] - 0.15) < 1e-6)
+        #expect(made.earlyViewSpecs[1].blurKernel == 5)  // a radius of 2, times 3/4, rounded
+        #expect(made.viewSpecs(step: 29) == made.earlyViewSpecs && made.viewSpecs(step: 30) == made.viewSpecs)
+        #expect(try Configuration(json: made.json.serialized()) == made)
+    }
+
+    @Test func aTransformersSmallViewsAreOfWholePatches() throws {
+        let views = #""views": [{"size": 56, "count": 2}, {"size": 28}]"#
+        let made = try Self.configuration(
+            #""encoder": "vit_tiny", "patch_size": 14, "early_view_size": 42, "early_steps": 3, \#(views)"#)
+        #expect(made.earlyViewSpecs.map(\.size) == [42, 28])
+        #expect(throws: CARLError.self) {
+            try Self.configuration(
+                #""encoder": "vit_tiny", "patch_size": 14, "early_view_size": 40, "early_steps": 3, \#(views)"#)
+        }
+    }
+
+    @Test(arguments: [
+        (#""early_steps": 3"#, "early_view_size"), (#""early_view_size": 16"#, "total_steps"),
+        (#""early_view_size": 33, "early_steps": 3"#, "at most"),
+        (#""early_view_size": 0, "early_steps": 3"#, "early_view_size"),
+        (#""early_view_size": 16, "early_steps": -1"#, "early_steps"),
+        (#""early_view_size": 1.5, "early_steps": 1"#, "early_view_size"),
+        (#""early_view_size": 16, "early_steps": 3, "train_encoder": "none""#, "train_encoder"),
+    ])
+    func whatDoesNotGoTogetherIsNamed(_ keys: String, _ named: String) {
+        do {
+            _ = try Self.configuration(keys)
+            Issue.record("\(keys) was taken")
+        } catch { #expect("\(error)".contains(named), "\(error)") }
+    }
+
+    /// The same bits as a run with small views that is saved, and resumed with the large ones.
+    @Test func stepsAreThoseOfTheTwoSizes() throws {
+        let small =
+            #"{"size": 9, "jitter": [0.4, 0.4, 0, 0], "blur_p": 0.5, "blur": [0.075, 1.5], "blur_kernel": 3, "count": 2}"#
+        let first = try TrainerTests.trainer(#""views": [\#(small)]"#)
+        let whole = try TrainerTests.trainer(#""early_view_size": 9, "early_steps": 2"#)
+        for seed in 0..<2 {
+            let (a, b) = (
+                try TrainerTests.step(first, seed: UInt64(seed)), try TrainerTests.step(whole, seed: UInt64(seed))
+            )
+            #expect(a.loss == b.loss)
+        }
+        #expect(try TrainerTests.state(first) == TrainerTests.state(whole))
+        let large = try TrainerTests.trainer("")
+        for tensor in first.tensors {
+            var values = [Float](repeating: 0, count: tensor.count)
+            try values.withUnsafeMutableBufferPointer {
+                try whole.readTensor(tensor.name, into: $0.baseAddress!, count: tensor.count)
+                try large.writeTensor(tensor.name, from: $0.baseAddress!, count: tensor.count)
+            }
+        }
+        // The same images have the same numbers.
+        let places = (40..<60).map { UInt64($0) }
+        let (a, b) = (
+            try TrainerTests.step(large, seed: 5, indices: places),
+            try TrainerTests.step(whole, seed: 5, indices: places)
+        )
+        #expect(a.loss == b.loss)
+        let smaller = try TrainerTests.step(TrainerTests.trainer(#""early_view_size": 9, "early_steps": 1"#), seed: 0)
+        #expect(smaller.loss != (try TrainerTests.step(TrainerTests.trainer(""), seed: 0)).loss)
+    }
+
+    /// A run that cannot end does not begin: memory is asked for views of the full size.
+    @Test func memoryIsThatOfFullSize() throws {
+        let trainer = try TrainerTests.trainer(#""early_view_size": 1, "early_steps": 2"#)
+        #expect(throws: CARLError.self) { try trainer.checkBatch(1 << 40) }
+        let whole = try TrainerTests.trainer("")
+        for count in [2, 1 << 20, 1 << 34] {
+            let (early, all) = ((try? trainer.checkBatch(count)) == nil, (try? whole.checkBatch(count)) == nil)
+            #expect(early == all)
+        }
+    }
+}
