@@ -1,11 +1,13 @@
 """Runs every comparison in turn and prints one table of ratios.
 
-    python Benchmarks/all.py [--quick] [--json]
+    python Benchmarks/all.py [--quick] [--json] [--save [FILE]] [--compare [FILE]]
 
 Each program runs by itself with this interpreter. One whose peer is not installed is left out and named at the end; one
 that fails is named too, the others still run, and the exit status is 1. A "ratio" is how many times the peer takes of
 CARL's time or
-memory: above 1, CARL needs less. --json prints the ratios and everything that the programs found.
+memory: above 1, CARL needs less. --json prints the ratios and everything that the programs found. --save keeps the
+ratios as this kind of processor's baseline, --compare shows what has changed since, and ends with status 1 where a
+ratio fell by more than --tolerance. Without a FILE it is Benchmarks/baselines/PROCESSOR.json.
 """
 
 import argparse
@@ -13,6 +15,8 @@ import json
 import os
 import subprocess
 import sys
+
+from support import baseline
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -63,6 +67,13 @@ def assignment(found):
     return rows
 
 
+def embedding(found):
+    rows = []
+    for work, row in found["rows"].items():
+        rows += seconds_and_memory(work, row["seconds"], {})
+    return rows
+
+
 def views(found):
     return [
         line(f"view {work}, one core", "torchvision", 1 / row["carl"], 1 / row["torchvision"], "s")
@@ -104,7 +115,7 @@ def data_wait(found):
     ]
 
 
-PROGRAMS = [train_step, assignment, views, knn, import_time, data_wait]
+PROGRAMS = [train_step, embedding, assignment, views, knn, import_time, data_wait]
 
 
 # ---- Running them
@@ -123,10 +134,18 @@ def run(name, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--quick", action="store_true", help="smaller and fewer: minutes instead of a quarter of an hour and more"
+        "--quick", action="store_true", help="smaller and fewer: minutes instead of half an hour and more"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    for action, text in (("save", "keep the ratios as a baseline"), ("compare", "show changes since a baseline")):
+        parser.add_argument(f"--{action}", nargs="?", const=baseline.standard_path(), metavar="FILE", help=text)
+    parser.add_argument(
+        "--tolerance", type=float, default=0.15, metavar="SHARE", help="by which a ratio may fall (default: 0.15)"
+    )
     options = parser.parse_args()
+    before = baseline.read(options.compare) if options.compare else None
+    if before is not None and before["quick"] != options.quick:
+        parser.error(f"{options.compare} was made {'with' if before['quick'] else 'without'} --quick")
     passed_on = ["--quick"] if options.quick else []
     results, rows, skipped, failed = {}, [], [], []
     for program in PROGRAMS:
@@ -142,7 +161,14 @@ def main():
         print(json.dumps({"rows": rows, "skipped": skipped, "failed": failed, "programs": results}))
     else:
         table(rows, skipped, failed)
-    if failed:
+    if options.save:
+        baseline.write(options.save, rows, options.quick)
+    fell = []
+    if before is not None:
+        lines, fell = baseline.compare(before, rows, options.tolerance)
+        # Standard output may be JSON.
+        print("\n" + "\n".join(lines), file=sys.stderr if options.json else sys.stdout)
+    if failed or fell:
         raise SystemExit(1)
 
 

@@ -1,0 +1,226 @@
+"""Embedding with ResNets beside the programs that users would deploy: ONNX Runtime, OpenVINO and PyTorch, in turn, each
+in a process of its own.
+
+    python Benchmarks/embedding.py [--quick] [--json] [--batches 1 16 128] [--networks ...] [--compile]
+
+All have the same weights, by `carl export`: an ONNX file with BatchNorm folded, a torch file. OpenVINO has its latency
+hint, so that one call uses all cores, in float32 and, where the processor has instructions for it, in bfloat16. Images
+are normalised beforehand. Ratios are of medians; "difference" is how far a program's features are from CARL's,
+relative to the largest. Peers that are not installed are left out and named.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+import carl
+from support.workers import Worker, in_turn, serve
+
+#: Name: encoder, stem, pixels of a side.
+NETWORKS = {
+    "resnet18-32": ("resnet18", "small", 32),
+    "resnet18-224": ("resnet18", "imagenet", 224),
+    "resnet50-224": ("resnet50", "imagenet", 224),
+}
+#: Program: the packages it needs.
+PROGRAMS = {
+    "carl": (),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "openvino": ("openvino", "onnx"),
+    "openvino bfloat16": ("openvino", "onnx"),
+    "torch": ("torch",),
+    "torch bfloat16": ("torch",),
+    "torch compiled": ("torch",),
+}
+
+
+def images_of(size, batch):
+    return np.random.default_rng(0).standard_normal((batch, size, size, 3), dtype=np.float32)
+
+
+def channels_first(images):
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+
+
+# ---- The programs, each in its process
+
+
+def with_carl(folder, network, images):
+    encoder = carl.Encoder.from_weights(folder / f"{network}.safetensors")
+    return lambda: encoder.embed(images)
+
+
+def with_onnxruntime(folder, network, images):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = carl.default_threads()
+    session = onnxruntime.InferenceSession(str(folder / f"{network}.onnx"), options, providers=["CPUExecutionProvider"])
+    given = {session.get_inputs()[0].name: channels_first(images)}
+    return lambda: session.run(None, given)[0]
+
+
+def with_openvino(folder, network, images, precision):
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(folder / f"{network}.onnx")
+    given = channels_first(images)
+    model.reshape(given.shape)
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": carl.default_threads(),
+    }
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    return lambda: request.infer({0: given})[0]
+
+
+def with_torch(folder, network, images, bfloat16=False, compiled=False):
+    import torch
+
+    from support.torch_resnet import resnet
+
+    torch.set_num_threads(carl.default_threads())
+    encoder, stem, _ = NETWORKS[network]
+    model = resnet(encoder, stem)
+    state = torch.load(folder / f"{network}.pt", weights_only=True)
+    model.load_state_dict(state, strict=False)  # without num_batches_tracked
+    model = model.eval().to(memory_format=torch.channels_last)
+    if compiled:
+        model = torch.compile(model)
+    tensor = torch.from_numpy(images).permute(0, 3, 1, 2)
+
+    def run():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            return model(tensor).float().numpy()
+
+    return run
+
+
+def work(program, folder, network, batch):
+    """The process of a program."""
+    images = images_of(NETWORKS[network][2], batch)
+    make = {
+        "carl": with_carl,
+        "onnxruntime": with_onnxruntime,
+        "openvino": lambda *given: with_openvino(*given, "f32"),
+        "openvino bfloat16": lambda *given: with_openvino(*given, "bf16"),
+        "torch": with_torch,
+        "torch bfloat16": lambda *given: with_torch(*given, bfloat16=True),
+        "torch compiled": lambda *given: with_torch(*given, compiled=True),
+    }[program]
+    run = make(Path(folder), network, images)
+    np.save(Path(folder) / f"{network}-{batch}-{program}.npy", np.asarray(run()).reshape(batch, -1))
+    serve(run, time.perf_counter)
+
+
+# ---- The comparison
+
+
+def programs_here(compiled):
+    """Those that can run, and what is missing for the others."""
+    found, missing = [], []
+    for name, packages in PROGRAMS.items():
+        lacking = [package for package in packages if importlib.util.find_spec(package) is None]
+        missing += [f"without {name}: {' and '.join(lacking)} not installed"] if lacking else []
+        wanted = (compiled or not name.endswith("compiled")) and ("bfloat16" not in name or has_bfloat16())
+        found += [name] if wanted and not lacking else []
+    return found, missing
+
+
+def has_bfloat16():
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return "avx512_bf16" in lines.read()
+    except OSError:
+        return False
+
+
+def write_network(network, folder, programs):
+    from carl.export import export_model
+
+    encoder, stem, size = NETWORKS[network]
+    with carl.Trainer(encoder=encoder, stem=stem, view_size=size, prototypes=2, projector=[2]) as trainer:
+        # Running statistics other than those of initialisation: two steps that change nothing else.
+        images = np.random.default_rng(1).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
+        for _ in range(2):
+            trainer.step(images)
+        export_model(trainer, folder / f"{network}.safetensors")
+        if any("onnx" in name or "openvino" in name for name in programs):
+            export_model(trainer, folder / f"{network}.onnx")
+        if any("torch" in name for name in programs):
+            export_model(trainer, folder / f"{network}.pt")
+
+
+def row(network, batch, folder, programs, rounds, seconds_a_turn):
+    with ExitStack() as stack:
+        workers = {}
+        for name in programs:
+            workers[name] = Worker([__file__, "--work", name, str(folder), network, str(batch)])
+            stack.callback(workers[name].close)
+        once = min(workers["carl"].run(3))
+        seconds = in_turn(workers, rounds, max(1, round(seconds_a_turn / once)))
+    features = {name: np.load(folder / f"{network}-{batch}-{name}.npy") for name in programs}
+    own = features.pop("carl")
+    largest = np.abs(own).max()
+    return {
+        "items": batch,
+        "seconds": seconds,
+        "difference": {name: float(np.abs(own - other).max() / largest) for name, other in features.items()},
+    }
+
+
+def table(rows):
+    print(f"{'work':<36}{'program':<20}{'ms':>10}{'images/s':>10}{'carl is':>9}{'difference':>12}")
+    for name, found in rows.items():
+        for program, seconds in found["seconds"].items():
+            line = f"{name:<36}{program:<20}{seconds * 1e3:>10.2f}{found['items'] / seconds:>10.1f}"
+            if program != "carl":
+                line += f"{seconds / found['seconds']['carl']:>8.2f}x{found['difference'][program]:>12.1e}"
+            print(line)
+    print(f"{carl.default_threads()} threads")
+
+
+def main():
+    if sys.argv[1:2] == ["--work"]:
+        program, folder, network, batch = sys.argv[2:]
+        work(program, folder, network, int(batch))
+        return
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16, 128], metavar="N", help="(default: 1 16 128)")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="turns of each program (default: 7)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, too")
+    parser.add_argument("--quick", action="store_true", help="batches of 1 and 16, 3 rounds")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    if options.quick:
+        options.batches, options.rounds = [1, 16], 3
+    programs, missing = programs_here(options.compile)
+    for remark in missing:
+        print(remark, file=sys.stderr)
+    rows = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for network in options.networks:
+            write_network(network, Path(folder), programs)
+            for batch in options.batches:
+                if NETWORKS[network][2] == 224 and batch > 32:
+                    batch = 32  # of large images fewer fill the processors
+                work_name = f"embed {network}, batch {batch}"
+                rows[work_name] = row(network, batch, Path(folder), programs, options.rounds, 0.5)
+    if options.json:
+        print(json.dumps({"rows": rows, "threads": carl.default_threads()}))
+    else:
+        table(rows)
+
+
+if __name__ == "__main__":
+    main()
