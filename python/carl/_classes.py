@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._array_like import label_values
 from .errors import InvalidArgumentError
 
 
@@ -41,14 +42,7 @@ def checked_labels(labels: Any, name: str, count: int | None) -> np.ndarray:
     """Whole numbers of at least 0, bools or text (N,), not empty."""
     if labels is None:
         raise InvalidArgumentError(f"{name}: got None, and the images bring no labels")
-    if hasattr(labels, "detach") and hasattr(labels, "numpy"):
-        labels = labels.detach().cpu().numpy()
-    try:
-        values = np.asarray(labels)
-    except ValueError as error:
-        raise InvalidArgumentError(f"{name}: want one label an image: {error}") from None
-    if values.dtype == object and values.ndim == 1 and all(isinstance(value, str) for value in values):
-        values = values.astype(str)
+    values = label_values(labels, name)
     if values.ndim != 1:
         raise InvalidArgumentError(f"{name}: got shape {values.shape}, want one label an image")
     if count is not None and len(values) != count:

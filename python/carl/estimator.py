@@ -231,7 +231,7 @@ class CARL(Parameters, EstimatorRules):
         progress: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, list[str]]:
         """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K). A
-        DataFrame after ``set_output(transform="pandas")``. Of a model with `weights` that was not fitted yet "features"
+        DataFrame after ``set_output``. Of a model with `weights` that was not fitted yet "features"
         are those of the weights.
 
         images: whatever ``carl.as_source`` takes; the path of one image gives one row.
@@ -242,7 +242,7 @@ class CARL(Parameters, EstimatorRules):
         progress: show a bar where it takes more than a second.
         """
         rows, names = self._rows(images, output, on_error, return_paths, progress)
-        found: np.ndarray = self._as_output(rows, COLUMNS.get(output, output))
+        found: np.ndarray = self._as_output(rows, COLUMNS.get(output, output), images)
         return (found, names) if return_paths else found
 
     def _rows(

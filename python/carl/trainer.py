@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _arrays, _images
+from ._array_like import is_array_like
 from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
 from ._checkpoint import checkpoint_file, steps_taken
 from ._handle import made
@@ -77,7 +78,7 @@ class Trainer(StateHandle):
             may differ from view to view. BatchNorm takes its statistics from each view by itself.
         """
         handle = self._handle
-        if isinstance(views, np.ndarray) and views.ndim == 5:
+        if is_array_like(views) and getattr(views, "ndim", 0) == 5:
             views = list(views)
         if not isinstance(views, (list, tuple)):
             raise InvalidArgumentError(f"views: got {type(views).__name__}, want a list of float32 arrays (B, H, W, C)")
