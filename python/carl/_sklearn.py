@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ._spelling import nearest
-from .errors import InvalidArgumentError, missing_package
+from .errors import InvalidArgumentError, missing_package, not_fitted
 
 Self = TypeVar("Self", bound="EstimatorRules")
 #: What ``set_output`` takes.
@@ -79,7 +79,7 @@ class EstimatorRules:
         for key, value in params.items():
             name, _, rest = key.partition("__")
             if name not in names or (rest and not _is_estimator(params.get(name, getattr(self, name)))):
-                raise InvalidArgumentError(f"unknown parameter {key!r} of {type(self).__name__}{nearest(key, names)}")
+                raise InvalidArgumentError(f"unknown parameter {key!r} of {type(self).__name__}{nearest(name, names)}")
             if rest:
                 nested.setdefault(name, {})[rest] = value
         for key, value in params.items():
@@ -98,10 +98,27 @@ class EstimatorRules:
             name: value if is_trained(value) else clone(value, safe=False)
             for name, value in self.get_params(deep=False).items()
         }
-        copy = type(self)(**params)
+        copy = self._unfitted(params)
         copy._is_clone = True
-        copy._sklearn_output_config = dict(self._sklearn_output_config)
         return copy
+
+    def _unfitted(self: Self, params: dict[str, Any] | None = None) -> Self:
+        """Another estimator of these parameters, by default the same ones."""
+        copy = type(self)(**(self.get_params(deep=False) if params is None else params))
+        copy._is_clone, copy._sklearn_output_config = self._is_clone, dict(self._sklearn_output_config)
+        return copy
+
+    def fit_transform(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """``fit`` and ``transform``. Not for iterators that can be gone through only once."""
+        found: np.ndarray = self.fit(images, y, **fit_params).transform(images)  # type: ignore[attr-defined]
+        return found
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns of ``transform``: carl0, carl1, ... input_features is ignored."""
+        if not self.__sklearn_is_fitted__():
+            raise not_fitted(type(self).__name__, "get_feature_names_out")
+        count: int = self.n_features_out_  # type: ignore[attr-defined]
+        return np.array([f"carl{place}" for place in range(count)], dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "trainer_")
@@ -124,7 +141,7 @@ class EstimatorRules:
         defaults = self._parameter_defaults()
         shown = [
             f"{name}={value!r}"
-            for name, value in self.get_params().items()
+            for name, value in self.get_params(deep=False).items()
             if value is not defaults[name] and value != defaults[name]
         ]
         return f"{type(self).__name__}({', '.join(shown)})"

@@ -10,16 +10,8 @@ import numpy as np
 
 from .. import _arrays
 from .._array_like import label_values
-from .._classes import shown
+from .._classes import check_classes, shown
 from ..errors import InvalidArgumentError
-
-
-def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
-    """The classes of labels, of which there must be at least two."""
-    classes = np.unique(labels)
-    if len(classes) < 2:
-        raise InvalidArgumentError(f"{name}: has one class only, {classes[0]}: want at least 2 classes to tell apart")
-    return classes
 
 
 def class_labels(value: Any, name: str, count: int | None = None) -> np.ndarray:

@@ -9,8 +9,9 @@ import numpy as np
 
 from .. import _arrays
 from .._array_like import is_array_like
+from .._classes import check_classes
 from ..errors import InvalidArgumentError, missing_package
-from ._checks import check_classes, class_labels
+from ._checks import class_labels
 from .result import Result
 
 
