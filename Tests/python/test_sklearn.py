@@ -149,7 +149,8 @@ def sklearn():
     return pytest.importorskip("sklearn")
 
 
-def test_tags(sklearn, model):
+def test_tags(model):
+    sklearn = pytest.importorskip("sklearn", minversion="1.6")
     from sklearn.utils import get_tags
 
     for estimator, kind in ((model, None), (classifier_of(model), "classifier")):
@@ -190,27 +191,20 @@ def test_pipelines_of_tables(sklearn, images, labels):
     assert list(ending.classes_) == ["dark", "light"]
 
 
-def test_grid_search_in_processes(sklearn, images, labels, tmp_path, monkeypatch):
+def test_searches_and_fitted_models_in_processes(sklearn, model, images, labels, tmp_path, monkeypatch):
     from pathlib import Path
 
+    from joblib import Parallel, delayed
     from sklearn.model_selection import GridSearchCV
 
     monkeypatch.setenv("PYTHONPATH", str(Path(carl.__file__).parents[1]))  # of the processes
-    model = classifier_of(small_model(epochs=1, run_dir=tmp_path / "run", threads=1), freeze_encoder=True, threads=1)
+    fresh = classifier_of(small_model(epochs=1, run_dir=tmp_path / "run", threads=1), freeze_encoder=True, threads=1)
     grid = {"model__prototypes": [4, 6], "head_learning_rate": [0.1]}
-    search = GridSearchCV(model, grid, cv=2, n_jobs=2, error_score="raise").fit(images, labels)
+    search = GridSearchCV(fresh, grid, cv=2, n_jobs=2, error_score="raise").fit(images, labels)
     assert search.best_params_["model__prototypes"] in (4, 6)
     assert search.best_estimator_.model_.prototypes == search.best_params_["model__prototypes"]
     assert set(search.predict(list(images))) <= {"dark", "light"}
     assert np.all(search.cv_results_["mean_test_score"] > 0)
-
-
-def test_a_fitted_model_in_processes(sklearn, model, images, monkeypatch):
-    from pathlib import Path
-
-    from joblib import Parallel, delayed
-
-    monkeypatch.setenv("PYTHONPATH", str(Path(carl.__file__).parents[1]))
     found = Parallel(n_jobs=2)(delayed(carl.CARL.transform)(model, part) for part in (images[:20], images[20:]))
     np.testing.assert_allclose(np.concatenate(found), model.transform(images), rtol=1e-4, atol=1e-5)
 
