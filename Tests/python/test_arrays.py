@@ -118,6 +118,19 @@ def test_nothing_is_copied(kind, pixels):
     assert address(_arrays.label_array(wrap(labels), "labels")) == address(labels)
 
 
+def test_images_in_order_are_read_in_place(pixels, tmp_path):
+    source = carl.as_source(pixels)
+    part = source.read(np.arange(5, 12))
+    assert address(part) == address(pixels[5]) and not part.flags.writeable and pixels.flags.writeable
+    for places in ([3, 2, 1], [0, 2], [-1, 0]):
+        rows = source.read(np.array(places))
+        assert np.array_equal(rows, pixels[places]) and not np.shares_memory(rows, pixels)
+    assert len(source.read(np.array([], np.int64))) == 0
+    np.save(tmp_path / "x.npy", pixels)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")  # whose file may be cut short once it was looked at
+    assert not np.shares_memory(carl.as_source(mapped).read(np.arange(4)), mapped)
+
+
 def test_strides_that_the_library_takes_are_not_copied(pixels):
     for name, view in {
         "every other image": pixels[::2],

@@ -55,7 +55,8 @@ class ClassifierParameters:
         on_error: str = "skip",
         progress: bool = True,
     ) -> None:
-        """
+        """Nothing but stores them, unless `classes` are given.
+
         model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder; its encoder is copied.
             A carl.CARL that is not fitted and has no weights is fitted by ``fit``, to the same images.
         classes: their number, or the labels that stand for them in ``predict``; the classifier is then made at once,
