@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -286,6 +287,27 @@ def test_copies_of_a_classifier(model, images, labels):
     assert copied.step(images, np.arange(40) % 2).step == 2
     own = classifier_of(small_model(epochs=1)).fit(images, labels)
     assert np.array_equal(pickle.loads(pickle.dumps(own)).model_.transform(images), own.model_.transform(images))
+
+
+def test_a_classifier_of_an_encoder(trainer, images, labels):
+    with carl.Encoder.from_trainer(trainer) as encoder:
+        classifier = classifier_of(encoder, freeze_encoder=True)
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(classifier)
+        copied = pickle.loads(pickle.dumps(classifier.fit(images, labels)))
+        assert np.array_equal(copied.predict(images), classifier.predict(images)) and copied.model is None
+        with pytest.raises(carl.InvalidArgumentError, match="model: got NoneType"):
+            copied.fit(images, labels)
+        again = copied.set_params(model=encoder).fit(images, labels)
+        assert np.array_equal(again.predict_proba(images), classifier.predict_proba(images))
+        if sklearn := pytest.importorskip("sklearn.base"):
+            assert sklearn.clone(classifier).model is encoder
+
+
+@pytest.mark.parametrize("kind", [carl.CARL, carl.Classifier])
+def test_labels_are_called_y(kind):
+    for method in ("fit", "fit_transform"):
+        assert list(inspect.signature(getattr(kind, method)).parameters)[2] == "y"
 
 
 @pytest.mark.parametrize("kind", ["model", "classifier"])

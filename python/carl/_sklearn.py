@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ._handle import EmbeddingHandle
 from ._spelling import nearest
 from .errors import InvalidArgumentError, missing_package, not_fitted
 
@@ -95,7 +96,7 @@ class EstimatorRules:
         # A parameter that is a trained model, of which a classifier takes the encoder, is kept: without its training it
         # would be another parameter.
         params = {
-            name: value if is_trained(value) else clone(value, safe=False)
+            name: value if is_trained(value) or isinstance(value, EmbeddingHandle) else clone(value, safe=False)
             for name, value in self.get_params(deep=False).items()
         }
         copy = self._unfitted(params)

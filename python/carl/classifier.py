@@ -28,7 +28,7 @@ from ._sklearn import EstimatorRules, is_trained
 from ._state import StateHandle
 from ._values import checked_range
 from .config import dump_json, parse_object
-from .encoder import embedded_rows
+from .encoder import Encoder, embedded_rows
 from .errors import FileError, InvalidArgumentError, not_fitted
 from .progress import Bar
 from .sources.labelled import labels_of, open_source, opened, random_access
@@ -82,7 +82,8 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
     model_ (the carl.CARL that ``fit`` has fitted, where it had to).
 
     A classifier follows scikit-learn's rules. ``clone`` keeps a model that was fitted, and clones one that was not. A
-    pickle holds the bytes that ``save`` writes, and the model.
+    pickle holds the bytes that ``save`` writes, and the model; but a carl.Encoder, which cannot be pickled, is left out
+    of a fitted classifier's: it predicts and steps, and wants a model for another ``fit``.
     """
 
     _prefix = "carl_classifier"
@@ -168,13 +169,14 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         packed = _images.pack_images(images, "images")
         call(LIB.carl_classifier_standardize, handle, packed, len(packed))
 
-    def fit(self, images: Any, labels: Any = None) -> Classifier:
+    def fit(self, images: Any, y: Any = None) -> Classifier:
         """Trains on labelled images for `epochs`, by SGD with a cosine schedule, from the model's encoder and a new
         linear layer; with freeze_encoder on standardised features (of at most 4096 of the images).
 
         images: whatever ``carl.as_source`` takes, but no stream.
-        labels: integers of at least 0, bools or text, one for each image; the path of a file of them; None for those of
-            class folders or a labelled archive. They are the classes, unless `classes` names those.
+        y: the labels: integers of at least 0 (floats too, if they are whole numbers), bools or text, one for each
+            image; the path of a file of them; None for those of class folders or a labelled archive. They are the
+            classes, unless `classes` names those.
 
         Each epoch goes through the images in an order of (seed, epoch) alone, in equal batches of at most batch_size.
         """
@@ -190,7 +192,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
                 channels = model.in_channels_
             found = stack.enter_context(opened(images, channels, self._range))
             source = random_access(found, "images")
-            targets, classes = fit_targets(labels_of(source, labels), self.classes, len(source))
+            targets, classes = fit_targets(labels_of(source, y), self.classes, len(source))
             if untrained:
                 model = self.model_ = model._unfitted().fit(source)
             source, places = readable_images(source, "images", self.on_error)
@@ -352,7 +354,10 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickles and copies: a fitted classifier's holds the bytes that ``save`` writes."""
-        state = begin_state(self.get_params(deep=False))
+        params = self.get_params(deep=False)
+        if not self.closed and isinstance(self.model, Encoder):
+            params["model"] = None  # which cannot be pickled, and is needed for fit alone
+        state = begin_state(params)
         state["output"] = self._sklearn_output_config
         if not self.closed:
             state["checkpoint"], state["classes"] = written_bytes(self.save), self.classes_
