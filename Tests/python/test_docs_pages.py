@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 READ = [ROOT / "README.md", *PAGES]
 #: Pages whose Python stands by itself: executed from top to bottom, in an empty folder.
-EXECUTED = ("diagnostics", "first-steps", "method", "prototypes", "scaling")
+EXECUTED = ("diagnostics", "first-steps", "method", "prototypes", "scaling", "scikit-learn")
 
 
 def page(name: str) -> str:

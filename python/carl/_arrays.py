@@ -16,21 +16,19 @@ from typing import Any
 
 import numpy as np
 
+from ._array_like import label_values, shared
 from ._c_api import carl_batch
+from ._layout import channels_last, refuse_bands_first
 from ._reading import check_regular
 from .errors import FileError, InvalidArgumentError
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
-    """`value` as a NumPy array: arrays, torch tensors (detached) and whatever has ``__array__``; never nested lists."""
-    if isinstance(value, np.ndarray):
-        check_mapping(value, name)
-        return value
-    if hasattr(value, "detach") and hasattr(value, "numpy"):
-        return np.asarray(value.detach().cpu().numpy())
-    if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
-        return np.asarray(value)
-    raise InvalidArgumentError(f"{name}: got {type(value).__name__}, want an array")
+    """`value` as a NumPy array, without a copy where its memory can be shared (``_array_like.shared``); a mapped file
+    is looked at first (``check_mapping``)."""
+    array = shared(value, name)
+    check_mapping(array, name)
+    return array
 
 
 def mapping_of(array: np.ndarray) -> tuple[mmap | None, int]:
@@ -157,8 +155,11 @@ def feature_array(value: Any, name: str, shape: Sequence[str | int]) -> np.ndarr
 
 
 def float_batch(value: Any, name: str, channels: int | None = None) -> np.ndarray:
-    """Checked normalised images, (B, H, W, C)."""
-    array = float_array(value, name, ("B", "H", "W", "C" if channels is None else channels))
+    """Checked normalised images, (B, H, W, C); tensors (B, C, H, W), torch's order, are turned."""
+    array = as_array(channels_last(value, name), name)
+    if array.ndim == 4:
+        refuse_bands_first(array.shape, name)
+    array = float_array(array, name, ("B", "H", "W", "C" if channels is None else channels))
     if max(array.shape) > 2**31 - 1:
         raise InvalidArgumentError(f"{name}: got shape {array.shape}, want no side above 2^31 - 1")
     return array
@@ -180,7 +181,7 @@ def describe_batches(arrays: list[np.ndarray]) -> Any:
 
 def label_array(value: Any, name: str, count: int | None = None) -> np.ndarray:
     """A one-dimensional int64 array of labels; any integer dtype is taken."""
-    array = np.asarray(value)
+    array = label_values(value, name)
     check_mapping(array, name)
     if array.ndim != 1:
         raise InvalidArgumentError(f"{name}: got shape {array.shape}, want one label a sample")
@@ -193,7 +194,7 @@ def label_array(value: Any, name: str, count: int | None = None) -> np.ndarray:
 
 def index_array(indices: Any, count: int, name: str = "indices") -> np.ndarray:
     """The images' places in a data set: `count` numbers 0 .. 2^63 - 1 as uint64."""
-    array = np.asarray(indices)
+    array = label_values(indices, name)
     if array.ndim != 1 or len(array) != count:
         raise InvalidArgumentError(f"{name}: got shape {array.shape}, want ({count},), one number an image")
     if array.dtype.kind not in "iu":

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._array_like import is_array_like, label_values
 from .errors import InvalidArgumentError
 
 
@@ -37,18 +38,11 @@ def places_among(labels: Any, classes: np.ndarray, name: str, count: int | None 
     return np.array([number[each] for each in found.tolist()], np.int64)[places.reshape(-1)], names
 
 
-def checked_labels(labels: Any, name: str, count: int | None) -> np.ndarray:
-    """Whole numbers of at least 0, bools or text (N,), not empty."""
+def checked_labels(labels: Any, name: str, count: int | None, negative: bool = False) -> np.ndarray:
+    """Whole numbers of at least 0, bools or text (N,), not empty. negative: lower numbers too."""
     if labels is None:
         raise InvalidArgumentError(f"{name}: got None, and the images bring no labels")
-    if hasattr(labels, "detach") and hasattr(labels, "numpy"):
-        labels = labels.detach().cpu().numpy()
-    try:
-        values = np.asarray(labels)
-    except ValueError as error:
-        raise InvalidArgumentError(f"{name}: want one label an image: {error}") from None
-    if values.dtype == object and values.ndim == 1 and all(isinstance(value, str) for value in values):
-        values = values.astype(str)
+    values = label_values(labels, name)
     if values.ndim != 1:
         raise InvalidArgumentError(f"{name}: got shape {values.shape}, want one label an image")
     if count is not None and len(values) != count:
@@ -57,12 +51,60 @@ def checked_labels(labels: Any, name: str, count: int | None) -> np.ndarray:
         raise InvalidArgumentError(f"{name}: is empty")
     if values.dtype.kind not in "iubUS":
         raise InvalidArgumentError(f"{name}: got dtype {values.dtype}, want integers or text")
-    if values.dtype.kind == "i" and int(values.min()) < 0:
+    if values.dtype.kind == "i" and int(values.min()) < 0 and not negative:
         place = int(np.flatnonzero(values < 0)[0])
         raise InvalidArgumentError(
             f"{name}[{place}]: got {values[place]}, want labels of at least 0: leave images without a label out"
         )
     return values
+
+
+def encode_labels(labels: Any, name: str, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The different labels in order, and int64 (N,) the place of each image's label among them.
+
+    labels: integers of at least 0, or text, (N,). Numbers need not be consecutive. Negative ones are refused: they
+    are the usual mark of images without a label.
+    """
+    values = checked_labels(labels, name, count)
+    classes, places = np.unique(values, return_inverse=True)
+    return classes, places.reshape(-1).astype(np.int64)
+
+
+def fit_targets(labels: Any, classes: Any, count: int) -> tuple[np.ndarray, np.ndarray | int]:
+    """int64 (N,): the place of each label among the classes, and those. Labels that are whole numbers as floats, which
+    tables have, are taken for integers. InvalidArgumentError for labels that are no class.
+
+    classes: their number, or the labels that stand for them, negative ones too; None takes the labels' own, in order,
+        of which there must be two.
+    """
+    values = labels if labels is None else label_values(labels, "labels")
+    if values is not None and values.dtype.kind == "f" and values.ndim == 1:
+        broken = np.flatnonzero(values != np.round(values))  # NaN too
+        if len(broken):
+            raise InvalidArgumentError(
+                f"labels[{broken[0]}]: got {values[broken[0]]}: the labels are continuous, want whole numbers or text"
+            )
+        values = values.astype(np.int64)
+    if classes is None:
+        found, places = encode_labels(values, "labels", count)
+        check_classes(found, "labels")
+        return places, found
+    several = is_array_like(classes) or isinstance(classes, (list, tuple))
+    names = label_values(classes, "classes") if several else np.arange(int(classes))
+    found, places = np.unique(checked_labels(values, "labels", count, negative=True), return_inverse=True)
+    number = {name: place for place, name in enumerate(names.tolist())}
+    strange = np.array([label for label in found.tolist() if label not in number])
+    if len(strange):
+        raise InvalidArgumentError(f"labels: {shown(strange)} not in classes, {shown(names)}")
+    return np.array([number[label] for label in found.tolist()], np.int64)[places.reshape(-1)], classes
+
+
+def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
+    """The classes of labels, of which there must be at least two."""
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise InvalidArgumentError(f"{name}: has one class only, {classes[0]}: want at least 2 classes to tell apart")
+    return classes
 
 
 def shown(classes: np.ndarray) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from . import _arrays
 from ._c_api import carl_image
+from ._layout import channels_last, refuse_bands_first
 from .errors import InvalidArgumentError
 
 #: Limits of carl_image in carl.h, checked here so that an error names the shape.
@@ -53,8 +54,9 @@ class PackedImages:
 
 
 def image_batch(value: Any, name: str = "images") -> np.ndarray:
-    """A uint8 array (B, H, W) or (B, H, W, C), checked, with the channel dimension added; nothing is copied."""
-    array = _arrays.as_array(value, name)
+    """A uint8 array (B, H, W) or (B, H, W, C), or a tensor (B, C, H, W), checked, as (B, H, W, C). Nothing is
+    copied."""
+    array = _arrays.as_array(channels_last(value, name), name)
     shape = image_shape(array.dtype, array.shape, name)
     return array if array.ndim == len(shape) else array[..., None]
 
@@ -73,40 +75,26 @@ def image_shape(dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> tupl
         hint = ": reshape rows of pixels to images" if len(shape) == 2 else ""
         raise InvalidArgumentError(f"{name}: got shape {shape}, want (B, H, W) or (B, H, W, C){hint}")
     else:
-        if is_bands_first(shape[1:]):
-            raise InvalidArgumentError(
-                f"{name}: got shape {shape}, which looks like (B, C, H, W); want channels last, (B, H, W, C): "
-                "use images.transpose(0, 2, 3, 1)"
-            )
+        refuse_bands_first(shape, name)
         checked = shape
     _check_sides(checked, checked[1:], name)
     return checked
 
 
-def is_bands_first(shape: Sequence[int]) -> bool:
-    """Whether an image of three dimensions is (C, H, W) rather than (H, W, C): one or three in front of two larger
-    ones, or any number that is at most half of both."""
-    first, smallest = shape[0], min(shape[1:])
-    return smallest > 4 and (first in (1, 3) or 0 < 2 * first <= smallest)
-
-
 def one_image(value: Any, name: str) -> np.ndarray:
-    """A uint8 array (H, W) or (H, W, C), or a Pillow image, with the channel dimension added."""
+    """A uint8 array (H, W) or (H, W, C), a tensor (C, H, W), or a Pillow image, as (H, W, C)."""
     if hasattr(value, "convert") and hasattr(value, "getbands"):
         from ._decode import to_array
 
         value = to_array(value)
-    array = _arrays.as_array(value, name)
+    array = _arrays.as_array(channels_last(value, name), name)
     _check_bytes(array.dtype, name)
     if array.ndim == 2:
         array = array[..., None]
     elif array.ndim != 3:
         raise InvalidArgumentError(f"{name}: got shape {array.shape}, want (H, W) or (H, W, C)")
-    elif is_bands_first(array.shape):
-        raise InvalidArgumentError(
-            f"{name}: got shape {array.shape}, which looks like (C, H, W); want channels last, (H, W, C): "
-            "use image.transpose(1, 2, 0)"
-        )
+    else:
+        refuse_bands_first(array.shape, name)
     _check_sides(array.shape, array.shape, name)
     return array
 

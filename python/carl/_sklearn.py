@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 from typing import Any, TypeVar
 
 import numpy as np
 
+from ._handle import EmbeddingHandle
 from ._spelling import nearest
-from .errors import InvalidArgumentError, missing_package
+from .errors import InvalidArgumentError, missing_package, not_fitted
 
 Self = TypeVar("Self", bound="EstimatorRules")
+#: What ``set_output`` takes.
+_OUTPUTS = ("default", "pandas", "polars")
 
 
 class EstimatorRules:
@@ -24,27 +29,34 @@ class EstimatorRules:
     _sklearn_output_config: dict[str, str] = {}
 
     def set_output(self: Self, *, transform: str | None = None) -> Self:
-        """What ``transform`` gives: "default" is an array, "pandas" a DataFrame with the names of
-        ``get_feature_names_out``; None changes nothing."""
-        if transform not in (None, "default", "pandas"):
-            raise InvalidArgumentError(f'transform: got {transform!r}, want "default" or "pandas"')
+        """What ``transform`` gives: "default" is an array, "pandas" and "polars" a DataFrame with the names of
+        ``get_feature_names_out``; None changes nothing. Without it, scikit-learn's ``set_config(transform_output=...)``
+        decides. A pandas DataFrame has the index of the pandas column of paths that it was made of."""
+        if transform not in (None, *_OUTPUTS):
+            raise InvalidArgumentError(f"transform: got {transform!r}, want {', '.join(map(repr, _OUTPUTS))} or None")
         if transform is not None:
             self._sklearn_output_config = {"transform": transform}
         return self
 
-    def _as_output(self, values: np.ndarray, name: str) -> Any:
-        """Rows of features as ``set_output`` wants them; `name`: of the columns, before their numbers."""
-        if self._sklearn_output_config.get("transform", "default") == "default":
+    def _as_output(self, values: np.ndarray, name: str, images: Any) -> Any:
+        """Rows of features as ``set_output`` wants them; `name`: of the columns, before their numbers. images: that the
+        rows are of."""
+        kind = self._sklearn_output_config.get("transform") or _configured_output()
+        if kind == "default":
             return values
         try:
-            import pandas
+            package = importlib.import_module(kind)
         except ImportError:
-            raise missing_package('set_output(transform="pandas")', "pandas") from None
-        return pandas.DataFrame(values, columns=[f"{name}{place}" for place in range(values.shape[1])])
+            raise missing_package(f'set_output(transform="{kind}")', kind) from None
+        columns = [f"{name}{place}" for place in range(values.shape[1])]
+        if kind == "polars":
+            return package.DataFrame(values, schema=columns, orient="row")
+        known = isinstance(images, (package.Series, package.DataFrame)) and len(images) == len(values)
+        return package.DataFrame(values, columns=columns, index=images.index if known else None)
 
     @classmethod
     def _parameter_names(cls) -> list[str]:
-        return [name for name in inspect.signature(cls.__init__).parameters if name != "self"]
+        return list(cls._parameter_defaults())
 
     @classmethod
     def _parameter_defaults(cls) -> dict[str, Any]:
@@ -52,31 +64,69 @@ class EstimatorRules:
         return {name: parameter.default for name, parameter in parameters.items() if name != "self"}
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The parameters given at construction."""
-        return {name: getattr(self, name) for name in self._parameter_names()}
+        """The parameters given at construction. deep: those of parameters that are estimators too, model__epochs."""
+        params = {name: getattr(self, name) for name in self._parameter_names()}
+        if deep:
+            for name, value in list(params.items()):
+                if _is_estimator(value):
+                    params.update({f"{name}__{key}": each for key, each in value.get_params().items()})
+        return params
 
     def set_params(self: Self, **params: Any) -> Self:
-        """Changes parameters; they take effect with the next ``fit``."""
+        """Changes parameters; they take effect with the next ``fit``. model__epochs=3 changes that of the parameter
+        `model`."""
         names = self._parameter_names()
-        for key in params:
-            if key not in names:
-                raise InvalidArgumentError(f"unknown parameter {key!r} of {type(self).__name__}{nearest(key, names)}")
+        nested: dict[str, dict[str, Any]] = {}
         for key, value in params.items():
-            setattr(self, key, value)
+            name, _, rest = key.partition("__")
+            if name not in names or (rest and not _is_estimator(params.get(name, getattr(self, name)))):
+                raise InvalidArgumentError(f"unknown parameter {key!r} of {type(self).__name__}{nearest(name, names)}")
+            if rest:
+                nested.setdefault(name, {})[rest] = value
+        for key, value in params.items():
+            if key in names:
+                setattr(self, key, value)
+        for name, changes in nested.items():
+            getattr(self, name).set_params(**changes)
         return self
 
     def __sklearn_clone__(self: Self) -> Self:
         from sklearn.base import clone
 
-        copy = type(self)(**{name: clone(value, safe=False) for name, value in self.get_params(deep=False).items()})
+        # A parameter that is a trained model, of which a classifier takes the encoder, is kept: without its training it
+        # would be another parameter.
+        params = {
+            name: value if is_trained(value) or isinstance(value, EmbeddingHandle) else clone(value, safe=False)
+            for name, value in self.get_params(deep=False).items()
+        }
+        copy = self._unfitted(params)
         copy._is_clone = True
-        copy._sklearn_output_config = dict(self._sklearn_output_config)
         return copy
+
+    def _unfitted(self: Self, params: dict[str, Any] | None = None) -> Self:
+        """Another estimator of these parameters, by default the same ones."""
+        copy = type(self)(**(self.get_params(deep=False) if params is None else params))
+        copy._is_clone, copy._sklearn_output_config = self._is_clone, dict(self._sklearn_output_config)
+        return copy
+
+    def fit_transform(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """``fit`` and ``transform``. Not for iterators that can be gone through only once."""
+        found: np.ndarray = self.fit(images, y, **fit_params).transform(images)  # type: ignore[attr-defined]
+        return found
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns of ``transform``: carl0, carl1, ... input_features is ignored."""
+        if not self.__sklearn_is_fitted__():
+            raise not_fitted(type(self).__name__, "get_feature_names_out")
+        count: int = self.n_features_out_  # type: ignore[attr-defined]
+        return np.array([f"carl{place}" for place in range(count)], dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "trainer_")
 
     def __sklearn_tags__(self) -> Any:
+        """Images, not tables: scikit-learn has no tag for four dimensions, so that three stand for both. n_features_in_
+        is therefore not set, as by its vectorisers of text."""
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
         return Tags(
@@ -92,7 +142,22 @@ class EstimatorRules:
         defaults = self._parameter_defaults()
         shown = [
             f"{name}={value!r}"
-            for name, value in self.get_params().items()
+            for name, value in self.get_params(deep=False).items()
             if value is not defaults[name] and value != defaults[name]
         ]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _is_estimator(value: Any) -> bool:
+    return hasattr(value, "get_params") and not isinstance(value, type)
+
+
+def is_trained(value: Any) -> bool:
+    """Whether a value is an estimator of this package that was fitted."""
+    return isinstance(value, EstimatorRules) and value.__sklearn_is_fitted__()
+
+
+def _configured_output() -> str:
+    """What scikit-learn, if it is loaded, is configured to have ``transform`` give."""
+    sklearn = sys.modules.get("sklearn")
+    return "default" if sklearn is None else str(sklearn.get_config().get("transform_output", "default"))

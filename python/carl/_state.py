@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import _arrays
+from ._array_like import is_tensor
 from ._c_api import carl_tensor_info, check_call
 from ._handle import EmbeddingHandle
 from ._spelling import nearest
@@ -108,6 +109,9 @@ class _TensorInfo:
 
 
 def _state_array(value: Any, key: str, info: _TensorInfo) -> np.ndarray:
+    # Parameters of a module require grad, and may lie on another device: as for torch's own load_state_dict, they are
+    # copied in any case.
+    value = value.detach().cpu() if is_tensor(value) else value
     array = _arrays.as_array(value, f"state[{key!r}]")
     if array.dtype.kind != "f":
         raise InvalidArgumentError(f"state[{key!r}]: got dtype {array.dtype}, want floats")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from ctypes import byref, sizeof
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, overload
@@ -12,20 +12,28 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from . import _arrays, _images
+from ._array_like import is_array_like, label_values
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
 from ._checkpoint import checkpoint_file
-from ._classes import places_among
+from ._classes import fit_targets, places_among
+from ._classifier_parameters import ClassifierParameters
+from ._encoder_of import encoder_of
+from ._features import COLUMNS
 from ._handle import made
+from ._labelled_training import STANDARDIZED, batches_per_epoch, train_classifier
 from ._native_path import writable
 from ._notes import as_utf8
+from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
+from ._sklearn import EstimatorRules, is_trained
 from ._state import StateHandle
 from ._values import checked_range
 from .config import dump_json, parse_object
 from .encoder import Encoder, embedded_rows
 from .errors import FileError, InvalidArgumentError, not_fitted
-from .runs import checkpoint_path
-from .sources.labelled import labels_of, open_source
-from .trainer import Trainer
+from .progress import Bar
+from .sources.labelled import labels_of, open_source, opened, random_access
+from .sources.order import evenly_spaced
+from .sources.subset import readable as readable_images
 
 
 @dataclass(frozen=True)
@@ -56,49 +64,70 @@ class ClassifierMetrics:
         return asdict(self)
 
 
-class Classifier(StateHandle):
+class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
     """An encoder with a linear layer from its features to classes, trained by softmax cross-entropy and SGD.
 
     ::
 
-        classifier = carl.Classifier(model, 10, freeze_encoder=True, total_steps=1000)   # a linear probe
+        classifier = carl.Classifier(model, freeze_encoder=True, epochs=10).fit(images, labels)   # scikit-learn's way
+        classifier.predict(test_images)
+
+        classifier = carl.Classifier(model, 10, freeze_encoder=True, total_steps=1000)   # or one step at a time
         for images, labels in batches:               # uint8 (B, H, W, C), integers (B,)
             metrics = classifier.step(images, labels)
-        classifier.predict(test_images)
 
     ``carl.evaluate.linear_probe``, ``finetune`` and ``transfer`` run whole protocols with it.
 
-    model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder; its encoder is copied.
-    classes: their number, or the labels that stand for them in `predict`.
-    config: keys of the classifier's configuration (docs/finetuning.md): freeze_encoder, from_scratch, label_smoothing,
-        learning_rate, head_learning_rate, momentum, weight_decay, schedule, warmup_steps, total_steps, view, seed,
-        threads. None is the default; unknown keys and values out of range are a ConfigurationError.
+    Attributes once it is made: classes_ (the labels, in the order of the outputs), in_channels_, n_features_out_, and
+    model_ (the carl.CARL that ``fit`` has fitted, where it had to).
+
+    A classifier follows scikit-learn's rules. ``clone`` keeps a model that was fitted, and clones one that was not. A
+    pickle holds the bytes that ``save`` writes, and the model; but a carl.Encoder, which cannot be pickled, is left out
+    of a fitted classifier's: it predicts and steps, and wants a model for another ``fit``.
     """
 
     _prefix = "carl_classifier"
 
-    def __init__(self, model: Any, classes: int | Sequence[Any] | np.ndarray, **config: Any) -> None:
-        super().__init__()
+    classes_: np.ndarray
+    n_features_out_: int
+
+    def _make(self, model: Any, classes: Any, **config: Any) -> None:
+        """A new classifier in the place of this object's. config: keys besides those that are given."""
         names: np.ndarray | None = None
-        if isinstance(classes, (Sequence, np.ndarray)) and not isinstance(classes, (str, bytes)):
-            names = np.asarray(classes)
+        if is_array_like(classes) or (isinstance(classes, Sequence) and not isinstance(classes, (str, bytes))):
+            names = label_values(classes, "classes")
             if names.ndim != 1 or len(names) == 0 or len(np.unique(names)) != len(names):
                 raise InvalidArgumentError("classes: want a number, or a list of labels that are all different")
             count = len(names)
         else:
             count = _arrays.c_integer(classes, "classes", 1)
-        values = {"classes": count, **{key: value for key, value in config.items() if value is not None}}
-        text = _arrays.c_text(dump_json(values), "config")
+        text = _arrays.c_text(dump_json({"classes": count, **self._config_values(), **config}), "config")
+        checked_range(self._range)
         with encoder_of(model) as encoder:
             pointer = made(
                 ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_create, encoder._handle, text
             )
         self._adopt(pointer, np.arange(count) if names is None else names)
-        self.value_range = checked_range(getattr(model, "value_range", None))
 
     def _adopt(self, pointer: Any, classes: np.ndarray) -> None:
-        self._pointer = pointer
+        self.close()
+        self._pointer, self._infos = pointer, None
         self.classes_ = classes
+        self.n_features_out_ = self.output_width("features")
+        self._tensors()  # looked up here, so that nothing changes in predictions
+
+    @property
+    def _handle(self) -> Any:
+        if "_pointer" not in vars(self):
+            raise not_fitted(type(self).__name__, "predict")
+        return super()._handle
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return not self.closed
+
+    @property
+    def _range(self) -> Any:
+        return getattr(self.model, "value_range", None) if self.value_range is None else self.value_range
 
     # ---- Training
 
@@ -140,6 +169,43 @@ class Classifier(StateHandle):
         packed = _images.pack_images(images, "images")
         call(LIB.carl_classifier_standardize, handle, packed, len(packed))
 
+    def fit(self, images: Any, y: Any = None) -> Classifier:
+        """Trains on labelled images for `epochs`, by SGD with a cosine schedule, from the model's encoder and a new
+        linear layer; with freeze_encoder on standardised features (of at most 4096 of the images).
+
+        images: whatever ``carl.as_source`` takes, but no stream.
+        y: the labels: integers of at least 0 (floats too, if they are whole numbers), bools or text, one for each
+            image; the path of a file of them; None for those of class folders or a labelled archive. They are the
+            classes, unless `classes` names those.
+
+        Each epoch goes through the images in an order of (seed, epoch) alone, in equal batches of at most batch_size.
+        """
+        epochs = _arrays.integer(self.epochs, "epochs", 1, 1_000_000)
+        batch_size = _arrays.integer(self.batch_size, "batch_size", 1, 1_000_000)
+        seed = 0 if self.seed is None else _arrays.integer(self.seed, "seed", 0, 2**53)
+        least = 1 if self.freeze_encoder else 2
+        with ExitStack() as stack:
+            model, channels = self.model, getattr(self.model, "in_channels", None)
+            untrained = hasattr(model, "_untrained") and not is_trained(model) and model.weights is None
+            if not untrained:
+                model = stack.enter_context(encoder_of(model))
+                channels = model.in_channels_
+            found = stack.enter_context(opened(images, channels, self._range))
+            source = random_access(found, "images")
+            targets, classes = fit_targets(labels_of(source, y), self.classes, len(source))
+            if untrained:
+                model = self.model_ = model._unfitted().fit(source)
+            source, places = readable_images(source, "images", self.on_error)
+            targets = targets if places is None else targets[places]
+            batches = batches_per_epoch(len(source), batch_size, least)
+            total = {} if self.total_steps is not None else {"total_steps": epochs * batches}
+            self._make(model, classes, **total)
+            if self.freeze_encoder:
+                self.standardize(source.read(evenly_spaced(len(source), STANDARDIZED)))
+            with Bar(bool(self.progress), epochs * batches, "classifier") as bar:
+                train_classifier(self, source, targets, np.arange(len(source)), epochs, batches, seed, bar)
+        return self
+
     # ---- Prediction
 
     def predict(self, images: Any, size: int = 0) -> np.ndarray:
@@ -148,7 +214,8 @@ class Classifier(StateHandle):
         images: whatever ``carl.as_source`` takes: arrays, lists, paths of images and folders. `size` as in
             ``embed_images``.
         """
-        found: np.ndarray = self.classes_[self.transform(images, "logits", size=size).argmax(axis=1)]
+        places = self._rows(images, "logits", size=size)[0].argmax(axis=1)
+        found: np.ndarray = self.classes_[places]
         return found
 
     def score(self, images: Any, labels: Any = None, size: int = 0) -> float:
@@ -158,12 +225,12 @@ class Classifier(StateHandle):
             them; None for those of class folders or a labelled archive. Labels that are no class are a warning that
             names them, and count as wrong.
         """
-        source = open_source(images, self.in_channels_, value_range=self.value_range)
+        source = open_source(images, self.in_channels_, value_range=self._range)
         try:
             order = np.argsort(self.classes_)
             given = labels_of(source, labels)
             truth, _ = places_among(given, self.classes_[order], "labels", len(source))
-            guessed = np.argsort(order)[self.transform(source, "logits", size=size).argmax(axis=1)]
+            guessed = np.argsort(order)[self._rows(source, "logits", size=size)[0].argmax(axis=1)]
             return float(np.mean(guessed == truth))
         finally:
             if source is not images:
@@ -171,7 +238,7 @@ class Classifier(StateHandle):
 
     def predict_proba(self, images: Any, size: int = 0) -> np.ndarray:
         """float32 (N, classes): the probability of each class. images, size: as of ``predict``."""
-        return self.transform(images, "probabilities", size=size)
+        return self._rows(images, "probabilities", size=size)[0]
 
     @overload
     def transform(
@@ -207,24 +274,23 @@ class Classifier(StateHandle):
         return_paths: bool = False,
         progress: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, list[str]]:
-        """float32 (N, width): the encoder's "features", or the "logits" or "probabilities" of the classes. All else as
-        in ``CARL.transform``; `size` as in ``embed_images``."""
-        rows, names = embedded_rows(
-            self,
-            images,
-            output,
-            self.in_channels_,
-            on_error,
-            return_paths,
-            progress,
-            self.value_range,
-            size=size,
-            task="classify",
-        )
-        return (rows, names) if return_paths else rows
+        """float32 (N, width): the encoder's "features", or the "logits" or "probabilities" of the classes; a
+        DataFrame after ``set_output``. All else as in ``CARL.transform``; `size` as in ``embed_images``."""
+        rows, names = self._rows(images, output, on_error, return_paths, progress, size)
+        found: np.ndarray = self._as_output(rows, COLUMNS.get(output, output), images)
+        return (found, names) if return_paths else found
 
-    #: Of the values of images that are not bytes, as of ``carl.CARL``; saved along. Protocols set that of their images.
-    value_range: tuple[float, float] | None = None
+    def _rows(
+        self,
+        images: Any,
+        output: str,
+        on_error: str = "raise",
+        names: bool = False,
+        progress: bool = False,
+        size: int = 0,
+    ) -> tuple[np.ndarray, list[str]]:
+        rest = (self.in_channels_, on_error, names, progress, self._range)
+        return embedded_rows(self, images, output, *rest, size=size, task="classify")
 
     @property
     def in_channels_(self) -> int:
@@ -242,40 +308,81 @@ class Classifier(StateHandle):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes all that is needed to predict and to train on exactly, as a safetensors file, which appears only when
         complete. Names of classes that are not UTF-8 are kept with escapes, such as cl\\xe9."""
+        handle = self._handle
         classes = [as_utf8(name) if isinstance(name, str) else name for name in self.classes_.tolist()]
-        text = _arrays.c_text(dump_json({"carl": {"classes": classes, "value_range": self.value_range}}), "classes")
+        text = _arrays.c_text(
+            dump_json({"carl": {"classes": classes, "value_range": checked_range(self._range)}}), "classes"
+        )
         with writable(path) as file:
-            call(LIB.carl_classifier_save, self._handle, file, text)
+            call(LIB.carl_classifier_save, handle, file, text)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **overrides: Any) -> Classifier:
         """Reads what ``save`` wrote. overrides: configuration keys to change, such as ``threads=1``."""
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
+        classifier = cls(None)
+        classifier._take_file(path, text)
+        classifier.classes = classifier.classes_.tolist()
+        return classifier
+
+    def _take_file(self, path: str | os.PathLike[str], overrides: bytes | None = None) -> None:
+        """Takes what ``save`` wrote."""
         with checkpoint_file(path) as file:
-            pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, file, text)
-        classifier = cls.__new__(cls)
-        classifier._adopt(pointer, np.empty(0))
+            pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, file, overrides)
+        self._adopt(pointer, np.empty(0))
         notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl", {})
-        count = classifier.output_width("logits")
+        count = self.output_width("logits")
         try:
             names = np.asarray(notes.get("classes", [])) if isinstance(notes, Mapping) else np.empty(0)
         except (ValueError, OverflowError):  # lists of several lengths: not what save writes
             names = np.empty(0)
-        classifier.classes_ = names if names.shape == (count,) else np.arange(count)
+        self.classes_ = names if names.shape == (count,) else np.arange(count)
         try:
-            classifier.value_range = checked_range(notes.get("value_range")) if isinstance(notes, Mapping) else None
+            self.value_range = checked_range(notes.get("value_range")) if isinstance(notes, Mapping) else None
         except InvalidArgumentError as error:
             raise FileError(f"{os.fspath(path)}: its notes are damaged: {error}") from None
-        return classifier
 
     def __repr__(self) -> str:
+        if "_pointer" not in vars(self):
+            return super().__repr__()
         if self.closed:
             return "Classifier(closed)"
         config = self.config
         return f"Classifier(classes={config['classes']}, freeze_encoder={config['freeze_encoder']})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a carl.Classifier cannot be pickled: save() it and pass the path")
+    # ---- Copies and scikit-learn
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickles and copies: a fitted classifier's holds the bytes that ``save`` writes."""
+        params = self.get_params(deep=False)
+        if not self.closed and isinstance(self.model, Encoder):
+            params["model"] = None  # which cannot be pickled, and is needed for fit alone
+        state = begin_state(params)
+        state["output"] = self._sklearn_output_config
+        if not self.closed:
+            state["checkpoint"], state["classes"] = written_bytes(self.save), self.classes_
+            state["fitted_model"] = vars(self).get("model_")
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        name = type(self).__name__
+        vars(self).update({**self._parameter_defaults(), **checked_params(state, name, self._parameter_names())})
+        self._sklearn_output_config = dict(state.get("output", {}))
+        if "checkpoint" in state:
+            given = self.value_range
+            with telling_versions(state, name), file_of(state["checkpoint"]) as path:
+                self._take_file(path)
+            self.classes_, self.value_range = state["classes"], given
+            if state["fitted_model"] is not None:
+                self.model_ = state["fitted_model"]
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags
+
+        tags = super().__sklearn_tags__()
+        tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
+        tags.target_tags.required = True
+        return tags
 
 
 def _class_numbers(labels: Any, count: int) -> np.ndarray:
@@ -287,30 +394,4 @@ def _class_numbers(labels: Any, count: int) -> np.ndarray:
     return array.astype(np.int32)
 
 
-@contextmanager
-def encoder_of(model: Any) -> Iterator[Encoder]:
-    """The encoder of whatever stands for a model: carl.CARL, carl.Trainer, carl.Encoder, the path of a checkpoint or
-    run folder."""
-    if isinstance(model, Encoder):
-        yield model
-        return
-    if isinstance(model, (str, os.PathLike)):
-        encoder = Encoder(checkpoint_path(model))
-    else:
-        trainer = model if isinstance(model, Trainer) else getattr(model, "trainer_", None)
-        if trainer is None and getattr(model, "weights", None) is not None and hasattr(model, "_untrained"):
-            yield model._untrained(model.in_channels or 3)  # which stays the model's
-            return
-        if trainer is None and hasattr(model, "__sklearn_is_fitted__"):
-            raise not_fitted(type(model).__name__, "it is evaluated")
-        if not isinstance(trainer, Trainer):
-            raise InvalidArgumentError(
-                f"model: got {type(model).__name__}, want a carl.CARL, carl.Trainer, carl.Encoder, or the path of a "
-                "checkpoint or run folder"
-            )
-        encoder = Encoder.from_trainer(trainer)
-    with encoder:
-        yield encoder
-
-
-__all__ = ["Classifier", "ClassifierMetrics", "encoder_of"]
+__all__ = ["Classifier", "ClassifierMetrics"]

@@ -30,6 +30,7 @@ from ._input import channels_of, image_parts, samples_of
 from ._notes import path_from_note, path_note, saved_notes
 from ._pace import Pace
 from ._parameters import LIMITS, Parameters
+from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
 from ._pretrained import PretrainedEncoder, weights_of
 from ._sklearn import EstimatorRules
 from ._training import Position, batch_size_for
@@ -231,7 +232,7 @@ class CARL(Parameters, EstimatorRules):
         progress: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, list[str]]:
         """float32 (N, width): the encoder's "features" (F), or "projection" (D), "probabilities" (K), "logits" (K). A
-        DataFrame after ``set_output(transform="pandas")``. Of a model with `weights` that was not fitted yet "features"
+        DataFrame after ``set_output``. Of a model with `weights` that was not fitted yet "features"
         are those of the weights.
 
         images: whatever ``carl.as_source`` takes; the path of one image gives one row.
@@ -242,7 +243,7 @@ class CARL(Parameters, EstimatorRules):
         progress: show a bar where it takes more than a second.
         """
         rows, names = self._rows(images, output, on_error, return_paths, progress)
-        found: np.ndarray = self._as_output(rows, COLUMNS.get(output, output))
+        found: np.ndarray = self._as_output(rows, COLUMNS.get(output, output), images)
         return (found, names) if return_paths else found
 
     def _rows(
@@ -262,10 +263,6 @@ class CARL(Parameters, EstimatorRules):
             self._pretrained = PretrainedEncoder()
         return self._pretrained.get(self, channels)
 
-    def fit_transform(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
-        """``fit`` and ``transform``. Not for iterators that can be gone through only once."""
-        return self.fit(images, y, **fit_params).transform(images)
-
     def predict(self, images: Any) -> np.ndarray:
         """int64 (N,): the prototype each image is assigned to."""
         trainer = self._fitted("predict")
@@ -283,11 +280,6 @@ class CARL(Parameters, EstimatorRules):
         """float32 (N, K): the assignment probabilities over all prototypes."""
         self._fitted("predict_proba")
         return self._rows(images, "probabilities")[0]
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns of ``transform``: carl0, carl1, ..."""
-        self._fitted("get_feature_names_out")
-        return np.array([f"carl{place}" for place in range(self.n_features_out_)], dtype=object)
 
     def _fitted(self, method: str) -> Trainer:
         if not self.__sklearn_is_fitted__():
@@ -352,38 +344,36 @@ class CARL(Parameters, EstimatorRules):
                 if key in defaults and (value is not None or defaults[key] is None)
             }
         )
-        position = Position.from_notes(notes.get("position", {"batch_size": config.batch_size or 2}))
-        model._given = Given(path_from_note(notes.get("data")))
-        model._eval_paths, model._kept_budget = notes.get("eval"), notes.get("budget")
-        model.weights_ = notes.get("weights")
-        model._attach(trainer, position, [])
+        model._adopt(trainer, notes)
         return model
 
+    def _adopt(self, trainer: Trainer, notes: dict[str, Any]) -> None:
+        """Takes a trainer that was read from a file, with what ``save`` has noted there."""
+        size = trainer.config.batch_size or 2
+        self._given = Given(path_from_note(notes.get("data")))
+        self._eval_paths, self._kept_budget = notes.get("eval"), notes.get("budget")
+        self.weights_ = notes.get("weights")
+        self._attach(trainer, Position.from_notes(notes.get("position", {"batch_size": size})), [])
+
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"format": 1, "params": self.get_params(deep=False)}
-        if self.__sklearn_is_fitted__():
-            state["trainer"] = self.trainer_.to_bytes(self._notes_of_position())
-            state["history"], state["weights"] = self.history_, self.weights_
-            state["evaluations"] = self.evaluations_
+        """For pickles and copies: a fitted model's holds the bytes of its checkpoint, which ``save`` would write."""
+        state = begin_state(self.get_params(deep=False))
         state["clone"], state["output"] = self._is_clone, self._sklearn_output_config
+        if self.__sklearn_is_fitted__():
+            state["checkpoint"] = written_bytes(self.save)
+            state["history"], state["evaluations"] = self.history_, self.evaluations_
         return state
 
-    def _notes_of_position(self) -> dict[str, Any]:
-        return {"carl": {"format": 1, "position": self._position.to_notes()}}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
-        names = self._parameter_names()
-        type(self).__init__(self, **{key: value for key, value in state["params"].items() if key in names})
+        name = type(self).__name__
+        type(self).__init__(self, **checked_params(state, name, self._parameter_names()))
         self._is_clone = bool(state.get("clone", False))
         self._sklearn_output_config = dict(state.get("output", {}))
-        if "trainer" in state:
-            trainer = Trainer.from_bytes(state["trainer"])
-            position = Position.from_notes(trainer.notes["carl"]["position"])
-            history = state["history"]
-            self._attach(
-                trainer, position, history if isinstance(history, History) else [Metrics(**row) for row in history]
-            )
-            self.evaluations_, self.weights_ = list(state.get("evaluations", [])), state.get("weights")
+        if "checkpoint" in state:
+            with telling_versions(state, name), file_of(state["checkpoint"]) as path:
+                trainer = Trainer.resume(path)
+                self._adopt(trainer, saved_notes(trainer, path))
+            self.history_, self.evaluations_ = state["history"], list(state["evaluations"])
 
 
 def load(path: str | os.PathLike[str], *, threads: int | None = None) -> CARL:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _arrays
+from ._array_like import is_array_like
 from ._c_api import LIB, call, carl_assignment_options, carl_assignment_result, pointers
 from .errors import InvalidArgumentError
 
@@ -111,7 +112,7 @@ def assignment_loss(
 
 
 def _embeddings(value: Any, name: str, shape: tuple[int, int] | None = None) -> list[np.ndarray]:
-    if isinstance(value, np.ndarray) and value.ndim == 3:
+    if is_array_like(value) and getattr(value, "ndim", 0) == 3:
         value = list(value)
     if not isinstance(value, (list, tuple)):
         raise InvalidArgumentError(f"{name}: got {type(value).__name__}, want a list of float32 arrays (B, D)")

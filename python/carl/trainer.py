@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from . import _arrays, _images
+from ._array_like import is_array_like
 from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
 from ._checkpoint import checkpoint_file, steps_taken
 from ._handle import made
 from ._native_path import readable, writable
-from ._reading import read_bytes
+from ._pickles import file_of, telling_versions, temporary_folder, written_bytes
 from ._state import StateHandle
+from ._version import __version__
 from .config import TrainerConfig, dump_json, merged_json, parse_object
-from .errors import FileError, InvalidArgumentError
+from .errors import InvalidArgumentError
 from .metrics import Metrics
 from .weights import weights_path
 
@@ -77,7 +79,7 @@ class Trainer(StateHandle):
             may differ from view to view. BatchNorm takes its statistics from each view by itself.
         """
         handle = self._handle
-        if isinstance(views, np.ndarray) and views.ndim == 5:
+        if is_array_like(views) and getattr(views, "ndim", 0) == 5:
             views = list(views)
         if not isinstance(views, (list, tuple)):
             raise InvalidArgumentError(f"views: got {type(views).__name__}, want a list of float32 arrays (B, H, W, C)")
@@ -208,23 +210,13 @@ class Trainer(StateHandle):
 
     def to_bytes(self, notes: Mapping[str, Any] | None = None) -> bytes:
         """What ``save`` would write."""
-        with _temporary_folder() as folder:
-            path = os.path.join(folder, "trainer.carl")
-            self.save(path, self.notes if notes is None else notes)
-            return read_bytes(path, 2**63)
+        kept = self.notes if notes is None else notes
+        return written_bytes(lambda path: self.save(path, kept))
 
     @classmethod
     def from_bytes(cls, data: bytes, **overrides: Any) -> Trainer:
         """The inverse of ``to_bytes``."""
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise InvalidArgumentError(f"data: got {type(data).__name__}, want bytes")
-        with _temporary_folder() as folder:
-            path = os.path.join(folder, "trainer.carl")
-            try:
-                with open(path, "wb") as file:
-                    file.write(data)
-            except OSError as error:
-                raise FileError(f"cannot write {path}: {error}") from error
+        with file_of(data) as path:
             return cls.resume(path, **overrides)
 
     def reconfigure(self, **changes: Any) -> None:
@@ -233,7 +225,7 @@ class Trainer(StateHandle):
 
         For a moment there are two sets of parameters and moments in memory.
         """
-        with _temporary_folder() as folder:
+        with temporary_folder() as folder:
             path = os.path.join(folder, "trainer.carl")
             self.save(path, self.notes)
             text = _arrays.c_text(dump_json(changes), "changes")
@@ -243,7 +235,7 @@ class Trainer(StateHandle):
         check_call(LIB.carl_trainer_free(old))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_unpickle, (type(self), self.to_bytes()))
+        return (_unpickle, (type(self), self.to_bytes(), __version__))
 
     def __repr__(self) -> str:
         if self.closed:
@@ -255,11 +247,6 @@ class Trainer(StateHandle):
         )
 
 
-def _temporary_folder() -> Any:
-    import tempfile  # imports much that is needed nowhere else
-
-    return tempfile.TemporaryDirectory(prefix="carl-")
-
-
-def _unpickle(cls: type[Trainer], data: bytes) -> Trainer:
-    return cls.from_bytes(data)
+def _unpickle(cls: type[Trainer], data: bytes, version: str = "(unknown)") -> Trainer:
+    with telling_versions({"version": version}, cls.__name__):
+        return cls.from_bytes(data)

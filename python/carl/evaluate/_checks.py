@@ -9,23 +9,14 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._classes import shown
+from .._array_like import label_values
+from .._classes import check_classes, shown
 from ..errors import InvalidArgumentError
-
-
-def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
-    """The classes of labels, of which there must be at least two."""
-    classes = np.unique(labels)
-    if len(classes) < 2:
-        raise InvalidArgumentError(f"{name}: has one class only, {classes[0]}: want at least 2 classes to tell apart")
-    return classes
 
 
 def class_labels(value: Any, name: str, count: int | None = None) -> np.ndarray:
     """(count,) labels of samples: integers as int64, text, or booleans."""
-    array = np.asarray(value)
-    if array.dtype == object and array.ndim == 1 and all(isinstance(item, str) for item in array):
-        array = array.astype(str)
+    array = label_values(value, name)
     if array.dtype.kind not in "USb" or array.ndim != 1:
         return _arrays.label_array(array, name, count)
     if count is not None and len(array) != count:

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _arrays
+from .._array_like import is_array_like
+from .._classes import check_classes
 from ..errors import InvalidArgumentError, missing_package
-from ._checks import check_classes, class_labels
+from ._checks import class_labels
 from .result import Result
 
 
@@ -92,7 +94,7 @@ def k_means(features: Any, clusters: int, *, seed: int = 0, runs: int = 10) -> n
 
 def _features(value: Any) -> np.ndarray | None:
     """Checked features, or None for what must be assignments."""
-    array = np.asarray(value)
+    array = _arrays.as_array(value, "features") if is_array_like(value) else np.asarray(value)
     if array.ndim != 2 or array.dtype.kind != "f":
         return None
     return _arrays.feature_array(value, "features", ("N", "D"))

@@ -11,23 +11,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _arrays
-from ..classifier import Classifier, encoder_of
+from .._encoder_of import encoder_of
+from .._labelled_training import batches_per_epoch, train_classifier
+from ..classifier import Classifier
 from ..errors import InvalidArgumentError
 from ..progress import Bar
 from ..sources import ImageSource
 from ..trainer import Trainer
 from .splits import split_targets
-from .supervised import (
-    ClassificationResult,
-    LabelledImages,
-    batches_per_epoch,
-    figures,
-    labelled_images,
-    outputs,
-    parts_of,
-    seed_list,
-    train_classifier,
-)
+from .supervised import ClassificationResult, LabelledImages, figures, labelled_images, outputs, parts_of, seed_list
 
 
 @dataclass(frozen=True)

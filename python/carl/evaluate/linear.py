@@ -10,27 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _arrays
-from .._classes import places_among
-from ..classifier import Classifier, encoder_of
+from .._classes import check_classes, encode_labels, places_among
+from .._encoder_of import encoder_of
+from .._labelled_training import STANDARDIZED, batches_per_epoch, train_classifier
+from ..classifier import Classifier
 from ..errors import CARLError, InvalidArgumentError
 from ..progress import Bar
 from ..sources.order import evenly_spaced
-from ._checks import check_classes
-from .splits import encode_labels
-from .supervised import (
-    ClassificationResult,
-    batches_per_epoch,
-    figures,
-    labelled_images,
-    outputs,
-    parts_of,
-    seed_list,
-    train_classifier,
-)
+from .supervised import ClassificationResult, figures, labelled_images, outputs, parts_of, seed_list
 
 METHODS = ("sgd", "logistic")
-#: Images whose features' mean and deviation are taken, at most.
-_STANDARDIZED = 4096
 
 
 @dataclass(frozen=True)
@@ -119,7 +108,7 @@ def linear_probe(
             return result
         places = np.arange(len(data.train))
         batches = batches_per_epoch(len(places), batch_size, 1)
-        settings = {
+        settings: dict[str, Any] = {
             "freeze_encoder": True,
             "head_learning_rate": learning_rate,
             "momentum": momentum,
@@ -139,7 +128,7 @@ def linear_probe(
                         key: value for key, value in classifier.config.items() if key not in ("seed", "threads")
                     }
                     if standardize:
-                        classifier.standardize(data.train.read(evenly_spaced(len(places), _STANDARDIZED)))
+                        classifier.standardize(data.train.read(evenly_spaced(len(places), STANDARDIZED)))
                     train_classifier(classifier, data.train, data.train_targets, places, epochs, batches, seed, bar)
                     scores.append(outputs(classifier, data.test, "logits", bar))
                     if save is not None and len(scores) == 1:

@@ -7,20 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
-from .._classes import checked_labels
+from .._classes import encode_labels
 from ..errors import InvalidArgumentError
 from ..sources import epoch_order
-
-
-def encode_labels(labels: Any, name: str, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The different labels in order, and int64 (N,) the place of each image's label among them.
-
-    labels: integers of at least 0, or text, (N,). Numbers need not be consecutive. Negative ones are refused: they
-    are the usual mark of images without a label.
-    """
-    values = checked_labels(labels, name, count)
-    classes, places = np.unique(values, return_inverse=True)
-    return classes, places.reshape(-1).astype(np.int64)
 
 
 def labelled_split(

@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _arrays
-from .._classes import places_among
+from .._classes import check_classes, encode_labels, places_among
 from .._values import checked_range
-from ..classifier import Classifier
 from ..errors import InvalidArgumentError
-from ..sources import ImageSource, epoch_order
+from ..sources import ImageSource
 from ..sources.labelled import labels_of, opened, random_access
 from ..sources.loader import images_at_once, read_chosen
 from ..sources.subset import readable
-from ..view_specs import least_side
-from ._checks import check_classes
 from .result import Result
-from .splits import encode_labels
 
 if TYPE_CHECKING:
     from ..progress import Bar
@@ -105,42 +101,6 @@ def _source(images: Any, name: str, value_range: Any) -> Iterator[ImageSource]:
         if len(source) == 0:
             raise InvalidArgumentError(f"{name}: is empty")
         yield source
-
-
-def batches_per_epoch(count: int, batch_size: int, least: int) -> int:
-    """Equal batches of at most `batch_size` images, but of at least `least`."""
-    if count < least:
-        raise InvalidArgumentError(
-            f"got {count} labelled image(s) to train on, want at least {least}: BatchNorm takes statistics over the "
-            "batch"
-        )
-    return max(1, min(-(-count // batch_size), count // least))
-
-
-def train_classifier(
-    classifier: Classifier,
-    source: ImageSource,
-    targets: np.ndarray,
-    places: np.ndarray,
-    epochs: int,
-    batches: int,
-    seed: int,
-    bar: Bar,
-) -> None:
-    """Goes `epochs` times through the images at `places`, in an order of (seed, epoch) alone, in `batches` equal
-    batches; the few images that are left over are others in each epoch."""
-    size = len(places) // batches
-
-    def chosen() -> Iterator[tuple[int, np.ndarray]]:
-        for epoch in range(epochs):
-            order = places[epoch_order(len(places), seed, epoch)]
-            for batch in range(batches):
-                yield epoch, order[batch * size : (batch + 1) * size]
-
-    # Images are halved as in self-supervised training, while the smallest crop has as many pixels as the view.
-    for epoch, indices, images in read_chosen(source, chosen(), least_side([classifier.config["view"]])):
-        metrics = classifier.step(images, targets[indices], indices, epoch)
-        bar.advance(f"loss {metrics.loss:.3f}")
 
 
 def outputs(model: Any, source: ImageSource, output: str, bar: Bar) -> np.ndarray:

@@ -7,8 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
-import numpy as np
-
+from .._array_like import column_items, is_array_like, is_missing
 from .._given import given_of
 from .._reading import check_regular
 from .._values import checked_range
@@ -35,14 +34,16 @@ def as_source(
 ) -> ImageSource | BatchStream:
     """Makes a source of images from
 
-    - an array (N, H, W) or (N, H, W, C), of any strides, or a torch tensor of that shape,
+    - an array (N, H, W) or (N, H, W, C), of any strides: NumPy's, or of whatever shares its memory by
+        ``__array_interface__``, DLPack, ``__array__`` or the buffer protocol,
+    - a torch tensor (N, C, H, W), (N, H, W) or (N, H, W, C) that does not require grad,
     - a list of arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
     - the path of an image file, of a folder of them, with or without one sub-folder a class, or of tar archives of
         them,
     - the path, or pattern such as ``shards-*.tar``, of .npy, .npz, IDX (may be compressed by gzip), CIFAR (.bin) and
         .tar files,
-    - several such paths, or paths of image files: a list, an array, a pandas Series, an iterator such as
-        ``Path.glob`` gives,
+    - several such paths, or paths of image files: a list, an array, a column of pandas, polars or Arrow, an iterator
+        such as ``Path.glob`` gives,
     - a ``datasets.Dataset`` or a map-style ``torch.utils.data.Dataset``,
     - any other iterable of batches, arrays (B, H, W) or (B, H, W, C) or lists of images, or of single images, with
       labels or without: a ``DataLoader``, a ``webdataset.WebDataset``, a streamed data set,
@@ -63,11 +64,10 @@ def as_source(
     if isinstance(images, (str, os.PathLike)):
         source: ImageSource | BatchStream = path_source(images, channels, **options)
         return _remember(source, images, image_key)
-    if _is_column(images):
-        images = list(images)
+    images = _column_of(images)
     if isinstance(images, (list, tuple)):
         return _remember(_list_source(images, channels, options), images, image_key)
-    if isinstance(images, np.ndarray) or hasattr(images, "__array__") or hasattr(images, "__array_interface__"):
+    if is_array_like(images):
         return ArraySource(images, **_plain(options, "an array"))
     if isinstance(images, Mapping) and images and all(hasattr(part, "column_names") for part in images.values()):
         raise InvalidArgumentError(
@@ -116,11 +116,16 @@ def _plain(options: _Options, what: str) -> dict[str, Any]:
     return {"value_range": options["value_range"]}
 
 
-def _is_column(images: Any) -> bool:
-    """Whether this is an array or pandas Series of single objects, such as paths."""
-    if not isinstance(images, np.ndarray):
-        return hasattr(images, "to_numpy") and getattr(images, "ndim", 0) == 1 and not hasattr(images, "detach")
-    return images.ndim == 1 and images.dtype.kind in "OU"
+def _column_of(images: Any) -> Any:
+    """A column of single objects, such as paths, as a list; everything else as it is. InvalidArgumentError for a column
+    of paths with gaps."""
+    items = column_items(images)
+    if items is None:
+        return images
+    gaps = [place for place, item in enumerate(items) if is_missing(item)]
+    if gaps:
+        raise InvalidArgumentError(f"images[{gaps[0]}]: is missing, in all {len(gaps)} of {len(items)}: leave them out")
+    return items
 
 
 def _list_source(images: Any, channels: int | None, options: _Options) -> ImageSource | BatchStream:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .._array_like import label_values
 from .._arrays import check_mapping
 from ..errors import InvalidArgumentError
 
@@ -17,7 +18,7 @@ def numbered(values: Any, name: str, count: int) -> Labels:
     """Labels int64 (N,) from whole numbers, bools or text, (N,) or (N, 1). Text and bools become the places of their
     values in order, which are the class names. InvalidArgumentError for anything else: labels that are there but cannot
     be used are not left out without a word."""
-    array = np.asarray(values)
+    array = label_values(values, name)
     check_mapping(array, name)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -26,8 +27,6 @@ def numbered(values: Any, name: str, count: int) -> Labels:
         raise InvalidArgumentError(f"{name}: got labels of shape {array.shape}, want ({count},) or ({count}, 1){hint}")
     if len(array) != count:
         raise InvalidArgumentError(f"{name}: got {len(array)} labels, want {count}, one an image")
-    if array.dtype.kind == "O" and all(isinstance(value, str) for value in array):
-        array = array.astype(str)
     if array.dtype.kind == "S":
         array = np.array([value.decode("utf-8", "surrogateescape") for value in array.tolist()], str)
     if array.dtype.kind in "Ub":

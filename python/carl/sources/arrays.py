@@ -9,10 +9,11 @@ import numpy as np
 
 from .. import _arrays, _images
 from .._decode import is_gray, to_array
+from .._layout import channels_last
 from .._values import Values
 from ..errors import InvalidArgumentError
 from .base import Images, ImageSource, whole
-from .items import channels_last, is_pillow
+from .items import is_pillow
 from .mapped import prepare_random_reads, read_rows
 
 
@@ -25,7 +26,7 @@ class ArraySource(ImageSource):
 
     def __init__(self, array: Any, name: str = "images", labels: Any = None, value_range: Any = None) -> None:
         self._values, self._name = Values(value_range), name
-        array = _arrays.as_array(channels_last(array), name)
+        array = _arrays.as_array(channels_last(array, name), name)
         self._values.check(array.dtype, name)
         shape = _images.image_shape(np.dtype(np.uint8), array.shape, name)
         self._array = array if array.ndim == len(shape) else array[..., None]
@@ -57,15 +58,7 @@ class ListSource(ImageSource):
         values = Values(value_range)
         if channels is None and all(is_pillow(image) for image in images):
             channels = 1 if all(is_gray(image) for image in images) else 3
-        self._images = [
-            whole(lambda: to_array(image, channels, None, values, f"{name}[{place}]"), f"{name}[{place}]")
-            if is_pillow(image)
-            else _images.one_image(
-                values.image(_arrays.as_array(channels_last(image), f"{name}[{place}]"), f"{name}[{place}]"),
-                f"{name}[{place}]",
-            )
-            for place, image in enumerate(images)
-        ]
+        self._images = [_one(image, f"{name}[{place}]", channels, values) for place, image in enumerate(images)]
         channels = self._images[0].shape[2]
         for place, image in enumerate(self._images):
             if image.shape[2] != channels:
@@ -81,3 +74,11 @@ class ListSource(ImageSource):
 
     def describe(self) -> str:
         return f"{len(self)} images"
+
+
+def _one(image: Any, name: str, channels: int | None, values: Values) -> np.ndarray:
+    """An image of a list as uint8 (H, W, C)."""
+    if is_pillow(image):
+        return np.asarray(whole(lambda: to_array(image, channels, None, values, name), name))
+    array = _arrays.as_array(channels_last(image, name), name)
+    return _images.one_image(values.image(array, name), name)

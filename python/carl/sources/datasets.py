@@ -8,23 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import as_array
+from .._layout import channels_last
 from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from ._labels import numbered
 from .base import DecodedSource
-from .items import (
-    IMAGE_COLUMNS,
-    LABEL_COLUMNS,
-    channels_last,
-    channels_of,
-    image_column,
-    image_of,
-    is_image,
-    is_single,
-    is_tensor,
-    to_pixels,
-)
+from .items import IMAGE_COLUMNS, LABEL_COLUMNS, channels_of, image_column, image_of, is_image, is_single, to_pixels
 
 
 def is_table(images: Any) -> bool:
@@ -218,9 +207,7 @@ def _targets(dataset: Any) -> tuple[np.ndarray | None, list[str] | None]:
             values = getattr(dataset, name, None) if values is None else values
         if values is None or len(values) != len(dataset):
             return None, None
-        labels, found_names = numbered(
-            as_array(values, "targets") if is_tensor(values) else values, "targets", len(values)
-        )
+        labels, found_names = numbered(values, "targets", len(values))
     except Exception:  # attributes of these names may be anything
         return None, None
     known = getattr(dataset, "classes", None)

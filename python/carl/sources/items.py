@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays, _images
+from .._array_like import is_array_like, is_tensor
 from .._decode import SUFFIXES, decode, gray_file, is_gray, to_array
+from .._layout import channels_last
 from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 
@@ -24,22 +26,18 @@ def is_pillow(value: Any) -> bool:
     return hasattr(value, "convert") and hasattr(value, "getbands")
 
 
-def is_tensor(value: Any) -> bool:
-    return hasattr(value, "detach") and hasattr(value, "numpy")
-
-
 def _is_array(value: Any) -> bool:
-    return (
-        isinstance(value, np.ndarray)
-        or is_tensor(value)
-        or (hasattr(value, "__array_interface__") and hasattr(value, "shape"))
-    )
+    return is_array_like(value) and hasattr(value, "shape")
 
 
 def is_encoded(value: Any) -> bool:
     """An image file as bytes, or as the dict of bytes and path that the datasets package uses."""
-    return isinstance(value, (bytes, bytearray, memoryview)) or (
-        isinstance(value, Mapping) and "bytes" in value and set(value) <= {"bytes", "path"}
+    return (
+        isinstance(value, (bytes, bytearray))
+        or (isinstance(value, memoryview) and value.ndim == 1)
+        or isinstance(value, Mapping)
+        and "bytes" in value
+        and set(value) <= {"bytes", "path"}
     )
 
 
@@ -134,7 +132,7 @@ def to_pixels(
         return to_array(value, channels, least_side, values, name)
     if is_encoded(value):
         return decode(_file(value), channels, least_side, values, name)
-    values, array = values or Values(), channels_last(value)
+    values, array = values or Values(), channels_last(value, name)
     array = _arrays.as_array(array, name)
     if array.dtype.kind == "f" and values.range is None:
         raise InvalidArgumentError(
@@ -146,19 +144,6 @@ def to_pixels(
         array = np.repeat(array, 3, axis=2)
     if channels is not None and array.shape[2] != channels:
         raise InvalidArgumentError(f"{name}: got {array.shape[2]} channel(s), want {channels}")
-    return array
-
-
-def channels_last(value: Any) -> Any:
-    """Tensors (C, H, W) and (B, C, H, W), torch's order, made channels-last; everything else unchanged.
-
-    A tensor that can be either, such as one of 3 rows and 3 channels, is taken for channels-last.
-    """
-    if not is_tensor(value):
-        return value
-    array = _arrays.as_array(value, "images")
-    if array.ndim in (3, 4) and _images.is_bands_first(array.shape[-3:]):
-        return np.moveaxis(array, -3, -1)
     return array
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._array_like import label_values
 from .._arrays import label_array
 from ..errors import InvalidArgumentError
 from . import as_source
@@ -80,9 +81,10 @@ def open_labelled(
         return Labelled(source, own, source.class_names)
     if isinstance(labels, (str, os.PathLike)):
         return Labelled(source, *read_labels(labels, source))
-    if np.asarray(labels).dtype.kind in "USOb":
-        return Labelled(source, *numbered(labels, labels_name or "labels", len(source)))
-    return Labelled(source, label_array(labels, labels_name or "labels", len(source)), None)
+    values = label_values(labels, labels_name or "labels")
+    if values.dtype.kind in "USOb":
+        return Labelled(source, *numbered(values, labels_name or "labels", len(source)))
+    return Labelled(source, label_array(values, labels_name or "labels", len(source)), None)
 
 
 def random_access(source: ImageSource | BatchStream, name: str) -> ImageSource:

@@ -15,11 +15,20 @@ _SMALL = 64 << 20
 
 def read_rows(array: np.ndarray, indices: np.ndarray, name: str) -> np.ndarray:
     """Rows of an array. Those of a large mapped file are asked for together first, so that a disk reads them at once
-    and reads nothing else: by default the kernel would fetch one row after the other, with read-ahead."""
+    and reads nothing else: by default the kernel would fetch one row after the other, with read-ahead.
+
+    Consecutive rows of an array in memory are a view that cannot be written to; else rows are copied, those of a mapped
+    file at once, since it may be truncated later."""
     _arrays.check_mapping(array, name)
+    places = np.asarray(indices, np.int64)
+    if len(places) and _arrays.mapping_of(array)[0] is None and (np.diff(places) == 1).all():
+        rows = array[places[0] : places[0] + len(places)]
+        if len(rows) == len(places):  # not from the array's end back to its beginning
+            rows.flags.writeable = False
+            return rows
     mapping = _large_mapping(array)
     if mapping is not None and array.flags.c_contiguous:
-        _prefetch(mapping, array, np.asarray(indices, np.int64) * array.strides[0], array.strides[0])
+        _prefetch(mapping, array, places * array.strides[0], array.strides[0])
     return np.asarray(array[indices])
 
 

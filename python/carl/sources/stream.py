@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _arrays
+from .._layout import channels_last
 from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from .base import decoding_workers, tried, whole
-from .items import channels_last, channels_of, image_of, is_batch, is_encoded, is_pillow, to_pixels
+from .items import channels_of, image_of, is_batch, is_encoded, is_pillow, to_pixels
 
 if TYPE_CHECKING:
     from .base import Images
@@ -141,7 +142,7 @@ class BatchStream:
     def _converted(self, images: Any, name: str, least_side: int | None) -> Images:
         """A batch as the library takes it."""
         if not isinstance(images, (list, tuple)):
-            array = _arrays.as_array(channels_last(images), name)
+            array = _arrays.as_array(channels_last(images, name), name)
             self._values.check(array.dtype, name)
             return self._values.batch(array, lambda place: f"{name}[{place}]")
         if any(is_pillow(image) or is_encoded(image) for image in images):

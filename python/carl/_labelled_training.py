@@ -1,0 +1,56 @@
+"""The loop that trains a classifier, for ``carl.Classifier.fit`` and the protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import InvalidArgumentError
+from .sources import ImageSource, epoch_order
+from .sources.loader import read_chosen
+from .view_specs import least_side
+
+if TYPE_CHECKING:
+    from .classifier import Classifier
+    from .progress import Bar
+
+#: Images whose features' mean and deviation are taken before the linear layer, at most.
+STANDARDIZED = 4096
+
+
+def batches_per_epoch(count: int, batch_size: int, least: int) -> int:
+    """Equal batches of at most `batch_size` images, but of at least `least`."""
+    if count < least:
+        raise InvalidArgumentError(
+            f"got {count} labelled image(s) to train on, want at least {least}: BatchNorm takes statistics over the "
+            "batch"
+        )
+    return max(1, min(-(-count // batch_size), count // least))
+
+
+def train_classifier(
+    classifier: Classifier,
+    source: ImageSource,
+    targets: np.ndarray,
+    places: np.ndarray,
+    epochs: int,
+    batches: int,
+    seed: int,
+    bar: Bar,
+) -> None:
+    """Goes `epochs` times through the images at `places`, in an order of (seed, epoch) alone, in `batches` equal
+    batches; the few images that are left over are others in each epoch."""
+    size = len(places) // batches
+
+    def chosen() -> Iterator[tuple[int, np.ndarray]]:
+        for epoch in range(epochs):
+            order = places[epoch_order(len(places), seed, epoch)]
+            for batch in range(batches):
+                yield epoch, order[batch * size : (batch + 1) * size]
+
+    # Images are halved as in self-supervised training, while the smallest crop has as many pixels as the view.
+    for epoch, indices, images in read_chosen(source, chosen(), least_side([classifier.config["view"]])):
+        metrics = classifier.step(images, targets[indices], indices, epoch)
+        bar.advance(f"loss {metrics.loss:.3f}")
