@@ -164,6 +164,8 @@ def test_what_cannot_be_exported(tmp_path):
     for error, words, arguments in [
         (wrong, "part: got 'head', want one of 'encoder', 'model'", {"part": "head"}),
         (wrong, "format: got 'pickle', want one of", {"format": "pickle"}),
+        (wrong, r"format: got \['onnx'\], want one of", {"format": ["onnx"]}),
+        (wrong, r"part: got \[\], want one of", {"part": []}),
         (wrong, "pixels: got 'rgb', want one of", {"pixels": "rgb"}),
         (wrong, "teacher: this model has none", {"teacher": True}),
         (wrong, 'fold, pixels and size are of format "onnx"', {"fold": False}),
@@ -174,6 +176,9 @@ def test_what_cannot_be_exported(tmp_path):
     ]:
         with pytest.raises(error, match=words):
             export_model(trainer, old, **arguments)
+    for path in ("", "a\0b", None, 7):
+        with pytest.raises((wrong, TypeError, carl.FileError)):
+            export_model(trainer, path)
     for model, words in ((7, "model: got int"), (carl.CARL(), "not fitted")):
         with pytest.raises((wrong, carl.NotFittedError), match=words):
             export_model(model, old)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import re
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ with suppress(ImportError):
     # what lets torchvision be imported beside a torch without its operators
     importlib.import_module("peer_torchvision")
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "export.md"
 #: Largest difference of an output, relative to its largest value.
 TOLERANCE = 1e-4
 OUTPUTS = ["features", "projection", "logits", "probabilities"]
@@ -240,3 +243,13 @@ def test_torch_loads_a_state_dict(part, tmp_path):
         state = {n.removeprefix(prefix): v for n, v in trainer.state_dict().items() if n.startswith(prefix)}
         assert set(found) == set(state)
         assert all(found[name].dtype == torch.float32 and np.array_equal(found[name], state[name]) for name in state)
+
+
+def test_the_page_runs(onnx, tmp_path, monkeypatch, capsys):
+    for package in ("torch", "torchvision", "safetensors"):
+        pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    exec(compile(code, str(PAGE), "exec"), {"__name__": "page"})
+    assert float(capsys.readouterr().out) < TOLERANCE
+    assert {file.name for file in tmp_path.iterdir()} == {"encoder.safetensors", "model.onnx", "encoder.pt"}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _arrays
 from ._checkpoint import is_classifier, is_weights
+from ._onnx import PIXELS, onnx_file
 from ._weights_out import PARTS, export_weights
 from ._writing import make_folder, replace_file, replacing
 from .classifier import Classifier, encoder_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 #: Formats, and the endings of files that stand for them.
 FORMATS = {"safetensors": (".safetensors",), "onnx": (".onnx",), "torch": (".pt", ".pth")}
-PIXELS = ("normalized", "unit", "bytes")
 
 
 def export_model(
@@ -61,9 +61,9 @@ def export_model(
         model's first view; its positions are resampled for others here.
     """
     kind = format_of(path, format)
-    if part not in PARTS:
+    if part not in list(PARTS):
         raise InvalidArgumentError(f"part: got {part!r}, want one of {', '.join(map(repr, PARTS))}")
-    if pixels not in PIXELS:
+    if pixels not in list(PIXELS):
         raise InvalidArgumentError(f"pixels: got {pixels!r}, want one of {', '.join(map(repr, PIXELS))}")
     sides = _size(size)
     if kind != "onnx" and (not fold or pixels != "normalized" or sides is not None):
@@ -79,18 +79,17 @@ def export_model(
     if kind == "torch":
         _write_torch(file, tensors)
     else:
-        from ._onnx import onnx_file
-
         replace_file(file, onnx_file(tensors, keys, fold=bool(fold), pixels=pixels, size=sides))
     return file
 
 
-def format_of(path: str | os.PathLike[str], given: str | None) -> str:
+def format_of(path: str | os.PathLike[str], given: str | None = None) -> str:
+    """The format that is given, or that the ending of the path says."""
+    _arrays.c_path(path)  # for its errors
     if given is not None:
-        if given not in FORMATS:
+        if given not in list(FORMATS):
             raise InvalidArgumentError(f"format: got {given!r}, want one of {', '.join(map(repr, FORMATS))}")
         return given
-    _arrays.c_path(path)  # for its errors
     ending = os.path.splitext(os.fsdecode(os.fspath(path)))[1].lower()
     return next((name for name, endings in FORMATS.items() if ending in endings), "safetensors")
 
