@@ -73,7 +73,7 @@ enum WeightsNote {
 }
 
 extension Safetensors.Entry {
-    fileprivate init(_ entry: StateEntry, name: String? = nil) {
+    init(_ entry: StateEntry, name: String? = nil) {
         self.init(name: name ?? entry.name, shape: entry.shape) { entry.read(into: $0) }
     }
 
@@ -83,7 +83,7 @@ extension Safetensors.Entry {
     ///
     /// timm's models with registers have no position for the class token. As it is added to the token always, the token
     /// is written with it.
-    fileprivate static func ofEncoder(_ entries: [StateEntry]) -> [Self] {
+    static func ofEncoder(_ entries: [StateEntry]) -> [Self] {
         let entries = entries.filter { $0.name.hasPrefix(encoderPrefix) }
         func named(_ name: String) -> StateEntry? { entries.first { $0.name == encoderPrefix + name } }
         let positions = named("reg_token") == nil ? nil : named("pos_embed")
@@ -105,7 +105,7 @@ extension Safetensors.Entry {
 }
 
 extension TrainedModel {
-    fileprivate func export(_ part: ExportedPart, to path: String) throws {
+    func export(_ part: ExportedPart, to path: String) throws {
         let layout = model.layout
         let entries =
             layout.entries(parameters: parameters.base, trained: true) + layout.entries(statistics: statistics.base)
@@ -114,66 +114,6 @@ extension TrainedModel {
         try withExtendedLifetime(self) {
             try WeightsNote.write(
                 part == .model ? entries.map { .init($0) } : Safetensors.Entry.ofEncoder(entries), keys, to: path)
-        }
-    }
-}
-
-extension Evaluator {
-    /// Writes a weights file in one step, see `ExportedPart`.
-    public func export(_ part: ExportedPart, to path: String) throws {
-        guard part == .encoder || !encoderOnly else {
-            throw CARLError.state(
-                "part: only the encoder can be had of a weights file: it has neither projection head nor prototypes")
-        }
-        try trained.export(part, to: path)
-    }
-}
-
-extension Trainer {
-    /// Writes a weights file in one step, see `ExportedPart`.
-    ///
-    /// - Parameter teacher: of the teacher, which there must be.
-    public func export(_ part: ExportedPart, teacher: Bool = false, to path: String) throws {
-        guard !teacher || training.teacher != nil else {
-            throw CARLError.invalidArgument("teacher: this model has none, its teacher_momentum is 0")
-        }
-        try (teacher ? trainedTeacher : trained).export(part, to: path)
-    }
-}
-
-extension Classifier {
-    /// Writes a weights file in one step, see `ExportedPart`: the linear layer as torchvision's "fc" or timm's "head",
-    /// on features as they are: what standardises them is within its weights.
-    public func export(_ part: ExportedPart, to path: String) throws {
-        let layout = encoderState.layout
-        var entries = Safetensors.Entry.ofEncoder(
-            layout.entries(parameters: encoderState.parameters.base, trained: true)
-                + layout.entries(statistics: encoderState.statistics.base))
-        if part == .model {
-            let (features, classes, head) = (encoder.features, configuration.classCount, headState.memory)
-            let weight = head.parameters + objective.linear.weight
-            let bias = head.parameters + objective.linear.bias
-            let mean = head.statistics + objective.standardization.mean
-            let deviation = head.statistics + objective.standardization.deviation
-            let name = encoderConfiguration.encoder.isTransformer ? "head" : "fc"
-            entries.append(
-                .init(name: "\(name).weight", shape: [classes, features]) { target in
-                    for i in 0..<classes * features { target[i] = weight[i] / deviation[i % features] }
-                })
-            entries.append(
-                .init(name: "\(name).bias", shape: [classes]) { target in
-                    for k in 0..<classes {
-                        var sum = Double(bias[k])
-                        for c in 0..<features {
-                            sum -= Double(weight[k * features + c]) * Double(mean[c]) / Double(deviation[c])
-                        }
-                        target[k] = Float(sum)
-                    }
-                })
-        }
-        try withExtendedLifetime(self) {
-            try WeightsNote.write(
-                entries, WeightsNote.keys(encoderConfiguration, view: configuration.view), to: path)
         }
     }
 }
