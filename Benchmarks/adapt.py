@@ -30,7 +30,7 @@ import numpy as np
 
 import carl
 from carl.evaluate import knn, pixel_features
-from carl.export import export_encoder
+from carl.export import export_model
 from support.study_data import FASHION_MNIST, Data, convert
 from support.study_results import add_line, read_lines
 
@@ -107,7 +107,7 @@ def measure(options: argparse.Namespace, first: Data, second: Second, seed: int)
         model, seconds["pretraining"] = trained(
             first.train, seed, {"width": options.width, "epochs": options.pretrain_epochs}
         )
-        export_encoder(model.trainer_, file)
+        export_model(model, file)
         model.trainer_.close()
         with carl.Encoder.from_weights(file) as encoder:
             found["before"] = second.judge(encoder.transform)

@@ -311,7 +311,7 @@ carl_status carl_encoder_embed_images(carl_encoder *encoder, const carl_image *i
  *                   transformer patch_size, registers, layer_scale, pool, position_grid) and those of its images
  *                   (view_size, mean, std, evaluation_crop, evaluation_interpolation)
  *   preprocessing   {"size", "crop", "interpolation", "mean", "std"}: the shorter side is resized to size / crop; from
- *                   a table by family, as files do not say it
+ *                   a table by family, as files do not say it, but for those of this library's export
  *   ignored         names of tensors that are left out, 100 at most
  *   notes           sentences on what differs from the program that the weights come from
  * Reads the whole file. Copied like carl_trainer_config. */
@@ -322,6 +322,24 @@ carl_status carl_weights_describe(const char *path, char *buffer, size_t capacit
  * mean, std, evaluation_crop; NULL for none. `threads` 0 means all. */
 carl_status carl_encoder_from_weights(const char *path, const char *overrides_json, int32_t threads,
                                       carl_encoder **out);
+
+/* What of a model goes into a weights file. */
+typedef int32_t carl_part;
+enum {
+    CARL_PART_ENCODER = 0,  /* the encoder, by the names of torchvision (ResNets) or timm (vision transformers) */
+    CARL_PART_MODEL = 1     /* what follows it too: projection head and prototypes, all by the names of the state */
+};
+
+/* Writes a weights file, a safetensors file of float32, for other programs: torchvision's network of the same shape, its
+ * "fc" left out, or timm's of num_classes 0 takes CARL_PART_ENCODER strictly, and carl_encoder_from_weights reads it.
+ * With register tokens the class token's position, which timm's networks lack, is added to the token. Metadata: "format"
+ * is "pt"; "carl" holds configuration keys as JSON, those of the encoder and of how images are made ready for it
+ * (view_size, mean, std, evaluation_crop, evaluation_interpolation, pool), which carl_weights_describe then gives in the
+ * place of its table. The file appears under its name only when complete. `teacher` 1: of the EMA teacher;
+ * CARL_INVALID_ARGUMENT where there is none. An encoder of a weights file has no more than CARL_PART_ENCODER:
+ * CARL_INVALID_STATE for the other. */
+carl_status carl_trainer_export(carl_trainer *trainer, const char *path, carl_part part, int32_t teacher);
+carl_status carl_encoder_export(carl_encoder *encoder, const char *path, carl_part part);
 
 /* ---- 7. Classifier --------------------------------------------------------------------------------------------- */
 
@@ -386,6 +404,11 @@ carl_status carl_classifier_embed_images(carl_classifier *classifier, const carl
  * trainer; "classes" and "freeze_encoder" cannot be changed. */
 carl_status carl_classifier_save(carl_classifier *classifier, const char *path, const char *notes_json);
 carl_status carl_classifier_load(const char *path, const char *overrides_json, carl_classifier **out);
+
+/* Writes a weights file as of carl_encoder_export. CARL_PART_MODEL adds the linear layer by the names of torchvision
+ * ("fc.weight", "fc.bias") or timm ("head.weight", "head.bias"), so that their network of as many classes takes the file
+ * strictly. What features are standardised with is within its values. */
+carl_status carl_classifier_export(carl_classifier *classifier, const char *path, carl_part part);
 
 /* Notes of the file, and the complete configuration; copied like carl_trainer_config. */
 carl_status carl_classifier_notes(carl_classifier *classifier, char *buffer, size_t capacity, size_t *needed);

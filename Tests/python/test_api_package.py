@@ -204,5 +204,5 @@ def test_threads_from_the_environment():
 
 def test_completion_shows_what_there_is_to_use():
     shown = [name for name in dir(carl) if not name.startswith("__")]
-    assert set(shown) == {*carl.__all__, "loggers", "plots", "report", "runs"}
+    assert set(shown) == {*carl.__all__, "export", "loggers", "plots", "report", "runs"}
     assert all(getattr(carl, name) is not None for name in shown)

@@ -88,7 +88,6 @@ def test_retrieval(run, capsys):
 
 def test_every_command_prints_json(run, tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    pytest.importorskip("safetensors")
     data = run.parent / "data.npz"
     assert run_json(["embed", run, data, "--out", tmp_path / "f.npy"], capsys)["images"] == 48
     assert run_json(["export", run, "--out", tmp_path / "e.safetensors"], capsys)["tensors"]

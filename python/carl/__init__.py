@@ -78,7 +78,7 @@ def live_objects() -> int:
 
 
 #: Parts of the package that few programs need: imported when first asked for.
-_LATE = ("loggers", "plots", "report", "runs")
+_LATE = ("export", "loggers", "plots", "report", "runs")
 
 
 def __dir__() -> list[str]:

@@ -191,6 +191,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "carl_encoder_output_width": (_status, [EncoderHandle, c_int32, _width_out]),
     "carl_encoder_embed": (_status, [EncoderHandle, POINTER(carl_batch), c_int32, _floats, c_size_t]),
     "carl_encoder_embed_images": (_status, [EncoderHandle, _images, c_size_t, c_int32, c_int32, _floats, c_size_t]),
+    "carl_trainer_export": (_status, [TrainerHandle, c_char_p, c_int32, c_int32]),
+    "carl_encoder_export": (_status, [EncoderHandle, c_char_p, c_int32]),
     "carl_classifier_create": (_status, [EncoderHandle, c_char_p, POINTER(ClassifierHandle)]),
     "carl_classifier_free": (_status, [ClassifierHandle]),
     "carl_classifier_step": (
@@ -210,6 +212,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     ),
     "carl_classifier_save": (_status, [ClassifierHandle, c_char_p, c_char_p]),
     "carl_classifier_load": (_status, [c_char_p, c_char_p, POINTER(ClassifierHandle)]),
+    "carl_classifier_export": (_status, [ClassifierHandle, c_char_p, c_int32]),
     "carl_classifier_notes": (_status, [ClassifierHandle, _address, c_size_t, _size_out]),
     "carl_classifier_config": (_status, [ClassifierHandle, _address, c_size_t, _size_out]),
     "carl_classifier_state_size": (_status, [ClassifierHandle, POINTER(c_int64)]),

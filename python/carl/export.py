@@ -1,45 +1,174 @@
-"""The encoder's tensors in a file of their own, for other programs."""
+"""Models as files for other programs: safetensors, ONNX, torch."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ._writing import make_folder, replace_file
+from . import _arrays
+from ._checkpoint import is_classifier, is_weights
+from ._onnx import PIXELS, onnx_file
+from ._weights_out import PARTS, export_weights
+from ._writing import make_folder, replace_file, replacing
+from .classifier import Classifier, encoder_of
+from .encoder import Encoder
 from .errors import InvalidArgumentError, missing_package
+from .runs import checkpoint_path
 from .trainer import Trainer
 
-#: Parts that can be exported, and the prefix that is removed from the tensors' names.
-PARTS = {"encoder": "encoder.", "model": ""}
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Formats, and the endings of files that stand for them.
+FORMATS = {"safetensors": (".safetensors",), "onnx": (".onnx",), "torch": (".pt", ".pth")}
 
 
-def export_encoder(
-    trainer: Trainer, path: str | os.PathLike[str], part: str = "encoder", teacher: bool = False
+def export_model(
+    model: Any,
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    part: str = "encoder",
+    *,
+    teacher: bool = False,
+    fold: bool = True,
+    pixels: str = "normalized",
+    size: int | tuple[int, int] | None = None,
 ) -> Path:
-    """Writes tensors into a safetensors file, which appears only when complete. Needs the safetensors package.
+    """Writes a model for other programs into a file, which appears only when complete, and returns its path::
 
-    part: "encoder" writes it under torchvision's names, such as layer1.0.conv1.weight; "model" writes the projection
-        head and the prototypes too, under the names of ``Trainer.state_dict``.
-    teacher: exports the EMA teacher instead of the model; an error if there is none.
+        carl.export.export_model(model, "encoder.safetensors")
+        carl.export.export_model(model, "model.onnx", part="model", pixels="bytes")
+
+    model: carl.CARL, carl.Trainer, carl.Encoder, carl.Classifier, or the path of a checkpoint, run folder or weights
+        file.
+    format: "safetensors", "onnx" (needs the onnx package) or "torch" (a state_dict for ``torch.load`` with
+        ``weights_only=True``; needs torch); None: by the ending of `path`, .onnx, .pt or .pth, else safetensors.
+    part: "encoder": its tensors by the names of torchvision (ResNets) or timm (vision transformers), in ONNX the output
+        "features" (N, F). "model": what follows it too. Tensors then have the names of ``Trainer.state_dict``; outputs
+        are also "projection" (N, D), "logits" and "probabilities" (N, K). Of a classifier it adds the linear layer, by
+        the names "fc." or "head." of the same programs, and the outputs "logits" and "probabilities" (N, classes).
+    teacher: the EMA teacher instead; InvalidArgumentError if there is none.
+
+    Of ONNX alone, whose input is "images" (N, C, H, W), N any number:
+
+    fold: BatchNorm and LayerScale become part of the layers in front of them.
+    pixels: what images are: "normalized" float32, as for ``embed``; "unit", float32 from 0 to 1, and "bytes", uint8,
+        which the graph normalises with the model's mean and std. They are resized and cropped before.
+    size: of the images, a number or (height, width). None: a ResNet takes any, a vision transformer those of the
+        model's first view; its positions are resampled for others here.
     """
-    try:
-        from safetensors.numpy import save
-    except ImportError:
-        raise missing_package("an export", "safetensors") from None
-    if part not in PARTS:
-        raise InvalidArgumentError(f"part: got {part!r}, want one of {', '.join(PARTS)}")
-    state = trainer.state_dict()
-    of_teacher = {name.removeprefix("teacher."): value for name, value in state.items() if name.startswith("teacher.")}
-    if teacher and not of_teacher:
-        raise InvalidArgumentError("teacher: this model has none, its teacher_momentum is 0")
-    chosen = (
-        of_teacher if teacher else {name: value for name, value in state.items() if not name.startswith("teacher.")}
-    )
-    prefix = PARTS[part]
-    tensors = {name.removeprefix(prefix): value for name, value in chosen.items() if name.startswith(prefix)}
-    file = Path(path).expanduser()
+    kind = format_of(path, format)
+    if part not in list(PARTS):
+        raise InvalidArgumentError(f"part: got {part!r}, want one of {', '.join(map(repr, PARTS))}")
+    if pixels not in list(PIXELS):
+        raise InvalidArgumentError(f"pixels: got {pixels!r}, want one of {', '.join(map(repr, PIXELS))}")
+    sides = _size(size)
+    if kind != "onnx" and (not fold or pixels != "normalized" or sides is not None):
+        raise InvalidArgumentError(f'fold, pixels and size are of format "onnx", got format {kind!r}')
+    _require(kind)
+    file = Path(os.fsdecode(os.fspath(path))).expanduser()
     make_folder(file.parent)
-    # Not by save_file, whose temporary files are not cleaned up after a kill, and which restricts the file's
-    # permissions.
-    replace_file(file, save(tensors, metadata={"format": "pt"}))
+    with _opened(model, teacher) as opened:
+        if kind == "safetensors":
+            export_weights(opened, file, part, teacher)
+            return file
+        tensors, keys = _tensors_of(opened, part, teacher)
+    if kind == "torch":
+        _write_torch(file, tensors)
+    else:
+        replace_file(file, onnx_file(tensors, keys, fold=bool(fold), pixels=pixels, size=sides))
     return file
+
+
+def format_of(path: str | os.PathLike[str], given: str | None = None) -> str:
+    """The format that is given, or that the ending of the path says."""
+    _arrays.c_path(path)  # for its errors
+    if given is not None:
+        if given not in list(FORMATS):
+            raise InvalidArgumentError(f"format: got {given!r}, want one of {', '.join(map(repr, FORMATS))}")
+        return given
+    ending = os.path.splitext(os.fsdecode(os.fspath(path)))[1].lower()
+    return next((name for name, endings in FORMATS.items() if ending in endings), "safetensors")
+
+
+def _size(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
+    if len(sides) != 2:
+        raise InvalidArgumentError(f"size: got {size!r}, want a number of pixels, or height and width")
+    height, width = (_arrays.integer(side, "size", 1, 4096) for side in sides)
+    return height, width
+
+
+def _require(kind: str) -> None:
+    """MissingPackageError before any work is done."""
+    if kind == "onnx":
+        from ._onnx_graph import require_onnx
+
+        require_onnx()
+    if kind == "torch":
+        _torch()
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise missing_package(
+            "a file of torch (which reads format safetensors too, by the safetensors package)", "torch"
+        ) from None
+    return torch
+
+
+@contextmanager
+def _opened(model: Any, teacher: bool) -> Iterator[Trainer | Encoder | Classifier]:
+    """The model behind whatever stands for it; closed again if it was read from a file."""
+    if isinstance(model, (str, os.PathLike)):
+        file = checkpoint_path(model)
+        if is_classifier(file):
+            handle: Any = Classifier.load(file)
+        elif is_weights(file):
+            handle = Encoder.from_weights(file)
+        else:
+            handle = Trainer.resume(file) if teacher else Encoder(file)
+        with handle:
+            _check_teacher(handle, teacher)
+            yield handle
+        return
+    handle = getattr(model, "trainer_", model)
+    if isinstance(handle, (Trainer, Classifier)):
+        _check_teacher(handle, teacher)
+        yield handle
+    else:
+        with encoder_of(handle) as encoder:
+            _check_teacher(encoder, teacher)
+            yield encoder
+
+
+def _check_teacher(handle: Any, teacher: bool) -> None:
+    if teacher and not isinstance(handle, Trainer):
+        raise InvalidArgumentError(f"teacher: a carl.{type(handle).__name__} has none; a trainer or checkpoint may")
+
+
+def _tensors_of(model: Trainer | Encoder | Classifier, part: str, teacher: bool) -> tuple[dict[str, np.ndarray], Any]:
+    import tempfile
+
+    from ._tensors import read_tensors
+
+    with tempfile.TemporaryDirectory(prefix="carl-") as folder:
+        file = os.path.join(folder, "weights.safetensors")
+        export_weights(model, file, part, teacher)
+        return read_tensors(file)
+
+
+def _write_torch(file: Path, tensors: dict[str, np.ndarray]) -> None:
+    torch = _torch()
+    with replacing(file) as out:
+        torch.save({name: torch.from_numpy(values) for name, values in tensors.items()}, out)
+
+
+__all__ = ["FORMATS", "PARTS", "PIXELS", "export_model", "format_of"]

@@ -28,10 +28,10 @@ from typing import TYPE_CHECKING, Any
 
 from ._lock import FolderLock
 from ._reading import parse_json, read_lines, read_text
-from ._writing import Lines, remove_abandoned, replace_file
+from ._weights_out import export_weights
+from ._writing import Lines, make_folder, remove_abandoned, replace_file
 from .config import check_types, parse_object
-from .errors import BusyError, FileError, InvalidArgumentError, MissingPackageError
-from .export import export_encoder
+from .errors import BusyError, FileError, InvalidArgumentError
 from .metrics import FIELDS, Metrics
 from .trainer import Trainer
 
@@ -194,13 +194,11 @@ class RunFolder:
             return None
         return os.path.realpath(self.checkpoint), status.st_ino, status.st_mtime_ns, status.st_size
 
-    def export(self, trainer: Trainer) -> Path | None:
-        """Writes the encoder by torchvision's names, for which the safetensors package is needed; None without it."""
-        try:
-            return export_encoder(trainer, self.path / "exported" / "encoder.safetensors")
-        except MissingPackageError as error:
-            self.log(f"exported/encoder.safetensors not written: {error}")
-            return None
+    def export(self, trainer: Trainer) -> None:
+        """Writes the encoder for other programs."""
+        file = self.path / "exported" / "encoder.safetensors"
+        make_folder(file.parent)
+        export_weights(trainer, file)
 
 
 def refuse_if_in_use(path: str | os.PathLike[str]) -> None:

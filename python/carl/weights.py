@@ -27,7 +27,7 @@ class WeightsInfo:
     config: keys of ``carl.TrainerConfig``: those of the encoder, and those of its images (view_size, mean, std,
         evaluation_crop, evaluation_interpolation).
     preprocessing: size, crop, interpolation, mean, std: images are resized to size / crop on the shorter side and
-        cropped in the centre. From a table by family, since files do not say it.
+        cropped in the centre. From a table by family, since files do not say it; those of ``carl.export`` do.
     ignored: tensors that are left out, such as a classifier's.
     notes: sentences on what differs from the program that the weights come from.
     """

@@ -65,6 +65,15 @@ extension Evaluator {
         try weights.load(into: model.layout, [(trained.parameters.base, trained.statistics.base)])
     }
 
+    /// Writes a weights file in one step, see `ExportedPart`.
+    public func export(_ part: ExportedPart, to path: String) throws {
+        guard part == .encoder || !encoderOnly else {
+            throw CARLError.state(
+                "part: only the encoder can be had of a weights file: it has neither projection head nor prototypes")
+        }
+        try trained.export(part, to: path)
+    }
+
     /// An evaluator with memory of its own, so that it outlives what the model came from and does not share its
     /// scratch.
     init(copying source: TrainedModel, threads: Int) throws {

@@ -5,7 +5,7 @@ public struct Preprocessing: Equatable, Sendable {
     /// Share of the resized image's shorter side that the centre crop takes: it is resized to `size / crop`.
     public var crop: Double
     public var interpolation: ViewSpec.Interpolation
-    /// Of values scaled to 0 ... 1, for three channels.
+    /// Of values scaled to 0 ... 1: for three channels, or where it is a model's for each of its own.
     public var mean: [Float]
     public var std: [Float]
 
@@ -39,13 +39,24 @@ public struct Preprocessing: Equatable, Sendable {
         }
     }
 
+    /// A model's own, for images that are made ready as `view` says.
+    init(_ configuration: Configuration, view: ViewSpec) {
+        let channels = configuration.inChannels
+        func each(_ values: [Float]) -> [Float] {
+            values.count == channels ? values : Array(repeating: values.first ?? 0, count: channels)
+        }
+        self.init(
+            size: view.size, crop: configuration.evaluationCrop, interpolation: configuration.evaluationInterpolation,
+            mean: each(view.mean), std: each(view.std))
+    }
+
     private init(size: Int, crop: Double, interpolation: ViewSpec.Interpolation, mean: [Float], std: [Float]) {
         (self.size, self.crop, self.interpolation, self.mean, self.std) = (size, crop, interpolation, mean, std)
     }
 
-    /// For images of some channels: the mean over the three where there are not three.
+    /// For images of some channels: the mean over those there are where there are others.
     func normalization(channels: Int) -> (mean: [Float], std: [Float]) {
-        if channels == 3 { return (mean, std) }
+        if channels == mean.count { return (mean, std) }
         func average(_ values: [Float]) -> [Float] { [values.reduce(0, +) / Float(values.count)] }
         return (average(mean), average(std))
     }

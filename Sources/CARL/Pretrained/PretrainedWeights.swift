@@ -68,7 +68,17 @@ public struct PretrainedWeights {
         let pooledFirst =
             naming.family.isTransformer && file.names.contains { $0.hasPrefix(naming.prefix + "fc_norm.") }
         let architecture = Architecture(path: path, family: naming.family, sources: sources, pooledFirst: pooledFirst)
-        let (keys, size) = try naming.family == .resnet ? architecture.resnet() : architecture.transformer()
+        var (keys, size) = try naming.family == .resnet ? architecture.resnet() : architecture.transformer()
+        var preprocessing = Preprocessing(naming.family, size: size)
+        if let note = file.metadata.first(where: { $0.key == WeightsNote.key })?.value {
+            do {
+                let said = try WeightsNote.read(note, over: keys, preprocessing)
+                preprocessing = Preprocessing(said, view: said.viewSpecs[0])
+                if naming.family.isTransformer { keys["pool"] = said.pool.json }
+            } catch let error as CARLError {
+                throw CARLError.file("'\(path)': its metadata \"\(WeightsNote.key)\" is damaged: \(error)")
+            }
+        }
         (self.file, family, self.sources, self.ignored, self.strangers) = (
             file, naming.family, sources, ignored, strangers
         )
@@ -76,7 +86,7 @@ public struct PretrainedWeights {
             pooledFirst
             ? ["fc_norm, which normalises behind the mean over the patches, is taken as the norm in front of it"] : []
         encoderKeys = keys
-        preprocessing = Preprocessing(naming.family, size: size)
+        self.preprocessing = preprocessing
     }
 
     /// Channels of the images that the weights were trained with.
@@ -91,7 +101,7 @@ public struct PretrainedWeights {
         keys["in_channels"] = channels.json
         keys["view_size"] = preprocessing.size.json
         // A trainer's own defaults for channels that no program has statistics of.
-        if channels == 1 || channels == 3 || self.channels == 3 {
+        if channels == 1 || channels == 3 || self.channels == 3 || channels == preprocessing.mean.count {
             let (mean, std) = preprocessing.normalization(channels: channels)
             (keys["mean"], keys["std"]) = (mean.json, std.json)
         }

@@ -112,6 +112,13 @@ def _register(kind: str) -> None:
             },
         )
 
+    @recipe(prefix + "export", 0.7)
+    def export(s: Scenario) -> None:
+        arguments = {kind: s.handle_argument(s.need(kind)), "path": s.text(path(s)), "part": s.int32(s.choose([0, 1]))}
+        s.call(
+            prefix + "export", {**arguments, **({"teacher": s.int32(s.choose([0, 1]))} if kind == "trainer" else {})}
+        )
+
     if kind == "encoder":
         return
 
