@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import _arrays
 from ._checkpoint import is_classifier, is_weights
+from ._encoder_of import encoder_of
 from ._onnx import PIXELS, onnx_file
 from ._weights_out import PARTS, export_weights
 from ._writing import make_folder, replace_file, replacing
-from .classifier import Classifier, encoder_of
+from .classifier import Classifier
 from .encoder import Encoder
 from .errors import InvalidArgumentError, missing_package
 from .runs import checkpoint_path
