@@ -13,16 +13,18 @@ import numpy as np
 
 from . import _arrays, _images
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
+from ._cards import classifier_card
 from ._checkpoint import checkpoint_file
 from ._classes import places_among
 from ._handle import made
 from ._native_path import writable
 from ._notes import as_utf8
+from ._shown import line
 from ._state import StateHandle
 from ._values import checked_range
 from .config import dump_json, parse_object
 from .encoder import Encoder, embedded_rows
-from .errors import FileError, InvalidArgumentError, not_fitted
+from .errors import CARLError, FileError, InvalidArgumentError, not_fitted
 from .runs import checkpoint_path
 from .sources.labelled import labels_of, open_source
 from .trainer import Trainer
@@ -54,6 +56,9 @@ class ClassifierMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def __repr__(self) -> str:
+        return line(type(self).__name__, self.to_dict(), 4)
 
 
 class Classifier(StateHandle):
@@ -271,8 +276,14 @@ class Classifier(StateHandle):
     def __repr__(self) -> str:
         if self.closed:
             return "Classifier(closed)"
-        config = self.config
+        try:
+            config = self.config
+        except CARLError:  # another thread trains it
+            return f"Classifier(classes={len(self.classes_)})"
         return f"Classifier(classes={config['classes']}, freeze_encoder={config['freeze_encoder']})"
+
+    def _repr_html_(self) -> str:
+        return classifier_card(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a carl.Classifier cannot be pickled: save() it and pass the path")

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _arrays, _images
 from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
+from ._cards import trainer_card, trainer_line
 from ._checkpoint import checkpoint_file, steps_taken
 from ._handle import made
 from ._native_path import readable, writable
@@ -246,13 +247,10 @@ class Trainer(StateHandle):
         return (_unpickle, (type(self), self.to_bytes()))
 
     def __repr__(self) -> str:
-        if self.closed:
-            return "Trainer(closed)"
-        config = self.config
-        return (
-            f"Trainer(encoder={config.encoder!r}, stem={config.stem!r}, width={config.width}, "
-            f"prototypes={config.prototypes}, step_count={self.step_count})"
-        )
+        return trainer_line(self)
+
+    def _repr_html_(self) -> str:
+        return trainer_card(self)
 
 
 def _temporary_folder() -> Any:

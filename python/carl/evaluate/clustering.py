@@ -13,7 +13,7 @@ from ._checks import check_classes, class_labels
 from .result import Result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClusterResult(Result):
     """nmi, ami, ari: normalised and adjusted mutual information, adjusted Rand index (scikit-learn's).
 

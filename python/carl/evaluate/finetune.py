@@ -30,7 +30,7 @@ from .supervised import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FinetuneResult(ClassificationResult):
     """label_fraction, labels_per_class, balanced: how the labelled images were chosen, by each seed anew.
 

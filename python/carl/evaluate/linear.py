@@ -33,7 +33,7 @@ METHODS = ("sgd", "logistic")
 _STANDARDIZED = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LinearProbeResult(ClassificationResult):
     """Figures of a linear layer on frozen features."""
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _arrays
 from .._classes import places_among
+from .._shown import ShownFields
 from .._values import checked_range
 from ..classifier import Classifier
 from ..errors import InvalidArgumentError
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ..progress import Bar
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassificationResult(Result):
     """Figures of a classifier on test images, over one or several seeds.
 
@@ -54,8 +55,8 @@ class ClassificationResult(Result):
     predictions: np.ndarray
 
 
-@dataclass(frozen=True)
-class LabelledImages:
+@dataclass(frozen=True, repr=False)
+class LabelledImages(ShownFields):
     """Images to train and to test on; targets are places in `classes`, of the test images in `names`: the classes, and
     what else the test images have. value_range: that they are read with."""
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._arrays import label_array
+from .._shown import line
 from ..errors import InvalidArgumentError
 from . import as_source
 from ._labels import numbered
@@ -25,6 +26,9 @@ class Labelled(NamedTuple):
     source: ImageSource
     labels: np.ndarray | None
     class_names: list[str] | None
+
+    def __repr__(self) -> str:
+        return line(type(self).__name__, self._asdict())
 
 
 @contextmanager
