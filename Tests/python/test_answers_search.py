@@ -265,6 +265,7 @@ def test_raw_pixels_are_means_over_areas():
     np.testing.assert_allclose(uneven, 9, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_knn_shows_the_accuracy_of_raw_pixels(run, images, tmp_path, capsys):
     labels = np.arange(40) % 2
     np.savez(tmp_path / "d.npz", images=images, labels=labels)
@@ -278,7 +279,7 @@ def test_knn_shows_the_accuracy_of_raw_pixels(run, images, tmp_path, capsys):
     kept = json.loads((run / "run" / "evaluation" / "knn.json").read_text())
     assert kept["raw_pixels"] == {"3": raw.accuracy}
     pytest.importorskip("matplotlib")
-    assert main(["report", str(run / "run"), "--data", data]) == 0
+    assert main(["report", str(run / "run"), "--data", data, "--images", "6"]) == 0
     assert "raw_pixels" in (run / "run" / "report.html").read_text()
     capsys.readouterr()
     assert main(["knn", str(run / "run"), data, data, "--no-baseline", "--json"]) == 0

@@ -16,7 +16,13 @@ from conftest import same_state, small_model
 
 REAL_STEP = carl.Trainer.step
 #: Narrow enough for tests.
-WIDTHS = (0.1875, 0.125)
+WIDTHS = (0.125, 0.0625)
+
+
+@pytest.fixture
+def images(images):
+    """Fewer than elsewhere: a budget is some fifty steps."""
+    return images[:20]
 
 
 class Clock:
@@ -29,7 +35,7 @@ class Clock:
 def budgeted(monkeypatch, step: float = 0.02, budget="1s", **changes) -> carl.CARL:
     """An unfitted model of the small network with a budget, by a clock on which a step takes `step` seconds, those of
     calibration as much as they have images, and all else takes none."""
-    clock, an_image = Clock(), step / changes.get("batch_size", 40)
+    clock, an_image = Clock(), step / changes.get("batch_size", 20)
 
     def stepped(trainer, batch, *arguments):
         clock.now += an_image * len(batch)
@@ -51,8 +57,8 @@ def test_it_trains_as_long_as_the_budget_and_the_result_can_be_had_without(image
     assert (
         config.schedule == "trapezoid" and len(config.decay_steps) > 1 and sum(config.decay_steps) < config.total_steps
     )
-    assert config.epochs == config.total_steps  # 40 images are one batch
-    assert (config.view_size, config.batch_size) == (12, 40) and config.width in WIDTHS
+    assert config.epochs == config.total_steps  # 20 images are one batch
+    assert (config.view_size, config.batch_size) == (12, 20) and config.width in WIDTHS
     assert json.loads((tmp_path / "config.json").read_text()) == json.loads(json.dumps(vars(config)))
     rates = [metrics.learning_rate for metrics in model.history_]
     start = config.total_steps - sum(config.decay_steps)
@@ -71,7 +77,7 @@ def test_it_trains_as_long_as_the_budget_and_the_result_can_be_had_without(image
 
 
 def test_a_budget_ends_within_an_epoch(images, monkeypatch):
-    model = budgeted(monkeypatch, step=0.0198, batch_size=8).fit(images)
+    model = budgeted(monkeypatch, step=0.0198, batch_size=4).fit(images)
     config = model.config_
     assert config.total_steps % 5 and config.epochs == config.total_steps // 5 + 1 == model.epoch_ + 1
     assert same_state(carl.CARL(**vars(config), progress=False).fit(images).trainer_, model.trainer_)
@@ -93,7 +99,7 @@ def test_it_says_what_it_chose(images, monkeypatch, tmp_path, capsys):
     budgeted(monkeypatch, run_dir=tmp_path, progress=True).fit(images)
     shown, log = capsys.readouterr().err, (tmp_path / "train.log").read_text()
     for text in (shown, log):
-        for word in ("budget of 1 s: views of 12 pixels, width ", "images/s", "epochs of 40", "why: "):
+        for word in ("budget of 1 s: views of 12 pixels, width ", "images/s", "epochs of 20", "why: "):
             assert word in text
     assert shown.index("why: ") < shown.index("loss ")
     assert "total_steps" in log and "as long as the budget lasts" in log
@@ -115,7 +121,7 @@ def test_other_sources(images, monkeypatch, tmp_path, kind):
 
         for number, image in enumerate(images):
             Image.fromarray(image).save(tmp_path / f"{number:02}.png")
-    data = {"list": list(images), "folder": tmp_path, "stream": [images[:20], images[20:]]}[kind]
+    data = {"list": list(images), "folder": tmp_path, "stream": [images[:10], images[10:]]}[kind]
     model = budgeted(monkeypatch).fit(data)
     assert model.trainer_.step_count == model.config_.total_steps > NO_TRAINING
     assert same_state(carl.CARL(**vars(model.config_), progress=False).fit(data).trainer_, model.trainer_)
@@ -175,20 +181,19 @@ def test_damaged_notes_of_a_budget_are_named(images, tmp_path):
 
 
 def test_fit_ends_at_total_steps(images):
-    model = small_model(epochs=3, total_steps=7).fit(images)
+    model = small_model(epochs=3, total_steps=7, batch_size=4).fit(images)
     assert model.trainer_.step_count == 7 and model.epoch_ == 1
-    assert small_model(epochs=1, total_steps=7).fit(images).trainer_.step_count == 5
+    assert small_model(epochs=1, total_steps=7, batch_size=4).fit(images).trainer_.step_count == 5
 
 
 def test_a_trapezoid_by_hand(images):
-    model = small_model(schedule="trapezoid", decay_steps=4).fit(images)
+    model = small_model(schedule="trapezoid", decay_steps=4, batch_size=4).fit(images)
     rates = [metrics.learning_rate / 0.01 for metrics in model.history_]
     assert rates == pytest.approx([1, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
-    assert [m.learning_rate for m in small_model(schedule="trapezoid").fit(images).history_][-2:] == pytest.approx(
-        [0.01, 0.005]
-    )
+    unspecified = small_model(schedule="trapezoid", batch_size=4).fit(images)
+    assert [m.learning_rate for m in unspecified.history_][-2:] == pytest.approx([0.01, 0.005])
     with pytest.raises(carl.ConfigurationError, match="decay_steps"):
-        small_model(schedule="trapezoid", decay_steps=11).fit(images)
+        small_model(schedule="trapezoid", decay_steps=11, batch_size=4).fit(images)
     with pytest.raises(carl.ConfigurationError, match="decay_steps.*trapezoid"):
         small_model(decay_steps=1).fit(images)
 

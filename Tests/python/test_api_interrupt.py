@@ -366,15 +366,17 @@ _CALLS = {
     "y))",
     "retrieval": "x = points(150_000); y = random.integers(0, 10, len(x))\ninterrupted(lambda: "
     "carl.evaluate.retrieval(x, y))",
-    "cluster": "x = points(100_000); y = random.integers(0, 10, len(x))\ninterrupted(lambda: carl.evaluate.cluster(x, "
+    # Imported beforehand: they may take longer than the signal.
+    "cluster": "import scipy.optimize, sklearn.cluster, sklearn.metrics\n"
+    "x = points(100_000); y = random.integers(0, 10, len(x))\ninterrupted(lambda: carl.evaluate.cluster(x, "
     "y, 1000))",
     "make_views": "x = photos(64, 256)\n"
     "interrupted(lambda: carl.make_views(x, [{'size': 224, 'count': 64, 'blur': [0.1, 2.0]}], threads=1))",
     "embed_images": "t = carl.Trainer(encoder='resnet50', threads=1); x = photos(512, 224)\ninterrupted(lambda: "
     "t.embed_images(x))",
     "step": """
-settings = dict(encoder='resnet50', view_size=96, prototypes=32, threads=1)
-t, x = carl.Trainer(settings), photos(48, 96)
+settings = dict(encoder='resnet50', width=0.5, view_size=96, prototypes=32, threads=1)
+t, x = carl.Trainer(settings), photos(128, 96)
 before = t.state_dict()
 interrupted(lambda: t.step(x))
 after = t.state_dict()

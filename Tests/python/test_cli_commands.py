@@ -250,11 +250,11 @@ def test_the_documentation_lists_every_parameter():
 def test_every_parameter_is_an_option():
     from carl.cli import _keys
 
+    parser = build_parser()
     for key in _keys.names():
         for option in (f"--{key}", f"--{key.replace('_', '-')}"):
-            parsed = build_parser().parse_args(["train", "photos/", option, "3"])
+            parsed = parser.parse_args(["train", "photos/", option, "3"])
             assert parsed.options == [f"{key}=3"] and parsed.data == "photos/" and parsed.overrides == []
-    parser = build_parser()
     parser.parse_args(["train", "photos/", "--epochs", "3"])
     assert parser.parse_args(["train", "photos/"]).options == []
 

@@ -73,11 +73,16 @@ def test_there_are_commands_to_parse():
     assert len(commands()) > 40
 
 
+@pytest.fixture(scope="module")
+def parser():
+    return build_parser()
+
+
 @pytest.mark.parametrize("line", commands())
-def test_a_command_of_the_pages_is_one(line, capsys):
+def test_a_command_of_the_pages_is_one(line, parser, capsys):
     words = shlex.split(line, comments=True)[1:]
     with contextlib.suppress(SystemExit):
-        arguments, rest = build_parser().parse_known_args(words)
+        arguments, rest = parser.parse_known_args(words)
         # As carl.cli.main takes them: key=value behind options, where the command has keys.
         strange = [word for word in rest if word.startswith("-") or "=" not in word]
         assert not strange and (not rest or hasattr(arguments, "overrides")), rest

@@ -163,6 +163,7 @@ def test_where_they_go(images, labelled, tmp_path):
     assert pickle.loads(pickle.dumps(model.set_params(callbacks=None))).evaluations_ == model.evaluations_
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_in_the_curves_and_the_report(images, labelled, tmp_path):
     pytest.importorskip("matplotlib")
     from carl import plots, report

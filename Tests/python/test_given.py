@@ -29,6 +29,7 @@ def losses(run):
     return [json.loads(line)["loss"] for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_on_files_goes_on(files, tmp_path, monkeypatch, capsys):
     whole, run = str(tmp_path / "whole"), str(tmp_path / "run")
     assert main(["train", *files, "--out", whole, "epochs=2", "total_steps=10", *SMALL]) == 0
@@ -43,7 +44,7 @@ def test_a_run_on_files_goes_on(files, tmp_path, monkeypatch, capsys):
     assert main(["info", run]) == 0
     assert "40 files" in capsys.readouterr().out
     pytest.importorskip("matplotlib")
-    assert main(["plot", "counts", run]) == 0 and main(["report", run]) == 0
+    assert main(["plot", "counts", run]) == 0 and main(["report", run, "--images", "6"]) == 0
 
 
 def test_files_that_are_gone(files, tmp_path, capsys):
@@ -77,6 +78,7 @@ def test_in_python(form, files, tmp_path):
     assert carl.load(tmp_path / "run")._given.images is None and not (tmp_path / "run" / "images.json").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_array_of_an_archive(images, tmp_path, capsys):
     np.savez(tmp_path / "x.npz", pictures=images, others=images[:, :4])
     data, run = str(tmp_path / "x.npz"), str(tmp_path / "run")

@@ -65,16 +65,17 @@ def test_labels_of_a_file_are_named(run):
     assert kept["data"]["test"]["labels"] == y
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_report_says_what_is_of_another_checkpoint(run, capsys):
     pytest.importorskip("matplotlib")
     command(run, COMMANDS["knn"][0])
     command(run, ["plot", "counts", "RUN"])
     capsys.readouterr()
-    command(run, ["report", "RUN", "--json"])
+    command(run, ["report", "RUN", "--images", "6", "--json"])
     assert json.loads(capsys.readouterr().out)["stale"] == {}
     assert "Not of the present checkpoint" not in (run / "report.html").read_text(encoding="utf-8")
     small_model(run_dir=run, epochs=3).fit(str(run.parent / "data.npz"), resume=True)
-    command(run, ["report", "RUN"])
+    command(run, ["report", "RUN", "--images", "6"])
     printed, page = capsys.readouterr().out, (run / "report.html").read_text(encoding="utf-8")
     reason = "of step 10, but the present checkpoint is of step 15"
     for file in ("evaluation/knn.json", "plots/counts.png"):

@@ -74,6 +74,7 @@ def test_forms_of_a_file(kind, photos, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["txt", "named.csv", "text.npy", "npy"])
+@pytest.mark.usefixtures("undrawn")
 def test_all_commands_take_it(kind, run, photos, tmp_path, capsys):
     pytest.importorskip("sklearn")
     file = str(label_file(kind, tmp_path))
@@ -90,7 +91,7 @@ def test_all_commands_take_it(kind, run, photos, tmp_path, capsys):
         ["predict", saved, photos, "--labels", file, "--out", str(tmp_path / "p.csv")],
         ["plot", "confusion", run, "--data", photos, "--labels", file],
         ["plot", "confusion", saved, "--data", photos, "--labels", file, "--out", str(tmp_path / "c.png")],
-        ["report", run, "--data", photos, "--labels", file],
+        ["report", run, "--data", photos, "--labels", file, "--images", "6"],
         ["train", photos, "--eval", photos, "--eval-labels", file, "--out", str(tmp_path / "judged"), "--quiet",
          "epochs=1", "batch_size=8", "view_size=12", "width=0.125", "projector=[16,8]", "prototypes=6"],
     ):  # fmt: skip
@@ -166,6 +167,7 @@ def keyed(tmp_path):
     return str(tmp_path / "keyed.npz")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_keys_of_arrays(run, keyed, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
@@ -185,7 +187,7 @@ def test_keys_of_arrays(run, keyed, tmp_path, capsys):
         ["duplicates", run, keyed, *keys[:2]],
         ["outliers", run, keyed, *keys[:2], "-k", "3"],
         ["plot", "confusion", run, "--data", keyed, *keys],
-        ["report", run, "--data", keyed, *keys],
+        ["report", run, "--data", keyed, *keys, "--images", "6"],
     ):
         assert main(command) == 0, (command, capsys.readouterr().err)
     assert (tmp_path / "p.csv").read_text().splitlines()[1].split(",")[:2] == ["image 0", "ant"]
@@ -219,6 +221,7 @@ def wide(tmp_path):
     return str(tmp_path / "wide.npz")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_values_for_every_command(run, wide, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
@@ -235,7 +238,7 @@ def test_values_for_every_command(run, wide, tmp_path, capsys):
         ["duplicates", run, wide],
         ["outliers", run, wide, "-k", "3"],
         ["plot", "counts", run, "--data", wide],
-        ["report", run, "--data", wide],
+        ["report", run, "--data", wide, "--images", "6"],
         ["predict", saved, wide, "--out", str(tmp_path / "p.csv")],
     ):
         assert main([*command, "--value-range", "0,1"]) == 0, (command, capsys.readouterr().err)

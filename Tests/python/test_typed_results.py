@@ -20,6 +20,36 @@ share: float = carl.evaluate.knn(x, y, x, y).accuracy
 found = carl.evaluate.knn(x, y, x)
 labels = found.predictions
 best: float = max(carl.evaluate.knn(x, y, x, y, k=[1, 2]).accuracies.values())
+
+
+class Every(carl.Callback):
+    def on_step(self, model: carl.CARL, metrics: carl.Metrics) -> None:
+        if metrics.step % 10 == 0 and metrics.collapsed:
+            raise carl.StopTraining
+
+
+def train(photos: str) -> float:
+    model = carl.CARL(encoder="resnet18", prototypes=30, epochs=2, callbacks=[Every()]).fit(photos, eval_set=photos)
+    features, names = model.transform(photos, return_paths=True)
+    shape: tuple[int, ...] = features.shape
+    first: str = names[0]
+    losses: list[float] = [metrics.loss for metrics in model.history_]
+    config: carl.TrainerConfig = model.config_
+    clusters = model.predict(photos)
+    print(shape, first, config.width, carl.evaluate.cluster(clusters, [0, 1]).nmi, model._repr_html_())
+    with carl.Trainer(config.replace(threads=1), seed=3) as trainer:
+        step: carl.Metrics = trainer.step(np.zeros((4, 12, 12, 3), np.uint8))
+        state: dict[str, np.ndarray] = trainer.state_dict()
+        trainer.save("t.carl", notes={"tensors": len(state)})
+    with carl.Classifier("t.carl", ["cat", "dog"], freeze_encoder=True) as classifier:
+        judged = classifier.step(np.zeros((4, 12, 12, 3), np.uint8), [0, 1, 0, 1])
+        share = judged.accuracy + classifier.score(photos)
+    encoder = carl.Encoder("t.carl")
+    rows: np.ndarray = encoder.transform(photos)
+    whitened = carl.evaluate.Whitening().fit(rows).transform(rows)
+    for row in carl.runs.read_metrics("runs/x"):
+        print(row["loss"], whitened.dtype)
+    return share + step.loss + sum(losses)
 """
 
 

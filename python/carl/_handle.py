@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ctypes import byref, c_int64
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from . import _arrays, _images
 from ._c_api import LIB, OUTPUTS, call, check_call
 from .errors import InvalidArgumentError, InvalidHandleError
+
+Self = TypeVar("Self", bound="EmbeddingHandle")
 
 #: Images given to the library in one embed call: enough to fill all processors, and a bound on its scratch memory.
 EMBED_CHUNK = 256
@@ -71,7 +73,7 @@ class EmbeddingHandle:
             check_call(self._function("free")(pointer))
             self._pointer = None
 
-    def __enter__(self) -> Any:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ._handle import EmbeddingHandle
+from ._shown import line
 from ._spelling import nearest
 from .errors import InvalidArgumentError, missing_package, not_fitted
 
@@ -138,14 +139,20 @@ class EstimatorRules:
             requires_fit=True,
         )
 
-    def __repr__(self) -> str:
+    def _given_parameters(self) -> dict[str, Any]:
+        """The parameters that are not the defaults. By their text: arrays are not equal or different as a whole."""
         defaults = self._parameter_defaults()
-        shown = [
-            f"{name}={value!r}"
-            for name, value in self.get_params(deep=False).items()
-            if value is not defaults[name] and value != defaults[name]
-        ]
-        return f"{type(self).__name__}({', '.join(shown)})"
+        return {
+            name: value for name, value in self.get_params(deep=False).items() if repr(value) != repr(defaults[name])
+        }
+
+    def __repr__(self) -> str:
+        return line(type(self).__name__, self._given_parameters(), digits=None)
+
+    def _repr_html_(self) -> str:
+        from ._cards import estimator_card
+
+        return estimator_card(self)
 
 
 def _is_estimator(value: Any) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._shown import line
 from .errors import InvalidArgumentError
 from .metrics import Metrics
 
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 
 class Callback:
     """Base class; override what is needed. Raising ``carl.StopTraining`` ends the fit without an error."""
+
+    def __repr__(self) -> str:
+        """Its plain attributes: others may refer to the model, which shows its callbacks."""
+        plain = (str, int, float, os.PathLike, type(None))
+        values = {name: value for name, value in vars(self).items() if isinstance(value, plain)}
+        return line(type(self).__name__, {name: value for name, value in values.items() if not name.startswith("_")})
 
     def on_start(self, model: CARL) -> None:
         """Before the first step; ``model.trainer_`` is there."""

@@ -14,6 +14,7 @@ import numpy as np
 from . import _arrays, _images
 from ._array_like import is_array_like, label_values
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
+from ._cards import classifier_card
 from ._checkpoint import checkpoint_file
 from ._classes import fit_targets, places_among
 from ._classifier_parameters import ClassifierParameters
@@ -24,12 +25,13 @@ from ._labelled_training import STANDARDIZED, batches_per_epoch, train_classifie
 from ._native_path import writable
 from ._notes import as_utf8
 from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
+from ._shown import line
 from ._sklearn import EstimatorRules, is_trained
 from ._state import StateHandle
 from ._values import checked_range
 from .config import dump_json, parse_object
 from .encoder import Encoder, embedded_rows
-from .errors import FileError, InvalidArgumentError, not_fitted
+from .errors import CARLError, FileError, InvalidArgumentError, not_fitted
 from .progress import Bar
 from .sources.labelled import labels_of, open_source, opened, random_access
 from .sources.order import evenly_spaced
@@ -62,6 +64,9 @@ class ClassifierMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def __repr__(self) -> str:
+        return line(type(self).__name__, self.to_dict(), 4)
 
 
 class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
@@ -347,8 +352,14 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
             return super().__repr__()
         if self.closed:
             return "Classifier(closed)"
-        config = self.config
+        try:
+            config = self.config
+        except CARLError:  # another thread trains it
+            return f"Classifier(classes={len(self.classes_)})"
         return f"Classifier(classes={config['classes']}, freeze_encoder={config['freeze_encoder']})"
+
+    def _repr_html_(self) -> str:
+        return classifier_card(self) if "_pointer" in vars(self) else super()._repr_html_()
 
     # ---- Copies and scikit-learn
 

@@ -9,12 +9,17 @@ from typing import Any
 
 from ._parameters import TrainerKeys, ViewSpec
 from ._reading import parse_json
+from ._shown import line
 from ._spelling import nearest
 from .errors import ConfigurationError
 
 
 class TrainerConfig(TrainerKeys):
     __doc__ = TrainerKeys.__doc__
+
+    def __repr__(self) -> str:
+        """The keys that are set."""
+        return line(type(self).__name__, self.to_dict(), digits=None)
 
     def to_dict(self) -> dict[str, Any]:
         """The keys that are set."""

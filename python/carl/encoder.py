@@ -9,10 +9,12 @@ import numpy as np
 
 from . import _arrays
 from ._c_api import LIB, EncoderHandle
+from ._cards import encoder_card
 from ._checkpoint import checkpoint_channels, checkpoint_file
 from ._handle import EmbeddingHandle, made
 from ._input import embedded
 from ._native_path import readable
+from ._shown import line
 from .config import dump_json
 from .progress import Bar
 from .trainer import Trainer
@@ -40,6 +42,14 @@ class Encoder(EmbeddingHandle):
         with checkpoint_file(path) as file:
             self._pointer = made(EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_load, file, count)
         self.in_channels_ = checkpoint_channels(path) or 3
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "Encoder(closed)"
+        return line("Encoder", {"in_channels": self.in_channels_, "features": self.output_width()})
+
+    def _repr_html_(self) -> str:
+        return encoder_card(self)
 
     @classmethod
     def from_trainer(cls, trainer: Trainer, teacher: bool = False) -> Encoder:

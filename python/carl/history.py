@@ -75,7 +75,8 @@ class History(Sequence[Metrics]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"<{len(self)} steps" + (f", the last: {self[-1]!r}>" if len(self) else ">")
+        losses = self.column("loss")
+        return f"History({len(self)} steps" + (f", loss {losses[0]:.4g} to {losses[-1]:.4g})" if len(self) else ")")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _unpickle, (FIELDS, self._values.tobytes())

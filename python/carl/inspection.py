@@ -11,6 +11,7 @@ import numpy as np
 
 from ._given import Given
 from ._models import load_model
+from ._shown import line
 from .classifier import Classifier
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL
@@ -35,6 +36,9 @@ class Sample(NamedTuple):
     views: Any
     view_size: int | None
     seed: int
+
+    def __repr__(self) -> str:
+        return line(type(self).__name__, self._asdict())
 
 
 def sample_of(model: str | os.PathLike[str] | None, data: str | None, count: int) -> Sample:

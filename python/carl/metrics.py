@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._c_api import carl_metrics
+from ._shown import line
 
 #: Names of the values of ``Metrics.collapsed``.
 COLLAPSE_NAMES = {
@@ -94,6 +95,9 @@ class Metrics(Mapping[str, Any]):
     def to_json(self) -> str:
         """One line of JSON."""
         return json.dumps(self.to_dict())
+
+    def __repr__(self) -> str:
+        return line(type(self).__name__, self.to_dict(), 4)
 
     def __getitem__(self, key: str) -> Any:
         if key in FIELDS:

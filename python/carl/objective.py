@@ -12,11 +12,12 @@ import numpy as np
 from . import _arrays
 from ._array_like import is_array_like
 from ._c_api import LIB, call, carl_assignment_options, carl_assignment_result, pointers
+from ._shown import ShownFields
 from .errors import InvalidArgumentError
 
 
-@dataclass(frozen=True)
-class AssignmentLoss:
+@dataclass(frozen=True, repr=False)
+class AssignmentLoss(ShownFields):
     """loss = consistency + prior_weight * prior, with the gradients of the loss.
 
     grad_views: one array (B, D) a view. grad_prototypes: (K, D).

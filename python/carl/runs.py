@@ -60,6 +60,9 @@ class RunFolder:
         self._files: dict[str, Lines] = {}
         self._handler: logging.Handler | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
     @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoints" / "last.carl"

@@ -13,8 +13,10 @@ import numpy as np
 
 from . import _arrays
 from ._c_api import LIB, call
+from ._shown import ShownFields
 from .encoder import Encoder
 from .trainer import Trainer
+from .view_specs import expand_views
 
 
 def peak_rate(threads: int = 0) -> float:
@@ -25,8 +27,8 @@ def peak_rate(threads: int = 0) -> float:
     return result.value
 
 
-@dataclass
-class Speed:
+@dataclass(repr=False)
+class Speed(ShownFields):
     """What `measure` found. Rates are medians; operations are those of the direct methods, so a rate may exceed
     `peak`."""
 
@@ -58,8 +60,9 @@ def measure(config: Mapping[str, Any] | None = None, *, images: int = 64, steps:
     steps = _arrays.integer(steps, "steps", 1, 1_000_000)
     random = np.random.default_rng(0)
     with Trainer(config, **overrides) as trainer:
-        channels = trainer.config.in_channels
-        sizes = [spec["size"] for spec in trainer.config.views for _ in range(spec.get("count", 1))]
+        channels = trainer.config.in_channels or 3
+        specs = expand_views(trainer.config.views, channels, trainer.config.view_size)
+        sizes = [spec["size"] for spec in specs for _ in range(spec.get("count", 1))]
         views = [random.standard_normal((images, size, size, channels), dtype=np.float32) for size in sizes]
         trainer.step_views(views)
         trainer.start_profile()
@@ -71,7 +74,7 @@ def measure(config: Mapping[str, Any] | None = None, *, images: int = 64, steps:
         profile = trainer.profile()
         with Encoder.from_trainer(trainer) as encoder:
             embedding = {count: _seconds_to_embed(encoder, views[0], count, steps) for count in (images, 1)}
-        threads = trainer.config.threads
+        threads = trainer.config.threads or 0
     for row in profile:
         for key in ("calls", "seconds", "operations", "bytes"):
             row[key] /= steps

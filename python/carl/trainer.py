@@ -13,6 +13,7 @@ import numpy as np
 from . import _arrays, _images
 from ._array_like import is_array_like
 from ._c_api import LIB, TrainerHandle, call, carl_metrics, check_call, string_from
+from ._cards import trainer_card, trainer_line
 from ._checkpoint import checkpoint_file, steps_taken
 from ._handle import made
 from ._native_path import readable, writable
@@ -238,13 +239,10 @@ class Trainer(StateHandle):
         return (_unpickle, (type(self), self.to_bytes(), __version__))
 
     def __repr__(self) -> str:
-        if self.closed:
-            return "Trainer(closed)"
-        config = self.config
-        return (
-            f"Trainer(encoder={config.encoder!r}, stem={config.stem!r}, width={config.width}, "
-            f"prototypes={config.prototypes}, step_count={self.step_count})"
-        )
+        return trainer_line(self)
+
+    def _repr_html_(self) -> str:
+        return trainer_card(self)
 
 
 def _unpickle(cls: type[Trainer], data: bytes, version: str = "(unknown)") -> Trainer:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from .._shown import ShownFields
 from ..errors import InvalidArgumentError
 from .knn import nearest_neighbours
 
@@ -22,8 +23,8 @@ _FIRST, _MOST = 32, 1024
 _FEW = 4
 
 
-@dataclass(frozen=True)
-class DuplicateGroup:
+@dataclass(frozen=True, repr=False)
+class DuplicateGroup(ShownFields):
     """The first image of a group, in the set's order, and those that are copies of it.
 
     places: int64 (n,), the first image's, then by falling similarity. similarities: float32 (n,), to the first image, 1

@@ -16,7 +16,7 @@ from .result import Result
 from .whitening import Whitening
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KNNPredictions(Result):
     """What ``knn`` gives without test labels: predictions, labels (M,) for the first k.
 
@@ -32,7 +32,7 @@ class KNNPredictions(Result):
     queries: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KNNResult(KNNPredictions):
     """accuracy: share of right predictions for the first k. accuracies: that of every k asked for.
 

@@ -22,7 +22,7 @@ from .supervised import ClassificationResult, figures, labelled_images, outputs,
 METHODS = ("sgd", "logistic")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LinearProbeResult(ClassificationResult):
     """Figures of a linear layer on frozen features."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _arrays
+from .._shown import line
 from ..errors import InvalidArgumentError
 from ..sources import ImageSource
 from ..sources.labelled import aligned, open_labelled
@@ -98,6 +99,10 @@ class OnlineEvaluation:
         self._truth = truth[asked]
         #: Accuracy without any learning, which is the same at every step.
         self._raw_pixels: float | None = None
+
+    def __repr__(self) -> str:
+        counts = {"references": self._reference_places, "queries": self._query_places, "classes": self._classes}
+        return line(type(self).__name__, {name: len(values) for name, values in counts.items()})
 
     def _open(
         self, images: Any, labels: Any, channels: int, name: str

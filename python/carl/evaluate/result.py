@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._shown import ShownFields
 from .._version import __version__
 from .._writing import replace_file
 
 
-@dataclass(frozen=True)
-class Result:
+@dataclass(frozen=True, repr=False)
+class Result(ShownFields):
     """A protocol's figures. Arrays are left out of the JSON."""
 
     protocol: ClassVar[str]

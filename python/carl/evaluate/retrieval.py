@@ -15,7 +15,7 @@ from ._checks import check_labels, class_labels, cutoffs
 from .result import Result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RetrievalResult(Result):
     """Means over the queries that have a relevant reference, all figures from 0 to 1.
 

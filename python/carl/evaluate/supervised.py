@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _arrays
 from .._classes import check_classes, encode_labels, places_among
+from .._shown import ShownFields
 from .._values import checked_range
 from ..errors import InvalidArgumentError
 from ..sources import ImageSource
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..progress import Bar
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ClassificationResult(Result):
     """Figures of a classifier on test images, over one or several seeds.
 
@@ -50,8 +51,8 @@ class ClassificationResult(Result):
     predictions: np.ndarray
 
 
-@dataclass(frozen=True)
-class LabelledImages:
+@dataclass(frozen=True, repr=False)
+class LabelledImages(ShownFields):
     """Images to train and to test on; targets are places in `classes`, of the test images in `names`: the classes, and
     what else the test images have. value_range: that they are read with."""
 

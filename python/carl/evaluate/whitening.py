@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import _arrays
+from .._shown import line
 from ..errors import InvalidArgumentError, NotFittedError
 
 #: Rows that are multiplied at a time.
@@ -28,6 +29,10 @@ class Whitening:
         self.shrinkage = _arrays.real(shrinkage, "shrinkage", 0.0, above=True)
         self.mean_: np.ndarray | None = None
         self.matrix_: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        fitted = {} if self.mean_ is None else {"features": len(self.mean_)}
+        return line(type(self).__name__, {"shrinkage": self.shrinkage, **fitted})
 
     def fit(self, features: Any, y: Any = None) -> Whitening:
         """features: floats (N, D), N at least 2. y is ignored."""

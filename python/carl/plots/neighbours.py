@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._shown import ShownFields
 from ..errors import InvalidArgumentError
 from ..evaluate import nearest_neighbours
 from .figures import COLOURS, at_least_one, check_rows, chosen, matrix, new_figure, show_image
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 _SIGNS = 18
 
 
-@dataclass(frozen=True)
-class SheetRow:
+@dataclass(frozen=True, repr=False)
+class SheetRow(ShownFields):
     """A row of ``contact_sheet``: a query's image, and those found for it with their similarities. name, names: of the
     query and of what was found; "" for none. other: which of those found get an orange frame."""
 

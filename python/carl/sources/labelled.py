@@ -12,6 +12,7 @@ import numpy as np
 
 from .._array_like import label_values
 from .._arrays import label_array
+from .._shown import line
 from ..errors import InvalidArgumentError
 from . import as_source
 from ._labels import numbered
@@ -26,6 +27,9 @@ class Labelled(NamedTuple):
     source: ImageSource
     labels: np.ndarray | None
     class_names: list[str] | None
+
+    def __repr__(self) -> str:
+        return line(type(self).__name__, self._asdict())
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._shown import ShownFields
 from .ahead import ReadAhead, read_ahead, reading_thread
 from .base import ImageSource
 from .broken import BrokenImages, read_batch
@@ -20,8 +21,8 @@ AHEAD = 2
 MOST_IMAGES, MOST_BYTES = 512, 256_000_000
 
 
-@dataclass(frozen=True)
-class Batch:
+@dataclass(frozen=True, repr=False)
+class Batch(ShownFields):
     """images, their places in the data set, and the seconds that were spent waiting for them."""
 
     images: Any
