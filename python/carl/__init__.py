@@ -20,7 +20,7 @@ from ._c_api import set_log_callback
 from ._c_api import string_from as _string_from
 from ._version import __version__
 from .callbacks import Callback
-from .classifier import Classifier, ClassifierMetrics
+from .classifier import Classifier
 from .config import TrainerConfig
 from .encoder import Encoder
 from .errors import (
@@ -43,7 +43,7 @@ from .errors import (
     UnsupportedProcessorError,
 )
 from .estimator import CARL, load
-from .metrics import Metrics
+from .metrics import ClassifierMetrics, Metrics
 from .objective import AssignmentLoss, assignment_loss
 from .sources import as_source
 from .trainer import Trainer

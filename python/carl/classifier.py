@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from ctypes import byref, sizeof
-from dataclasses import asdict, dataclass
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -25,48 +24,17 @@ from ._labelled_training import STANDARDIZED, batches_per_epoch, train_classifie
 from ._native_path import writable
 from ._notes import as_utf8
 from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
-from ._shown import line
 from ._sklearn import EstimatorRules, is_trained
 from ._state import StateHandle
 from ._values import checked_range
 from .config import dump_json, parse_object
 from .encoder import Encoder, embedded_rows
 from .errors import CARLError, FileError, InvalidArgumentError, not_fitted
+from .metrics import ClassifierMetrics
 from .progress import Bar
 from .sources.labelled import labels_of, open_source, opened, random_access
 from .sources.order import evenly_spaced
 from .sources.subset import readable as readable_images
-
-
-@dataclass(frozen=True)
-class ClassifierMetrics:
-    """What a step reports.
-
-    step: steps taken, this one included. loss: mean cross-entropy with label smoothing, in nats. accuracy: share of the
-    batch that was classified rightly before the update. learning_rate (0 for a frozen encoder), head_learning_rate: the
-    values this step used.
-    gradient_norm: l2 norm over all trained parameters, before weight decay. seconds; memory_bytes: activations,
-        gradients and scratch.
-    """
-
-    step: int
-    loss: float
-    accuracy: float
-    learning_rate: float
-    head_learning_rate: float
-    gradient_norm: float
-    seconds: float
-    memory_bytes: int
-
-    @classmethod
-    def from_struct(cls, struct: carl_classifier_metrics) -> ClassifierMetrics:
-        return cls(**{name: getattr(struct, name) for name in cls.__dataclass_fields__})
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def __repr__(self) -> str:
-        return line(type(self).__name__, self.to_dict(), 4)
 
 
 class Classifier(ClassifierParameters, EstimatorRules, StateHandle):

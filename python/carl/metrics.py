@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ._c_api import carl_metrics
+from ._c_api import carl_classifier_metrics, carl_metrics
 from ._shown import line
 
 #: Names of the values of ``Metrics.collapsed``.
@@ -120,3 +120,34 @@ class Metrics(Mapping[str, Any]):
 
 
 FIELDS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Metrics))
+
+
+@dataclass(frozen=True)
+class ClassifierMetrics:
+    """What a step of a classifier reports.
+
+    step: steps taken, this one included. loss: mean cross-entropy with label smoothing, in nats. accuracy: share of the
+    batch that was classified rightly before the update. learning_rate (0 for a frozen encoder), head_learning_rate: the
+    values this step used.
+    gradient_norm: l2 norm over all trained parameters, before weight decay. seconds; memory_bytes: activations,
+        gradients and scratch.
+    """
+
+    step: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    head_learning_rate: float
+    gradient_norm: float
+    seconds: float
+    memory_bytes: int
+
+    @classmethod
+    def from_struct(cls, struct: carl_classifier_metrics) -> ClassifierMetrics:
+        return cls(**{name: getattr(struct, name) for name in cls.__dataclass_fields__})
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def __repr__(self) -> str:
+        return line(type(self).__name__, self.to_dict(), 4)
