@@ -10,8 +10,7 @@ struct TransformerBlock {
     let joined: RowLinear
     let projection: RowLinear
     let norm2: LayerNorm
-    let expansion: RowLinear
-    let contraction: RowLinear
+    let perceptron: TransformerPerceptron
     /// Places of LayerScale's factors of the two branches.
     let scale1: Int?
     let scale2: Int?
@@ -35,8 +34,7 @@ struct TransformerBlock {
         projection = RowLinear(&layout, "\(name).attn.proj", width, width)
         scale1 = scale(1)
         norm2 = LayerNorm(&layout, "\(name).norm2", width)
-        expansion = RowLinear(&layout, "\(name).mlp.fc1", width, 4 * width)
-        contraction = RowLinear(&layout, "\(name).mlp.fc2", 4 * width, width)
+        perceptron = TransformerPerceptron(&layout, "\(name).mlp", width)
         scale2 = scale(2)
     }
 
@@ -92,32 +90,16 @@ struct TransformerBlock {
         let logSums = try workspace.take(x.batch * heads * x.width)
         try attend(together, x, into: attended, logSums: logSums.base, compute)
 
-        let middle = try workspace.takeActivation(like: x)
         let projected = try scale1.map { _ in try workspace.takeActivation(like: x) }
-        let projectedTo = (projected ?? middle).base
-        try projection.forward(rows: rows, into: projectedTo, memory, compute) { rows, _ in
-            UnsafePointer(attended.base + rows.lowerBound * width)
-        } epilogue: { rows in
-            add(projectedTo, scale1, keep1, to: x, rows, into: middle.base, memory)
-        }
-
+        let middle = try workspace.takeActivation(like: x)
         let moments2 = try workspace.take(2 * rows)
         let hidden = try workspace.takeActivation(x.batch, 1, x.width, 4 * width, groups: x.groups)
-        try expansion.forward(rows: rows, into: hidden.base, memory, compute) { rows, scratch in
-            norm2.apply(
-                middle.base + rows.lowerBound * width, rows.count, into: scratch,
-                moments: moments2.base + 2 * rows.lowerBound, memory)
-            return UnsafePointer(scratch)
-        }
-        let result = try workspace.takeActivation(like: x)
         let contracted = try scale2.map { _ in try workspace.takeActivation(like: x) }
-        let contractedTo = (contracted ?? result).base
-        try contraction.forward(rows: rows, into: contractedTo, memory, compute) { rows, scratch in
-            GaussianError.gelu(hidden.base + rows.lowerBound * 4 * width, into: scratch, rows.count * 4 * width)
-            return UnsafePointer(scratch)
-        } epilogue: { rows in
-            add(contractedTo, scale2, keep2, to: middle, rows, into: result.base, memory)
-        }
+        let result = try workspace.takeActivation(like: x)
+        let kept = Kept(
+            projected: projected?.base, middle: middle.base, moments2: moments2.base, hidden: hidden.base,
+            contracted: contracted?.base)
+        try finish(x, attended, into: result.base, kept: kept, keep1, keep2, memory, compute)
         return Tape(
             x: x, moments1: moments1, joined: together, logSums: logSums, attended: attended, projected: projected,
             middle: middle, moments2: moments2, hidden: hidden, contracted: contracted, result: result, keep1: keep1,
@@ -133,27 +115,78 @@ struct TransformerBlock {
         ) { try Attention.forward(together.base, shape, into: attended.base, logSums: logSums, compute) }
     }
 
-    /// x + branch for some rows, the branch times LayerScale's factors and those of the images. `branch`, x and `out`
-    /// have all rows.
+    /// x + branch for rows `rows`, whose first the pointers point at; the branch times LayerScale's factors and those
+    /// of the images, of `tokens` rows.
     private func add(
-        _ branch: UnsafePointer<Float>, _ scale: Int?, _ keep: [Float]?, to x: Activation, _ rows: Range<Int>,
-        into out: FloatPointer, _ memory: ModelMemory
+        _ branch: UnsafePointer<Float>, _ scale: Int?, _ keep: [Float]?, tokens: Int, to x: UnsafePointer<Float>,
+        _ rows: Range<Int>, into out: FloatPointer, _ memory: ModelMemory
     ) {
         let factors = scale.map { UnsafePointer(memory.parameters + $0) }
         for row in rows {
-            let at = row &* width
-            let keep = Float8(repeating: keep?[row / x.width] ?? 1)
+            let at = (row &- rows.lowerBound) &* width
+            let keep = Float8(repeating: keep?[row / tokens] ?? 1)
             var c = 0
             while c < width {
                 let factor = factors.map { load8($0 + c) * keep } ?? keep
-                store8(fma8(load8(branch + at + c), factor, load8(x.base + at + c)), out + at + c)
+                store8(fma8(load8(branch + at + c), factor, load8(x + at + c)), out + at + c)
                 c &+= 8
             }
         }
     }
 
-    /// Rows of a part in evaluation, few enough for what is between x and x to stay in cache.
-    private static let evaluatedRows = 48
+    /// Where a pass in training mode keeps, of all rows, what a tape has.
+    private struct Kept {
+        let projected: FloatPointer?
+        let middle: FloatPointer
+        let moments2: FloatPointer
+        let hidden: FloatPointer
+        let contracted: FloatPointer?
+    }
+
+    /// Values of a part of `finish`: some 400 KiB, which leave panels of weights room in a second level cache.
+    private static let partValues = 104_000
+
+    /// Everything behind attention, in parts of rows whose values stay in cache. Without `kept`, `result` may be x.
+    private func finish(
+        _ x: Activation, _ attended: Activation, into result: FloatPointer, kept: Kept?,
+        _ keep1: [Float]?, _ keep2: [Float]?, _ memory: ModelMemory, _ compute: Compute
+    ) throws {
+        let rowValues = 2 * width + TransformerPerceptron.scratchWidth
+        let parts = RowLinear.parts(x.rows, compute, atMost: min(RowLinear.mostRows, Self.partValues / rowValues))
+        let scratch = try compute.scratch(parts.size * rowValues)
+        try compute.measured(
+            "blocks.\(number).mlp", .forward,
+            operations: perceptron.operations(x.rows) + 2 * Double(x.rows) * Double(width * width),
+            values: 3 * x.count + (kept == nil ? 0 : 5 * x.count)
+        ) {
+            try projection.withWeights(memory, compute) { projectionWeights in
+                try perceptron.expansion.withWeights(memory, compute) { expansionWeights in
+                    try perceptron.contraction.withWeights(memory, compute) { contractionWeights in
+                        compute.parallel(parts.count) { part, worker in
+                            let rows = parts[part]
+                            let at = rows.lowerBound * width
+                            let branch = scratch[worker]
+                            let normed = branch + width * parts.size
+                            let projected = kept?.projected.map { $0 + at } ?? branch
+                            let middle = (kept?.middle ?? result) + at
+                            let contracted = kept?.contracted.map { $0 + at } ?? branch
+                            projection.multiply(
+                                attended.base + at, rows.count, projectionWeights, into: projected, memory)
+                            add(projected, scale1, keep1, tokens: x.width, to: x.base + at, rows, into: middle, memory)
+                            norm2.apply(
+                                middle, rows.count, into: normed,
+                                moments: kept.map { $0.moments2 + 2 * rows.lowerBound }, memory)
+                            perceptron.forward(
+                                normed, rows.count, expansionWeights, contractionWeights,
+                                hidden: kept.map { $0.hidden + 4 * at }, scratch: normed + width * parts.size,
+                                into: contracted, memory)
+                            add(contracted, scale2, keep2, tokens: x.width, to: middle, rows, into: result + at, memory)
+                        }
+                    }
+                }
+            }
+        }
+    }
 
     /// Evaluation mode: x becomes the block's result.
     func evaluate(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws {
@@ -169,37 +202,7 @@ struct TransformerBlock {
             return UnsafePointer(scratch)
         }
         try attend(together, x, into: attended, logSums: nil, compute)
-        let parts = RowLinear.parts(x.rows, compute, atMost: Self.evaluatedRows)
-        let scratch = try compute.scratch(6 * width * parts.size)
-        try compute.measured(
-            "blocks.\(number).mlp", .forward, operations: 18 * Double(x.rows) * Double(width * width),
-            values: 3 * x.count
-        ) {
-            try projection.withWeights(memory, compute) { projectionWeights in
-                try expansion.withWeights(memory, compute) { expansionWeights in
-                    try contraction.withWeights(memory, compute) { contractionWeights in
-                        compute.parallel(parts.count) { part, worker in
-                            let rows = parts[part]
-                            let own = x.base + rows.lowerBound * width
-                            let branch = scratch[worker]
-                            let normed = branch + width * parts.size
-                            let hidden = normed + width * parts.size
-                            // `add` takes the places of all rows.
-                            let all = UnsafePointer(branch) - rows.lowerBound * width
-                            projection.multiply(
-                                attended.base + rows.lowerBound * width, rows.count, projectionWeights, into: branch,
-                                memory)
-                            add(all, scale1, nil, to: x, rows, into: x.base, memory)
-                            norm2.apply(own, rows.count, into: normed, memory)
-                            expansion.multiply(normed, rows.count, expansionWeights, into: hidden, memory)
-                            GaussianError.gelu(hidden, into: hidden, rows.count * 4 * width)
-                            contraction.multiply(hidden, rows.count, contractionWeights, into: branch, memory)
-                            add(all, scale2, nil, to: x, rows, into: x.base, memory)
-                        }
-                    }
-                }
-            }
-        }
+        try finish(x, attended, into: x.base, kept: nil, nil, nil, memory, compute)
     }
 
     /// `gradient`, that of the block's result, becomes that of its input. Consumes the tape, not its result.
@@ -212,16 +215,30 @@ struct TransformerBlock {
         try withBranchGradient(gradient, tape.contracted, scale2, tape.keep2, memory, compute) { branch in
             let dHidden = try workspace.takeActivation(like: tape.hidden)
             let activated = try workspace.takeActivation(like: tape.hidden)
-            try contraction.dataGradient(branch, rows: rows, into: dHidden.base, memory, compute) { _, rows in
-                let at = rows.lowerBound * 4 * width
-                GaussianError.backward(
-                    tape.hidden.base + at, value: activated.base + at, gradient: dHidden.base + at,
-                    rows.count * 4 * width)
+            let (expansion, contraction) = (perceptron.expansion, perceptron.contraction)
+            let parts = RowSums.parts(rows)
+            try compute.measured(
+                "blocks.\(number).mlp", .dataGradient, operations: perceptron.operations(rows),
+                values: 3 * tape.hidden.count + 2 * tape.x.count
+            ) {
+                try expansion.withTransposedWeights(memory, compute) { expansionWeights in
+                    try contraction.withTransposedWeights(memory, compute) { contractionWeights in
+                        compute.parallel(parts.count) { part, _ in
+                            let at = parts[part].lowerBound * width
+                            perceptron.backward(
+                                branch + at, parts[part].count, expansionWeights, contractionWeights,
+                                hidden: tape.hidden.base + 4 * at, activated: activated.base + 4 * at,
+                                dHidden: dHidden.base + 4 * at, dx: normed.base + at)
+                        }
+                    }
+                }
             }
+            // Before `gradient`, which may be `branch`, changes.
             try contraction.weightGradient(activated.base, branch, rows: rows, memory, compute)
             workspace.give(activated)
-            try backward(
-                expansion, dHidden, norm2, tape.middle, tape.moments2, normed, addingTo: gradient, memory, compute)
+            try norm2.backward(
+                tape.middle, moments: tape.moments2.base, normed, addingTo: gradient, memory, compute)
+            try expansion.weightGradient(normed.base, dHidden.base, rows: rows, memory, compute)
             workspace.give(dHidden)
         }
         try withBranchGradient(gradient, tape.projected, scale1, tape.keep1, memory, compute) { branch in
@@ -239,27 +256,12 @@ struct TransformerBlock {
                     shape, into: dJoined.base, compute)
             }
             workspace.give(dAttended)
-            try backward(joined, dJoined, norm1, tape.x, tape.moments1, normed, addingTo: gradient, memory, compute)
+            try joined.dataGradient(dJoined.base, rows: rows, into: normed.base, memory, compute)
+            try norm1.backward(tape.x, moments: tape.moments1.base, normed, addingTo: gradient, memory, compute)
+            try joined.weightGradient(normed.base, dJoined.base, rows: rows, memory, compute)
             workspace.give(dJoined)
         }
         tape.release(workspace)
-    }
-
-    /// Through a linear layer and the normalisation before it: adds the gradient of x to `gradient`. `normed` is memory
-    /// like x.
-    private func backward(
-        _ linear: RowLinear, _ dy: Activation, _ norm: LayerNorm, _ x: Activation, _ moments: FloatBuffer,
-        _ normed: Activation, addingTo gradient: Activation, _ memory: ModelMemory, _ compute: Compute
-    ) throws {
-        let sums = try RowSums(x.rows, values: 2 * width, compute)
-        try linear.dataGradient(dy.base, rows: x.rows, into: normed.base, memory, compute) { part, rows in
-            let at = rows.lowerBound * width
-            norm.backward(
-                x.base + at, moments: moments.base + 2 * rows.lowerBound, normed.base + at, rows.count,
-                addingTo: gradient.base + at, sums: sums[part], normalised: normed.base + at, memory)
-        }
-        norm.add(sums, memory, compute)
-        try linear.weightGradient(normed.base, dy.base, rows: x.rows, memory, compute)
     }
 
     /// Lends the gradient of a branch, given that of the sum it was added to; adds the gradient of LayerScale's factors.

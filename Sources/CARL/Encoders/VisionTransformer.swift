@@ -74,15 +74,7 @@ struct VisionTransformer: Encoder {
             workspace.give(map)
             let gradient = try workspace.takeActivation(like: last)
             gradient.base.update(repeating: 0, count: gradient.count)
-            let sums = try RowSums(last.rows, values: 2 * width, compute)
-            compute.parallel(sums.parts.count) { part, _ in
-                let rows = sums.parts[part]
-                let at = rows.lowerBound * width
-                norm.backward(
-                    last.base + at, moments: moments.base + 2 * rows.lowerBound, dNormed.base + at, rows.count,
-                    addingTo: gradient.base + at, sums: sums[part], normalised: dNormed.base + at, memory)
-            }
-            norm.add(sums, memory, compute)
+            try norm.backward(last, moments: moments.base, dNormed, addingTo: gradient, memory, compute)
             workspace.give(dNormed)
             workspace.give(moments)
             for (block, tape) in zip(blocks[frozen...], tapes).reversed() {

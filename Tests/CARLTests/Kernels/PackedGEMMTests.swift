@@ -6,6 +6,8 @@ import Testing
 @Suite struct PackedGEMMTests {
     static let shapes = [
         (1, 1, 1), (5, 15, 3), (6, 16, 256), (7, 17, 257), (13, 40, 300), (24, 8, 513), (64, 33, 2), (3, 16, 0),
+        (1, 80, 384),
+        (3, 40, 300), (197, 40, 300), (197, 24, 513),
     ]
 
     /// A as it lies for the forward product (rows together) and for the weight gradient (columns together); B in panels
@@ -44,6 +46,10 @@ import Testing
                 PackedGEMM.Right(base: b.base, panelStride: k * width, depthStride: width)
             ),
             (
+                PackedGEMM.Left(base: rows.base, rowStride: k, depthStride: 1),
+                PackedGEMM.Right(base: b.base, panelStride: k * width, depthStride: width, isFar: true)
+            ),
+            (
                 PackedGEMM.Left(base: columns.base, rowStride: 1, depthStride: m),
                 PackedGEMM.Right(base: plain.base, panelStride: width, depthStride: wide)
             ),
@@ -65,5 +71,34 @@ import Testing
             }
         }
         withExtendedLifetime((rows, columns, b, plain)) {}
+    }
+
+    /// Prefetching changes no value, nor does taking columns, or pieces of the depth that a chain is cut to, by
+    /// themselves.
+    @Test(arguments: [1, 3, 23, 197]) func partsOfFarPanels(_ m: Int) throws {
+        let (n, k) = (5 * PackedGEMM.width - 3, 600)
+        var random = RandomStream(seed: 10, purpose: .initialWeights, minor: UInt64(m))
+        let a = try Values(random: m * k, &random).buffer()
+        let b = try Values(random: PackedMatrix.count(k, n), &random).buffer()
+        let left = PackedGEMM.Left(base: a.base, rowStride: k, depthStride: 1)
+        var right = PackedMatrix(depth: k, columns: n, values: b.base).right
+        right.isFar = false
+        let expected = try FloatBuffer(m * n)
+        PackedGEMM.multiply(m, n, k, left, right, expected.base, n, accumulate: false)
+        right.isFar = true
+        let got = try FloatBuffer(m * n)
+        for first in stride(from: 0, to: n, by: 2 * PackedGEMM.width) {
+            PackedGEMM.multiply(
+                m, min(2 * PackedGEMM.width, n - first), k, left, right.from(column: first), got.base + first, n,
+                accumulate: false)
+        }
+        #expect((0..<m * n).allSatisfy { got.base[$0] == expected.base[$0] })
+        for first in stride(from: 0, to: k, by: 256) {
+            PackedGEMM.multiply(
+                m, n, min(256, k - first), .init(base: a.base + first, rowStride: k, depthStride: 1),
+                right.from(depth: first), got.base, n, accumulate: first > 0)
+        }
+        #expect((0..<m * n).allSatisfy { got.base[$0] == expected.base[$0] })
+        withExtendedLifetime((a, b, expected, got)) {}
     }
 }

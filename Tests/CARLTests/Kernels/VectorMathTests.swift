@@ -48,6 +48,16 @@ private func lanes(_ values: [Float], _ function: (Float8) -> Float8) -> [Float]
         }
     }
 
+    @Test func exponentialOfNonpositiveValuesIsTheSame() {
+        for i in stride(from: UInt32(0), through: Float(200).bitPattern, by: 9973) {
+            let x = Float8(repeating: -Float(bitPattern: i))
+            #expect(expNonpositive8(x)[0].bitPattern == exp8(x)[0].bitPattern, "\(x[0])")
+        }
+        let special: [Float] = [0, -0.0, -.infinity, -87.336_54, Float(-87.336_54).nextDown, 1e-6, 0.5, 88]
+        #expect(lanes(special, expNonpositive8) == lanes(special, exp8))
+        #expect(lanes([.nan, -.nan], expNonpositive8).allSatisfy { $0.isNaN })
+    }
+
     @Test func logarithmIsAsExactAsItSays() {
         for (low, high, step): (Float, Float, UInt32) in [
             (.leastNormalMagnitude, .greatestFiniteMagnitude, 1999), (0.5, 2, 31), (0.99, 1.01, 1), (0.706, 0.708, 1),

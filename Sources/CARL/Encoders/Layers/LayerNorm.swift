@@ -90,9 +90,21 @@ struct LayerNorm {
         }
     }
 
-    /// Adds the gradients of scale and shift, and gives the memory of their sums back. The two lie one behind the
-    /// other.
-    func add(_ sums: RowSums, _ memory: ModelMemory, _ compute: Compute) {
+    /// From `gradient`, that of norm(x): adds that of x to dx and those of scale and shift to the parameters'.
+    /// `gradient` becomes norm(x).
+    func backward(
+        _ x: Activation, moments: UnsafePointer<Float>, _ gradient: Activation, addingTo dx: Activation,
+        _ memory: ModelMemory, _ compute: Compute
+    ) throws {
+        // Scale and shift lie one behind the other.
+        let sums = try RowSums(x.rows, values: 2 * channels, compute)
+        compute.parallel(sums.parts.count) { part, _ in
+            let rows = sums.parts[part]
+            let at = rows.lowerBound * channels
+            backward(
+                x.base + at, moments: moments + 2 * rows.lowerBound, gradient.base + at, rows.count,
+                addingTo: dx.base + at, sums: sums[part], normalised: gradient.base + at, memory)
+        }
         if let gradients = memory.gradients {
             sums.add(to: gradients + scale, compute)
         } else {

@@ -16,8 +16,8 @@ struct RowLinear {
         bias = layout.add("\(name).bias", [outputs], .normShift)
     }
 
-    /// Rows of a part of a forward pass at most.
-    private static let mostRows = 96
+    /// Rows of a part of a forward pass at most: many, since each part brings all weights to its core's cache.
+    static let mostRows = 104
 
     /// Parts of a forward pass: whole tiles of the micro-kernel, a number of them that the threads share evenly. No
     /// result depends on how rows are cut.
@@ -28,13 +28,13 @@ struct RowLinear {
         return RowParts(rows, size: ((rows + even - 1) / even + tile - 1) / tile * tile, groups: 1)
     }
 
-    /// y + b for rows `rows`, whose products with the weights lie in y.
-    func addBias(_ y: FloatPointer, _ rows: Int, _ memory: ModelMemory) {
-        let b = memory.parameters + bias
+    /// Adds the bias of some outputs to `rows` rows of products, `stride` from one to the next.
+    func addBias(_ y: FloatPointer, _ rows: Int, _ columns: Range<Int>, stride: Int, _ memory: ModelMemory) {
+        let b = memory.parameters + bias + columns.lowerBound
         for row in 0..<rows {
-            let values = y + row * outputs
+            let values = y + row * stride
             var c = 0
-            while c < outputs {
+            while c < columns.count {
                 store8(load8(values + c) + load8(b + c), values + c)
                 c &+= 8
             }
@@ -49,26 +49,52 @@ struct RowLinear {
             memory.parameters + weight, depth: inputs, columns: outputs, transposed: true, forward: true, compute, body)
     }
 
+    /// Outputs done at a time, so that they are still in cache when the bias and what follows are: whole panels.
+    static let outputsAtATime = 192
+
     /// Some rows of y = x W^T + b.
     func multiply(
         _ x: UnsafePointer<Float>, _ rows: Int, _ weights: PackedGEMM.Right, into y: FloatPointer,
         _ memory: ModelMemory
     ) {
+        forOutputs { multiply(x, rows, weights, $0, into: y + $0.lowerBound, stride: outputs, memory) }
+    }
+
+    /// Calls `body` with ranges of outputs, one after the other.
+    func forOutputs(_ body: (_ columns: Range<Int>) -> Void) {
+        for first in stride(from: 0, to: outputs, by: Self.outputsAtATime) {
+            body(first..<min(outputs, first + Self.outputsAtATime))
+        }
+    }
+
+    /// Some outputs, a range of `forOutputs`, of some rows, y with `stride` from one row to the next.
+    func multiply(
+        _ x: UnsafePointer<Float>, _ rows: Int, _ weights: PackedGEMM.Right, _ columns: Range<Int>,
+        into y: FloatPointer, stride: Int, _ memory: ModelMemory
+    ) {
         PackedGEMM.multiply(
-            rows, outputs, inputs, .init(base: x, rowStride: inputs, depthStride: 1), weights, y, outputs,
-            accumulate: false)
-        addBias(y, rows, memory)
+            rows, columns.count, inputs, .init(base: x, rowStride: inputs, depthStride: 1),
+            weights.from(column: columns.lowerBound), y, stride, accumulate: false)
+        addBias(y, rows, columns, stride: stride, memory)
+    }
+
+    /// The share of some inputs, x (rows, inputs.count), in some rows of x W^T: those of the first inputs are written,
+    /// further ones added.
+    func multiply(
+        _ x: UnsafePointer<Float>, _ rows: Int, _ weights: PackedGEMM.Right, inputs: Range<Int>, into y: FloatPointer
+    ) {
+        PackedGEMM.multiply(
+            rows, outputs, inputs.count, .init(base: x, rowStride: inputs.count, depthStride: 1),
+            weights.from(depth: inputs.lowerBound), y, outputs, accumulate: inputs.lowerBound > 0)
     }
 
     /// y = x W^T + b.
     ///
     /// - Parameters:
     ///   - x: gives the first of the rows of a part, which it may make in memory for `mostRows` rows.
-    ///   - epilogue: called with the rows that are final.
     func forward(
         rows count: Int, into y: FloatPointer, _ memory: ModelMemory, _ compute: Compute,
-        x: (_ rows: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float>,
-        epilogue: (_ rows: Range<Int>) -> Void = { _ in }
+        x: (_ rows: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float>
     ) throws {
         let parts = Self.parts(count, compute)
         let scratch = try compute.scratch(parts.size * inputs)
@@ -78,29 +104,24 @@ struct RowLinear {
                     let rows = parts[part]
                     multiply(
                         x(rows, scratch[worker]), rows.count, weights, into: y + rows.lowerBound * outputs, memory)
-                    epilogue(rows)
                 }
             }
         }
     }
 
-    /// dx = dy W, in the parts of `RowSums`. `epilogue` is called with the rows that are final.
+    /// dx = dy W.
     func dataGradient(
-        _ dy: UnsafePointer<Float>, rows count: Int, into dx: FloatPointer, _ memory: ModelMemory, _ compute: Compute,
-        epilogue: Epilogue = { _, _ in }
+        _ dy: UnsafePointer<Float>, rows count: Int, into dx: FloatPointer, _ memory: ModelMemory, _ compute: Compute
     ) throws {
-        let parts = RowSums.parts(count)
+        let parts = Self.parts(count, compute)
         try measured(.dataGradient, count, compute) {
-            try PackedMatrix.with(
-                memory.parameters + weight, depth: outputs, columns: inputs, forward: false, compute
-            ) { weights in
+            try withTransposedWeights(memory, compute) { weights in
                 compute.parallel(parts.count) { part, _ in
                     let rows = parts[part]
                     PackedGEMM.multiply(
                         rows.count, inputs, outputs,
                         .init(base: dy + rows.lowerBound * outputs, rowStride: outputs, depthStride: 1), weights,
                         dx + rows.lowerBound * inputs, inputs, accumulate: false)
-                    epilogue(part, rows)
                 }
             }
         }
@@ -115,15 +136,19 @@ struct RowLinear {
         try measured(.weightGradient, count, compute) {
             try RowProductSum.add(
                 to: gradients + weight, outputs, inputs, rows: count, dy: .init(x, channels: inputs), compute
-            ) { rows, target, rowStride in
-                for (i, row) in rows.enumerated() {
-                    (target + i * rowStride).update(from: dy + row * outputs, count: outputs)
-                }
-            }
+            ) { rows, _ in dy + rows.lowerBound * outputs }
             try RowSums(count, values: outputs, compute).add(to: gradients + bias, compute) { rows, sums in
                 RowSums.columns(dy + rows.lowerBound * outputs, rows.count, outputs, into: sums)
             }
         }
+    }
+
+    /// Lends the weights as the data gradient's product reads them.
+    func withTransposedWeights<Result>(
+        _ memory: ModelMemory, _ compute: Compute, _ body: (PackedGEMM.Right) throws -> Result
+    ) throws -> Result {
+        try PackedMatrix.with(
+            memory.parameters + weight, depth: outputs, columns: inputs, forward: false, compute, body)
     }
 
     private func measured(_ work: Profile.Work, _ rows: Int, _ compute: Compute, _ body: () throws -> Void) rethrows {

@@ -179,7 +179,7 @@ enum Attention {
             var sum8 = Float8.zero
             i = 0
             while i < padded {
-                let value = exp8((load8(values + i) - largest) * scale)
+                let value = expNonpositive8((load8(values + i) - largest) * scale)
                 store8(value, values + i)
                 sum8 += value
                 i &+= 8
@@ -198,7 +198,7 @@ enum Attention {
         for i in tokens..<padded { scores[i] = -.infinity }
         var i = 0
         while i < padded {
-            let p = exp8(fma8(load8(scores + i), Float8(repeating: scale), Float8(repeating: -logSum)))
+            let p = expNonpositive8(fma8(load8(scores + i), Float8(repeating: scale), Float8(repeating: -logSum)))
             store8(p, scores + i)
             store8((load8(gradients + i) - product) * p * scale, gradients + i)
             i &+= 8

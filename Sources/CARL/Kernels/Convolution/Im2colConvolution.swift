@@ -42,8 +42,9 @@ enum Im2colConvolution {
         _ compute: Compute
     ) throws {
         try RowProductSum.add(to: dw, shape.patch, shape.outChannels, rows: shape.outRows, dy: dy, compute) {
-            rows, target, rowStride in
-            gather(x, shape, rows, target, rowStride: rowStride)
+            rows, scratch in
+            gather(x, shape, rows, scratch, rowStride: shape.patch)
+            return UnsafePointer(scratch)
         }
     }
 

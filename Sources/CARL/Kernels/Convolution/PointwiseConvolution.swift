@@ -55,8 +55,8 @@ enum PointwiseConvolution {
     ) throws {
         let ic = shape.inChannels
         try RowProductSum.add(to: dw, ic, shape.outChannels, rows: shape.outRows, dy: dy, compute) {
-            rows, target, rowStride in
-            x.copy(rows, to: target, rowStride: rowStride)
+            rows, scratch in
+            x.pixels(rows, scratch) + rows.lowerBound * ic
         }
     }
 }

@@ -8,7 +8,7 @@ enum GaussianError {
     @inline(__always)
     private static func distribution(_ x: Float8) -> (phi: Float8, exponential: Float8) {
         let magnitude = max8(x, -x)
-        let exponential = exp8(x * x * -0.5)
+        let exponential = expNonpositive8(x * x * -0.5)
         let t = 1 / fma8(magnitude, Float8(repeating: 0.231_641_888), Float8(repeating: 1))
         var p = Float8(repeating: 0.530_702_714_5)
         p = fma8(p, t, Float8(repeating: -0.726_576_013_5))

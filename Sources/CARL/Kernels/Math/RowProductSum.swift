@@ -9,7 +9,7 @@ enum RowProductSum {
     private static let rowsPerPart = 256
     private static let rowsPerStage = 1024
     /// Columns of x in a block, rows of the result that an item has.
-    private static let blockColumns = 8 * MicroKernel.rows
+    private static let blockColumns = 16 * MicroKernel.rows
     /// Panels of columns of the result that an item has: a block of x is read once for all of them.
     private static let itemPanels = 384 / PackedGEMM.width
     /// Rows of an item of copying, and those that are copied at a time.
@@ -17,14 +17,14 @@ enum RowProductSum {
     private static let copiedRows = 16
 
     /// - Parameters:
-    ///   - m: values of a row of x, at most as many as `put` writes. n: of dy.
-    ///   - put: writes rows `rows` of x from the address on, each the given distance from the one before.
+    ///   - m: values of a row of x. n: of dy.
+    ///   - x: gives the first of some rows of x, one behind the other; it may make them in memory for as many.
     static func add(
         to dw: FloatPointer, _ m: Int, _ n: Int, rows: Int, dy: ConvolutionInput, _ compute: Compute,
-        put: (_ rows: Range<Int>, _ target: FloatPointer, _ rowStride: Int) -> Void
+        x: (_ rows: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float>
     ) throws {
-        try withoutActuallyEscaping(put) { put in
-            let operands = Operands(m: m, n: n, dy: dy, put: put)
+        try withoutActuallyEscaping(x) { x in
+            let operands = Operands(m: m, n: n, dy: dy, x: x)
             if m * n <= mostSeparately {
                 try addSeparately(to: dw, operands, rows: rows, compute)
             } else {
@@ -37,7 +37,7 @@ enum RowProductSum {
         let m: Int
         let n: Int
         let dy: ConvolutionInput
-        let put: (_ rows: Range<Int>, _ target: FloatPointer, _ rowStride: Int) -> Void
+        let x: (_ rows: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float>
 
         /// Blocks of columns of x.
         var blocks: Int { (m + blockColumns - 1) / blockColumns }
@@ -59,11 +59,10 @@ enum RowProductSum {
             for first in stride(from: taken.lowerBound, to: taken.upperBound, by: copiedRows) {
                 let some = first..<min(taken.upperBound, first + copiedRows)
                 let place = first - stage.lowerBound
-                put(some, scratch, m)
-                Self.spread(scratch, some.count, m, width: blockColumns, to: memory, from: place, rows: rows)
-                dy.copy(some, to: scratch, rowStride: n)
+                Self.spread(x(some, scratch), some.count, m, width: blockColumns, to: memory, from: place, rows: rows)
                 Self.spread(
-                    scratch, some.count, n, width: PackedGEMM.width, to: panelMemory(memory, rows), from: place,
+                    dy.pixels(some, scratch) + some.lowerBound * n, some.count, n, width: PackedGEMM.width,
+                    to: panelMemory(memory, rows), from: place,
                     rows: rows)
             }
         }
@@ -71,7 +70,8 @@ enum RowProductSum {
         /// Rows of `columns` values become pieces of `width` values: those of a run of columns lie one behind the other.
         /// What is behind the last column counts for nothing, and is made 0.
         private static func spread(
-            _ source: FloatPointer, _ count: Int, _ columns: Int, width: Int, to target: FloatPointer, from place: Int,
+            _ source: UnsafePointer<Float>, _ count: Int, _ columns: Int, width: Int, to target: FloatPointer,
+            from place: Int,
             rows: Int
         ) {
             for first in stride(from: 0, to: columns, by: width) {
@@ -98,7 +98,8 @@ enum RowProductSum {
                 .init(base: memory + row * rows, rowStride: 1, depthStride: blockColumns),
                 .init(
                     base: panelMemory(memory, rows) + column * rows, panelStride: PackedGEMM.width * rows,
-                    depthStride: PackedGEMM.width),
+                    depthStride: PackedGEMM.width,
+                    isFar: depth * panels.count * PackedGEMM.width >= PackedGEMM.farCount),
                 dw + row * n + column, n, accumulate: true)
         }
     }

@@ -1,3 +1,5 @@
+import CMemoryHints
+
 /// GEMM on packed operands: they already lie as the micro-kernel reads them, so that nothing is copied, cleared or
 /// packed.
 ///
@@ -29,7 +31,26 @@ enum PackedGEMM {
         let panelStride: Int
         /// From a panel's values of a row to those of the next row.
         let depthStride: Int
+        /// The panels are too many to stay in the second level cache: the next one is prefetched while rows of A pass
+        /// by the one before.
+        var isFar = false
+
+        /// The same from a column on, a multiple of `width`.
+        func from(column: Int) -> Right {
+            Right(
+                base: base + column / width &* panelStride, panelStride: panelStride, depthStride: depthStride,
+                isFar: isFar)
+        }
+
+        /// The same from a depth on.
+        func from(depth: Int) -> Right {
+            Right(
+                base: base + depth &* depthStride, panelStride: panelStride, depthStride: depthStride, isFar: isFar)
+        }
     }
+
+    /// Values of panels that are far: 256 KiB.
+    static let farCount = 1 << 16
 
     /// C (m x n) = A (m x k) * B (k x n), or added to C. `ldc`: from a row of C to the next one.
     ///
@@ -54,17 +75,30 @@ enum PackedGEMM {
         if k == 0 && !accumulate {
             for row in 0..<m { (c + row &* ldc).update(repeating: 0, count: n) }
         }
+        let tiles = (m &+ rows &- 1) / rows
         var start = 0
         while start < k {
             let count = min(depth, k &- start)
+            // For a few tiles of rows, prefetching would wait for memory as the tiles do.
+            let linesAhead = b.isFar && tiles >= 4 ? (count &* (width / 16) &+ tiles &- 1) / tiles : 0
             let add = accumulate || start > 0
             var column = 0
             while column < n {
                 let panel = b.base + (column / width &* b.panelStride &+ start &* b.depthStride)
                 let columns = min(width, n &- column)
+                // The panel beside this one, or the first one further down; behind the last of all most likely the
+                // caller's next columns.
+                var ahead = panel + b.panelStride
+                if column &+ width >= n {
+                    ahead = start &+ count < k ? b.from(depth: start &+ count).base : ahead - start &* b.depthStride
+                }
                 var row = 0
                 while row < m {
                     prefetch.step()
+                    for _ in 0..<linesAhead {
+                        carl_prefetch(ahead)
+                        ahead += 16
+                    }
                     tile(
                         count, a.base + (row &* a.rowStride &+ start &* a.depthStride), a.rowStride, a.depthStride,
                         min(rows, m &- row), panel, b.depthStride, c + (row &* ldc &+ column), ldc, columns, add)

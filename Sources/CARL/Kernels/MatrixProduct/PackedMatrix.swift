@@ -12,7 +12,11 @@ struct PackedMatrix {
     /// Values of memory.
     static func count(_ depth: Int, _ columns: Int) -> Int { (columns + width - 1) / width * depth * width }
 
-    var right: PackedGEMM.Right { .init(base: values, panelStride: depth * Self.width, depthStride: Self.width) }
+    var right: PackedGEMM.Right {
+        .init(
+            base: values, panelStride: depth * Self.width, depthStride: Self.width,
+            isFar: depth * columns >= PackedGEMM.farCount)
+    }
 
     /// Calls `body` with the panels of a layer's weights, in memory of the workspace or, for weights that stay,
     /// prepacked once.

@@ -1,0 +1,117 @@
+import Foundation
+import Testing
+
+@testable import CARL
+
+/// The parts of a transformer block that work on rows against float64: few rows and many, hidden columns that are no
+/// whole number of those done at a time.
+@Suite struct TransformerLayerTests {
+    /// x (rows, inputs) times w^T, w (outputs, inputs).
+    private static func product(_ x: [Double], _ w: [Double], _ rows: Int, _ inputs: Int, _ outputs: Int) -> [Double] {
+        var y = [Double](repeating: 0, count: rows * outputs)
+        for row in 0..<rows {
+            for o in 0..<outputs {
+                var sum = 0.0
+                for i in 0..<inputs { sum += x[row * inputs + i] * w[o * inputs + i] }
+                y[row * outputs + o] = sum
+            }
+        }
+        return y
+    }
+
+    /// w (rows, columns) as (columns, rows).
+    private static func transposed(_ w: [Double], _ columns: Int, _ rows: Int) -> [Double] {
+        (0..<rows * columns).map { w[$0 % rows * columns + $0 / rows] }
+    }
+
+    @Test(arguments: [1, 3, 197], [16, 80, 96]) func perceptron(_ rows: Int, _ width: Int) throws {
+        let hidden = 4 * width
+        var random = RandomStream(seed: 11, purpose: .initialWeights, minor: UInt64(rows * 1000 + width))
+        let x = Values(random: rows * width, &random)
+        let dy = Values(random: rows * width, &random)
+        var layout = ParameterLayout()
+        let perceptron = TransformerPerceptron(&layout, "mlp", width)
+        let values = Values(random: layout.parameterCount, &random, scale: 0.2)
+        let parameters = try values.buffer()
+        let memory = ModelMemory(parameters: parameters.base, statistics: parameters.base, gradients: nil)
+        func slice(_ from: Int, _ count: Int) -> [Double] { Array(values.data[from..<from + count]) }
+        let w1 = slice(perceptron.expansion.weight, hidden * width)
+        let w2 = slice(perceptron.contraction.weight, hidden * width)
+        let (b1, b2) = (slice(perceptron.expansion.bias, hidden), slice(perceptron.contraction.bias, width))
+
+        var h = Self.product(x.data, w1, rows, width, hidden)
+        for i in h.indices { h[i] += b1[i % hidden] }
+        func phi(_ x: Double) -> Double { 0.5 * erfc(-x / 2.0.squareRoot()) }
+        let activated = h.map { $0 * phi($0) }
+        var y = Self.product(activated, w2, rows, hidden, width)
+        for i in y.indices { y[i] += b2[i % width] }
+        var dHidden = Self.product(dy.data, Self.transposed(w2, hidden, width), rows, width, hidden)
+        for i in h.indices { dHidden[i] *= phi(h[i]) + h[i] * exp(-h[i] * h[i] / 2) / (2 * Double.pi).squareRoot() }
+        let dx = Self.product(dHidden, Self.transposed(w1, width, hidden), rows, hidden, width)
+
+        let compute = try Compute(threads: 1)
+        let (input, gradient) = (try x.buffer(), try dy.buffer())
+        let scratch = try FloatBuffer(rows * TransformerPerceptron.scratchWidth)
+        let (kept, again) = (try FloatBuffer(rows * hidden), try FloatBuffer(rows * hidden))
+        let (gotHidden, got, unkept) =
+            (try FloatBuffer(rows * hidden), try FloatBuffer(rows * width), try FloatBuffer(rows * width))
+        try perceptron.expansion.withWeights(memory, compute) { first in
+            try perceptron.contraction.withWeights(memory, compute) { second in
+                perceptron.forward(
+                    input.base, rows, first, second, hidden: kept.base, scratch: scratch.base, into: got.base, memory)
+                perceptron.forward(
+                    input.base, rows, first, second, hidden: nil, scratch: scratch.base, into: unkept.base, memory)
+            }
+        }
+        #expect(relativeError(Values(got.base, rows * width), Values(y)) < 2e-6)
+        #expect(relativeError(Values(kept.base, rows * hidden), Values(h)) < 2e-6)
+        #expect((0..<rows * width).allSatisfy { got.base[$0] == unkept.base[$0] })
+        try perceptron.expansion.withTransposedWeights(memory, compute) { first in
+            try perceptron.contraction.withTransposedWeights(memory, compute) { second in
+                perceptron.backward(
+                    gradient.base, rows, first, second, hidden: kept.base, activated: again.base,
+                    dHidden: gotHidden.base, dx: got.base)
+            }
+        }
+        #expect(relativeError(Values(again.base, rows * hidden), Values(activated)) < 2e-6)
+        #expect(relativeError(Values(gotHidden.base, rows * hidden), Values(dHidden)) < 2e-6)
+        #expect(relativeError(Values(got.base, rows * width), Values(dx)) < 2e-6)
+        withExtendedLifetime(parameters) {}
+    }
+
+    /// Weights that each thread sums by itself, and such as the threads share.
+    @Test(arguments: [1, 3, 197], [(24, 104), (392, 680)])
+    func linearLayer(_ rows: Int, _ widths: (Int, Int)) throws {
+        let (inputs, outputs) = widths
+        var random = RandomStream(seed: 12, purpose: .initialWeights, minor: UInt64(rows * 1000 + inputs))
+        let x = Values(random: rows * inputs, &random)
+        let dy = Values(random: rows * outputs, &random)
+        var layout = ParameterLayout()
+        let layer = RowLinear(&layout, "l", inputs, outputs)
+        let values = Values(random: layout.parameterCount, &random)
+        let (parameters, gradients) = (try values.buffer(), try FloatBuffer(layout.parameterCount))
+        let memory = ModelMemory(parameters: parameters.base, statistics: parameters.base, gradients: gradients.base)
+        let w = Array(values.data[layer.weight..<layer.weight + inputs * outputs])
+        var expected = Self.product(x.data, w, rows, inputs, outputs)
+        for i in expected.indices { expected[i] += values.data[layer.bias + i % outputs] }
+        let dx = Self.product(dy.data, Self.transposed(w, inputs, outputs), rows, outputs, inputs)
+        let dw = Self.product(
+            Self.transposed(dy.data, outputs, rows), Self.transposed(x.data, inputs, rows), outputs, rows, inputs)
+        let db = (0..<outputs).map { o in (0..<rows).reduce(0.0) { $0 + dy.data[$1 * outputs + o] } }
+
+        let compute = try Compute(threads: 2)
+        let (input, gradient) = (try x.buffer(), try dy.buffer())
+        let (y, gotInput) = (try FloatBuffer(rows * outputs), try FloatBuffer(rows * inputs))
+        try layer.forward(rows: rows, into: y.base, memory, compute) { rows, _ in
+            UnsafePointer(input.base + rows.lowerBound * inputs)
+        }
+        try layer.dataGradient(gradient.base, rows: rows, into: gotInput.base, memory, compute)
+        gradients.fill(0)
+        try layer.weightGradient(input.base, gradient.base, rows: rows, memory, compute)
+        #expect(relativeError(Values(y.base, rows * outputs), Values(expected)) < 2e-6)
+        #expect(relativeError(Values(gotInput.base, rows * inputs), Values(dx)) < 2e-6)
+        #expect(relativeError(Values(gradients.base + layer.weight, inputs * outputs), Values(dw)) < 2e-6)
+        #expect(relativeError(Values(gradients.base + layer.bias, outputs), Values(db)) < 2e-6)
+        withExtendedLifetime((parameters, input, gradient)) {}
+    }
+}
