@@ -1,5 +1,5 @@
-"""Embedding with ResNets beside the programs that users would deploy: ONNX Runtime, OpenVINO and PyTorch, in turn, each
-in a process of its own.
+"""Embedding with ResNets and a vision transformer beside the programs that users would deploy: ONNX Runtime, OpenVINO
+and PyTorch, in turn, each in a process of its own.
 
     python Benchmarks/embedding.py [--quick] [--json] [--batches 1 16 128] [--networks ...] [--compile]
 
@@ -10,12 +10,13 @@ relative to the largest. Peers that are not installed are left out and named.
 """
 
 import argparse
+import importlib
 import importlib.util
 import json
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ NETWORKS = {
     "resnet18-32": ("resnet18", "small", 32),
     "resnet18-224": ("resnet18", "imagenet", 224),
     "resnet50-224": ("resnet50", "imagenet", 224),
+    "vit_small-224": ("vit_small", None, 224),
 }
 #: Program: the packages it needs.
 PROGRAMS = {
@@ -39,6 +41,10 @@ PROGRAMS = {
     "torch bfloat16": ("torch",),
     "torch compiled": ("torch",),
 }
+
+
+#: What PyTorch needs besides for transformers.
+TIMM = "timm"
 
 
 def images_of(size, batch):
@@ -86,11 +92,20 @@ def with_openvino(folder, network, images, precision):
 def with_torch(folder, network, images, bfloat16=False, compiled=False):
     import torch
 
-    from support.torch_resnet import resnet
-
     torch.set_num_threads(carl.default_threads())
-    encoder, stem, _ = NETWORKS[network]
-    model = resnet(encoder, stem)
+    encoder, stem, size = NETWORKS[network]
+    if stem is None:
+        with suppress(ImportError):
+            importlib.import_module(
+                "peer_torchvision"
+            )  # lets torchvision be imported beside a torch without its operators
+        import timm
+
+        model = timm.create_model(f"{encoder}_patch16_224", num_classes=0, img_size=size)
+    else:
+        from support.torch_resnet import resnet
+
+        model = resnet(encoder, stem)
     state = torch.load(folder / f"{network}.pt", weights_only=True)
     model.load_state_dict(state, strict=False)  # without num_batches_tracked
     model = model.eval().to(memory_format=torch.channels_last)
@@ -148,7 +163,8 @@ def write_network(network, folder, programs):
     from carl.export import export_model
 
     encoder, stem, size = NETWORKS[network]
-    with carl.Trainer(encoder=encoder, stem=stem, view_size=size, prototypes=2, projector=[2]) as trainer:
+    given = {"stem": stem} if stem else {}
+    with carl.Trainer(encoder=encoder, **given, view_size=size, prototypes=2, projector=[2]) as trainer:
         # Running statistics other than those of initialisation: two steps that change nothing else.
         images = np.random.default_rng(1).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
         for _ in range(2):
@@ -164,11 +180,15 @@ def row(network, batch, folder, programs, rounds, seconds_a_turn):
     with ExitStack() as stack:
         workers = {}
         for name in programs:
-            workers[name] = Worker([__file__, "--work", name, str(folder), network, str(batch)])
+            try:
+                workers[name] = Worker([__file__, "--work", name, str(folder), network, str(batch)])
+            except ChildProcessError as error:
+                print(f"without {name} for {network}: {error}", file=sys.stderr)
+                continue
             stack.callback(workers[name].close)
         once = min(workers["carl"].run(3))
         seconds = in_turn(workers, rounds, max(1, round(seconds_a_turn / once)))
-    features = {name: np.load(folder / f"{network}-{batch}-{name}.npy") for name in programs}
+    features = {name: np.load(folder / f"{network}-{batch}-{name}.npy") for name in seconds}
     own = features.pop("carl")
     largest = np.abs(own).max()
     return {
@@ -178,15 +198,15 @@ def row(network, batch, folder, programs, rounds, seconds_a_turn):
     }
 
 
-def table(rows):
-    print(f"{'work':<36}{'program':<20}{'ms':>10}{'images/s':>10}{'carl is':>9}{'difference':>12}")
-    for name, found in rows.items():
-        for program, seconds in found["seconds"].items():
-            line = f"{name:<36}{program:<20}{seconds * 1e3:>10.2f}{found['items'] / seconds:>10.1f}"
-            if program != "carl":
-                line += f"{seconds / found['seconds']['carl']:>8.2f}x{found['difference'][program]:>12.1e}"
-            print(line)
-    print(f"{carl.default_threads()} threads")
+HEADING = f"{'work':<36}{'program':<20}{'ms':>10}{'images/s':>10}{'carl is':>9}{'difference':>12}"
+
+
+def lines_of(name, found):
+    for program, seconds in found["seconds"].items():
+        line = f"{name:<36}{program:<20}{seconds * 1e3:>10.2f}{found['items'] / seconds:>10.1f}"
+        if program != "carl":
+            line += f"{seconds / found['seconds']['carl']:>8.2f}x{found['difference'][program]:>12.1e}"
+        yield line
 
 
 def main():
@@ -208,18 +228,24 @@ def main():
     for remark in missing:
         print(remark, file=sys.stderr)
     rows = {}
+    if not options.json:
+        print(f"{carl.default_threads()} threads\n{HEADING}")
     with tempfile.TemporaryDirectory() as folder:
         for network in options.networks:
-            write_network(network, Path(folder), programs)
-            for batch in options.batches:
-                if NETWORKS[network][2] == 224 and batch > 32:
-                    batch = 32  # of large images fewer fill the processors
-                work_name = f"embed {network}, batch {batch}"
-                rows[work_name] = row(network, batch, Path(folder), programs, options.rounds, 0.5)
+            here = programs
+            if NETWORKS[network][1] is None and importlib.util.find_spec(TIMM) is None:
+                print(f"without torch for {network}: {TIMM} not installed", file=sys.stderr)
+                here = [name for name in programs if "torch" not in name]
+            write_network(network, Path(folder), here)
+            # Of large images fewer fill the processors.
+            most = 32 if NETWORKS[network][2] > 64 else max(options.batches)
+            for batch in sorted({min(batch, most) for batch in options.batches}):
+                name = f"embed {network}, batch {batch}"
+                rows[name] = row(network, batch, Path(folder), here, options.rounds, 0.5)
+                if not options.json:
+                    print("\n".join(lines_of(name, rows[name])), flush=True)
     if options.json:
         print(json.dumps({"rows": rows, "threads": carl.default_threads()}))
-    else:
-        table(rows)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 class Worker:
     """A process that runs something as often as it is asked to.
 
-    command: of this interpreter; its process calls ``serve``.
+    command: of this interpreter; its process calls ``serve``. ChildProcessError where that ends by itself.
     """
 
     def __init__(self, command):
@@ -22,7 +22,7 @@ class Worker:
     def _answer(self):
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(f"{self._process.args[1:]} ended with status {self._process.wait()}")
+            raise ChildProcessError(f"its process ended with status {self._process.wait()}")
         return json.loads(line)
 
     def run(self, times):
