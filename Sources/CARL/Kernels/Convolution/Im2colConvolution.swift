@@ -22,6 +22,19 @@ enum Im2colConvolution {
     ) throws {
         let parts = parts(shape)
         let (oc, patch) = (shape.outChannels, shape.patch)
+        if SharedColumns.pays(parts, columns: oc, depth: patch, prepared: true, compute) {
+            let patches = try compute.workspace.take(shape.outRows * patch)
+            defer { compute.workspace.give(patches) }
+            try PackedMatrix.with(weights, depth: patch, columns: oc, forward: true, compute) { right in
+                SharedColumns.multiply(
+                    parts, columns: oc, depth: patch,
+                    .init(base: UnsafePointer(patches.base), rowStride: patch, depthStride: 1), right, y,
+                    accumulate: false, compute,
+                    prepare: { gather(x, shape, $0, patches.base + $0.lowerBound * patch, rowStride: patch) },
+                    epilogue: epilogue)
+            }
+            return
+        }
         let scratch = try compute.scratch(parts.size * patch)
         try PackedMatrix.with(weights, depth: patch, columns: oc, forward: true, compute) { right in
             compute.parallel(parts.count) { part, worker in

@@ -38,6 +38,15 @@ enum PointwiseConvolution {
         try PackedMatrix.with(
             weights, depth: depth, columns: columns, transposed: backward, forward: !backward, compute
         ) { right in
+            if source.scratch(1) == 0
+                && SharedColumns.pays(parts, columns: columns, depth: depth, prepared: false, compute)
+            {
+                let pixels = source.pixels(0..<parts.rows, target)
+                SharedColumns.multiply(
+                    parts, columns: columns, depth: depth, .init(base: pixels, rowStride: depth, depthStride: 1),
+                    right, target, accumulate: accumulate, compute, prepare: nil, epilogue: epilogue)
+                return
+            }
             compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let pixels = source.pixels(rows, scratch[worker])
