@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import carl
+from support.processor import has_bfloat16
 from support.workers import Worker, in_turn, serve
 
 #: Name: encoder, stem, pixels of a side.
@@ -149,14 +150,6 @@ def programs_here(compiled):
         wanted = (compiled or not name.endswith("compiled")) and ("bfloat16" not in name or has_bfloat16())
         found += [name] if wanted and not lacking else []
     return found, missing
-
-
-def has_bfloat16():
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return "avx512_bf16" in lines.read()
-    except OSError:
-        return False
 
 
 def write_network(network, folder, programs):

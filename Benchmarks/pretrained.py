@@ -36,7 +36,7 @@ try:
     from safetensors.torch import save_file
 except ImportError as error:
     raise SystemExit(f"this comparison needs {error.name}: pip install torch torchvision timm safetensors") from None
-from support.torch_resnet import has_bfloat16
+from support.processor import has_bfloat16
 from train_step import torch_step
 
 SIZE, HEAD, PROTOTYPES = 224, [512, 128], 300

@@ -37,7 +37,8 @@ try:
     from torch import nn
 except ImportError:
     raise SystemExit("this comparison needs PyTorch: pip install torch") from None
-from support.torch_resnet import Block, has_bfloat16, resnet
+from support.processor import has_bfloat16
+from support.torch_resnet import Block, resnet
 
 
 def torch_model(name, stem, prototypes):

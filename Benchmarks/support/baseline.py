@@ -4,29 +4,13 @@ import json
 import os
 import re
 
+from .processor import describe
+
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "baselines")
 
 
-def processor():
-    """The processor's name, its widest vector instructions, and how many processors this process may use."""
-    name, flags = "unknown", ""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            for line in lines:
-                key, _, value = line.partition(":")
-                if key.strip() == "model name":
-                    name = value.strip()
-                elif key.strip() == "flags":
-                    flags = value.split()
-                    break
-    except OSError:
-        pass
-    width = next((flag for flag in ("avx512_bf16", "avx512f", "avx2") if flag in flags), "")
-    return " ".join(part for part in (name, width, f"{len(os.sched_getaffinity(0))} processors") if part)
-
-
 def standard_path():
-    return os.path.join(FOLDER, re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-") + ".json")
+    return os.path.join(FOLDER, re.sub(r"[^a-z0-9]+", "-", describe().lower()).strip("-") + ".json")
 
 
 def key(row):
@@ -40,7 +24,7 @@ def write(path, rows, quick):
         for row in rows
     }
     with open(path, "w") as file:
-        json.dump({"processor": processor(), "quick": quick, "rows": kept}, file, indent=1)
+        json.dump({"processor": describe(), "quick": quick, "rows": kept}, file, indent=1)
         file.write("\n")
 
 

@@ -65,14 +65,3 @@ class ResNet(nn.Module):
 def resnet(name="resnet18", stem="small", width=1.0, channels=3):
     """stem: "small", a 3x3 convolution of stride 1 and no pooling; or "imagenet"."""
     return ResNet(name, stem, width, channels)
-
-
-def has_bfloat16():
-    """Whether the processor multiplies bfloat16 itself; without, PyTorch emulates it some thirty times slower, which
-    compares nothing."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            text = lines.read()
-    except OSError:
-        return False
-    return any(name in text for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -17,7 +17,7 @@ import carl
 from carl.sources import epoch_order
 
 from .peer_methods import Method, optimizer_of
-from .torch_resnet import has_bfloat16
+from .processor import has_bfloat16
 
 #: Batches of views that are made ahead of the step.
 AHEAD = 2

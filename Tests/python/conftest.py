@@ -85,6 +85,17 @@ def small_model(**changes: Any) -> carl.CARL:
 
 
 @pytest.fixture
+def png_files(images: np.ndarray, tmp_path: Path) -> list[str]:
+    """Paths of the first 16 images as PNG files."""
+    Image = pytest.importorskip("PIL.Image")
+    paths = []
+    for place, image in enumerate(images[:16]):
+        paths.append(str(tmp_path / f"{place:02}.png"))
+        Image.fromarray(image).save(paths[-1])
+    return paths
+
+
+@pytest.fixture
 def model_of() -> Callable[..., carl.CARL]:
     return small_model
 

@@ -349,28 +349,24 @@ class Arrow:
         return np.array(self._items, object)
 
 
-@pytest.fixture
-def files(images, tmp_path):
-    Image = pytest.importorskip("PIL.Image")
-    paths = []
-    for place, image in enumerate(images[:16]):
-        paths.append(str(tmp_path / f"{place:02}.png"))
-        Image.fromarray(image).save(paths[-1])
-    return paths
-
-
-def test_columns_of_paths(files, images):
-    for given in (Column(files), Column(files, 2), Arrow(files), np.array(files)[:, None], np.array(files, object)):
+def test_columns_of_paths(png_files, images):
+    for given in (
+        Column(png_files),
+        Column(png_files, 2),
+        Arrow(png_files),
+        np.array(png_files)[:, None],
+        np.array(png_files, object),
+    ):
         source = carl.as_source(given)
-        assert source.given.images == files
+        assert source.given.images == png_files
         assert np.array_equal(np.stack(list(source.read(np.arange(16)))), images[:16])
 
 
 @pytest.mark.parametrize("gap", [None, float("nan")])
-def test_a_column_with_gaps_names_the_first(files, gap):
+def test_a_column_with_gaps_names_the_first(png_files, gap):
     for make in (Column, Arrow):
         with pytest.raises(carl.InvalidArgumentError, match=r"images\[1\]: is missing, in all 2 of 16"):
-            carl.as_source(make([files[0], gap, gap, *files[3:]]))
+            carl.as_source(make([png_files[0], gap, gap, *png_files[3:]]))
 
 
 def test_what_is_no_column(pixels):

@@ -16,16 +16,6 @@ def torch():
     return pytest.importorskip("torch")
 
 
-@pytest.fixture
-def files(images, tmp_path):
-    Image = pytest.importorskip("PIL.Image")
-    paths = []
-    for place, image in enumerate(images[:16]):
-        paths.append(str(tmp_path / f"{place:02}.png"))
-        Image.fromarray(image).save(paths[-1])
-    return paths
-
-
 # ---- torch
 
 
@@ -119,11 +109,11 @@ KINDS = ["pandas", "string", "categories", "frame", "polars", "pyarrow"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_columns_of_paths(files, images, kind):
-    source = carl.as_source(columns(kind, files))
-    assert source.given.images == files
+def test_columns_of_paths(png_files, images, kind):
+    source = carl.as_source(columns(kind, png_files))
+    assert source.given.images == png_files
     assert np.array_equal(np.stack(list(source.read(np.arange(16)))), images[:16])
-    gaps = columns(kind, [files[0], None, *files[2:]])
+    gaps = columns(kind, [png_files[0], None, *png_files[2:]])
     with pytest.raises(carl.InvalidArgumentError, match=r"images\[1\]: is missing"):
         carl.as_source(gaps)
 
@@ -160,11 +150,11 @@ def test_a_table_of_features(trainer, images):
     )
 
 
-def test_features_keep_the_index_of_their_paths(files):
+def test_features_keep_the_index_of_their_paths(png_files):
     pandas = pytest.importorskip("pandas")
-    paths = columns("pandas", files)
+    paths = columns("pandas", png_files)
     model = small_model(epochs=1).fit(paths).set_output(transform="pandas")
     table = model.transform(paths)
     assert isinstance(table, pandas.DataFrame) and list(table.index) == list(paths.index)
     assert list(table.columns) == list(model.get_feature_names_out())
-    assert list(model.transform(files).index) == list(range(16))
+    assert list(model.transform(png_files).index) == list(range(16))

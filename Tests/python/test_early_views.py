@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import carl
-from carl import _opening
+from carl import _early_views, _opening
 from conftest import small_model
 
 EARLY = {"view_size": 12, "early_view_size": 8}
@@ -69,3 +69,13 @@ def test_larger_than_the_views_is_refused(images):
 def test_memory_is_measured_with_full_views(images):
     model = small_model(memory="8G", **EARLY).fit(images)
     assert model.config_.early_steps == 6
+
+
+def test_the_sizes_that_are_told_are_those_of_the_library():
+    """Halves are rounded up, and a transformer's views are of whole patches (EarlyViewsTests.swift has the same)."""
+    views = [{"size": 20, "count": 2}, {"size": 9}]
+    with carl.Trainer(width=0.125, views=views, early_view_size=10, early_steps=3) as trainer:
+        assert [spec["size"] for spec in _early_views.early_specs(trainer.config)] == [10, 5]
+    vit = {"encoder": "vit_tiny", "patch_size": 14, "views": [{"size": 56, "count": 2}, {"size": 28}]}
+    with carl.Trainer(vit, early_view_size=42, early_steps=3) as trainer:
+        assert [spec["size"] for spec in _early_views.early_specs(trainer.config)] == [42, 28]

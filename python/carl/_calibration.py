@@ -31,7 +31,7 @@ from .budget import (
     parse_memory,
     rungs,
 )
-from .config import TrainerConfig
+from .config import TrainerConfig, ViewSpec
 from .errors import InvalidArgumentError
 from .sources import BatchStream, ImageSource
 from .sources.broken import BrokenImages
@@ -78,6 +78,12 @@ def default_encoder(objective: str | None) -> str:
         return str(trainer.config.encoder)
 
 
+def work_of(config: TrainerConfig, specs: list[ViewSpec]) -> float:
+    """Estimated work of all views of an image."""
+    encoder, channels = config.encoder or default_encoder(config.objective), config.in_channels or 3
+    return image_cost(encoder, config.stem, config.width or 1.0, channels, specs, config.patch_size).work
+
+
 class Calibration:
     """Measures the time and memory of settings on the images of a source.
 
@@ -101,9 +107,7 @@ class Calibration:
     def work(self, rung: tuple[int | None, float]) -> float:
         """Estimated work per image at a setting, to which its time is about proportional."""
         config = self.config(Setting(*rung, batch_size=2))
-        encoder = config.encoder or default_encoder(config.objective)
-        channels = config.in_channels or 3
-        return image_cost(encoder, config.stem, rung[1], channels, self._specs(config), config.patch_size).work
+        return work_of(config, self._specs(config))
 
     def seconds_an_image(self, rung: tuple[int | None, float]) -> float:
         """As measured, or else scaled from the measured setting that is nearest in work."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from ._pretrained import is_transformer
 from .config import TrainerConfig, ViewSpec
 from .view_specs import expand_views
 
@@ -19,5 +22,10 @@ def early_steps_left(config: TrainerConfig, taken: int) -> int:
 def early_specs(config: TrainerConfig) -> list[ViewSpec]:
     """The specifications of the first steps, as far as their sizes go."""
     specs = expand_views(config.views, config.in_channels or 3, config.view_size)
-    factor = (config.early_view_size or specs[0]["size"]) / specs[0]["size"]
-    return [{**spec, "size": max(1, round(spec["size"] * factor))} for spec in specs]
+    factor: float = (config.early_view_size or specs[0]["size"]) / specs[0]["size"]
+    multiple = (config.patch_size or 16) if is_transformer(config.encoder) else 1
+
+    def small(size: int) -> int:
+        return max(1, math.floor(size * factor / multiple + 0.5)) * multiple  # as the library rounds
+
+    return [{**spec, "size": small(spec["size"])} for spec in specs]

@@ -7,13 +7,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from ._calibration import default_encoder
+from ._calibration import work_of
 from ._early_views import early_specs, early_steps_left, without_early_views
-from ._encoder_cost import image_cost
 from ._input import channels_of, samples_of, typical_side
 from ._memory import available_memory
 from .budget import Given, duration_text, memory_text, rungs
-from .config import TrainerConfig, ViewSpec
+from .config import TrainerConfig
 from .errors import CARLError
 from .sources import BatchStream, ImageSource
 from .sources.loader import AHEAD
@@ -108,13 +107,8 @@ def full_steps(config: TrainerConfig, taken: int, left: int | None) -> int | Non
     early = early_steps_left(config, taken)
     if left is None or early == 0:
         return left
-
-    def work(specs: list[ViewSpec]) -> float:
-        encoder, channels = config.encoder or default_encoder(config.objective), config.in_channels or 3
-        return image_cost(encoder, config.stem, config.width or 1.0, channels, specs, config.patch_size).work
-
     specs = expand_views(config.views, config.in_channels or 3, config.view_size)
-    saved = min(early, left) * (1 - work(early_specs(config)) / work(specs))
+    saved = min(early, left) * (1 - work_of(config, early_specs(config)) / work_of(config, specs))
     return max(1, round(left - saved))
 
 
@@ -162,8 +156,7 @@ def _faster(source: ImageSource | BatchStream, config: TrainerConfig, seconds: f
     def work(size: int | None, width: float) -> float:
         views = config.views or "auto"
         specs = expand_views(views, config.in_channels or 3, size if isinstance(views, str) else None)
-        encoder = config.encoder or default_encoder(config.objective)
-        return image_cost(encoder, config.stem, width, config.in_channels or 3, specs).work
+        return work_of(config.replace(width=width), specs)
 
     now = work(config.view_size, config.width or 1.0)
     pairs = rungs(min(typical_side(source), config.view_size or 224), Given(own_views=own))
