@@ -394,6 +394,36 @@ def test_the_budget_is_kept_whatever_the_speed(name, seconds):
         assert before["decay_steps"][:number] == after["decay_steps"][:number]  # what was walked is not changed
 
 
+@pytest.mark.parametrize("name", SPEEDS)
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_the_budget_is_kept_with_small_views_first(name, share):
+    """Steps take `share` of their time for half of the budget, then all of it."""
+    clock = Clock()
+    pace = Pace(600, clock.now, step_seconds=0.4, early=0.6, clock=clock)
+    begun = clock.now
+    _, decisions = run(pace, clock, lambda at: SPEEDS[name](at) * (share if clock.now - begun < 300 else 1))
+    assert clock.now - begun == pytest.approx(600, rel=0.03)
+    assert [list(decision) for decision in decisions] == [["early_steps"]] + [["total_steps", "decay_steps"]] * STAGES
+    assert 0 < decisions[0]["early_steps"] < decisions[1]["total_steps"] - sum(decisions[1]["decay_steps"])
+
+
+def test_an_interruption_among_the_small_views():
+    clock = Clock()
+    pace = Pace(100, clock.now, step_seconds=0.05, early=0.5, clock=clock)
+    step, _ = run(pace, clock, lambda share: 0.05, stop=30)
+    notes = pace.to_notes()
+    clock.now += 10_000
+    resumed = Pace(
+        100, clock.now, spent=notes["spent"], step_seconds=notes["step_seconds"], early=notes["early"], clock=clock
+    )
+    assert notes["early"] == 0.5
+    assert resumed.estimate(step) == pytest.approx(step + 20 / 0.05 + 50 / 0.1, abs=2)
+    begun = clock.now
+    end, decisions = run(resumed, clock, lambda share: 0.05 if clock.now - begun < 20 else 0.1, start=step)
+    assert decisions[0] == {"early_steps": pytest.approx(step + 400, abs=2)} and resumed.early is None
+    assert clock.now - begun == pytest.approx(70, abs=2) and end == pytest.approx(step + 900, rel=0.03)
+
+
 def test_checkpoints_count():
     for every, save in ((7, 0.5), (400, 5.0)):
         clock = Clock()
@@ -445,6 +475,9 @@ def test_a_budget_that_is_over_ends_the_run_without_losing_the_decay():
     pace = Pace(100, clock.now, spent=500, step_seconds=0.1, clock=clock)
     steps, decisions = run(pace, clock, lambda share: 0.1, start=40)
     assert steps == 42 and decisions[0] == {"total_steps": 42, "decay_steps": 1}
+    pace = Pace(100, clock.now, spent=500, step_seconds=0.1, early=0.5, clock=clock)
+    steps, decisions = run(pace, clock, lambda share: 0.1, start=40)
+    assert steps == 42 and decisions[0] == {"early_steps": 41, "total_steps": 42, "decay_steps": 1}
 
 
 def test_the_estimate_before_the_decision():

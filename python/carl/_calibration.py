@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Generator
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from ._early_views import without_early_views
+from ._early_views import UNDECIDED, early_size
 from ._encoder_cost import image_cost
 from ._memory import available_memory, resident_memory
+from ._pace import EARLY_UNTIL
 from ._training import steps_per_epoch
 from .budget import (
     PASSES,
@@ -51,24 +53,34 @@ _OF_FREE, _MARGIN = 0.8, 1.1
 
 @dataclass(frozen=True)
 class Measured:
-    """seconds: per image, waiting for it to be read included. fixed, each: bytes of a trainer, and per image of a
-    batch."""
+    """seconds: per image with views of the full size, waiting for it to be read included. fixed, each: bytes of a
+    trainer, and per image of a batch. early: the share of that time which an image takes with the first steps' small
+    views, and early_size their size; None where there are none."""
 
     seconds: float
     fixed: float
     each: float
+    early: float | None = None
+    early_size: int | None = None
+
+    @property
+    def mean_seconds(self) -> float:
+        """Per image, over a run that has small views for the share `EARLY_UNTIL` of its time."""
+        return self.seconds if self.early is None else self.seconds / (EARLY_UNTIL / self.early + 1 - EARLY_UNTIL)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What was chosen. changes: keys of the configuration. lines: what to tell the user. epochs: an estimate; None
-    without a budget."""
+    """What was chosen. changes: keys of the configuration. lines: what to tell the user. epochs, steps: estimates; None
+    without a budget, as are step_seconds (with views of the full size) and early (as in ``Measured``)."""
 
     setting: Setting
     changes: dict[str, Any]
     lines: list[str]
     epochs: int | None = None
+    steps: int | None = None
     step_seconds: float | None = None
+    early: float | None = None
 
 
 @functools.lru_cache
@@ -98,7 +110,7 @@ class Calibration:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._source, self._seconds, self._clock = source, seconds, clock
-        self._base = without_early_views(base)
+        self._base = base
         self._known: dict[tuple[int | None, float, bool], Measured] = {}
 
     def config(self, setting: Setting) -> TrainerConfig:
@@ -110,10 +122,10 @@ class Calibration:
         return work_of(config, self._specs(config))
 
     def seconds_an_image(self, rung: tuple[int | None, float]) -> float:
-        """As measured, or else scaled from the measured setting that is nearest in work."""
+        """As measured, in the mean over a run, or else scaled from the measured setting that is nearest in work."""
         work = self.work(rung)
-        known = {key[:2]: value.seconds for key, value in self._known.items() if not key[2]} or {
-            key[:2]: value.seconds for key, value in self._known.items()
+        known = {key[:2]: value.mean_seconds for key, value in self._known.items() if not key[2]} or {
+            key[:2]: value.mean_seconds for key, value in self._known.items()
         }
         if rung in known:
             return known[rung]
@@ -137,9 +149,14 @@ class Calibration:
 
     def _measured(self, setting: Setting, count: int) -> Measured:
         config = self.config(setting)
-        config.batch_size = count
-        with Trainer(config) as trainer:
+        size = early_size(config)
+        early_steps = 0 if size is None else 1 + _FEWEST
+        with Trainer(config.replace(batch_size=count, early_view_size=size, early_steps=early_steps)) as trainer:
             batches = self._batches(count, least_side(self._specs(config)), int(config.seed or 0))
+            ends = []
+            for _ in range(early_steps):  # the first is not timed: code is read, memory allocated
+                trainer.step(next(batches))
+                ends.append(self._clock())
             images = next(batches)
             few = max(2, count // 2)
             small = trainer.step(images[:few])
@@ -157,7 +174,12 @@ class Calibration:
             )
             # Parameters, their gradients and moments, and the copy that is made when the number of steps is decided.
             parameters = sum(info.count for info in trainer._tensors().values()) * 4
-            return Measured(median(times), max(0.0, large.memory_bytes - each * len(images)) + 6 * parameters, each)
+            fixed = max(0.0, large.memory_bytes - each * len(images)) + 6 * parameters
+            seconds = median(times)
+            if size is None or seconds <= 0:
+                return Measured(seconds, fixed, each)
+            early = median(end - start for start, end in itertools.pairwise(ends)) / count
+            return Measured(seconds, fixed, each, min(1.0, early / seconds), size)
 
     def _batches(self, count: int, side: int, seed: int) -> Generator[Any, None, None]:
         source = self._source
@@ -239,7 +261,8 @@ def make_plan(
             lines.append(f"chosen: {chosen.describe()}, {memory_text(calibration.need(chosen))}")
         return Plan(chosen, changes_of(chosen), lines)
     size = chosen.batch_size if count is None else min(chosen.batch_size, count)
-    each = calibration.measure(chosen).seconds
+    measured = calibration.measure(chosen)
+    each = measured.mean_seconds
     left = seconds - (clock() - started)
     check_steps(seconds, left, each * size)
     images = left / each
@@ -252,7 +275,15 @@ def make_plan(
         + f"; {memory_text(calibration.need(chosen))} of memory",
         "why: the first that fits into the memory" if reduced else _reason(pairs, chosen, images, count),
     ]
-    return Plan(chosen, changes_of(chosen), lines, epochs or 1_000_000, each * size)
+    changes = changes_of(chosen)
+    if measured.early_size is not None:
+        lines.append(
+            f"small views first: {measured.early_size} pixels for {EARLY_UNTIL:.0%} of the time, "
+            f"{measured.early:.0%} of a full step each"
+        )
+        changes |= {"early_view_size": measured.early_size, "early_steps": UNDECIDED}
+    steps = int(images / size)
+    return Plan(chosen, changes, lines, epochs or 1_000_000, steps, measured.seconds * size, measured.early)
 
 
 def _by_time(calibration: Calibration, pairs: list[Any], given: Given, seconds: float, count: int | None) -> Setting:
@@ -293,16 +324,11 @@ def _round(number: float) -> str:
 def refuse_conflicts(params: dict[str, Any], source: ImageSource | BatchStream) -> None:
     """InvalidArgumentError for parameters that contradict a budget."""
     for key in ("epochs", "total_steps", "decay_steps", "early_steps"):
-        if params[key] is not None:
+        if params[key] is not None and (key, params[key]) != ("early_steps", 0):
             raise InvalidArgumentError(
                 f"{key}: got {params[key]!r} and budget={params['budget']!r}: a budget chooses the length of the run "
                 "itself; leave one out"
             )
-    if params["early_view_size"] is not None:
-        raise InvalidArgumentError(
-            f"early_view_size: got {params['early_view_size']!r} and budget={params['budget']!r}: a budget plans with "
-            "steps that take one time each; leave one out"
-        )
     if params["schedule"] not in (None, "trapezoid"):
         raise InvalidArgumentError(
             f"schedule: got {params['schedule']!r} and budget={params['budget']!r}: a run with a budget learns its "

@@ -6,12 +6,30 @@ import math
 
 from ._pretrained import is_transformer
 from .config import TrainerConfig, ViewSpec
+from .trainer import Trainer
 from .view_specs import expand_views
+
+#: early_steps of a run that has yet to decide after how many steps its views become larger.
+UNDECIDED = 2**31 - 1
+#: The keys that decide whether there are small views, and their size.
+_KEYS = (
+    "objective", "encoder", "stem", "patch_size", "in_channels", "views", "view_size", "train_encoder",
+    "early_view_size", "early_steps",
+)  # fmt: skip
 
 
 def without_early_views(config: TrainerConfig) -> TrainerConfig:
     """The configuration with views of their full size in all steps, to measure those."""
-    return config.replace(early_view_size=None, early_steps=None)
+    return config.replace(early_view_size=None, early_steps=0)
+
+
+def early_size(config: TrainerConfig) -> int | None:
+    """The size of the first steps' views for a run whose number of steps is known once it ends: as given, or the
+    library's choice, asked of the smallest trainer there is. None where all steps have one size."""
+    keys = {key: value for key, value in config.to_dict().items() if key in _KEYS and value is not None}
+    width = {} if is_transformer(config.encoder) else {"width": 1 / 64}
+    with Trainer(keys, total_steps=100, prototypes=2, partition_size=0, projector=[2], threads=1, **width) as trainer:
+        return trainer.config.early_view_size if early_steps_left(trainer.config, 0) else None
 
 
 def early_steps_left(config: TrainerConfig, taken: int) -> int:

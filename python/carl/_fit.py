@@ -130,8 +130,8 @@ def begin(
     if plan is not None and plan.epochs is not None:
         config.schedule, config.epochs = "trapezoid", plan.epochs
         epochs = None  # the number of steps is decided later
-        if config.warmup_steps is None and plan.step_seconds:
-            config.warmup_steps = int(parse_duration(model.budget) / plan.step_seconds) // _WARMUP_SHARE
+        if config.warmup_steps is None and plan.steps:
+            config.warmup_steps = plan.steps // _WARMUP_SHARE
     per_epoch = steps_per_epoch(source, size)
     if config.total_steps is None and epochs is not None:
         if per_epoch is not None:
@@ -163,7 +163,8 @@ def begin_planned(
         model._pace = Pace(
             parse_duration(model.budget),
             started,
-            step_seconds=plan.step_seconds,
+            step_seconds=None if plan.step_seconds is None else plan.step_seconds * (plan.early or 1),
+            early=plan.early,
             chosen=plan.changes,
             clock=model._clock,
         )
@@ -213,6 +214,7 @@ def _remaining_pace(model: CARL, config: TrainerConfig, notes: dict[str, Any], c
         started,
         spent=kept["spent"],
         step_seconds=kept["step_seconds"],
+        early=kept.get("early"),
         total_steps=config.total_steps,
         decay_steps=config.decay_steps,
         chosen=kept["chosen"],
@@ -318,7 +320,7 @@ def _opening(
             estimate = measure(source, config)
     if estimate is None:
         return [line]
-    steps = full_steps(config, taken, left)
+    steps = full_steps(config, taken, left, estimate.early)
     return [f"{line}; {length_of(size, steps, estimate)}", *hints(source, config, size, steps, estimate, fixed)]
 
 

@@ -56,7 +56,7 @@ def _is_budget_note(note: Any) -> bool:
     numbers = [
         note.get("seconds"),
         note.get("spent"),
-        0.0 if note.get("step_seconds") is None else note["step_seconds"],
+        *(0.0 if note.get(key) is None else note[key] for key in ("step_seconds", "early")),
     ]
     return isinstance(note.get("chosen"), dict) and all(
         isinstance(number, (int, float)) and not isinstance(number, bool) and 0 <= number < 1e12 for number in numbers

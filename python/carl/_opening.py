@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._calibration import work_of
-from ._early_views import early_specs, early_steps_left, without_early_views
+from ._early_views import UNDECIDED, early_specs, early_steps_left
 from ._input import channels_of, samples_of, typical_side
 from ._memory import available_memory
 from .budget import Given, duration_text, memory_text, rungs
@@ -28,12 +28,14 @@ LONG = 3600.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """fixed, each: seconds of a step, and per image of it. memory, memory_each: bytes, of them per image of a batch."""
+    """fixed, each: seconds of a step, and per image of it. memory, memory_each: bytes, of them per image of a batch.
+    early: the share of a step's time that one with the first steps' small views takes."""
 
     fixed: float
     each: float
     memory: float
     memory_each: float
+    early: float = 1.0
 
     def step(self, batch_size: int) -> float:
         return self.fixed + self.each * batch_size
@@ -58,7 +60,9 @@ def describe_run(
     early = early_steps_left(config, taken)
     if early > 0:
         small = " and ".join(str(spec["size"]) for spec in early_specs(config))
-        views += f" ({small} in the first {early:,} steps)"
+        views += (
+            f" ({small} at first)" if config.early_steps == UNDECIDED else f" ({small} in the first {early:,} steps)"
+        )
     channels = config.in_channels or channels_of(source)
     length = f"{steps:,} steps of {batch_size} images" if steps is not None else f"{batch_size} images a step"
     return (
@@ -80,7 +84,13 @@ def measure(source: ImageSource | BatchStream, config: TrainerConfig) -> Estimat
 
 
 def _measured(source: ImageSource | BatchStream, config: TrainerConfig, images: list[Any]) -> Estimate:
-    with Trainer(without_early_views(config).replace(batch_size=len(images))) as trainer:
+    early = 2 if early_steps_left(config, 0) else 0
+    with Trainer(config.replace(batch_size=len(images), early_steps=early)) as trainer:
+        small = 0.0
+        for count in (_FEW, len(images))[:early]:
+            start = time.perf_counter()
+            trainer.step(images[:count])
+            small = time.perf_counter() - start
         trainer.step(images[:_FEW])  # memory is allocated, code is read
         seconds, sizes = [], []
         for count in (_FEW, len(images)):
@@ -98,18 +108,17 @@ def _measured(source: ImageSource | BatchStream, config: TrainerConfig, images: 
         each,
         max(0.0, sizes[1] - memory_each * len(images)) + 3 * parameters,
         memory_each + ahead,
+        min(1.0, small / seconds[1]) if early else 1.0,
     )
 
 
-def full_steps(config: TrainerConfig, taken: int, left: int | None) -> int | None:
-    """The steps with views of full size that take the time of the `left` steps after the first `taken`, by the cost of
-    the network."""
+def full_steps(config: TrainerConfig, taken: int, left: int | None, share: float) -> int | None:
+    """The steps with views of the full size that take the time of the `left` steps after the first `taken`. share: of a
+    step's time that one with small views takes."""
     early = early_steps_left(config, taken)
     if left is None or early == 0:
         return left
-    specs = expand_views(config.views, config.in_channels or 3, config.view_size)
-    saved = min(early, left) * (1 - work_of(config, early_specs(config)) / work_of(config, specs))
-    return max(1, round(left - saved))
+    return max(1, round(left - min(early, left) * (1 - share)))
 
 
 def _some_images(source: ImageSource | BatchStream, config: TrainerConfig) -> list[Any]:

@@ -21,6 +21,8 @@ DECAY_AT = 0.65
 #: Stages of its decay: each lasts 6% of the budget, so a machine that becomes half as fast in the last one overruns by
 #: 6%.
 STAGES = 6
+#: Share of the budget with small views, where a run has them: about 0.65 of its steps, as in a run without a budget.
+EARLY_UNTIL = 0.5
 #: Share of the budget over whose last part the speed is measured.
 _WINDOW = 0.12
 
@@ -30,7 +32,8 @@ class Pace:
 
     seconds: the budget. started: when it began, on `clock`. spent: seconds of it that were used before, by what is
         resumed.
-    step_seconds: what a step takes, as far as known. total_steps, decay_steps: what was decided before, by what is
+    step_seconds: what a step takes, as far as known. early: as long as views are small, the share that such a step
+        takes of one with views of the full size. total_steps, decay_steps: what was decided before, by what is
         resumed.
     """
 
@@ -41,6 +44,7 @@ class Pace:
         *,
         spent: float = 0.0,
         step_seconds: float | None = None,
+        early: float | None = None,
         total_steps: int | None = None,
         decay_steps: int | list[int] | None = None,
         chosen: Mapping[str, Any] | None = None,
@@ -49,7 +53,7 @@ class Pace:
         self.seconds, self._clock = seconds, clock
         self._started = started - spent
         self._deadline = self._started + seconds
-        self.step_seconds = step_seconds
+        self.step_seconds, self.early = step_seconds, early
         self.total_steps = total_steps
         self.decay = [decay_steps] if isinstance(decay_steps, int) else list(decay_steps or [])
         self._chosen = dict(chosen or {})
@@ -84,13 +88,25 @@ class Pace:
         (first, before), (last, after) = self._recent[0], self._recent[-1]
         if after > before:
             self.step_seconds = (last - first) / (after - before)
-        return self._decide(step, now) if self._is_due(step, now) else None
+        changes: dict[str, Any] = {}
+        if self.early is not None and now - self._started >= EARLY_UNTIL * self.seconds:
+            changes = self._end_early(step, now)
+        if self._is_due(step, now):
+            changes |= self._decide(step, now)
+        return changes or None
 
     def estimate(self, step: int) -> int | None:
         """The expected number of steps."""
         if self.total_steps is not None:
             return self.total_steps
-        return None if self.step_seconds is None else step + self._steps_within(self._left(self._clock()), step)
+        if self.step_seconds is None:
+            return None
+        now = self._clock()
+        left = self._left(now)
+        if self.early is not None:  # as many steps of the full size as take the time of all that are left
+            small = max(0.0, self._started + EARLY_UNTIL * self.seconds - now)
+            left = (small + (left - small) * self.early) if left > small else left
+        return step + self._steps_within(left, step)
 
     def spent(self) -> float:
         return self._clock() - self._started
@@ -100,6 +116,7 @@ class Pace:
             "seconds": self.seconds,
             "spent": self.spent(),
             "step_seconds": self.step_seconds,
+            "early": self.early,
             "chosen": self._chosen,
         }
 
@@ -112,6 +129,14 @@ class Pace:
         """The last step of each stage."""
         end = (self.total_steps or 0) - sum(self.decay)
         return [end := end + steps for steps in self.decay]
+
+    def _end_early(self, step: int, now: float) -> dict[str, Any]:
+        """Views have their full size from here on, and steps another speed."""
+        if self.step_seconds is not None and self.early:
+            self.step_seconds /= self.early
+        self.early = None
+        self._recent = deque([(now - self._aside, step)])
+        return {"early_steps": step}
 
     def _decide(self, step: int, now: float) -> dict[str, Any]:
         walked = 0 if self.total_steps is None else self._ends().index(step) + 1

@@ -139,8 +139,9 @@ class TrainerKeys:
             "auto" ("carp": "multicrop")).
         early_view_size: pixels of the first specification's views in the first early_steps, at most its size; those of
             the other specifications and the blur become smaller in proportion (progressive resolution, arXiv
-            2104.00298) (1 to 4096; default no smaller views).
-        early_steps: steps with views of early_view_size (0 to 2^31 - 1; default 0.6 of total_steps).
+            2104.00298) (1 to 4096; default 5/8 of the size for a ResNet with "carl-contrast" where total_steps is
+            given; else no smaller views).
+        early_steps: steps with views of early_view_size; 0: none (0 to 2^31 - 1; default 0.7 of total_steps).
         mean: of all views that give none of their own: subtracted from values scaled to 0 ... 1, one number or one a
             channel (a list of 1 to 1024, each -10^6 to 10^6; default ImageNet's for 3 channels, else [0.5]).
         std: of all views that give none of their own: what the difference is divided by (a list of 1 to 1024, each 1e-6

@@ -27,7 +27,10 @@ def weights_of(model: CARL) -> WeightsInfo | None:
 
 def with_weights(config: TrainerConfig, info: WeightsInfo, channels: int) -> TrainerConfig:
     """The keys that are given, with those of the file's encoder and images."""
-    return TrainerConfig.from_dict(weights_config(info, config.to_dict(), channels))
+    config = TrainerConfig.from_dict(weights_config(info, config.to_dict(), channels))
+    if config.early_view_size is None and config.early_steps is None:
+        config.early_steps = 0  # features that are good already at the full size
+    return config
 
 
 def with_rates(config: TrainerConfig) -> TrainerConfig:

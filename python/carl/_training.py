@@ -273,20 +273,20 @@ class TrainingLoop:
             self._decide(self._pace, changes)
 
     def _decide(self, pace: Pace, changes: dict[str, Any]) -> None:
-        """Fixes the number of steps, in the configuration too, so that it can be used to repeat the run."""
-        self._last_step = changes["total_steps"]
-        if self._per_epoch:
-            changes["epochs"] = -(-self._last_step // self._per_epoch)
+        """Fixes the steps with small views or the number of all, in the configuration too, so that it can be used to
+        repeat the run."""
+        if "total_steps" in changes:
+            self._last_step = changes["total_steps"]
+            if self._per_epoch:
+                changes["epochs"] = -(-self._last_step // self._per_epoch)
         with pace.aside("decision"):
             self._trainer.reconfigure(**changes)
             self._model.config_ = self._trainer.config
             if self._run is not None:
                 self._run.write_config(run_config(self._model))
-        self._progress.plan(self._last_step)
-        self._log(
-            f"step {self._trainer.step_count}, {pace.spent():.0f} s of {pace.seconds:.0f} s: total_steps "
-            f"{self._last_step}, decay_steps {changes['decay_steps']}"
-        )
+        self._progress.plan(self._last_step or pace.estimate(self._trainer.step_count))
+        decided = ", ".join(f"{key} {value}" for key, value in changes.items() if key != "epochs")
+        self._log(f"step {self._trainer.step_count}, {pace.spent():.0f} s of {pace.seconds:.0f} s: {decided}")
 
     def _planned_epochs(self) -> int:
         return self._epochs if self._pace is None else int(self._model.config_.epochs or self._epochs)

@@ -28,7 +28,7 @@ from .trainer import Trainer
 VIEWS: list[dict[str, Any]] = [
     {"size": 28, "scale": [0.5, 1.0], "jitter": [0.6, 0.6, 0.0, 0.0], "mean": [0.5], "std": [0.25], "count": 2}
 ]
-#: What is trained: a small encoder, small views first, and the library's defaults for all else.
+#: What is trained: a small encoder, and the library's defaults for all else.
 MODEL: dict[str, Any] = {
     "encoder": "resnet18",
     "stem": "small",
@@ -36,7 +36,6 @@ MODEL: dict[str, Any] = {
     "batch_size": 128,
     "seed": 0,
     "views": VIEWS,
-    "early_view_size": 20,
 }
 #: How long: images, epochs, the step to end at if that comes first, and sizes of the labelled reference set of the
 #: evaluation.

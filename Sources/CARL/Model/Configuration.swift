@@ -245,7 +245,9 @@ public struct Configuration: Equatable, Sendable {
         doc: "a preset's name, or a list of view specifications")
     public var views = ViewSelection.preset("auto")
     @Setting(
-        "early_view_size", .data, in: 1...4096, standard: "no smaller views",
+        "early_view_size", .data, in: 1...4096,
+        standard:
+            "5/8 of the size for a ResNet with `\"carl-contrast\"` where `total_steps` is given; else no smaller views",
         doc:
             """
             pixels of the first specification's views in the first `early_steps`, at most its `size`; those of the \
@@ -253,8 +255,8 @@ public struct Configuration: Equatable, Sendable {
             """)
     public var earlyViewSize: Int? = nil
     @Setting(
-        "early_steps", .data, in: 0...0x7fff_ffff, standard: "0.6 of `total_steps`",
-        doc: "steps with views of `early_view_size`")
+        "early_steps", .data, in: 0...0x7fff_ffff, standard: "0.7 of `total_steps`",
+        doc: "steps with views of `early_view_size`; 0: none")
     public var earlySteps: Int? = nil
     @Setting(
         "mean", .data, in: -1e6...1e6, length: 1...1024, standard: "ImageNet's for 3 channels, else [0.5]",

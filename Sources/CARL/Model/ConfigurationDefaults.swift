@@ -76,13 +76,19 @@ extension Configuration {
     }
 
     private mutating func resolveEarlyViews() throws {
+        let size = viewSpecs.first?.size ?? viewSize
+        if let small = standardEarlyViewSize(of: size) { $earlyViewSize.setDefault(small) }
         guard let earlyViewSize else {
-            if let earlySteps {
-                throw refusal("early_steps", "left out unless \"early_view_size\" is given", earlySteps.json)
+            if let earlySteps, earlySteps > 0 {
+                throw refusal(
+                    "early_steps",
+                    "0, or \"early_view_size\" given: there is no standard size for this encoder, objective and views",
+                    earlySteps.json)
             }
+            // Written down, so that a run which goes on with other keys does not begin with small views then.
+            $earlySteps.setDefault(0)
             return
         }
-        let size = viewSpecs.first?.size ?? viewSize
         guard earlyViewSize <= size else {
             throw refusal(
                 "early_view_size", "at most the size of the first specification's views, \(size)", earlyViewSize.json)
@@ -108,8 +114,21 @@ extension Configuration {
         earlyViewSpecs = viewSpecs.map { $0.scaled(by: Double(earlyViewSize) / Double(size), multiple: multiple) }
     }
 
+    /// The size of the first views where none is given: five eighths, whole tiles of the convolutions. nil where small
+    /// views were not measured to help (docs/results.md), where their number of steps is unknown, and where the views
+    /// are small already.
+    private func standardEarlyViewSize(of size: Int) -> Int? {
+        guard objective == .contrast, !encoder.isTransformer, trainEncoder == .all,
+            earlySteps.map({ $0 > 0 }) ?? (totalSteps != nil)
+        else { return nil }
+        let small = max(Self.leastEarlySize, (5 * size + 31) / 32 * 4)
+        return 4 * small <= 3 * size ? small : nil
+    }
+
     /// Of the steps, the share with small views.
-    private static let earlyShare = 0.6
+    private static let earlyShare = 0.7
+    /// Pixels below which small views show too little.
+    private static let leastEarlySize = 20
 
     private mutating func resolveAssignment() throws {
         if $partitionSize.isGiven {
@@ -189,6 +208,7 @@ extension Configuration {
     /// What acted before there was a key for it.
     private static let valuesBefore: [(String, JSONValue)] = [
         ("objective", .string("carl")), ("trust_coefficient", .number(0.001)), ("contrast_weight", .number(0)),
+        ("early_steps", .number(0)),
     ]
 
     /// A configuration as `json` gives it, of this or an earlier version: keys that were not there yet have the value
@@ -197,7 +217,7 @@ extension Configuration {
         guard let saved = try JSONValue.parse(json).object else {
             throw CARLError.configuration("the saved configuration is not a JSON object")
         }
-        let missing = Self.valuesBefore.filter { saved[$0.0] == nil }
+        let missing = Self.valuesBefore.filter { saved[$0.0] == nil || saved[$0.0] == .null }
         try self.init(.object(JSONObject(saved.members.map { ($0.key, $0.value) } + missing)))
     }
 

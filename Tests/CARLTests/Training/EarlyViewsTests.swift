@@ -10,12 +10,12 @@ import Testing
         let made = try Self.configuration(
             #""views": [{"size": 32, "count": 2, "blur": [0.2, 2]}, {"size": 20, "blur_kernel": 5, "count": 4}], "total_steps": 50, "early_view_size": 24"#
         )
-        #expect(made.earlySteps == 30)
+        #expect(made.earlySteps == 35)
         #expect(made.earlyViewSpecs.map(\.size) == [24, 15])
         #expect(made.earlyViewSpecs.map(\.count) == [2, 4])
         #expect(abs(made.earlyViewSpecs[0].blur[1] - 1.5) < 1e-6 && abs(made.earlyViewSpecs[0].blur[0] - 0.15) < 1e-6)
         #expect(made.earlyViewSpecs[1].blurKernel == 5)  // a radius of 2, times 3/4, rounded
-        #expect(made.viewSpecs(step: 29) == made.earlyViewSpecs && made.viewSpecs(step: 30) == made.viewSpecs)
+        #expect(made.viewSpecs(step: 34) == made.earlyViewSpecs && made.viewSpecs(step: 35) == made.viewSpecs)
         #expect(try Configuration(json: made.json.serialized()) == made)
     }
 
@@ -30,8 +30,37 @@ import Testing
         }
     }
 
+    /// Five eighths, in fours from 20 on; nothing where it was not measured, or the number of steps is not known.
+    @Test(
+        arguments: [
+            (#""view_size": 28, "total_steps": 100"#, 20, 70), (#""view_size": 32, "total_steps": 100"#, 20, 70),
+            (#""view_size": 48, "early_steps": 3"#, 32, 3), (#""view_size": 224, "total_steps": 10"#, 140, 7),
+            (#""view_size": 32, "total_steps": 100, "early_view_size": 25"#, 25, 70),
+            (#""view_size": 26, "total_steps": 100"#, nil, 0), (#""view_size": 32"#, nil, 0),
+            (#""view_size": 32, "total_steps": 100, "early_steps": 0"#, nil, 0),
+            (#""view_size": 32, "total_steps": 100, "objective": "carl""#, nil, 0),
+            (#""view_size": 32, "total_steps": 100, "train_encoder": 1"#, nil, 0),
+            (#""view_size": 224, "total_steps": 100, "encoder": "vit_tiny""#, nil, 0),
+        ] as [(String, Int?, Int)])
+    func smallViewsAreStandard(_ keys: String, _ size: Int?, _ steps: Int) throws {
+        let made = try Self.configuration(keys)
+        #expect(made.earlyViewSize == size && made.earlySteps == steps)
+        #expect(made.earlyViewSpecs.isEmpty == (size == nil))
+        #expect(try Configuration(json: made.json.serialized()) == made)
+    }
+
+    /// What was saved before small views were standard goes on as it began, and so does a run whose length is told later.
+    @Test func runsThatHadNoneHaveNone() throws {
+        let saved = #"{"objective": "carl-contrast", "view_size": 32, "total_steps": 100"#
+        for end in ["}", #", "early_view_size": null, "early_steps": null}"#] {
+            #expect(try Configuration(saved: saved + end).earlyViewSize == nil)
+        }
+        let later = try Self.configuration(#""view_size": 32"#).overriding(JSONValue.parse(#"{"total_steps": 100}"#))
+        #expect(later.earlyViewSize == nil && later.earlySteps == 0)
+    }
+
     @Test(arguments: [
-        (#""early_steps": 3"#, "early_view_size"), (#""early_view_size": 16"#, "total_steps"),
+        (#""early_steps": 3, "view_size": 16"#, "early_view_size"), (#""early_view_size": 16"#, "total_steps"),
         (#""early_view_size": 33, "early_steps": 3"#, "at most"),
         (#""early_view_size": 0, "early_steps": 3"#, "early_view_size"),
         (#""early_view_size": 16, "early_steps": -1"#, "early_steps"),
