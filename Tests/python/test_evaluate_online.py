@@ -9,9 +9,10 @@ import pytest
 
 import carl
 from carl import runs
+from carl._schedule import Schedule
 from carl.evaluate import OnlineEvaluation, knn
 from carl.evaluate._probe import fit_probe
-from carl.evaluate.online import Schedule, hold_out
+from carl.evaluate.online import hold_out
 from carl.evaluate.pixels import pixel_side
 from conftest import same_state, small_model
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,16 @@ def test_cycles_are_found(tmp_path, files, cycle):
         file.write_text(text)
     found = find_cycle(tmp_path / "pack")
     assert found == cycle or (cycle == ["pack.a"] and found[0] == found[-1] == "pack.a")
+
+
+def test_the_import_is_short_of_what_few_programs_need():
+    """Packages that judge, draw and write are imported when they are asked for, as are modules that load much."""
+    late = {"carl.evaluate", "carl.export", "carl.plots", "carl.report", "carl.loggers", "carl.demo"}
+    late |= {"statistics", "socket", "hashlib", "html", "PIL"}
+    program = f"import sys, numpy; had = set(sys.modules); import carl; print(*({late} & (set(sys.modules) - had)))"
+    assert output_of(program) == "\n"
+    assert output_of("import carl; print(carl.evaluate.knn)").startswith("<function knn")
+
+
+def output_of(program: str) -> str:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout

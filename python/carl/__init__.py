@@ -11,9 +11,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import evaluate
 from ._c_api import LIB as _LIB
 from ._c_api import LIBRARY_PATH as _LIBRARY_PATH
 from ._c_api import set_log_callback
@@ -51,6 +50,9 @@ from .view_specs import expand_views
 from .views import make_views, view_sizes
 from .weights import WeightsInfo, weights_info
 
+if TYPE_CHECKING:
+    from . import evaluate as evaluate
+
 
 def build_info() -> dict[str, Any]:
     """What this build of libcarl is: version, compiler, target, BLAS, threads, and the file it was loaded from."""
@@ -78,7 +80,7 @@ def live_objects() -> int:
 
 
 #: Parts of the package that few programs need: imported when first asked for.
-_LATE = ("export", "loggers", "plots", "report", "runs")
+_LATE = ("evaluate", "export", "loggers", "plots", "report", "runs")
 
 
 def __dir__() -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
+
+import numpy as np
 
 from ._early_views import UNDECIDED, early_size
 from ._encoder_cost import image_cost
@@ -175,10 +175,10 @@ class Calibration:
             # Parameters, their gradients and moments, and the copy that is made when the number of steps is decided.
             parameters = sum(info.count for info in trainer._tensors().values()) * 4
             fixed = max(0.0, large.memory_bytes - each * len(images)) + 6 * parameters
-            seconds = median(times)
+            seconds = float(np.median(times))
             if size is None or seconds <= 0:
                 return Measured(seconds, fixed, each)
-            early = median(end - start for start, end in itertools.pairwise(ends)) / count
+            early = float(np.median(np.diff(ends))) / count
             return Measured(seconds, fixed, each, min(1.0, early / seconds), size)
 
     def _batches(self, count: int, side: int, seed: int) -> Generator[Any, None, None]:

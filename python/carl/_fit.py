@@ -22,13 +22,13 @@ from ._opening import describe_run, full_steps, hints, length_of, measure
 from ._pace import Pace
 from ._parameters import LIMITS, OWN_KEYS
 from ._pretrained import is_transformer, pretrained, run_config, with_rates, with_weights
+from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
 from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch
 from .budget import Given, Setting, parse_duration
 from .callbacks import as_callbacks
 from .config import TrainerConfig, ViewSpec
 from .errors import BusyError, FileError, InvalidArgumentError, InvalidStateError, Terminated
-from .evaluate.online import OnlineEvaluation, Schedule
 from .runs import RunFolder, checkpoint_path
 from .sources import BatchStream, ImageSource
 from .sources.broken import BrokenImages
@@ -38,6 +38,7 @@ from .weights import WeightsInfo, weights_note
 
 if TYPE_CHECKING:
     from .estimator import CARL
+    from .evaluate.online import OnlineEvaluation
 
 #: Used where they are not given, and neither is a budget.
 EPOCHS, BATCH_SIZE = 100, 128

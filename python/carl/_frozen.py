@@ -3,7 +3,6 @@ kept, and every epoch takes its views from those."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -229,6 +228,8 @@ def _room(shape: tuple[int, ...], run: RunFolder | None, memory: Any) -> np.ndar
 
 def _key(trainer: Trainer, source: ImageSource, specs: list[ViewSpec], seed: int) -> str | None:
     """Text that changes with whatever the features depend on; None where that cannot be told."""
+    import hashlib  # which loads OpenSSL
+
     images = source.fingerprint()
     if images is None:
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
 import threading
 import time
 from contextlib import suppress
@@ -106,7 +105,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 def _write(descriptor: int) -> None:
     """Who holds the lock, for messages; the lock does not depend on it."""
-    owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    owner = {"pid": os.getpid(), "host": os.uname().nodename, "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     with suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(owner).encode() + b"\n", 0)
@@ -121,7 +120,7 @@ def _read(descriptor: int) -> dict[str, object]:
 
 
 def _refusal(folder: Path, owner: dict[str, object]) -> str:
-    if owner.get("pid") == os.getpid() and owner.get("host") == socket.gethostname():
+    if owner.get("pid") == os.getpid() and owner.get("host") == os.uname().nodename:
         who = f"another model of this process ({os.getpid()})"
     elif "pid" in owner:
         who = f"process {owner['pid']} on {owner.get('host')}, since {owner.get('since')}"

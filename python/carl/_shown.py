@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -84,15 +83,17 @@ _CELL = "text-align:left;vertical-align:top;padding:2px 12px 2px 0;border:none;b
 
 def table(title: str, state: str, rows: Iterable[tuple[str, object]]) -> str:
     """An HTML table: what an object is, the state it is in, and a row for each fact. All text is escaped."""
+    from html import escape
+
     cells = "".join(
-        f'<tr style="background:none"><th style="{_CELL};font-weight:normal;opacity:.7">{html.escape(name)}</th>'
-        f'<td style="{_CELL}">{html.escape(str(value))}</td></tr>'
+        f'<tr style="background:none"><th style="{_CELL};font-weight:normal;opacity:.7">{escape(name)}</th>'
+        f'<td style="{_CELL}">{escape(str(value))}</td></tr>'
         for name, value in rows
     )
     return (
         '<div style="display:inline-block;border:1px solid rgba(128,128,128,.5);border-radius:4px;padding:6px 12px">'
-        f"<strong>{html.escape(title)}</strong>"
-        f'<span style="opacity:.7"> &nbsp;{html.escape(state)}</span>'
+        f"<strong>{escape(title)}</strong>"
+        f'<span style="opacity:.7"> &nbsp;{escape(state)}</span>'
         '<table style="color:inherit;border-collapse:collapse;margin:4px 0 0;font-size:90%;border:none">'
         f"{cells}</table></div>"
     )

@@ -13,10 +13,10 @@ from ._frozen import FrozenFeatures, FrozenReader, remove_features
 from ._interrupt import shielded
 from ._pace import Pace
 from ._pretrained import run_config
+from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
 from .callbacks import Callback
 from .errors import FileError, InvalidArgumentError, StopTraining, Terminated
-from .evaluate.online import OnlineEvaluation, Schedule
 from .metrics import Metrics
 from .progress import Progress, describe, describe_evaluation
 from .runs import RunFolder
@@ -28,6 +28,7 @@ from .usage import UsageRecorder, make_recorder
 
 if TYPE_CHECKING:
     from .estimator import CARL
+    from .evaluate.online import OnlineEvaluation
 
 
 @dataclass

@@ -32,13 +32,13 @@ from ._pace import Pace
 from ._parameters import LIMITS, Parameters
 from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
 from ._pretrained import PretrainedEncoder, weights_of
+from ._schedule import Schedule
 from ._sklearn import EstimatorRules
 from ._training import Position, batch_size_for
 from .budget import parse_duration, parse_memory
 from .config import TrainerConfig
 from .encoder import Encoder, embedded_rows
 from .errors import FileError, InvalidArgumentError, not_fitted
-from .evaluate.online import OnlineEvaluation, Schedule, paths_of
 from .history import History
 from .metrics import Metrics
 from .runs import checkpoint_path
@@ -141,7 +141,12 @@ class CARL(Parameters, EstimatorRules):
         if eval_set is None and self.eval_every is not None:
             raise InvalidArgumentError("eval_every: wants labelled images to judge by: give fit() an eval_set")
         self._given = given_of(images)
-        self._eval_paths = None if eval_set is None else paths_of(eval_set)
+        self._eval_paths = None
+        if eval_set is not None:
+            # Imported when it is needed: most of what judges is not, and a third of what there is to import.
+            from .evaluate.online import OnlineEvaluation, paths_of
+
+            self._eval_paths = paths_of(eval_set)
         with ExitStack() as stack:
             run = claim_run(self, stack, lambda run: goes_on_with(run, resume))
             checkpoint = checkpoint_to_resume(self, resume)

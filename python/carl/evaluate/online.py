@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _arrays
 from .._shown import line
 from ..errors import InvalidArgumentError
 from ..sources import ImageSource
@@ -29,33 +27,6 @@ if TYPE_CHECKING:
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 #: Where one set serves as references and queries, every so many-th image of each class is a query.
 _HELD_OUT = 5
-
-
-class Schedule:
-    """When to evaluate. every: a number of steps, or text such as "500 steps" or "2 epochs"; None is after every
-    epoch."""
-
-    def __init__(self, every: int | str | None) -> None:
-        self.steps: int | None = None
-        self.epochs: int | None = None
-        if every is None:
-            self.epochs = 1
-        elif isinstance(every, str):
-            found = re.fullmatch(r"\s*(\d{1,9})\s*(step|epoch)s?\s*", every)
-            if not found or int(found[1]) < 1:
-                raise InvalidArgumentError(
-                    f"eval_every: got {every!r}, want a number of steps, or text such as '500 steps' or '2 epochs'"
-                )
-            setattr(self, found[2] + "s", int(found[1]))
-        else:
-            self.steps = _arrays.integer(every, "eval_every", 1, 2**31 - 1)
-
-    def after_step(self, step: int) -> bool:
-        return self.steps is not None and step % self.steps == 0
-
-    def after_epoch(self, done: int) -> bool:
-        """done: epochs that are done."""
-        return self.epochs is not None and done % self.epochs == 0
 
 
 class OnlineEvaluation:
