@@ -135,11 +135,9 @@ struct RowLinear {
         guard let gradients = memory.gradients else { return }
         try measured(.weightGradient, count, compute) {
             try RowProductSum.add(
-                to: gradients + weight, outputs, inputs, rows: count, dy: .init(x, channels: inputs), compute
+                to: gradients + weight, outputs, inputs, rows: count, dy: .init(x, channels: inputs),
+                columnSums: gradients + bias, compute
             ) { rows, _ in dy + rows.lowerBound * outputs }
-            try RowSums(count, values: outputs, compute).add(to: gradients + bias, compute) { rows, sums in
-                RowSums.columns(dy + rows.lowerBound * outputs, rows.count, outputs, into: sums)
-            }
         }
     }
 

@@ -21,6 +21,23 @@ enum PackedGEMM {
         let rowStride: Int
         /// From a value of a row to the next one.
         let depthStride: Int
+        /// From the first row of a tile to that of the next one.
+        let tileStride: Int
+
+        init(base: UnsafePointer<Float>, rowStride: Int, depthStride: Int) {
+            self.base = base
+            self.rowStride = rowStride
+            self.depthStride = depthStride
+            tileStride = rows &* rowStride
+        }
+
+        /// Packed as the micro-kernel reads it: (tiles, depth, `rows`).
+        init(tiles base: UnsafePointer<Float>, depth: Int) {
+            self.base = base
+            rowStride = 1
+            depthStride = rows
+            tileStride = rows &* depth
+        }
     }
 
     /// B as panels of `width` columns. Values behind the last column of B are read, and must be there, but count for
@@ -92,6 +109,7 @@ enum PackedGEMM {
                 if column &+ width >= n {
                     ahead = start &+ count < k ? b.from(depth: start &+ count).base : ahead - start &* b.depthStride
                 }
+                var rowsOfA = a.base + start &* a.depthStride
                 var row = 0
                 while row < m {
                     prefetch.step()
@@ -100,8 +118,9 @@ enum PackedGEMM {
                         ahead += 16
                     }
                     tile(
-                        count, a.base + (row &* a.rowStride &+ start &* a.depthStride), a.rowStride, a.depthStride,
-                        min(rows, m &- row), panel, b.depthStride, c + (row &* ldc &+ column), ldc, columns, add)
+                        count, rowsOfA, a.rowStride, a.depthStride, min(rows, m &- row), panel, b.depthStride,
+                        c + (row &* ldc &+ column), ldc, columns, add)
+                    rowsOfA += a.tileStride
                     row &+= rows
                 }
                 column &+= width
@@ -117,6 +136,12 @@ enum PackedGEMM {
         _ bStep: Int,
         _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool
     ) {
+        // What the tile is stored to has long been there when its sums are ready.
+        var line = c
+        for _ in 0..<rows {
+            carl_prefetch_near(line)
+            line += ldc
+        }
         let sums = MicroKernel(k, a, rowStride: rowStride, rowCount: rows, aStep: aStep, b, bStep: bStep)
         sums.forEachRow { row, left, right in
             if row < rows { store(left, right, c + row &* ldc, columns, accumulate) }
