@@ -201,13 +201,15 @@ enum Attention {
         for row in 0..<rows {
             let values = scores + row * padded
             for i in tokens..<padded { values[i] = -.infinity }
-            var largest8 = load8(values)
-            var i = 8
+            // Two chains, of which neither waits for the other.
+            var (largest0, largest1) = (load8(values), load8(values + 8))
+            var i = 16
             while i < padded {
-                largest8 = max8(largest8, load8(values + i))
-                i &+= 8
+                largest0 = max8(largest0, load8(values + i))
+                largest1 = max8(largest1, load8(values + i + 8))
+                i &+= 16
             }
-            let largest = largest8.max()
+            let largest = max8(largest0, largest1).max()
             var sum8 = Float8.zero
             i = 0
             while i < padded {

@@ -80,6 +80,8 @@ enum RowProductSum {
         private func spreadTiles(
             _ source: UnsafePointer<Float>, _ count: Int, to target: FloatPointer, rows: Int, sums: FloatPointer?
         ) {
+            // First, as it takes rows from one end to the other and so brings them to the cache.
+            if let sums { RowSums.columns(source, count, m, into: sums) }
             let width = MicroKernel.rows
             var first = 0
             while first &+ width <= m {
@@ -95,7 +97,6 @@ enum RowProductSum {
             for row in 0..<count where first < m {
                 (target + (first &* rows &+ row &* width)).update(from: source + (row &* m &+ first), count: m &- first)
             }
-            if let sums { RowSums.columns(source, count, m, into: sums) }
         }
 
         /// Rows of dy become pieces of the width of a panel. What is behind the last column counts for nothing, and is

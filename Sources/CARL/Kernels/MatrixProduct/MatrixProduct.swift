@@ -88,7 +88,7 @@ public enum MatrixProduct {
             let source = b.from(row: start, column: firstColumn &+ first)
             if taken < width { panel.update(repeating: 0, count: count &* width) }
             if b.columnStride == 1 {
-                for i in 0..<count { (panel + i &* width).update(from: source + i &* b.rowStride, count: taken) }
+                copyRows(source, b.rowStride, taken, count, to: panel)
             } else {
                 transpose(source, b.columnStride, taken, count, to: panel)
             }
@@ -99,6 +99,23 @@ public enum MatrixProduct {
 }
 
 extension MatrixProduct {
+    /// Copies `columns` values of each of `count` rows, which lie `stride` apart in `source`, to a panel.
+    private static func copyRows(
+        _ source: UnsafePointer<Float>, _ stride: Int, _ columns: Int, _ count: Int, to panel: FloatPointer
+    ) {
+        let (width, half) = (PackedGEMM.width, FloatVector.scalarCount)
+        for i in 0..<count {
+            let (from, to) = (source + i &* stride, panel + i &* width)
+            if columns == width {
+                let right = loadVector(from + half)
+                storeVector(loadVector(from), to)
+                storeVector(right, to + half)
+            } else {
+                to.update(from: from, count: columns)
+            }
+        }
+    }
+
     /// Writes `count` values of each of `columns` columns, which lie `stride` apart in `source`, to the columns of a
     /// panel.
     private static func transpose(
