@@ -103,24 +103,10 @@ enum RowProductSum {
         /// made 0.
         private func spreadPanels(_ source: UnsafePointer<Float>, _ count: Int, to target: FloatPointer, rows: Int) {
             let width = PackedGEMM.width
-            let half = FloatVector.scalarCount
-            var first = 0
-            while first &+ width <= n {
-                var to = target + first &* rows
-                var from = source + first
-                for _ in 0..<count {
-                    let right = loadVector(from + half)
-                    storeVector(loadVector(from), to)
-                    storeVector(right, to + half)
-                    to += width
-                    from += n
-                }
-                first &+= width
-            }
-            for row in 0..<count where first < n {
-                let to = target + (first &* rows &+ row &* width)
-                to.update(from: source + (row &* n &+ first), count: n &- first)
-                (to + (n &- first)).update(repeating: 0, count: width &- (n &- first))
+            for first in stride(from: 0, to: n, by: width) {
+                let (panel, taken) = (target + first * rows, min(width, n - first))
+                if taken < width { panel.update(repeating: 0, count: count * width) }
+                MatrixProduct.copyRows(source + first, n, taken, count, to: panel)
             }
         }
 

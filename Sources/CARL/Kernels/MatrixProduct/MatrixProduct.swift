@@ -96,11 +96,10 @@ public enum MatrixProduct {
             first &+= width
         }
     }
-}
 
-extension MatrixProduct {
     /// Copies `columns` values of each of `count` rows, which lie `stride` apart in `source`, to a panel.
-    private static func copyRows(
+    @inline(__always)
+    static func copyRows(
         _ source: UnsafePointer<Float>, _ stride: Int, _ columns: Int, _ count: Int, to panel: FloatPointer
     ) {
         let (width, half) = (PackedGEMM.width, FloatVector.scalarCount)
@@ -115,7 +114,9 @@ extension MatrixProduct {
             }
         }
     }
+}
 
+extension MatrixProduct {
     /// Writes `count` values of each of `columns` columns, which lie `stride` apart in `source`, to the columns of a
     /// panel.
     private static func transpose(
