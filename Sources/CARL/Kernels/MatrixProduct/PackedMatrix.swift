@@ -42,38 +42,13 @@ struct PackedMatrix {
 
     private func fill(_ source: UnsafePointer<Float>, transposed: Bool, _ compute: Compute) {
         let width = Self.width
+        let operand = MatrixProduct.Operand(source, transposed ? depth : columns, transposed: transposed)
         compute.parallelRanges((columns + width - 1) / width, grain: max(1, (1 << 13) / (depth * width + 1))) {
             _, panels in
-            for panel in panels {
-                let first = panel &* width
-                let count = min(width, columns &- first)
-                let target = values + first &* depth
-                if count < width { target.update(repeating: 0, count: depth &* width) }
-                if transposed {
-                    Self.transpose(source + first &* depth, rows: count, columns: depth, to: target)
-                } else {
-                    for k in 0..<depth {
-                        (target + k &* width).update(from: source + (k &* columns &+ first), count: count)
-                    }
-                }
-            }
-        }
-    }
-
-    /// (rows, columns) to columns of `width` values each. Some columns at a time, whose lines stay in cache while the
-    /// rows pass by.
-    private static func transpose(_ source: UnsafePointer<Float>, rows: Int, columns: Int, to target: FloatPointer) {
-        for start in stride(from: 0, to: columns, by: 32) {
-            let end = min(columns, start &+ 32)
-            for row in 0..<rows {
-                let from = source + row &* columns
-                let to = target + row
-                var k = start
-                while k < end {
-                    to[k &* width] = from[k]
-                    k &+= 1
-                }
-            }
+            let first = panels.lowerBound * width
+            MatrixProduct.pack(
+                operand, 0, depth, first, min(columns, panels.upperBound * width) - first, 1,
+                to: values + first * depth)
         }
     }
 }
