@@ -30,7 +30,8 @@ import Testing
         var found = wanted
         let parts = RowParts(c.rows, size: c.part, groups: 1)
         let called = Mutex([Int](repeating: 0, count: parts.count))
-        try PackedMatrix.with(weights, depth: c.depth, columns: c.columns, forward: true, compute) { right in
+        try PackedMatrix.with(weights, rows: c.rows, depth: c.depth, columns: c.columns, forward: true, compute) {
+            right in
             left.withUnsafeMutableBufferPointer { left in
                 let operand = PackedGEMM.Left(
                     base: UnsafePointer(left.baseAddress!), rowStride: c.depth, depthStride: 1)

@@ -36,7 +36,8 @@ enum PointwiseConvolution {
         let parts = parts(shape)
         let scratch = try compute.scratch(source.scratch(parts.size))
         try PackedMatrix.with(
-            weights, depth: depth, columns: columns, transposed: backward, forward: !backward, compute
+            weights, rows: shape.outRows, depth: depth, columns: columns, transposed: backward, forward: !backward,
+            compute
         ) { right in
             if source.scratch(1) == 0
                 && SharedColumns.pays(parts, columns: columns, depth: depth, prepared: false, compute)

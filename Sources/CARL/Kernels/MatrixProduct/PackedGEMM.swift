@@ -21,6 +21,8 @@ enum PackedGEMM {
         let rowStride: Int
         /// From a value of a row to the next one.
         let depthStride: Int
+        /// Its values are words already, as those of a `Right` that is not float32.
+        var isPaired = false
     }
 
     /// B as panels of `width` columns. Values behind the last column of B are read, and must be there, but count for
@@ -34,18 +36,23 @@ enum PackedGEMM {
         /// The panels are too many to stay in the second level cache: the next one is prefetched while rows of A pass
         /// by the one before.
         var isFar = false
+        /// Other than float32: its values are words of two bfloat16 values, neighbours along the depth (see `BFloat16`).
+        var format = ProductFormat.float32
 
         /// The same from a column on, a multiple of `width`.
         func from(column: Int) -> Right {
             Right(
                 base: base + column / width &* panelStride, panelStride: panelStride, depthStride: depthStride,
-                isFar: isFar)
+                isFar: isFar, format: format)
         }
 
-        /// The same from a depth on.
-        func from(depth: Int) -> Right {
+        /// The same from a depth on; an even one where values are paired.
+        func from(depth: Int) -> Right { from(word: depth / format.depthPerWord) }
+
+        fileprivate func from(word: Int) -> Right {
             Right(
-                base: base + depth &* depthStride, panelStride: panelStride, depthStride: depthStride, isFar: isFar)
+                base: base + word &* depthStride, panelStride: panelStride, depthStride: depthStride, isFar: isFar,
+                format: format)
         }
     }
 
@@ -55,6 +62,9 @@ enum PackedGEMM {
     /// C (m x n) = A (m x k) * B (k x n), or added to C. `ldc`: from a row of C to the next one.
     ///
     /// Each value is one chain of fused multiply-adds along k in pieces of 256: the same however m and n are cut up.
+    ///
+    /// With a `b` of pairs, values of `a` are rounded to bfloat16 some rows at a time, and pieces are of 512; where both
+    /// are pairs already, k counts words.
     static func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool
     ) {
@@ -72,6 +82,9 @@ enum PackedGEMM {
         _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool,
         _ prefetch: inout Prefetch
     ) {
+        if b.format != .float32 && !a.isPaired {
+            return multiplyRounding(m, n, k, a, b, c, ldc, accumulate: accumulate, &prefetch)
+        }
         if k == 0 && !accumulate {
             for row in 0..<m { (c + row &* ldc).update(repeating: 0, count: n) }
         }
@@ -90,7 +103,7 @@ enum PackedGEMM {
                 // caller's next columns.
                 var ahead = panel + b.panelStride
                 if column &+ width >= n {
-                    ahead = start &+ count < k ? b.from(depth: start &+ count).base : ahead - start &* b.depthStride
+                    ahead = start &+ count < k ? b.from(word: start &+ count).base : ahead - start &* b.depthStride
                 }
                 var row = 0
                 while row < m {
@@ -98,6 +111,14 @@ enum PackedGEMM {
                     for _ in 0..<linesAhead {
                         carl_prefetch(ahead)
                         ahead += 16
+                    }
+                    if b.format != .float32 {
+                        BFloat16Kernel.tile(
+                            b.format, count, a.base + (row &* a.rowStride &+ start &* a.depthStride),
+                            rowStride: a.rowStride, rows: min(rows, m &- row), aStep: a.depthStride, panel,
+                            bStep: b.depthStride, c + (row &* ldc &+ column), ldc, columns: columns, accumulate: add)
+                        row &+= rows
+                        continue
                     }
                     tile(
                         count, a.base + (row &* a.rowStride &+ start &* a.depthStride), a.rowStride, a.depthStride,
@@ -107,6 +128,45 @@ enum PackedGEMM {
                 column &+= width
             }
             start &+= count
+        }
+    }
+
+    /// Rows that are rounded at a time: with the depth of a piece half a first level cache.
+    private static let roundedRows = 96
+
+    /// The product with a `b` of pairs and an `a` of float32 values.
+    private static func multiplyRounding(
+        _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool,
+        _ prefetch: inout Prefetch
+    ) {
+        let most = min(roundedRows, (m &+ rows &- 1) / rows &* rows)
+        // Rows spread over the cache's sets.
+        let words = min(depth, b.format.words(k)) &+ 16
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: most &* words) { memory in
+            let target = memory.baseAddress!
+            for start in stride(from: 0, to: max(k, 1), by: 2 &* depth) {
+                let count = min(2 &* depth, k &- start)
+                for first in stride(from: 0, to: m, by: most) {
+                    let taken = min(most, m &- first)
+                    let source = a.base + (first &* a.rowStride &+ start &* a.depthStride)
+                    var left = Left(base: target, rowStride: words, depthStride: 1, isPaired: true)
+                    if a.depthStride == 1 {
+                        for row in 0..<taken {
+                            BFloat16.pair(source + row &* a.rowStride, count, to: target + row &* words)
+                        }
+                    } else {
+                        left = Left(base: target, rowStride: 1, depthStride: most, isPaired: true)
+                        for i in stride(from: 0, to: count, by: 2) {
+                            let low = source + i &* a.depthStride
+                            BFloat16.pair(
+                                low, i &+ 1 < count ? low + a.depthStride : nil, taken, to: target + i / 2 &* most)
+                        }
+                    }
+                    multiply(
+                        taken, n, b.format.words(count), left, b.from(depth: start), c + first &* ldc, ldc,
+                        accumulate: accumulate || start > 0, &prefetch)
+                }
+            }
         }
     }
 
