@@ -33,9 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=200, help="of every run, at least 100 (default: %(default)s)")
     parser.add_argument(
-        "--encoder",
-        default="resnet50",
-        help="most of whose layers are 1x1 convolutions (default: %(default)s)",
+        "--encoder", default="resnet50", help="most of whose layers are 1x1 convolutions (default: %(default)s)"
     )
     parser.add_argument("--width", type=float, default=0.5, help="of the encoder (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=64, help="images of a step (default: %(default)s)")
@@ -76,12 +74,7 @@ def train(
     """Every step's loss. `errors` takes the features' relative errors at the other precision."""
     model = {key: value for key, value in demo.MODEL.items() if key not in ("batch_size", "early_view_size")}
     model.update(
-        encoder=arguments.encoder,
-        width=arguments.width,
-        in_channels=1,
-        view_size=images.shape[1],
-        seed=arguments.seed,
-        threads=arguments.threads,
+        encoder=arguments.encoder, width=arguments.width, in_channels=1, seed=arguments.seed, threads=arguments.threads
     )
     model.update(changes)
     trainer = carl.Trainer(model)

@@ -313,9 +313,7 @@ class CARL(Parameters, EstimatorRules):
         self._fitted("save").save(path, self._notes())
 
     @classmethod
-    def load(
-        cls, path: str | os.PathLike[str], *, threads: int | None = None, precision: str | None = None
-    ) -> CARL:
+    def load(cls, path: str | os.PathLike[str], *, threads: int | None = None, precision: str | None = None) -> CARL:
         """Reads what ``save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder. The model's run_dir is
         None: to go on with the run, set it and ``fit(..., resume=True)``. threads, precision: in the place of those it
         was trained with."""

@@ -28,7 +28,7 @@ enum Im2colConvolution {
             try PackedMatrix.with(
                 weights, rows: shape.outRows, depth: patch, columns: oc, forward: true, compute
             ) { right in
-                SharedColumns.multiply(
+                try SharedColumns.multiply(
                     parts, columns: oc, depth: patch,
                     .init(base: UnsafePointer(patches.base), rowStride: patch, depthStride: 1), right, y,
                     accumulate: false, compute,

@@ -43,7 +43,7 @@ enum PointwiseConvolution {
                 && SharedColumns.pays(parts, columns: columns, depth: depth, prepared: false, compute)
             {
                 let pixels = source.pixels(0..<parts.rows, target)
-                SharedColumns.multiply(
+                try SharedColumns.multiply(
                     parts, columns: columns, depth: depth, .init(base: pixels, rowStride: depth, depthStride: 1),
                     right, target, accumulate: accumulate, compute, prepare: nil, epilogue: epilogue)
                 return

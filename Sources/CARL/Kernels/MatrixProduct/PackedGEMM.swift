@@ -23,6 +23,11 @@ enum PackedGEMM {
         let depthStride: Int
         /// Its values are words already, as those of a `Right` that is not float32.
         var isPaired = false
+
+        /// The same from a row on.
+        func from(row: Int) -> Left {
+            Left(base: base + row &* rowStride, rowStride: rowStride, depthStride: depthStride, isPaired: isPaired)
+        }
     }
 
     /// B as panels of `width` columns. Values behind the last column of B are read, and must be there, but count for
