@@ -36,7 +36,8 @@ def main() -> None:
         "--encoder", default="resnet50", help="most of whose layers are 1x1 convolutions (default: %(default)s)"
     )
     parser.add_argument("--width", type=float, default=0.5, help="of the encoder (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=64, help="images of a step (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=14, help="pixels of the views (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=16, help="images of a step (default: %(default)s)")
     parser.add_argument("--precision", default="bf16-emulated", help="beside float32 (default: %(default)s)")
     parser.add_argument(
         "--threads", type=int, default=2, help="of all runs but one, which has one more or less (default: %(default)s)"
@@ -73,6 +74,7 @@ def train(
 ) -> list[float]:
     """Every step's loss. `errors` takes the features' relative errors at the other precision."""
     model = {key: value for key, value in demo.MODEL.items() if key not in ("batch_size", "early_view_size")}
+    model["views"] = [{**view, "size": arguments.size} for view in demo.VIEWS]
     model.update(
         encoder=arguments.encoder, width=arguments.width, in_channels=1, seed=arguments.seed, threads=arguments.threads
     )
@@ -108,7 +110,8 @@ def difference(one: list[float], other: list[float]) -> dict[str, Any]:
 
 def print_tables(arguments: argparse.Namespace, result: dict[str, Any], curves: dict[str, list[float]]) -> None:
     print(
-        f"{arguments.encoder} of width {arguments.width:g}, {arguments.batch} images a step, {arguments.steps} steps\n"
+        f"{arguments.encoder} of width {arguments.width:g}, {arguments.batch} images a step, views of {arguments.size} "
+        f"pixels, {arguments.steps} steps\n"
     )
     print(f"{'mean loss of the steps':<32}{'first 10':>12}{f'last {LAST}':>12}")
     for name, mean in result["last_mean"].items():
