@@ -6,6 +6,9 @@
  * wrong one too. */
 static inline void carl_prefetch(const void *address) { __builtin_prefetch(address, 0, 2); }
 
+/* The cache line at `address` will be read or written at once: as above, to the first level cache. */
+static inline void carl_prefetch_near(const void *address) { __builtin_prefetch(address, 0, 3); }
+
 /* This thread waits for another one and leaves the core's resources to its sibling for a moment. */
 static inline void carl_pause(void) {
 #if defined(__x86_64__)

@@ -31,9 +31,8 @@ struct TransformerPerceptron {
             let target = hidden.map { $0 + columns.lowerBound } ?? scratch
             expansion.multiply(x, rows, expansionWeights, columns, into: target, stride: stride, memory)
             for row in 0..<rows { GaussianError.gelu(target + row * stride, into: scratch + row * count, count) }
-            contraction.multiply(scratch, rows, contractionWeights, inputs: columns, into: y)
+            contraction.multiply(scratch, rows, contractionWeights, inputs: columns, into: y, memory)
         }
-        contraction.addBias(y, rows, 0..<contraction.outputs, stride: contraction.outputs, memory)
     }
 
     /// From dy, the gradient of y, that of x and those of the hidden values before GELU, and the values behind it, for

@@ -114,4 +114,34 @@ import Testing
         #expect(relativeError(Values(gradients.base + layer.bias, outputs), Values(db)) < 2e-6)
         withExtendedLifetime((parameters, input, gradient)) {}
     }
+
+    /// Rows of more than one stage. Biases' gradients are sums of parts of rows, and those of large weights chains along
+    /// all rows, for any number of threads.
+    @Test(arguments: [(24, 104), (392, 680)])
+    func gradientsOfManyRows(_ widths: (Int, Int)) throws {
+        let (inputs, outputs) = widths
+        let rows = 1100
+        var random = RandomStream(seed: 13, purpose: .initialWeights, minor: UInt64(inputs))
+        let x = try Values(random: rows * inputs, &random).buffer()
+        let dy = Values(random: rows * outputs, &random)
+        let gradient = try dy.buffer()
+        var layout = ParameterLayout()
+        let layer = RowLinear(&layout, "l", inputs, outputs)
+        let db = (0..<outputs).map { o in (0..<rows).reduce(0.0) { $0 + dy.data[$1 * outputs + o] } }
+        var (weights, biases): ([[Float]], [[Float]]) = ([], [])
+        for threads in [1, 3] {
+            let gradients = try FloatBuffer(layout.parameterCount)
+            let memory = ModelMemory(parameters: x.base, statistics: x.base, gradients: gradients.base)
+            try layer.weightGradient(x.base, gradient.base, rows: rows, memory, try Compute(threads: threads))
+            weights.append((0..<inputs * outputs).map { gradients.base[layer.weight + $0] })
+            biases.append((0..<outputs).map { gradients.base[layer.bias + $0] })
+        }
+        #expect(biases[0] == biases[1])
+        #expect(relativeError(Values(biases[0].map(Double.init)), Values(db)) < 2e-6)
+        let isShared = inputs * outputs > 1 << 18
+        if isShared { #expect(weights[0] == weights[1]) }
+        #expect(
+            relativeError(Values(weights[0].map(Double.init)), Values(weights[1].map(Double.init))) < 1e-6)
+        withExtendedLifetime((x, gradient)) {}
+    }
 }

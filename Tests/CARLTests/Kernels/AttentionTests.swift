@@ -3,7 +3,7 @@ import Testing
 
 @testable import CARL
 
-/// Attention against its definition in Double, for one token, few, and more than a block of queries.
+/// Attention against its definition in Double, for one token, few, and more than two blocks of queries.
 struct AttentionTests {
     private static let width = Attention.headWidth
 
@@ -18,7 +18,7 @@ struct AttentionTests {
     private static let cases = [
         Case(images: 1, tokens: 1, heads: 1, threads: 1), Case(images: 2, tokens: 5, heads: 3, threads: 2),
         Case(images: 1, tokens: 16, heads: 2, threads: 4), Case(images: 1, tokens: 197, heads: 1, threads: 3),
-        Case(images: 3, tokens: 101, heads: 2, threads: 1),
+        Case(images: 3, tokens: 101, heads: 2, threads: 1), Case(images: 1, tokens: 300, heads: 2, threads: 2),
     ]
 
     /// Outputs, and the gradients of sum(weights * outputs) by finite differences of nothing: by the chain rule in

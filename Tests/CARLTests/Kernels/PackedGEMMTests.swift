@@ -10,8 +10,8 @@ import Testing
         (3, 40, 300), (197, 40, 300), (197, 24, 513),
     ]
 
-    /// A as it lies for the forward product (rows together) and for the weight gradient (columns together); B in panels
-    /// and as plain rows.
+    /// A as it lies for the forward product (rows together), with columns together, and in tiles; B in panels and as
+    /// plain rows; C written, written from a bias on, and added to.
     @Test(arguments: shapes) func agreesWithTheDefinition(_ m: Int, _ n: Int, _ k: Int) throws {
         var random = RandomStream(seed: 9, purpose: .initialWeights, minor: UInt64(m * 1000 + n))
         let a = Values(random: max(m * k, 1), &random)
@@ -33,8 +33,13 @@ import Testing
         }
         let rows = try FloatBuffer(max(m * k, 1))
         let columns = try FloatBuffer(max(m * k, 1))
+        let height = PackedGEMM.rows
+        let tiles = try FloatBuffer((m + height - 1) / height * height * max(k, 1))
+        tiles.fill(.nan)
+        let bias = try Values(random: n, &random).buffer()
         for row in 0..<m {
             for i in 0..<k {
+                tiles.base[(row / height * k + i) * height + row % height] = Float(a.data[row * k + i])
                 rows.base[row * k + i] = Float(a.data[row * k + i])
                 columns.base[i * m + row] = Float(a.data[row * k + i])
             }
@@ -53,14 +58,19 @@ import Testing
                 PackedGEMM.Left(base: columns.base, rowStride: 1, depthStride: m),
                 PackedGEMM.Right(base: plain.base, panelStride: width, depthStride: wide)
             ),
+            (
+                PackedGEMM.Left(tiles: tiles.base, depth: k),
+                PackedGEMM.Right(base: b.base, panelStride: k * width, depthStride: width)
+            ),
         ] {
-            for accumulate in [false, true] {
+            for (accumulate, start) in [(false, nil), (false, bias.base), (true, nil)] {
                 let c = try FloatBuffer(m * ldc)
                 c.fill(7)
-                PackedGEMM.multiply(m, n, k, left, right, c.base, ldc, accumulate: accumulate)
+                PackedGEMM.multiply(
+                    m, n, k, left, right, c.base, ldc, accumulate: accumulate, bias: start.map { UnsafePointer($0) })
                 for row in 0..<m {
                     for column in 0..<ldc {
-                        var expected = column >= n || accumulate ? 7.0 : 0
+                        var expected = column >= n || accumulate ? 7.0 : Double(start?[column] ?? 0)
                         if column < n {
                             for i in 0..<k { expected += a.data[row * k + i] * values.data[i * n + column] }
                         }
@@ -70,7 +80,7 @@ import Testing
                 }
             }
         }
-        withExtendedLifetime((rows, columns, b, plain)) {}
+        withExtendedLifetime((rows, columns, tiles, bias, b, plain)) {}
     }
 
     /// Prefetching changes no value, nor does taking columns, or pieces of the depth that a chain is cut to, by

@@ -28,19 +28,6 @@ struct RowLinear {
         return RowParts(rows, size: ((rows + even - 1) / even + tile - 1) / tile * tile, groups: 1)
     }
 
-    /// Adds the bias of some outputs to `rows` rows of products, `stride` from one to the next.
-    func addBias(_ y: FloatPointer, _ rows: Int, _ columns: Range<Int>, stride: Int, _ memory: ModelMemory) {
-        let b = memory.parameters + bias + columns.lowerBound
-        for row in 0..<rows {
-            let values = y + row * stride
-            var c = 0
-            while c < columns.count {
-                store8(load8(values + c) + load8(b + c), values + c)
-                c &+= 8
-            }
-        }
-    }
-
     /// Lends the weights as the forward product of so many rows reads them.
     func withWeights<Result>(
         rows: Int, _ memory: ModelMemory, _ compute: Compute, _ body: (PackedGEMM.Right) throws -> Result
@@ -50,7 +37,7 @@ struct RowLinear {
             compute, body)
     }
 
-    /// Outputs done at a time, so that they are still in cache when the bias and what follows are: whole panels.
+    /// Outputs done at a time, so that they are still in cache for what follows: whole panels.
     static let outputsAtATime = 192
 
     /// Some rows of y = x W^T + b.
@@ -75,18 +62,20 @@ struct RowLinear {
     ) {
         PackedGEMM.multiply(
             rows, columns.count, inputs, .init(base: x, rowStride: inputs, depthStride: 1),
-            weights.from(column: columns.lowerBound), y, stride, accumulate: false)
-        addBias(y, rows, columns, stride: stride, memory)
+            weights.from(column: columns.lowerBound), y, stride, accumulate: false,
+            bias: memory.parameters + bias + columns.lowerBound)
     }
 
-    /// The share of some inputs, x (rows, inputs.count), in some rows of x W^T: those of the first inputs are written,
-    /// further ones added.
+    /// The share of some inputs, x (rows, inputs.count), in some rows of x W^T + b: those of the first inputs are written
+    /// with the bias, further ones added.
     func multiply(
-        _ x: UnsafePointer<Float>, _ rows: Int, _ weights: PackedGEMM.Right, inputs: Range<Int>, into y: FloatPointer
+        _ x: UnsafePointer<Float>, _ rows: Int, _ weights: PackedGEMM.Right, inputs: Range<Int>, into y: FloatPointer,
+        _ memory: ModelMemory
     ) {
         PackedGEMM.multiply(
             rows, outputs, inputs.count, .init(base: x, rowStride: inputs.count, depthStride: 1),
-            weights.from(depth: inputs.lowerBound), y, outputs, accumulate: inputs.lowerBound > 0)
+            weights.from(depth: inputs.lowerBound), y, outputs, accumulate: inputs.lowerBound > 0,
+            bias: memory.parameters + bias)
     }
 
     /// y = x W^T + b.
@@ -136,11 +125,9 @@ struct RowLinear {
         guard let gradients = memory.gradients else { return }
         try measured(.weightGradient, count, compute) {
             try RowProductSum.add(
-                to: gradients + weight, outputs, inputs, rows: count, dy: .init(x, channels: inputs), compute
+                to: gradients + weight, outputs, inputs, rows: count, dy: .init(x, channels: inputs),
+                columnSums: gradients + bias, compute
             ) { rows, _ in dy + rows.lowerBound * outputs }
-            try RowSums(count, values: outputs, compute).add(to: gradients + bias, compute) { rows, sums in
-                RowSums.columns(dy + rows.lowerBound * outputs, rows.count, outputs, into: sums)
-            }
         }
     }
 

@@ -1,7 +1,7 @@
 /// dw (m, n) += x^T dy, summed over many rows: the weight gradient of a convolution that is a matrix product.
 ///
-/// Some rows at a time are brought to memory as the micro-kernel reads them, columns of x in blocks and those of dy in
-/// panels, so that a tile reads neighbouring pages. A small result is summed by each thread over rows of its own; a
+/// Some rows at a time are brought to memory as the micro-kernel reads them, columns of x in tiles and those of dy in
+/// panels. A small result is summed by each thread over rows of its own; a
 /// large one is shared by the threads, each value of it one chain of fused multiply-adds along the rows. Of bfloat16
 /// operands, a word of two rows' values is in the place of a value, and memory has half as many rows.
 enum RowProductSum {
@@ -20,18 +20,26 @@ enum RowProductSum {
     /// - Parameters:
     ///   - m: values of a row of x. n: of dy.
     ///   - x: gives the first of some rows of x, one behind the other; it may make them in memory for as many.
+    ///   - columnSums: gets the sums of the columns of x added, a multiple of 8, whatever the number of threads in the
+    ///     same order.
     static func add(
-        to dw: FloatPointer, _ m: Int, _ n: Int, rows: Int, dy: ConvolutionInput, _ compute: Compute,
+        to dw: FloatPointer, _ m: Int, _ n: Int, rows: Int, dy: ConvolutionInput, columnSums: FloatPointer? = nil,
+        _ compute: Compute,
         x: (_ rows: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float>
     ) throws {
         try withoutActuallyEscaping(x) { x in
             let format = compute.format(rows: m, columns: n, depth: rows)
             let operands = Operands(m: m, n: n, dy: dy, x: x, format: format)
-            if m * n <= mostSeparately {
-                try addSeparately(to: dw, operands, rows: rows, compute)
-            } else {
-                try addShared(to: dw, operands, rows: rows, compute)
+            let isSmall = m * n <= mostSeparately
+            let sums = try columnSums.map { _ in
+                try RowSums(rows, values: m, rowsPerPart: isSmall ? rowsPerPart : sharedRows, compute)
             }
+            if isSmall {
+                try addSeparately(to: dw, operands, rows: rows, sums, compute)
+            } else {
+                try addShared(to: dw, operands, rows: rows, sums, compute)
+            }
+            if let columnSums { sums?.add(to: columnSums, compute) }
         }
     }
 
@@ -47,7 +55,7 @@ enum RowProductSum {
         /// Panels of columns of dy.
         var panels: Int { (n + PackedGEMM.width - 1) / PackedGEMM.width }
 
-        /// Values of memory for `rows` rows of x in blocks, then of dy in panels.
+        /// Values of memory for `rows` rows of x in tiles, then of dy in panels.
         func count(_ rows: Int) -> Int { rows * (blocks * blockColumns + panels * PackedGEMM.width) }
 
         /// Values of memory that `copy` works in.
@@ -55,20 +63,24 @@ enum RowProductSum {
 
         func panelMemory(_ memory: FloatPointer, _ rows: Int) -> FloatPointer { memory + rows * blocks * blockColumns }
 
-        /// Brings rows `taken`, of `stage`, to their places in memory for `rows` rows.
+        /// Brings rows `taken`, of `stage`, to their places in memory for `rows` rows. `sums`, if given, gets the sums of
+        /// the columns of x added.
         func copy(
-            _ taken: Range<Int>, of stage: Range<Int>, to memory: FloatPointer, rows: Int, scratch: FloatPointer
+            _ taken: Range<Int>, of stage: Range<Int>, to memory: FloatPointer, rows: Int, scratch: FloatPointer,
+            sums: FloatPointer?
         ) {
             for first in stride(from: taken.lowerBound, to: taken.upperBound, by: copiedRows) {
                 let some = first..<min(taken.upperBound, first + copiedRows)
                 let place = (first - stage.lowerBound) / format.depthPerWord
                 let count = format.words(some.count)
-                Self.spread(
-                    words(x(some, scratch), some.count, m, scratch), count, m, width: blockColumns, to: memory,
-                    from: place, rows: rows)
-                Self.spread(
-                    words(dy.pixels(some, scratch) + some.lowerBound * n, some.count, n, scratch), count, n,
-                    width: PackedGEMM.width, to: panelMemory(memory, rows), from: place, rows: rows)
+                let source = x(some, scratch)
+                // First, as it takes rows from one end to the other and so brings them to the cache.
+                if let sums { RowSums.columns(source, some.count, m, into: sums) }
+                spreadTiles(
+                    words(source, some.count, m, scratch), count, to: memory + place * MicroKernel.rows, rows: rows)
+                spreadPanels(
+                    words(dy.pixels(some, scratch) + some.lowerBound * n, some.count, n, scratch), count,
+                    to: panelMemory(memory, rows) + place * PackedGEMM.width, rows: rows)
             }
         }
 
@@ -82,23 +94,35 @@ enum RowProductSum {
             return UnsafePointer(target)
         }
 
-        /// Rows of `columns` values become pieces of `width` values: those of a run of columns lie one behind the other.
-        /// What is behind the last column counts for nothing, and is made 0.
-        private static func spread(
-            _ source: UnsafePointer<Float>, _ count: Int, _ columns: Int, width: Int, to target: FloatPointer,
-            from place: Int,
-            rows: Int
+        /// Rows of x become pieces of as many values as a tile of the micro-kernel has rows.
+        private func spreadTiles(
+            _ source: UnsafePointer<Float>, _ count: Int, to target: FloatPointer, rows: Int
         ) {
-            for first in stride(from: 0, to: columns, by: width) {
-                let taken = min(width, columns - first)
-                var to = target + (first * rows + place * width)
+            let width = MicroKernel.rows
+            var first = 0
+            while first &+ width <= m {
+                var to = target + first &* rows
                 var from = source + first
                 for _ in 0..<count {
-                    to.update(from: from, count: taken)
-                    if taken < width { (to + taken).update(repeating: 0, count: width - taken) }
+                    RowProductSum.copyTileRow(from, to)
                     to += width
-                    from += columns
+                    from += m
                 }
+                first &+= width
+            }
+            for row in 0..<count where first < m {
+                (target + (first &* rows &+ row &* width)).update(from: source + (row &* m &+ first), count: m &- first)
+            }
+        }
+
+        /// Rows of dy become pieces of the width of a panel. What is behind the last column counts for nothing, and is
+        /// made 0.
+        private func spreadPanels(_ source: UnsafePointer<Float>, _ count: Int, to target: FloatPointer, rows: Int) {
+            let width = PackedGEMM.width
+            for first in stride(from: 0, to: n, by: width) {
+                let (panel, taken) = (target + first * rows, min(width, n - first))
+                if taken < width { panel.update(repeating: 0, count: count * width) }
+                MatrixProduct.copyRows(source + first, n, taken, count, to: panel)
             }
         }
 
@@ -110,8 +134,7 @@ enum RowProductSum {
             let (row, column) = (block * blockColumns, panels.lowerBound * PackedGEMM.width)
             PackedGEMM.multiply(
                 min(blockColumns, m - row), min(n, panels.upperBound * PackedGEMM.width) - column, depth,
-                .init(
-                    base: memory + row * rows, rowStride: 1, depthStride: blockColumns, isPaired: format != .float32),
+                .init(tiles: memory + row * rows, depth: rows, isPaired: format != .float32),
                 .init(
                     base: panelMemory(memory, rows) + column * rows, panelStride: PackedGEMM.width * rows,
                     depthStride: PackedGEMM.width,
@@ -120,8 +143,21 @@ enum RowProductSum {
         }
     }
 
+    /// Copies the values of a row of a tile.
+    @inline(__always)
+    private static func copyTileRow(_ from: UnsafePointer<Float>, _ to: FloatPointer) {
+        #if CARL_AVX512
+            store8(load8(from), to)
+        #else
+            let last = UnsafeRawPointer(from + 4).loadUnaligned(as: SIMD2<Float>.self)
+            UnsafeMutableRawPointer(to).storeBytes(
+                of: UnsafeRawPointer(from).loadUnaligned(as: SIMD4<Float>.self), as: SIMD4<Float>.self)
+            UnsafeMutableRawPointer(to + 4).storeBytes(of: last, as: SIMD2<Float>.self)
+        #endif
+    }
+
     private static func addSeparately(
-        to dw: FloatPointer, _ operands: Operands, rows: Int, _ compute: Compute
+        to dw: FloatPointer, _ operands: Operands, rows: Int, _ sums: RowSums?, _ compute: Compute
     ) throws {
         let memoryRows = operands.format.words(rowsPerPart)
         let count = operands.count(memoryRows)
@@ -131,7 +167,8 @@ enum RowProductSum {
             for part in range where !Cancellation.isRequested {
                 let taken = part * rowsPerPart..<min(rows, (part + 1) * rowsPerPart)
                 let memory = scratch[worker]
-                operands.copy(taken, of: taken, to: memory, rows: memoryRows, scratch: memory + count)
+                operands.copy(
+                    taken, of: taken, to: memory, rows: memoryRows, scratch: memory + count, sums: sums?[part])
                 for block in 0..<operands.blocks {
                     operands.multiply(
                         memory, rows: memoryRows, depth: operands.format.words(taken.count), block: block,
@@ -142,7 +179,7 @@ enum RowProductSum {
     }
 
     private static func addShared(
-        to dw: FloatPointer, _ operands: Operands, rows count: Int, _ compute: Compute
+        to dw: FloatPointer, _ operands: Operands, rows count: Int, _ sums: RowSums?, _ compute: Compute
     ) throws {
         let stageRows = operands.format.words(min(count, rowsPerStage))
         let memory = try compute.workspace.take(operands.count(stageRows))
@@ -157,7 +194,9 @@ enum RowProductSum {
             if phase % 2 == 0 {
                 let first = rows.lowerBound + item * sharedRows
                 let taken = first..<min(rows.upperBound, first + sharedRows)
-                operands.copy(taken, of: rows, to: memory.base, rows: stageRows, scratch: scratch[worker])
+                operands.copy(
+                    taken, of: rows, to: memory.base, rows: stageRows, scratch: scratch[worker],
+                    sums: sums?[first / sharedRows])
                 return
             }
             let first = item / operands.blocks * itemPanels

@@ -12,8 +12,8 @@ struct RowSums {
     static func parts(_ count: Int) -> RowParts { RowParts(count, size: rowsPerPart, groups: 1) }
 
     /// Takes memory for the sums of `values` values, 0. `add` gives it back.
-    init(_ rows: Int, values: Int, _ compute: Compute) throws {
-        parts = Self.parts(rows)
+    init(_ rows: Int, values: Int, rowsPerPart: Int = rowsPerPart, _ compute: Compute) throws {
+        parts = RowParts(rows, size: rowsPerPart, groups: 1)
         self.values = values
         memory = try compute.workspace.take(parts.count * values)
         memory.base.update(repeating: 0, count: parts.count * values)

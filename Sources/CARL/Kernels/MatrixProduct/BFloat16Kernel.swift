@@ -6,19 +6,20 @@ import CBFloat16
 /// A product of two bfloat16 values is exact in float32, so the two ways of computing it differ in one thing only:
 /// VDPBF16PS takes sums and products below 2^-126 for zero, float32 instructions keep them.
 enum BFloat16Kernel {
-    /// Rows `rows` and columns `columns` of a tile of C, written or added to; operands as `MicroKernel` reads them,
-    /// words in the place of values.
+    /// Rows `rows` and columns `columns` of a tile of C; operands as `MicroKernel` reads them, words in the place of
+    /// values. To the sums that are stored, rows of `addend` are added if there is one, `distance` from one to the next.
     @inline(never)
     static func tile(
         _ format: ProductFormat, _ depth: Int, _ a: UnsafePointer<Float>, rowStride: Int, rows: Int, aStep: Int,
-        _ b: UnsafePointer<Float>, bStep: Int, _ c: FloatPointer, _ ldc: Int, columns: Int, accumulate: Bool
+        _ b: UnsafePointer<Float>, bStep: Int, _ c: FloatPointer, _ ldc: Int, columns: Int,
+        addend: UnsafePointer<Float>?, distance: Int
     ) {
         #if CARL_AVX512
             if format == .bfloat16 {
                 carl_bfloat16_tile(
                     depth, UnsafeRawPointer(a).assumingMemoryBound(to: UInt32.self), rowStride, rows, aStep,
-                    UnsafeRawPointer(b).assumingMemoryBound(to: UInt32.self), bStep, c, ldc, columns,
-                    accumulate ? 1 : 0)
+                    UnsafeRawPointer(b).assumingMemoryBound(to: UInt32.self), bStep, c, ldc, columns, addend,
+                    distance)
                 return
             }
         #endif
@@ -29,10 +30,11 @@ enum BFloat16Kernel {
             sums.forEachRow { row, values in
                 guard row < rows else { return }
                 let to = c + (row &* ldc &+ first)
+                let from = addend.map { $0 + (row &* distance &+ first) }
                 if taken == half {
-                    storeVector(accumulate ? loadVector(to) + values : values, to)
+                    storeVector(from.map { loadVector($0) + values } ?? values, to)
                 } else {
-                    for i in 0..<taken { to[i] = accumulate ? to[i] + values[i] : values[i] }
+                    for i in 0..<taken { to[i] = from.map { $0[i] + values[i] } ?? values[i] }
                 }
             }
         }

@@ -95,12 +95,30 @@ public enum MatrixProduct {
             let source = b.from(row: start, column: firstColumn &+ first)
             if taken < width { panel.update(repeating: 0, count: count &* width) }
             if b.columnStride == 1 {
-                for i in 0..<count { (panel + i &* width).update(from: source + i &* b.rowStride, count: taken) }
+                copyRows(source, b.rowStride, taken, count, to: panel)
             } else {
                 transpose(source, b.columnStride, taken, count, to: panel)
             }
             if alpha != 1 { for i in 0..<count &* width { panel[i] *= alpha } }
             first &+= width
+        }
+    }
+
+    /// Copies `columns` values of each of `count` rows, which lie `stride` apart in `source`, to a panel.
+    @inline(__always)
+    static func copyRows(
+        _ source: UnsafePointer<Float>, _ stride: Int, _ columns: Int, _ count: Int, to panel: FloatPointer
+    ) {
+        let (width, half) = (PackedGEMM.width, FloatVector.scalarCount)
+        for i in 0..<count {
+            let (from, to) = (source + i &* stride, panel + i &* width)
+            if columns == width {
+                let right = loadVector(from + half)
+                storeVector(loadVector(from), to)
+                storeVector(right, to + half)
+            } else {
+                to.update(from: from, count: columns)
+            }
         }
     }
 }

@@ -21,10 +21,29 @@ enum PackedGEMM {
         let rowStride: Int
         /// From a value of a row to the next one.
         let depthStride: Int
+        /// From the first row of a tile to that of the next one.
+        let tileStride: Int
         /// Its values are words already, as those of a `Right` that is not float32.
-        var isPaired = false
+        let isPaired: Bool
 
-        /// The same from a row on.
+        init(base: UnsafePointer<Float>, rowStride: Int, depthStride: Int, isPaired: Bool = false) {
+            self.base = base
+            self.rowStride = rowStride
+            self.depthStride = depthStride
+            self.isPaired = isPaired
+            tileStride = rows &* rowStride
+        }
+
+        /// Packed as the micro-kernel reads it: (tiles, depth, `rows`).
+        init(tiles base: UnsafePointer<Float>, depth: Int, isPaired: Bool = false) {
+            self.base = base
+            self.isPaired = isPaired
+            rowStride = 1
+            depthStride = rows
+            tileStride = rows &* depth
+        }
+
+        /// The same from a row on, unless it is packed.
         func from(row: Int) -> Left {
             Left(base: base + row &* rowStride, rowStride: rowStride, depthStride: depthStride, isPaired: isPaired)
         }
@@ -64,17 +83,19 @@ enum PackedGEMM {
     /// Values of panels that are far: 256 KiB.
     static let farCount = 1 << 16
 
-    /// C (m x n) = A (m x k) * B (k x n), or added to C. `ldc`: from a row of C to the next one.
+    /// C (m x n) = A (m x k) * B (k x n), or added to C. `ldc`: from a row of C to the next one. `bias`, of n values, is
+    /// what each row of C starts from, unless C is added to.
     ///
     /// Each value is one chain of fused multiply-adds along k in pieces of 256: the same however m and n are cut up.
     ///
     /// With a `b` of pairs, values of `a` are rounded to bfloat16 some rows at a time, and pieces are of 512; where both
     /// are pairs already, k counts words.
     static func multiply(
-        _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool
+        _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool,
+        bias: UnsafePointer<Float>? = nil
     ) {
         var prefetch = Prefetch()
-        multiply(m, n, k, a, b, c, ldc, accumulate: accumulate, &prefetch)
+        multiply(m, n, k, a, b, c, ldc, accumulate: accumulate, bias: bias, &prefetch)
     }
 
     /// The tiles of a product, for each of which `prefetch` takes a step.
@@ -85,13 +106,19 @@ enum PackedGEMM {
     /// The same product, with a step of `prefetch` before each tile.
     static func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool,
-        _ prefetch: inout Prefetch
+        bias: UnsafePointer<Float>? = nil, _ prefetch: inout Prefetch
     ) {
         if b.format != .float32 && !a.isPaired {
-            return multiplyRounding(m, n, k, a, b, c, ldc, accumulate: accumulate, &prefetch)
+            return multiplyRounding(m, n, k, a, b, c, ldc, accumulate: accumulate, bias: bias, &prefetch)
         }
         if k == 0 && !accumulate {
-            for row in 0..<m { (c + row &* ldc).update(repeating: 0, count: n) }
+            for row in 0..<m {
+                if let bias {
+                    (c + row &* ldc).update(from: bias, count: n)
+                } else {
+                    (c + row &* ldc).update(repeating: 0, count: n)
+                }
+            }
         }
         let tiles = (m &+ rows &- 1) / rows
         var start = 0
@@ -110,6 +137,7 @@ enum PackedGEMM {
                 if column &+ width >= n {
                     ahead = start &+ count < k ? b.from(word: start &+ count).base : ahead - start &* b.depthStride
                 }
+                var rowsOfA = a.base + start &* a.depthStride
                 var row = 0
                 while row < m {
                     prefetch.step()
@@ -117,17 +145,18 @@ enum PackedGEMM {
                         carl_prefetch(ahead)
                         ahead += 16
                     }
-                    if b.format != .float32 {
+                    let target = c + (row &* ldc &+ column)
+                    if b.format == .float32 {
+                        tile(
+                            count, rowsOfA, a.rowStride, a.depthStride, min(rows, m &- row), panel, b.depthStride,
+                            target, ldc, columns, add, add ? nil : bias.map { $0 + column })
+                    } else {
                         BFloat16Kernel.tile(
-                            b.format, count, a.base + (row &* a.rowStride &+ start &* a.depthStride),
-                            rowStride: a.rowStride, rows: min(rows, m &- row), aStep: a.depthStride, panel,
-                            bStep: b.depthStride, c + (row &* ldc &+ column), ldc, columns: columns, accumulate: add)
-                        row &+= rows
-                        continue
+                            b.format, count, rowsOfA, rowStride: a.rowStride, rows: min(rows, m &- row),
+                            aStep: a.depthStride, panel, bStep: b.depthStride, target, ldc, columns: columns,
+                            addend: add ? UnsafePointer(target) : bias.map { $0 + column }, distance: add ? ldc : 0)
                     }
-                    tile(
-                        count, a.base + (row &* a.rowStride &+ start &* a.depthStride), a.rowStride, a.depthStride,
-                        min(rows, m &- row), panel, b.depthStride, c + (row &* ldc &+ column), ldc, columns, add)
+                    rowsOfA += a.tileStride
                     row &+= rows
                 }
                 column &+= width
@@ -136,13 +165,13 @@ enum PackedGEMM {
         }
     }
 
-    /// Rows that are rounded at a time: with the depth of a piece half a first level cache.
+    /// Rows that are rounded at a time: with the depth of a piece 96 KiB, which stay in a second level cache.
     private static let roundedRows = 96
 
-    /// The product with a `b` of pairs and an `a` of float32 values.
+    /// The product with a `b` of pairs and an `a` of float32 values, which is not packed.
     private static func multiplyRounding(
         _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool,
-        _ prefetch: inout Prefetch
+        bias: UnsafePointer<Float>?, _ prefetch: inout Prefetch
     ) {
         let most = min(roundedRows, (m &+ rows &- 1) / rows &* rows)
         // Rows spread over the cache's sets.
@@ -154,8 +183,9 @@ enum PackedGEMM {
                 for first in stride(from: 0, to: m, by: most) {
                     let taken = min(most, m &- first)
                     let source = a.base + (first &* a.rowStride &+ start &* a.depthStride)
-                    var left = Left(base: target, rowStride: words, depthStride: 1, isPaired: true)
+                    let left: Left
                     if a.depthStride == 1 {
+                        left = Left(base: target, rowStride: words, depthStride: 1, isPaired: true)
                         for row in 0..<taken {
                             BFloat16.pair(source + row &* a.rowStride, count, to: target + row &* words)
                         }
@@ -169,7 +199,7 @@ enum PackedGEMM {
                     }
                     multiply(
                         taken, n, b.format.words(count), left, b.from(depth: start), c + first &* ldc, ldc,
-                        accumulate: accumulate || start > 0, &prefetch)
+                        accumulate: accumulate || start > 0, bias: bias, &prefetch)
                 }
             }
         }
@@ -180,28 +210,53 @@ enum PackedGEMM {
     private static func tile(
         _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
         _ bStep: Int,
-        _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool
+        _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?
     ) {
+        // What the tile is stored to has long been there when its sums are ready.
+        var line = c
+        for _ in 0..<PackedGEMM.rows {
+            carl_prefetch_near(line)
+            line += ldc
+        }
         let sums = MicroKernel(k, a, rowStride: rowStride, rowCount: rows, aStep: aStep, b, bStep: bStep)
-        sums.forEachRow { row, left, right in
-            if row < rows { store(left, right, c + row &* ldc, columns, accumulate) }
+        let addend = accumulate ? UnsafePointer(c) : bias
+        let distance = accumulate ? ldc : 0
+        if rows < PackedGEMM.rows || columns < width {
+            sums.forEachRow { row, left, right in
+                if row < rows {
+                    store(left, right, c + row &* ldc, columns, addend.map { $0 + row &* distance })
+                }
+            }
+        } else if let addend {
+            sums.forEachRow { row, left, right in
+                let from = addend + row &* distance
+                let (left, right) = (loadVector(from) + left, loadVector(from + FloatVector.scalarCount) + right)
+                storeVector(left, c + row &* ldc)
+                storeVector(right, c + row &* ldc + FloatVector.scalarCount)
+            }
+        } else {
+            sums.forEachRow { row, left, right in
+                storeVector(left, c + row &* ldc)
+                storeVector(right, c + row &* ldc + FloatVector.scalarCount)
+            }
         }
     }
 
+    /// Stores a row of a tile at an edge, added to `addend` if there is one.
     @inline(__always)
     private static func store(
-        _ left: FloatVector, _ right: FloatVector, _ c: FloatPointer, _ columns: Int, _ accumulate: Bool
+        _ left: FloatVector, _ right: FloatVector, _ c: FloatPointer, _ columns: Int, _ addend: UnsafePointer<Float>?
     ) {
         let half = FloatVector.scalarCount
         if columns == width {
-            storeVector(accumulate ? loadVector(c) + left : left, c)
-            storeVector(accumulate ? loadVector(c + half) + right : right, c + half)
+            storeVector(addend.map { loadVector($0) + left } ?? left, c)
+            storeVector(addend.map { loadVector($0 + half) + right } ?? right, c + half)
             return
         }
-        for i in 0..<min(half, columns) { c[i] = accumulate ? c[i] + left[i] : left[i] }
+        for i in 0..<min(half, columns) { c[i] = addend.map { $0[i] + left[i] } ?? left[i] }
         var i = half
         while i < columns {
-            c[i] = accumulate ? c[i] + right[i &- half] : right[i &- half]
+            c[i] = addend.map { $0[i] + right[i &- half] } ?? right[i &- half]
             i &+= 1
         }
     }

@@ -50,21 +50,13 @@ struct PackedMatrix {
     func fill(_ source: UnsafePointer<Float>, transposed: Bool, _ compute: Compute) {
         if format != .float32 { return fillPairs(source, transposed: transposed, compute) }
         let width = Self.width
+        let operand = MatrixProduct.Operand(source, transposed ? depth : columns, transposed: transposed)
         compute.parallelRanges((columns + width - 1) / width, grain: max(1, (1 << 13) / (depth * width + 1))) {
             _, panels in
-            for panel in panels {
-                let first = panel &* width
-                let count = min(width, columns &- first)
-                let target = values + first &* depth
-                if count < width { target.update(repeating: 0, count: depth &* width) }
-                if transposed {
-                    Self.transpose(source + first &* depth, rows: count, columns: depth, to: target)
-                } else {
-                    for k in 0..<depth {
-                        (target + k &* width).update(from: source + (k &* columns &+ first), count: count)
-                    }
-                }
-            }
+            let first = panels.lowerBound * width
+            MatrixProduct.pack(
+                operand, 0, depth, first, min(columns, panels.upperBound * width) - first, 1,
+                to: values + first * depth)
         }
     }
 
@@ -91,7 +83,7 @@ struct PackedMatrix {
         }
     }
 
-    /// `transpose` with the rows' values paired on the way.
+    /// Rows of weights to columns of words, some values at a time, whose lines stay in cache while the rows pass by.
     private static func transposePairs(
         _ source: UnsafePointer<Float>, rows: Int, columns: Int, to target: FloatPointer
     ) {
@@ -104,23 +96,6 @@ struct PackedMatrix {
                     BFloat16.pair(source + (row &* columns &+ start), count, to: words)
                     let to = target + (start / 2 &* width &+ row)
                     for word in 0..<(count &+ 1) / 2 { to[word &* width] = words[word] }
-                }
-            }
-        }
-    }
-
-    /// (rows, columns) to columns of `width` values each. Some columns at a time, whose lines stay in cache while the
-    /// rows pass by.
-    private static func transpose(_ source: UnsafePointer<Float>, rows: Int, columns: Int, to target: FloatPointer) {
-        for start in stride(from: 0, to: columns, by: 32) {
-            let end = min(columns, start &+ 32)
-            for row in 0..<rows {
-                let from = source + row &* columns
-                let to = target + row
-                var k = start
-                while k < end {
-                    to[k &* width] = from[k]
-                    k &+= 1
                 }
             }
         }
