@@ -136,7 +136,7 @@ enum PackedGEMM {
         }
     }
 
-    /// Rows that are rounded at a time: with the depth of a piece half a first level cache.
+    /// Rows that are rounded at a time: with the depth of a piece 96 KiB, which stay in a second level cache.
     private static let roundedRows = 96
 
     /// The product with a `b` of pairs and an `a` of float32 values.
