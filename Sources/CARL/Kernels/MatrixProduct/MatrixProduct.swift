@@ -126,7 +126,7 @@ public enum MatrixProduct {
 extension MatrixProduct {
     /// Writes `count` values of each of `columns` columns, which lie `stride` apart in `source`, to the columns of a
     /// panel.
-    private static func transpose(
+    static func transpose(
         _ source: UnsafePointer<Float>, _ stride: Int, _ columns: Int, _ count: Int, to panel: FloatPointer
     ) {
         let width = PackedGEMM.width

@@ -83,19 +83,23 @@ struct PackedMatrix {
         }
     }
 
-    /// Rows of weights to columns of words, some values at a time, whose lines stay in cache while the rows pass by.
+    /// Rows of weights to columns of words: eight rows at a time, of each some values.
     private static func transposePairs(
         _ source: UnsafePointer<Float>, rows: Int, columns: Int, to target: FloatPointer
     ) {
-        let most = 64
-        withUnsafeTemporaryAllocation(of: Float.self, capacity: most / 2) { memory in
+        let (most, together) = (64, 8)
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: together * most / 2) { memory in
             let words = memory.baseAddress!
             for start in stride(from: 0, to: columns, by: most) {
                 let count = min(most, columns &- start)
-                for row in 0..<rows {
-                    BFloat16.pair(source + (row &* columns &+ start), count, to: words)
-                    let to = target + (start / 2 &* width &+ row)
-                    for word in 0..<(count &+ 1) / 2 { to[word &* width] = words[word] }
+                for first in stride(from: 0, to: rows, by: together) {
+                    let taken = min(together, rows &- first)
+                    for row in 0..<taken {
+                        BFloat16.pair(
+                            source + ((first &+ row) &* columns &+ start), count, to: words + row &* (most / 2))
+                    }
+                    MatrixProduct.transpose(
+                        words, most / 2, taken, (count &+ 1) / 2, to: target + (start / 2 &* width &+ first))
                 }
             }
         }
