@@ -31,8 +31,9 @@ let package = Package(
             name: "COpenBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"])]),
         .systemLibrary(name: "CMemoryHints"),
+        .systemLibrary(name: "CBFloat16"),
         .target(name: "CARLHeader", cSettings: headerFlags),
-        .target(name: "CARL", dependencies: ["CMemoryHints"], swiftSettings: kernelFlags),
+        .target(name: "CARL", dependencies: ["CMemoryHints", "CBFloat16"], swiftSettings: kernelFlags),
         .target(
             name: "CARLInterface", dependencies: ["CARL", "CARLHeader"], exclude: ["exports.map"],
             swiftSettings: kernelFlags,

@@ -282,6 +282,10 @@ typedef struct carl_encoder carl_encoder;
 /* Reads a file written by carl_trainer_save. `threads` 0 means all. */
 carl_status carl_encoder_load(const char *path, int32_t threads, carl_encoder **out);
 
+/* The same with configuration keys to change, such as {"precision": "float32"}; NULL for none. Keys that fix the shape of
+ * the model cannot be changed. */
+carl_status carl_encoder_load_with(const char *path, const char *overrides_json, int32_t threads, carl_encoder **out);
+
 /* A copy of a trainer's present model, the teacher's when there is one and `teacher` is 1. */
 carl_status carl_encoder_from_trainer(carl_trainer *trainer, int32_t teacher, carl_encoder **out);
 carl_status carl_encoder_free(carl_encoder *encoder);

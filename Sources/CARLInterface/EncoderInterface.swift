@@ -26,6 +26,23 @@ public func carl_encoder_load(
 }
 
 @c @implementation
+public func carl_encoder_load_with(
+    _ path: UnsafePointer<CChar>?, _ overrides_json: UnsafePointer<CChar>?, _ threads: Int32,
+    _ out: UnsafeMutablePointer<OpaquePointer?>?
+)
+    -> carl_status
+{
+    guarded {
+        let out = try required(out, "out")
+        out.pointee = nil
+        let evaluator = try Evaluator(
+            path: try text(path, "path"), overrides: try optionalJSON(overrides_json, "overrides_json"),
+            threads: try size(threads, "threads", 0...1024))
+        out.pointee = Handles.add(EncoderObject(evaluator))
+    }
+}
+
+@c @implementation
 public func carl_encoder_from_trainer(
     _ trainer: OpaquePointer?, _ teacher: Int32, _ out: UnsafeMutablePointer<OpaquePointer?>?
 )

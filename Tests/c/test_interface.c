@@ -71,6 +71,13 @@ static void test_life(void) {
     CHECK(carl_encoder_output_width(encoder, CARL_PROJECTION, &width) == CARL_OK && width == 4);
     CHECK(carl_encoder_free(encoder) == CARL_OK);
     FAILS(carl_encoder_free(encoder), CARL_INVALID_HANDLE, "freed");
+    CHECK(carl_encoder_load_with(path, "{\"precision\": \"bf16-emulated\"}", 1, &encoder) == CARL_OK);
+    CHECK(carl_encoder_free(encoder) == CARL_OK);
+    CHECK(carl_encoder_load_with(path, NULL, 1, &encoder) == CARL_OK);
+    CHECK(carl_encoder_free(encoder) == CARL_OK);
+    FAILS(carl_encoder_load_with(path, "{\"prototypes\": 7}", 1, &encoder), CARL_INVALID_CONFIG, "when loading");
+    FAILS(carl_encoder_load_with(path, "{\"precision\": \"half\"}", 1, &encoder), CARL_INVALID_CONFIG, "bf16-emulated");
+    CHECK(encoder == NULL);
     unlink(path);
     CHECK(carl_trainer_free(trainer) == CARL_OK);
 }

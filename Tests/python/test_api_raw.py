@@ -127,6 +127,9 @@ def test_null_arguments(handle):
     assert LIB.carl_trainer_state_get(handle, None, out.ctypes.data, 48) == ARGUMENT
     assert LIB.carl_trainer_state_get(handle, b"prototypes.weight", None, 48) == ARGUMENT
     assert LIB.carl_encoder_load(None, 0, byref(EncoderHandle())) == ARGUMENT
+    assert LIB.carl_encoder_load_with(None, None, 0, byref(EncoderHandle())) == ARGUMENT
+    assert LIB.carl_encoder_load_with(b"x", b"{}", 0, None) == ARGUMENT
+    assert LIB.carl_encoder_load_with(b"x", b"{}", -1, byref(EncoderHandle())) == ARGUMENT
     assert LIB.carl_encoder_from_trainer(handle, 0, None) == ARGUMENT
     assert LIB.carl_make_views(None, 1, b"{}", 0, 0, None, 0, None, None, 0) in (ARGUMENT, CONFIG)
     assert LIB.carl_nearest_neighbours(None, 1, None, 1, 1, 1, 0, None, None) == ARGUMENT

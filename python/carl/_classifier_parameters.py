@@ -24,6 +24,7 @@ CONFIG_KEYS = (
     "view",
     "seed",
     "threads",
+    "precision",
 )
 
 
@@ -49,6 +50,7 @@ class ClassifierParameters:
         view: Mapping[str, Any] | None = None,
         seed: int | None = None,
         threads: int | None = None,
+        precision: str | None = None,
         epochs: int = 30,
         batch_size: int = 64,
         value_range: tuple[float, float] | Sequence[float] | None = None,
@@ -62,7 +64,7 @@ class ClassifierParameters:
         classes: their number, or the labels that stand for them in ``predict``; the classifier is then made at once,
             for ``step``, and errors of the configuration are raised here. None leaves them to ``fit``, which takes
             them from its labels.
-        freeze_encoder to threads: keys of the classifier's configuration (docs/finetuning.md), where None means the
+        freeze_encoder to precision: keys of the classifier's configuration (docs/finetuning.md), where None means the
             library's default. Values out of range are a ConfigurationError.
         epochs, batch_size: of ``fit``. total_steps: by default all of its steps.
         value_range: as of ``carl.as_source``; by default the model's.
@@ -85,6 +87,7 @@ class ClassifierParameters:
         self.view = view
         self.seed = seed
         self.threads = threads
+        self.precision = precision
         self.epochs = epochs
         self.batch_size = batch_size
         self.value_range = value_range

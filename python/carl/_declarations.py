@@ -183,6 +183,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "carl_trainer_state_set": (_status, [TrainerHandle, c_char_p, _floats, c_size_t]),
     "carl_trainer_gradient_get": (_status, [TrainerHandle, c_char_p, _floats, c_size_t]),
     "carl_trainer_load_weights": (_status, [TrainerHandle, c_char_p]),
+    "carl_encoder_load_with": (_status, [c_char_p, c_char_p, c_int32, POINTER(EncoderHandle)]),
     "carl_encoder_load": (_status, [c_char_p, c_int32, POINTER(EncoderHandle)]),
     "carl_weights_describe": (_status, [c_char_p, _address, c_size_t, _size_out]),
     "carl_encoder_from_weights": (_status, [c_char_p, c_char_p, c_int32, POINTER(EncoderHandle)]),

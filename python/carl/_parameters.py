@@ -152,6 +152,11 @@ class TrainerKeys:
             "bicubic"; default "bilinear").
         recompute: compute one view's activations at a time again for its gradient instead of keeping those of all
             views: less memory, more time (true or false; default false).
+        precision: what operands of products are rounded to, in layers where it is faster; sums, weights, statistics,
+            loss and optimizer are float32 with each. "bf16": bfloat16, an error on a processor without its dot product
+            (AVX512_BF16); "auto": "bf16" where the processor has that, else "float32"; "bf16-emulated": the roundings
+            of "bf16" on any processor, slower than "float32" ("float32", "bf16", "auto", "bf16-emulated"; default
+            "float32").
         batch_size: images of a step, for loops over data such as CARL.fit (2 to 10^6; default 128).
         epochs: passes over the images, for the same; total_steps ends a run before them if it comes first (1 to 10^6;
             default 100).
@@ -212,6 +217,7 @@ class TrainerKeys:
     evaluation_crop: float | None = None
     evaluation_interpolation: str | None = None
     recompute: bool | None = None
+    precision: str | None = None
     batch_size: int | None = None
     epochs: int | None = None
     seed: int | None = None
@@ -277,6 +283,7 @@ class Parameters:
         evaluation_crop: float | None = None,
         evaluation_interpolation: str | None = None,
         recompute: bool | None = None,
+        precision: str | None = None,
         batch_size: int | None = None,
         epochs: int | None = None,
         seed: int | None = None,
@@ -375,6 +382,7 @@ class Parameters:
         self.evaluation_crop = evaluation_crop
         self.evaluation_interpolation = evaluation_interpolation
         self.recompute = recompute
+        self.precision = precision
         self.batch_size = batch_size
         self.epochs = epochs
         self.seed = seed

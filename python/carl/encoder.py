@@ -27,6 +27,7 @@ class Encoder(EmbeddingHandle):
     path: a file written by ``Trainer.save``, ``CARL.save`` or ``carl_trainer_save``. Weights of other programs are read
         by ``Encoder.from_weights``.
     threads: None for all processors.
+    overrides: configuration keys to change, such as ``precision="float32"`` for a model that was trained with "bf16".
     """
 
     _prefix = "carl_encoder"
@@ -36,11 +37,12 @@ class Encoder(EmbeddingHandle):
     #: The values that become black and white in images whose pixels are no bytes; see ``carl.as_source``.
     value_range: tuple[float, float] | None = None
 
-    def __init__(self, path: str | os.PathLike[str], threads: int | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], threads: int | None = None, **overrides: Any) -> None:
         super().__init__()
         count = _arrays.thread_count(threads)
+        text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
         with checkpoint_file(path) as file:
-            self._pointer = made(EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_load, file, count)
+            self._pointer = made(EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_load_with, file, text, count)
         self.in_channels_ = checkpoint_channels(path) or 3
 
     def __repr__(self) -> str:

@@ -318,10 +318,12 @@ class CARL(Parameters, EstimatorRules):
         self._fitted("save").save(path, self._notes())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, threads: int | None = None) -> CARL:
+    def load(cls, path: str | os.PathLike[str], *, threads: int | None = None, precision: str | None = None) -> CARL:
         """Reads what ``save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder. The model's run_dir is
-        None: to go on with the run, set it and ``fit(..., resume=True)``."""
-        overrides = {} if threads is None else {"threads": threads}
+        None: to go on with the run, set it and ``fit(..., resume=True)``. threads, precision: in the place of those it
+        was trained with."""
+        changes = {"threads": threads, "precision": precision}
+        overrides = {key: value for key, value in changes.items() if value is not None}
         file = checkpoint_path(path)
         if is_classifier(file):
             raise FileError(f"{file} holds a classifier, want a model: carl.Classifier.load reads it")
@@ -381,9 +383,10 @@ class CARL(Parameters, EstimatorRules):
             self.history_, self.evaluations_ = state["history"], list(state["evaluations"])
 
 
-def load(path: str | os.PathLike[str], *, threads: int | None = None) -> CARL:
+def load(path: str | os.PathLike[str], *, threads: int | None = None, precision: str | None = None) -> CARL:
     """Reads a model that ``CARL.save``, ``Trainer.save`` or a run wrote; `path` may be a run's folder.
 
-    ``carl.Trainer.resume`` reads the same files for training by hand, ``carl.Encoder`` for embedding alone.
+    threads, precision: in the place of those it was trained with. ``carl.Trainer.resume`` reads the same files for
+    training by hand, ``carl.Encoder`` for embedding alone.
     """
-    return CARL.load(path, threads=threads)
+    return CARL.load(path, threads=threads, precision=precision)

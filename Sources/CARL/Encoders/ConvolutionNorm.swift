@@ -30,7 +30,7 @@ struct ConvolutionNorm {
         -> Tape
     {
         let shape = convolution.shape(x)
-        let moments = try norm.takeMoments(convolution.parts(shape), compute)
+        let moments = try norm.takeMoments(convolution.parts(shape, compute), compute)
         let y = try compute.workspace.takeActivation(
             shape.batch, shape.outHeight, shape.outWidth, shape.outChannels, groups: shape.groups)
         try convolution.forward(x, pending: pending, into: y, memory, compute) { part, rows in

@@ -124,7 +124,8 @@ struct ResidualBlock {
             let next = try workspace.takeActivation(like: input)
             // What the normalisation before needs first is summed while the gradient is in cache.
             let sums = try norm.takeGradientSums(
-                convolution.gradientParts(convolution.shape(input)), next, before.y, before.norm, .relu, compute)
+                convolution.gradientParts(convolution.shape(input), compute), next, before.y, before.norm, .relu,
+                compute)
             try convolution.dataGradient(
                 input, .init(flowing), into: next, accumulate: false, memory, compute, alongside: sums.reads,
                 epilogue: sums.add)
@@ -147,14 +148,15 @@ struct ResidualBlock {
         } else if let downsample, let skip = tape.skip {
             // The skip's convolution reaches a quarter of the pixels: it adds to what the other one has written.
             let input = try workspace.takeActivation(like: tape.x)
-            sums = try below(downsample.convolution.gradientParts(downsample.convolution.shape(tape.x)), input)
+            sums = try below(
+                downsample.convolution.gradientParts(downsample.convolution.shape(tape.x), compute), input)
             try first.dataGradient(tape.x, .init(flowing), into: input, accumulate: false, memory, compute)
             try downsample.backward(
                 gradient, .nothing, x: tape.x, skip, into: input, accumulate: true, below: sums, memory, compute)
             workspace.give(gradient)
             dx = input
         } else {
-            sums = try below(first.gradientParts(first.shape(tape.x)), gradient)
+            sums = try below(first.gradientParts(first.shape(tape.x), compute), gradient)
             try first.dataGradient(
                 tape.x, .init(flowing), into: gradient, accumulate: true, memory, compute,
                 alongside: sums?.reads ?? [], epilogue: sums?.add)

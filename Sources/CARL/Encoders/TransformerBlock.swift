@@ -130,9 +130,9 @@ struct TransformerBlock {
             operations: perceptron.operations(x.rows) + 2 * Double(x.rows) * Double(width * width),
             values: 3 * x.count + (kept == nil ? 0 : 5 * x.count)
         ) {
-            try projection.withWeights(memory, compute) { projectionWeights in
-                try perceptron.expansion.withWeights(memory, compute) { expansionWeights in
-                    try perceptron.contraction.withWeights(memory, compute) { contractionWeights in
+            try projection.withWeights(rows: x.rows, memory, compute) { projectionWeights in
+                try perceptron.expansion.withWeights(rows: x.rows, memory, compute) { expansionWeights in
+                    try perceptron.contraction.withWeights(rows: x.rows, memory, compute) { contractionWeights in
                         compute.parallel(parts.count) { part, worker in
                             let rows = parts[part]
                             let at = rows.lowerBound * width
@@ -192,8 +192,8 @@ struct TransformerBlock {
                 "blocks.\(number).mlp", .dataGradient, operations: perceptron.operations(rows),
                 values: 3 * tape.hidden.count + 2 * tape.x.count
             ) {
-                try expansion.withTransposedWeights(memory, compute) { expansionWeights in
-                    try contraction.withTransposedWeights(memory, compute) { contractionWeights in
+                try expansion.withTransposedWeights(rows: rows, memory, compute) { expansionWeights in
+                    try contraction.withTransposedWeights(rows: rows, memory, compute) { contractionWeights in
                         compute.parallel(parts.count) { part, _ in
                             let at = parts[part].lowerBound * width
                             perceptron.backward(

@@ -61,7 +61,7 @@ extension Evaluator {
             trained: TrainedModel(
                 configuration: configuration, model: model, parameters: FloatBuffer(model.layout.parameterCount),
                 statistics: FloatBuffer(model.layout.statisticCount)),
-            compute: .forFixedWeights(threads: threads), encoderOnly: true)
+            compute: .forFixedWeights(threads: threads, precision: configuration.precision), encoderOnly: true)
         try weights.load(into: model.layout, [(trained.parameters.base, trained.statistics.base)])
     }
 
@@ -85,7 +85,7 @@ extension Evaluator {
                 configuration: source.configuration, model: source.model,
                 parameters: FloatBuffer(source.parameters.count),
                 statistics: FloatBuffer(source.statistics.count)),
-            compute: .forFixedWeights(threads: threads))
+            compute: .forFixedWeights(threads: threads, precision: source.configuration.precision))
         trained.parameters.copy(from: source.parameters)
         trained.statistics.copy(from: source.statistics)
     }

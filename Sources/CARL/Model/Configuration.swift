@@ -293,6 +293,16 @@ public struct Configuration: Equatable, Sendable {
             """
     )
     public var recompute = false
+    @Setting(
+        "precision", .data,
+        doc:
+            """
+            what operands of products are rounded to, in layers where it is faster; sums, weights, statistics, loss and \
+            optimizer are float32 with each. `\"bf16\"`: bfloat16, an error on a processor without its dot product \
+            (AVX512_BF16); `\"auto\"`: `\"bf16\"` where the processor has that, else `\"float32\"`; \
+            `\"bf16-emulated\"`: the roundings of `\"bf16\"` on any processor, slower than `\"float32\"`
+            """)
+    public var precision = Precision.float32
     @Setting("batch_size", .data, in: 2...1_000_000, doc: "images of a step, for loops over data such as `CARL.fit`")
     public var batchSize = 128
     @Setting(
@@ -345,3 +355,5 @@ public struct Configuration: Equatable, Sendable {
     /// Keys that fix the tensors of a model: they cannot change when a checkpoint is read.
     static var structuralKeys: [String] { Settings.structural(of: Configuration()) }
 }
+
+extension Precision: SettingChoice {}

@@ -10,6 +10,7 @@ extension Configuration {
         var result = Configuration()
         _ = try Settings.read(.object(JSONObject(givenMembers)), into: result)
         result.objective.setDefaults(of: &result)
+        result.$precision.replaceValue(result.precision.resolved)
         try result.resolveEncoder()
         try result.resolveViews()
         try result.resolveEarlyViews()

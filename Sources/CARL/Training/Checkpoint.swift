@@ -24,16 +24,7 @@ enum Checkpoint {
     static func load(_ path: String, overrides: JSONValue?) throws -> Trainer {
         let file = try TrainingFile(format, at: path)
         let saved = try Configuration(saved: file.configuration("config"))
-        var configuration = saved
-        if let overrides {
-            configuration = try saved.overriding(overrides)
-            let (old, new) = (saved.json, configuration.json)
-            for key in Configuration.structuralKeys where old[key] != new[key] {
-                func value(_ json: JSONValue) -> String { json[key]?.serialized() ?? "none" }
-                throw CARLError.configuration(
-                    "\"\(key)\" cannot be changed when resuming: the saved model has \(value(old)), got \(value(new))")
-            }
-        }
+        let configuration = try changed(saved, overrides, "when resuming")
         try file.check(Model(configuration).layout)
         let trainer = try Trainer(uninitialized: configuration)
         // A teacher or an accumulation that the saved run did not have starts afresh.
@@ -52,10 +43,25 @@ enum Checkpoint {
         return trainer
     }
 
+    /// A saved configuration with some keys changed, none of which fixes the model's shape.
+    private static func changed(_ saved: Configuration, _ overrides: JSONValue?, _ when: String) throws -> Configuration
+    {
+        guard let overrides else { return saved }
+        let configuration = try saved.overriding(overrides)
+        let (old, new) = (saved.json, configuration.json)
+        for key in Configuration.structuralKeys where old[key] != new[key] {
+            func value(_ json: JSONValue) -> String { json[key]?.serialized() ?? "none" }
+            throw CARLError.configuration(
+                "\"\(key)\" cannot be changed \(when): the saved model has \(value(old)), got \(value(new))")
+        }
+        return configuration
+    }
+
     /// Only what evaluation needs.
-    static func loadEvaluator(_ path: String, threads: Int) throws -> Evaluator {
+    static func loadEvaluator(_ path: String, overrides: JSONValue?, threads: Int) throws -> Evaluator {
         let file = try TrainingFile(format, at: path)
-        let configuration = try Configuration(saved: file.configuration("config"))
+        let configuration = try changed(
+            Configuration(saved: file.configuration("config")), overrides, "when loading")
         let model = try Model(configuration)
         try file.check(model.layout)
         let trained = TrainedModel(
@@ -65,7 +71,8 @@ enum Checkpoint {
             model.layout.entries(parameters: trained.parameters.base, trained: true)
             + model.layout.entries(statistics: trained.statistics.base)
         for entry in entries { try file.read(entry) }
-        return Evaluator(trained: trained, compute: try .forFixedWeights(threads: threads))
+        return Evaluator(
+            trained: trained, compute: try .forFixedWeights(threads: threads, precision: configuration.precision))
     }
 }
 
@@ -83,5 +90,9 @@ extension Trainer {
 
 extension Evaluator {
     /// Reads the model of a checkpoint. `threads` 0 means all.
-    public init(path: String, threads: Int = 0) throws { self = try Checkpoint.loadEvaluator(path, threads: threads) }
+    ///
+    /// - Parameter overrides: configuration keys to change, such as "precision"; none that fixes the model's shape.
+    public init(path: String, overrides: JSONValue? = nil, threads: Int = 0) throws {
+        self = try Checkpoint.loadEvaluator(path, overrides: overrides, threads: threads)
+    }
 }

@@ -81,10 +81,12 @@ public final class Classifier {
             for: "a classifier of \(layout.parameterCount + headLayout.parameterCount) parameters")
         encoderState = try TrainingState(layout, encoderParts)
         headState = try TrainingState(headLayout, parts)
-        compute = try Compute(threads: configuration.threads)
+        let (threads, precision) = (configuration.threads, configuration.precision ?? model.precision)
+        compute = try Compute(threads: threads, precision: precision)
         evaluationCompute =
             configuration.freezeEncoder
-            ? try .forFixedWeights(threads: configuration.threads) : try Compute(threads: configuration.threads)
+            ? try .forFixedWeights(threads: threads, precision: precision)
+            : try Compute(threads: threads, precision: precision)
     }
 
     /// Steps taken.

@@ -50,6 +50,11 @@ public struct ClassifierConfiguration: Equatable, Sendable {
         doc: "threads of the computation; 0 is the default")
     public var threads = 0
 
+    @Setting(
+        "precision", .classifier, standard: "the encoder's",
+        doc: "what operands of products are rounded to, as the encoder's key of this name says")
+    public var precision: Precision? = nil
+
     /// The view's specification, once the encoder is known.
     public private(set) var view = ViewSpec()
 
@@ -77,6 +82,8 @@ public struct ClassifierConfiguration: Equatable, Sendable {
             throw CARLError.configuration(
                 "\"schedule\": \"cosine\" needs \"total_steps\", the number of steps until the learning rate is 0")
         }
+        $precision.setDefault(encoder.precision)
+        $precision.replaceValue(precision?.resolved)
         view = try viewChanges.applied(to: Self.standardView(encoder)).resolved(
             channels: encoder.inChannels, path: "view.")
         guard view.count == 1 else {

@@ -47,8 +47,8 @@ public final class Trainer {
                 for each,
                 """
         )
-        compute = try Compute(threads: configuration.threads)
-        evaluationCompute = try Compute(threads: configuration.threads)
+        compute = try Compute(threads: configuration.threads, precision: configuration.precision)
+        evaluationCompute = try Compute(threads: configuration.threads, precision: configuration.precision)
         if case .last(let blocks) = configuration.trainEncoder, blocks > model.encoder.blockCount {
             throw CARLError.configuration(
                 """

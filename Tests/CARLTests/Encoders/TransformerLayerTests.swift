@@ -55,8 +55,8 @@ import Testing
         let (kept, again) = (try FloatBuffer(rows * hidden), try FloatBuffer(rows * hidden))
         let (gotHidden, got, unkept) =
             (try FloatBuffer(rows * hidden), try FloatBuffer(rows * width), try FloatBuffer(rows * width))
-        try perceptron.expansion.withWeights(memory, compute) { first in
-            try perceptron.contraction.withWeights(memory, compute) { second in
+        try perceptron.expansion.withWeights(rows: rows, memory, compute) { first in
+            try perceptron.contraction.withWeights(rows: rows, memory, compute) { second in
                 perceptron.forward(
                     input.base, rows, first, second, hidden: kept.base, scratch: scratch.base, into: got.base, memory)
                 perceptron.forward(
@@ -66,8 +66,8 @@ import Testing
         #expect(relativeError(Values(got.base, rows * width), Values(y)) < 2e-6)
         #expect(relativeError(Values(kept.base, rows * hidden), Values(h)) < 2e-6)
         #expect((0..<rows * width).allSatisfy { got.base[$0] == unkept.base[$0] })
-        try perceptron.expansion.withTransposedWeights(memory, compute) { first in
-            try perceptron.contraction.withTransposedWeights(memory, compute) { second in
+        try perceptron.expansion.withTransposedWeights(rows: rows, memory, compute) { first in
+            try perceptron.contraction.withTransposedWeights(rows: rows, memory, compute) { second in
                 perceptron.backward(
                     gradient.base, rows, first, second, hidden: kept.base, activated: again.base,
                     dHidden: gotHidden.base, dx: got.base)

@@ -17,9 +17,10 @@ import Testing
             Case(rows: 49, columns: 130, depth: 257, part: 20, threads: 3),
             Case(rows: 300, columns: 48, depth: 100, part: 128, threads: 2),
             Case(rows: 784, columns: 40, depth: 64, part: 128, threads: 4),
-        ], [false, true])
-    func bits(_ c: Case, _ prepares: Bool) throws {
-        let compute = try Compute(threads: c.threads)
+        ], [(false, Precision.float32), (true, .float32), (false, .emulatedBF16), (true, .emulatedBF16)])
+    func bits(_ c: Case, _ kind: (prepares: Bool, precision: Precision)) throws {
+        let prepares = kind.prepares
+        let compute = try Compute(threads: c.threads, precision: kind.precision)
         var random = RandomStream(seed: 3, purpose: .order)
         func values(_ count: Int) -> [Float] {
             (0..<count).map { _ in Float(random.next() >> 8) * 0x1p-24 - 0.5 }
@@ -30,13 +31,14 @@ import Testing
         var found = wanted
         let parts = RowParts(c.rows, size: c.part, groups: 1)
         let called = Mutex([Int](repeating: 0, count: parts.count))
-        try PackedMatrix.with(weights, depth: c.depth, columns: c.columns, forward: true, compute) { right in
-            left.withUnsafeMutableBufferPointer { left in
+        try PackedMatrix.with(weights, rows: c.rows, depth: c.depth, columns: c.columns, forward: true, compute) {
+            right in
+            try left.withUnsafeMutableBufferPointer { left in
                 let operand = PackedGEMM.Left(
                     base: UnsafePointer(left.baseAddress!), rowStride: c.depth, depthStride: 1)
-                found.withUnsafeMutableBufferPointer { found in
+                try found.withUnsafeMutableBufferPointer { found in
                     let (target, source) = (found.baseAddress!, left.baseAddress!)
-                    SharedColumns.multiply(
+                    try SharedColumns.multiply(
                         parts, columns: c.columns, depth: c.depth, operand, right, target, accumulate: true, compute,
                         prepare: prepares
                             ? { rows in
@@ -71,8 +73,9 @@ import Testing
     }
 
     /// Layers of one image: the same bits by one thread and by several.
-    @Test(arguments: [(49, 3, 2), (8, 1, 1), (14, 1, 2), (14, 5, 2)])
-    func layersDoNotDependOnThreads(_ side: Int, _ kernel: Int, _ stride: Int) throws {
+    @Test(arguments: [(49, 3, 2), (8, 1, 1), (14, 1, 2), (14, 5, 2)], [Precision.float32, .emulatedBF16])
+    func layersDoNotDependOnThreads(_ layer: (Int, Int, Int), _ precision: Precision) throws {
+        let (side, kernel, stride) = layer
         let channels = 96
         let shape = ConvolutionShape(
             batch: 1, height: side, width: side, inChannels: channels, outChannels: 80, kernel: kernel, stride: stride,
@@ -81,7 +84,7 @@ import Testing
         let x = (0..<shape.inRows * channels).map { _ in Float(random.next() >> 8) * 0x1p-24 - 0.5 }
         let w = (0..<shape.weightCount).map { _ in Float(random.next() >> 8) * 0x1p-24 - 0.5 }
         let results = try [1, 2, 3].map { threads in
-            let compute = try Compute(threads: threads)
+            let compute = try Compute(threads: threads, precision: precision)
             var y = [Float](repeating: 0, count: shape.outRows * shape.outChannels)
             if kernel == 1 && stride == 1 {
                 try PointwiseConvolution.forward(

@@ -57,6 +57,8 @@ import Testing
         #""projector_activation": "gelu", "prior_weight": {"start": 4, "end": 1, "steps": 4}"#,
         #""contrast_weight": {"start": 2, "end": 0, "steps": 5}, "contrast_temperature": 0.5"#,
         #""optimizer": "lars", "trust_coefficient": 0.02"#,
+        // Layers wide enough that the rule takes bfloat16.
+        #""precision": "bf16-emulated", "encoder": "resnet50", "width": 0.5, "projector": [64, 8]"#,
     ]
 
     @Test(arguments: variants) func resumeIsExact(_ more: String) throws {

@@ -11,12 +11,22 @@ from .shared import saved
 
 @recipe("carl_encoder_load", 1)
 def load(s: Scenario) -> None:
+    _load(s, "carl_encoder_load", {})
+
+
+@recipe("carl_encoder_load_with", 1)
+def load_with(s: Scenario) -> None:
+    changes = s.choose(
+        [b"", b"{}", b'{"precision": "bf16-emulated"}', b'{"precision": "auto"}', b'{"width": 2}', b"[1"]
+    )
+    _load(s, "carl_encoder_load_with", {"overrides_json": s.text(changes) if changes else 0})
+
+
+def _load(s: Scenario, name: str, arguments: dict[str, int]) -> None:
     if len(s.handles) >= 6:
         return
     out = ctypes.c_void_p()
-    status = s.call(
-        "carl_encoder_load", {"path": s.text(saved(s)), "threads": s.threads(), "out": ctypes.addressof(out)}
-    )
+    status = s.call(name, {"path": s.text(saved(s)), **arguments, "threads": s.threads(), "out": ctypes.addressof(out)})
     if status == 0 and (handle := s.adopt("encoder", out.value or 0)) is not None:
         # An encoder does not tell its configuration; its file does, and trainers of one scenario mostly agree in the
         # channels.

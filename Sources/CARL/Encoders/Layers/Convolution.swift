@@ -60,8 +60,8 @@ struct Convolution {
     }
 
     /// The parts for which `epilogue` is called.
-    func parts(_ shape: ConvolutionShape) -> PartNumbers {
-        switch ConvolutionMethod.choose(shape) {
+    func parts(_ shape: ConvolutionShape, _ compute: Compute) -> PartNumbers {
+        switch ConvolutionMethod.choose(shape, compute.products) {
         case .pointwise: PointwiseConvolution.parts(shape).numbers
         case .winograd: WinogradConvolution.parts(shape)
         case .im2col: Im2colConvolution.parts(shape).numbers
@@ -69,8 +69,8 @@ struct Convolution {
     }
 
     /// The parts for which the data gradient's `epilogue` is called.
-    func gradientParts(_ shape: ConvolutionShape) -> PartNumbers {
-        switch ConvolutionMethod.choose(shape) {
+    func gradientParts(_ shape: ConvolutionShape, _ compute: Compute) -> PartNumbers {
+        switch ConvolutionMethod.choose(shape, compute.products) {
         case .pointwise: PointwiseConvolution.parts(shape).numbers
         case .winograd: WinogradConvolution.gradientParts(shape)
         case .im2col: Im2colConvolution.imageParts(shape).numbers
@@ -137,7 +137,7 @@ struct Convolution {
     private func measured(
         _ work: Profile.Work, _ shape: ConvolutionShape, _ compute: Compute, _ body: (ConvolutionMethod) throws -> Void
     ) rethrows {
-        let method = ConvolutionMethod.choose(shape)
+        let method = ConvolutionMethod.choose(shape, compute.products)
         try compute.measured(
             name, work, method: method.rawValue, operations: shape.operations,
             values: shape.inRows * inChannels + shape.outRows * outChannels + shape.weightCount
@@ -158,9 +158,10 @@ enum ConvolutionMethod: String {
     /// numbers with.
     static let usesWinograd = getenv("CARL_WINOGRAD").map { String(cString: $0) != "0" } ?? true
 
-    static func choose(_ shape: ConvolutionShape) -> ConvolutionMethod {
+    /// - Parameter products: the operands that matrix products may have.
+    static func choose(_ shape: ConvolutionShape, _ products: ProductFormat = .float32) -> ConvolutionMethod {
         if shape.kernel == 1 && shape.stride == 1 && shape.padding == 0 { return .pointwise }
-        if usesWinograd && WinogradPlan.pays(shape) { return .winograd }
-        return .im2col
+        guard usesWinograd && WinogradPlan.pays(shape) else { return .im2col }
+        return products != .float32 && BFloat16Rule.beatsWinograd(shape) ? .im2col : .winograd
     }
 }

@@ -22,7 +22,7 @@ struct Linear {
             compute.multiply(
                 x.rows, outputs, inputs, x.base, inputs, memory.parameters + weight, inputs, transposeB: true, y.base,
                 outputs,
-                accumulate: true)
+                accumulate: true, format: compute.format(rows: x.rows, columns: outputs, depth: inputs))
         }
         return y
     }
@@ -34,14 +34,15 @@ struct Linear {
                 compute.multiply(
                     outputs, inputs, x.rows, dy.base, outputs, transposeA: true, x.base, inputs, gradients + weight,
                     inputs,
-                    accumulate: true)
+                    accumulate: true, format: compute.format(rows: outputs, columns: inputs, depth: x.rows))
                 ColumnKernels.sums(dy.base, dy.rows, outputs, into: gradients + bias)
             }
         }
         let dx = try compute.workspace.takeActivation(x.rows, 1, 1, inputs, groups: x.groups)
         measured(.dataGradient, x.rows, compute) {
             compute.multiply(
-                x.rows, inputs, outputs, dy.base, outputs, memory.parameters + weight, inputs, dx.base, inputs)
+                x.rows, inputs, outputs, dy.base, outputs, memory.parameters + weight, inputs, dx.base, inputs,
+                format: compute.format(rows: x.rows, columns: inputs, depth: outputs))
         }
         return dx
     }

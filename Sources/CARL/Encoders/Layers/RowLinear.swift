@@ -28,12 +28,13 @@ struct RowLinear {
         return RowParts(rows, size: ((rows + even - 1) / even + tile - 1) / tile * tile, groups: 1)
     }
 
-    /// Lends the weights as the forward product reads them.
+    /// Lends the weights as the forward product of so many rows reads them.
     func withWeights<Result>(
-        _ memory: ModelMemory, _ compute: Compute, _ body: (PackedGEMM.Right) throws -> Result
+        rows: Int, _ memory: ModelMemory, _ compute: Compute, _ body: (PackedGEMM.Right) throws -> Result
     ) throws -> Result {
         try PackedMatrix.with(
-            memory.parameters + weight, depth: inputs, columns: outputs, transposed: true, forward: true, compute, body)
+            memory.parameters + weight, rows: rows, depth: inputs, columns: outputs, transposed: true, forward: true,
+            compute, body)
     }
 
     /// Outputs done at a time, so that they are still in cache for what follows: whole panels.
@@ -88,7 +89,7 @@ struct RowLinear {
         let parts = Self.parts(count, compute)
         let scratch = try compute.scratch(parts.size * inputs)
         try measured(.forward, count, compute) {
-            try withWeights(memory, compute) { weights in
+            try withWeights(rows: count, memory, compute) { weights in
                 compute.parallel(parts.count) { part, worker in
                     let rows = parts[part]
                     multiply(
@@ -104,7 +105,7 @@ struct RowLinear {
     ) throws {
         let parts = Self.parts(count, compute)
         try measured(.dataGradient, count, compute) {
-            try withTransposedWeights(memory, compute) { weights in
+            try withTransposedWeights(rows: count, memory, compute) { weights in
                 compute.parallel(parts.count) { part, _ in
                     let rows = parts[part]
                     PackedGEMM.multiply(
@@ -130,12 +131,12 @@ struct RowLinear {
         }
     }
 
-    /// Lends the weights as the data gradient's product reads them.
+    /// Lends the weights as the data gradient's product of so many rows reads them.
     func withTransposedWeights<Result>(
-        _ memory: ModelMemory, _ compute: Compute, _ body: (PackedGEMM.Right) throws -> Result
+        rows: Int, _ memory: ModelMemory, _ compute: Compute, _ body: (PackedGEMM.Right) throws -> Result
     ) throws -> Result {
         try PackedMatrix.with(
-            memory.parameters + weight, depth: outputs, columns: inputs, forward: false, compute, body)
+            memory.parameters + weight, rows: rows, depth: outputs, columns: inputs, forward: false, compute, body)
     }
 
     private func measured(_ work: Profile.Work, _ rows: Int, _ compute: Compute, _ body: () throws -> Void) rethrows {

@@ -25,8 +25,10 @@ enum Im2colConvolution {
         if SharedColumns.pays(parts, columns: oc, depth: patch, prepared: true, compute) {
             let patches = try compute.workspace.take(shape.outRows * patch)
             defer { compute.workspace.give(patches) }
-            try PackedMatrix.with(weights, depth: patch, columns: oc, forward: true, compute) { right in
-                SharedColumns.multiply(
+            try PackedMatrix.with(
+                weights, rows: shape.outRows, depth: patch, columns: oc, forward: true, compute
+            ) { right in
+                try SharedColumns.multiply(
                     parts, columns: oc, depth: patch,
                     .init(base: UnsafePointer(patches.base), rowStride: patch, depthStride: 1), right, y,
                     accumulate: false, compute,
@@ -36,7 +38,9 @@ enum Im2colConvolution {
             return
         }
         let scratch = try compute.scratch(parts.size * patch)
-        try PackedMatrix.with(weights, depth: patch, columns: oc, forward: true, compute) { right in
+        try PackedMatrix.with(
+            weights, rows: shape.outRows, depth: patch, columns: oc, forward: true, compute
+        ) { right in
             compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let patches = scratch[worker]
@@ -72,7 +76,9 @@ enum Im2colConvolution {
         let imageCount = imageRows * shape.inChannels
         let parts = imageParts(shape)
         let scratch = try compute.scratch(size * patch + dy.scratch(size))
-        try PackedMatrix.with(weights, depth: oc, columns: patch, transposed: true, forward: false, compute) { right in
+        try PackedMatrix.with(
+            weights, rows: shape.outRows, depth: oc, columns: patch, transposed: true, forward: false, compute
+        ) { right in
             compute.parallel(parts.count) { part, worker in
                 let (first, last) = (parts[part].lowerBound, parts[part].upperBound)
                 if !accumulate { (dx + first * imageCount).update(repeating: 0, count: (last - first) * imageCount) }

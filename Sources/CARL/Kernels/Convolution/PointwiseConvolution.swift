@@ -36,13 +36,14 @@ enum PointwiseConvolution {
         let parts = parts(shape)
         let scratch = try compute.scratch(source.scratch(parts.size))
         try PackedMatrix.with(
-            weights, depth: depth, columns: columns, transposed: backward, forward: !backward, compute
+            weights, rows: shape.outRows, depth: depth, columns: columns, transposed: backward, forward: !backward,
+            compute
         ) { right in
             if source.scratch(1) == 0
                 && SharedColumns.pays(parts, columns: columns, depth: depth, prepared: false, compute)
             {
                 let pixels = source.pixels(0..<parts.rows, target)
-                SharedColumns.multiply(
+                try SharedColumns.multiply(
                     parts, columns: columns, depth: depth, .init(base: pixels, rowStride: depth, depthStride: 1),
                     right, target, accumulate: accumulate, compute, prepare: nil, epilogue: epilogue)
                 return

@@ -43,14 +43,20 @@ struct WinogradPlan {
     /// Whether this method is possible for a shape and faster than `Im2colConvolution`: false for tiles that lie mostly
     /// outside tiny images, for few channels, and for so few pixels that transforming the filters outweighs the rest.
     static func pays(_ shape: ConvolutionShape) -> Bool {
-        guard shape.kernel == 3 && shape.padding == 1 else { return false }
+        cost(shape) < shape.operations / 2
+    }
+
+    /// What a forward pass costs, in multiply-adds of the direct method that take as long; infinite where this method is
+    /// not possible.
+    static func cost(_ shape: ConvolutionShape) -> Double {
+        guard shape.kernel == 3 && shape.padding == 1 else { return .infinity }
         let positions: Int
         switch shape.stride {
         case 1: positions = WinogradStride1.points * WinogradStride1.points
         case 2: positions = WinogradStride2.points * WinogradStride2.points
-        default: return false
+        default: return .infinity
         }
-        // Costs in multiply-adds of the direct method that take as long, fitted to measurements.
+        // Fitted to measurements.
         let perProduct: Double = 1.1
         let perFilter: Double = 1000
         let perTransform: Double = 62
@@ -58,10 +64,8 @@ struct WinogradPlan {
         func transforms(_ channels: Int) -> Double { Double(channels / 8 + channels % 8) }
         let filters = Double(shape.inChannels) * Double(shape.outChannels)
         let tiles = Double(shape.batch) * Double((shape.outHeight + 3) / 4) * Double((shape.outWidth + 3) / 4)
-        let cost =
-            filters * (perProduct * Double(positions) * tiles + perFilter)
+        return filters * (perProduct * Double(positions) * tiles + perFilter)
             + tiles * perTransform * Double(positions) * (transforms(shape.inChannels) + transforms(shape.outChannels))
-        return cost < shape.operations / 2
     }
 
     /// Tile rows transformed at a time for the weight gradient, by each thread for itself or by all for one another.

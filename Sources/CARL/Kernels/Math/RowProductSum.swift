@@ -2,7 +2,8 @@
 ///
 /// Some rows at a time are brought to memory as the micro-kernel reads them, columns of x in tiles and those of dy in
 /// panels. A small result is summed by each thread over rows of its own; a
-/// large one is shared by the threads, each value of it one chain of fused multiply-adds along the rows.
+/// large one is shared by the threads, each value of it one chain of fused multiply-adds along the rows. Of bfloat16
+/// operands, a word of two rows' values is in the place of a value, and memory has half as many rows.
 enum RowProductSum {
     /// Values of a result that each thread sums by itself, up to 1 MiB.
     private static let mostSeparately = 1 << 18
@@ -27,7 +28,8 @@ enum RowProductSum {
         x: (_ rows: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float>
     ) throws {
         try withoutActuallyEscaping(x) { x in
-            let operands = Operands(m: m, n: n, dy: dy, x: x)
+            let format = compute.format(rows: m, columns: n, depth: rows)
+            let operands = Operands(m: m, n: n, dy: dy, x: x, format: format)
             let isSmall = m * n <= mostSeparately
             let sums = try columnSums.map { _ in
                 try RowSums(rows, values: m, rowsPerPart: isSmall ? rowsPerPart : sharedRows, compute)
@@ -46,6 +48,7 @@ enum RowProductSum {
         let n: Int
         let dy: ConvolutionInput
         let x: (_ rows: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float>
+        let format: ProductFormat
 
         /// Blocks of columns of x.
         var blocks: Int { (m + blockColumns - 1) / blockColumns }
@@ -56,7 +59,7 @@ enum RowProductSum {
         func count(_ rows: Int) -> Int { rows * (blocks * blockColumns + panels * PackedGEMM.width) }
 
         /// Values of memory that `copy` works in.
-        var copyCount: Int { copiedRows * max(m, n) }
+        var copyCount: Int { (format == .float32 ? 1 : 2) * copiedRows * max(m, n) }
 
         func panelMemory(_ memory: FloatPointer, _ rows: Int) -> FloatPointer { memory + rows * blocks * blockColumns }
 
@@ -68,20 +71,33 @@ enum RowProductSum {
         ) {
             for first in stride(from: taken.lowerBound, to: taken.upperBound, by: copiedRows) {
                 let some = first..<min(taken.upperBound, first + copiedRows)
-                let place = first - stage.lowerBound
-                spreadTiles(x(some, scratch), some.count, to: memory + place * MicroKernel.rows, rows: rows, sums: sums)
+                let place = (first - stage.lowerBound) / format.depthPerWord
+                let count = format.words(some.count)
+                let source = x(some, scratch)
+                // First, as it takes rows from one end to the other and so brings them to the cache.
+                if let sums { RowSums.columns(source, some.count, m, into: sums) }
+                spreadTiles(
+                    words(source, some.count, m, scratch), count, to: memory + place * MicroKernel.rows, rows: rows)
                 spreadPanels(
-                    dy.pixels(some, scratch) + some.lowerBound * n, some.count,
+                    words(dy.pixels(some, scratch) + some.lowerBound * n, some.count, n, scratch), count,
                     to: panelMemory(memory, rows) + place * PackedGEMM.width, rows: rows)
             }
         }
 
+        /// Rows as they are, or as rows of words in the second half of `scratch`.
+        private func words(_ source: UnsafePointer<Float>, _ count: Int, _ columns: Int, _ scratch: FloatPointer)
+            -> UnsafePointer<Float>
+        {
+            if format == .float32 { return source }
+            let target = scratch + copyCount / 2
+            BFloat16.pairRows(source, count, columns, to: target)
+            return UnsafePointer(target)
+        }
+
         /// Rows of x become pieces of as many values as a tile of the micro-kernel has rows.
         private func spreadTiles(
-            _ source: UnsafePointer<Float>, _ count: Int, to target: FloatPointer, rows: Int, sums: FloatPointer?
+            _ source: UnsafePointer<Float>, _ count: Int, to target: FloatPointer, rows: Int
         ) {
-            // First, as it takes rows from one end to the other and so brings them to the cache.
-            if let sums { RowSums.columns(source, count, m, into: sums) }
             let width = MicroKernel.rows
             var first = 0
             while first &+ width <= m {
@@ -110,7 +126,7 @@ enum RowProductSum {
             }
         }
 
-        /// Adds the product of `depth` rows that lie in memory for `rows` rows: a block of columns of x with some
+        /// Adds the product of `depth` rows (of words) that lie in memory for `rows` rows: a block of columns of x with some
         /// panels of dy.
         func multiply(
             _ memory: FloatPointer, rows: Int, depth: Int, block: Int, panels: Range<Int>, to dw: FloatPointer
@@ -118,11 +134,11 @@ enum RowProductSum {
             let (row, column) = (block * blockColumns, panels.lowerBound * PackedGEMM.width)
             PackedGEMM.multiply(
                 min(blockColumns, m - row), min(n, panels.upperBound * PackedGEMM.width) - column, depth,
-                .init(tiles: memory + row * rows, depth: rows),
+                .init(tiles: memory + row * rows, depth: rows, isPaired: format != .float32),
                 .init(
                     base: panelMemory(memory, rows) + column * rows, panelStride: PackedGEMM.width * rows,
                     depthStride: PackedGEMM.width,
-                    isFar: depth * panels.count * PackedGEMM.width >= PackedGEMM.farCount),
+                    isFar: depth * panels.count * PackedGEMM.width >= PackedGEMM.farCount, format: format),
                 dw + row * n + column, n, accumulate: true)
         }
     }
@@ -143,7 +159,8 @@ enum RowProductSum {
     private static func addSeparately(
         to dw: FloatPointer, _ operands: Operands, rows: Int, _ sums: RowSums?, _ compute: Compute
     ) throws {
-        let count = operands.count(rowsPerPart)
+        let memoryRows = operands.format.words(rowsPerPart)
+        let count = operands.count(memoryRows)
         let scratch = try compute.scratch(count + operands.copyCount, for: compute.threads)
         let parts = (rows + rowsPerPart - 1) / rowsPerPart
         try PartialSums.add(to: dw, operands.m * operands.n, over: parts, compute) { partial, worker, range in
@@ -151,11 +168,11 @@ enum RowProductSum {
                 let taken = part * rowsPerPart..<min(rows, (part + 1) * rowsPerPart)
                 let memory = scratch[worker]
                 operands.copy(
-                    taken, of: taken, to: memory, rows: rowsPerPart, scratch: memory + count, sums: sums?[part])
+                    taken, of: taken, to: memory, rows: memoryRows, scratch: memory + count, sums: sums?[part])
                 for block in 0..<operands.blocks {
                     operands.multiply(
-                        memory, rows: rowsPerPart, depth: taken.count, block: block, panels: 0..<operands.panels,
-                        to: partial)
+                        memory, rows: memoryRows, depth: operands.format.words(taken.count), block: block,
+                        panels: 0..<operands.panels, to: partial)
                 }
             }
         }
@@ -164,7 +181,7 @@ enum RowProductSum {
     private static func addShared(
         to dw: FloatPointer, _ operands: Operands, rows count: Int, _ sums: RowSums?, _ compute: Compute
     ) throws {
-        let stageRows = min(count, rowsPerStage)
+        let stageRows = operands.format.words(min(count, rowsPerStage))
         let memory = try compute.workspace.take(operands.count(stageRows))
         defer { compute.workspace.give(memory) }
         let scratch = try compute.scratch(operands.copyCount)
@@ -184,8 +201,8 @@ enum RowProductSum {
             }
             let first = item / operands.blocks * itemPanels
             operands.multiply(
-                memory.base, rows: stageRows, depth: rows.count, block: item % operands.blocks,
-                panels: first..<min(operands.panels, first + itemPanels), to: dw)
+                memory.base, rows: stageRows, depth: operands.format.words(rows.count),
+                block: item % operands.blocks, panels: first..<min(operands.panels, first + itemPanels), to: dw)
         }
     }
 }

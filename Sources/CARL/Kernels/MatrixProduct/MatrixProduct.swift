@@ -37,7 +37,7 @@ public enum MatrixProduct {
     static func multiply(
         _ rowRange: Range<Int>, _ columnRange: Range<Int>, _ k: Int, _ a: Operand, _ b: Operand, _ c: FloatPointer,
         _ ldc: Int, alpha: Float,
-        accumulate: Bool, _ memory: FloatPointer
+        accumulate: Bool, _ format: ProductFormat, _ memory: FloatPointer
     ) {
         if k == 0 {
             if !accumulate {
@@ -54,7 +54,14 @@ public enum MatrixProduct {
             for start in stride(from: 0, to: k, by: depth) {
                 let count = min(depth, k &- start)
                 pack(b, start, count, firstColumn, columnCount, alpha, to: memory)
-                let right = PackedGEMM.Right(base: memory, panelStride: count &* width, depthStride: width)
+                var right = PackedGEMM.Right(base: memory, panelStride: count &* width, depthStride: width)
+                if format != .float32 {
+                    for panel in 0..<(columnCount &+ width &- 1) / width {
+                        let values = memory + panel &* count &* width
+                        BFloat16.pairRows(values, count, width, to: values)
+                    }
+                    right.format = format
+                }
                 for firstRow in stride(from: rowRange.lowerBound, to: rowRange.upperBound, by: rows) {
                     let rowCount = min(rows, rowRange.upperBound &- firstRow)
                     let left: PackedGEMM.Left
@@ -119,7 +126,7 @@ public enum MatrixProduct {
 extension MatrixProduct {
     /// Writes `count` values of each of `columns` columns, which lie `stride` apart in `source`, to the columns of a
     /// panel.
-    private static func transpose(
+    static func transpose(
         _ source: UnsafePointer<Float>, _ stride: Int, _ columns: Int, _ count: Int, to panel: FloatPointer
     ) {
         let width = PackedGEMM.width
@@ -144,12 +151,13 @@ extension MatrixProduct {
 
 extension Compute {
     /// C (m x n) = alpha op(A) (m x k) op(B) (k x n) + beta C, with row strides `lda`, `ldb`, `ldc`; `beta` is 0 or 1.
-    /// Blocks of C are shared among the threads.
+    /// Blocks of C are shared among the threads. With a `format` other than float32, values of A and of alpha B are
+    /// rounded to bfloat16.
     func multiply(
         _ m: Int, _ n: Int, _ k: Int,
         _ a: UnsafePointer<Float>, _ lda: Int, transposeA: Bool = false,
         _ b: UnsafePointer<Float>, _ ldb: Int, transposeB: Bool = false,
-        _ c: FloatPointer, _ ldc: Int, alpha: Float = 1, accumulate: Bool = false
+        _ c: FloatPointer, _ ldc: Int, alpha: Float = 1, accumulate: Bool = false, format: ProductFormat = .float32
     ) {
         if m == 0 || n == 0 { return }
         let left = MatrixProduct.Operand(a, lda, transposed: transposeA)
@@ -166,7 +174,7 @@ extension Compute {
                 rows.lowerBound * PackedGEMM.rows..<min(m, rows.upperBound * PackedGEMM.rows),
                 columns.lowerBound * PackedGEMM.width..<min(n, columns.upperBound * PackedGEMM.width), k, left, right,
                 c, ldc,
-                alpha: alpha, accumulate: accumulate, packing[worker].base)
+                alpha: alpha, accumulate: accumulate, format, packing[worker].base)
         }
     }
 }

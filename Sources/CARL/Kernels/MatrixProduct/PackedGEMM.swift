@@ -23,20 +23,29 @@ enum PackedGEMM {
         let depthStride: Int
         /// From the first row of a tile to that of the next one.
         let tileStride: Int
+        /// Its values are words already, as those of a `Right` that is not float32.
+        let isPaired: Bool
 
-        init(base: UnsafePointer<Float>, rowStride: Int, depthStride: Int) {
+        init(base: UnsafePointer<Float>, rowStride: Int, depthStride: Int, isPaired: Bool = false) {
             self.base = base
             self.rowStride = rowStride
             self.depthStride = depthStride
+            self.isPaired = isPaired
             tileStride = rows &* rowStride
         }
 
         /// Packed as the micro-kernel reads it: (tiles, depth, `rows`).
-        init(tiles base: UnsafePointer<Float>, depth: Int) {
+        init(tiles base: UnsafePointer<Float>, depth: Int, isPaired: Bool = false) {
             self.base = base
+            self.isPaired = isPaired
             rowStride = 1
             depthStride = rows
             tileStride = rows &* depth
+        }
+
+        /// The same from a row on, unless it is packed.
+        func from(row: Int) -> Left {
+            Left(base: base + row &* rowStride, rowStride: rowStride, depthStride: depthStride, isPaired: isPaired)
         }
     }
 
@@ -51,18 +60,23 @@ enum PackedGEMM {
         /// The panels are too many to stay in the second level cache: the next one is prefetched while rows of A pass
         /// by the one before.
         var isFar = false
+        /// Other than float32: its values are words of two bfloat16 values, neighbours along the depth (see `BFloat16`).
+        var format = ProductFormat.float32
 
         /// The same from a column on, a multiple of `width`.
         func from(column: Int) -> Right {
             Right(
                 base: base + column / width &* panelStride, panelStride: panelStride, depthStride: depthStride,
-                isFar: isFar)
+                isFar: isFar, format: format)
         }
 
-        /// The same from a depth on.
-        func from(depth: Int) -> Right {
+        /// The same from a depth on; an even one where values are paired.
+        func from(depth: Int) -> Right { from(word: depth / format.depthPerWord) }
+
+        fileprivate func from(word: Int) -> Right {
             Right(
-                base: base + depth &* depthStride, panelStride: panelStride, depthStride: depthStride, isFar: isFar)
+                base: base + word &* depthStride, panelStride: panelStride, depthStride: depthStride, isFar: isFar,
+                format: format)
         }
     }
 
@@ -73,6 +87,9 @@ enum PackedGEMM {
     /// what each row of C starts from, unless C is added to.
     ///
     /// Each value is one chain of fused multiply-adds along k in pieces of 256: the same however m and n are cut up.
+    ///
+    /// With a `b` of pairs, values of `a` are rounded to bfloat16 some rows at a time, and pieces are of 512; where both
+    /// are pairs already, k counts words.
     static func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool,
         bias: UnsafePointer<Float>? = nil
@@ -91,6 +108,9 @@ enum PackedGEMM {
         _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool,
         bias: UnsafePointer<Float>? = nil, _ prefetch: inout Prefetch
     ) {
+        if b.format != .float32 && !a.isPaired {
+            return multiplyRounding(m, n, k, a, b, c, ldc, accumulate: accumulate, bias: bias, &prefetch)
+        }
         if k == 0 && !accumulate {
             for row in 0..<m {
                 if let bias {
@@ -115,7 +135,7 @@ enum PackedGEMM {
                 // caller's next columns.
                 var ahead = panel + b.panelStride
                 if column &+ width >= n {
-                    ahead = start &+ count < k ? b.from(depth: start &+ count).base : ahead - start &* b.depthStride
+                    ahead = start &+ count < k ? b.from(word: start &+ count).base : ahead - start &* b.depthStride
                 }
                 var rowsOfA = a.base + start &* a.depthStride
                 var row = 0
@@ -125,15 +145,63 @@ enum PackedGEMM {
                         carl_prefetch(ahead)
                         ahead += 16
                     }
-                    tile(
-                        count, rowsOfA, a.rowStride, a.depthStride, min(rows, m &- row), panel, b.depthStride,
-                        c + (row &* ldc &+ column), ldc, columns, add, add ? nil : bias.map { $0 + column })
+                    let target = c + (row &* ldc &+ column)
+                    if b.format == .float32 {
+                        tile(
+                            count, rowsOfA, a.rowStride, a.depthStride, min(rows, m &- row), panel, b.depthStride,
+                            target, ldc, columns, add, add ? nil : bias.map { $0 + column })
+                    } else {
+                        BFloat16Kernel.tile(
+                            b.format, count, rowsOfA, rowStride: a.rowStride, rows: min(rows, m &- row),
+                            aStep: a.depthStride, panel, bStep: b.depthStride, target, ldc, columns: columns,
+                            addend: add ? UnsafePointer(target) : bias.map { $0 + column }, distance: add ? ldc : 0)
+                    }
                     rowsOfA += a.tileStride
                     row &+= rows
                 }
                 column &+= width
             }
             start &+= count
+        }
+    }
+
+    /// Rows that are rounded at a time: with the depth of a piece 96 KiB, which stay in a second level cache.
+    private static let roundedRows = 96
+
+    /// The product with a `b` of pairs and an `a` of float32 values, which is not packed.
+    private static func multiplyRounding(
+        _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool,
+        bias: UnsafePointer<Float>?, _ prefetch: inout Prefetch
+    ) {
+        let most = min(roundedRows, (m &+ rows &- 1) / rows &* rows)
+        // Rows spread over the cache's sets.
+        let words = min(depth, b.format.words(k)) &+ 16
+        withUnsafeTemporaryAllocation(of: Float.self, capacity: most &* words) { memory in
+            let target = memory.baseAddress!
+            for start in stride(from: 0, to: max(k, 1), by: 2 &* depth) {
+                let count = min(2 &* depth, k &- start)
+                for first in stride(from: 0, to: m, by: most) {
+                    let taken = min(most, m &- first)
+                    let source = a.base + (first &* a.rowStride &+ start &* a.depthStride)
+                    let left: Left
+                    if a.depthStride == 1 {
+                        left = Left(base: target, rowStride: words, depthStride: 1, isPaired: true)
+                        for row in 0..<taken {
+                            BFloat16.pair(source + row &* a.rowStride, count, to: target + row &* words)
+                        }
+                    } else {
+                        left = Left(base: target, rowStride: 1, depthStride: most, isPaired: true)
+                        for i in stride(from: 0, to: count, by: 2) {
+                            let low = source + i &* a.depthStride
+                            BFloat16.pair(
+                                low, i &+ 1 < count ? low + a.depthStride : nil, taken, to: target + i / 2 &* most)
+                        }
+                    }
+                    multiply(
+                        taken, n, b.format.words(count), left, b.from(depth: start), c + first &* ldc, ldc,
+                        accumulate: accumulate || start > 0, bias: bias, &prefetch)
+                }
+            }
         }
     }
 

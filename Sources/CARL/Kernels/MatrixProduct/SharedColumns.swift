@@ -24,11 +24,13 @@ enum SharedColumns {
     }
 
     /// C (rows, columns) = A * B, or added to C. `prepare` writes rows of A before they are read, nil if they are
-    /// there. `epilogue` is called for `parts`.
+    /// there; its values lie side by side. `epilogue` is called for `parts`.
+    ///
+    /// For a `b` of pairs A is rounded once, as a whole, and not again for each block of columns.
     static func multiply(
         _ parts: RowParts, columns: Int, depth: Int, _ a: PackedGEMM.Left, _ b: PackedGEMM.Right, _ c: FloatPointer,
         accumulate: Bool, _ compute: Compute, prepare: ((_ rows: Range<Int>) -> Void)?, epilogue: Epilogue?
-    ) {
+    ) throws {
         let width = PackedGEMM.width
         let rowBlocks = (parts.rows + rowsPerBlock - 1) / rowsPerBlock
         let tiles = (parts.rows + PackedGEMM.rows - 1) / PackedGEMM.rows
@@ -36,17 +38,24 @@ enum SharedColumns {
         let panels = (columns + width - 1) / width
         let columnBlock = max(1, panels * rowBlocks / (itemsPerThread * compute.threads)) * width
         let columnBlocks = (columns + columnBlock - 1) / columnBlock
-        let slices = prepare == nil ? 0 : (parts.rows + slice - 1) / slice
+        let words = b.format.words(depth)
+        let paired = b.format == .float32 ? nil : try compute.workspace.take(parts.rows * words)
+        defer { if let paired { compute.workspace.give(paired) } }
+        let left = paired.map { PackedGEMM.Left(base: $0.base, rowStride: words, depthStride: 1, isPaired: true) } ?? a
+        let slices = prepare == nil && paired == nil ? 0 : (parts.rows + slice - 1) / slice
         let counts = [slices, columnBlocks * rowBlocks, epilogue == nil ? 0 : parts.count]
         compute.parallelPhases(counts) { phase, item, _ in
             switch phase {
-            case 0: prepare?(item * slice..<min(parts.rows, (item + 1) * slice))
+            case 0:
+                let rows = item * slice..<min(parts.rows, (item + 1) * slice)
+                prepare?(rows)
+                guard let paired else { return }
+                for row in rows { BFloat16.pair(a.base + row * a.rowStride, depth, to: paired.base + row * words) }
             case 1:
                 let (row, column) = (item % rowBlocks * rowBlock, item / rowBlocks * columnBlock)
                 guard row < parts.rows else { return }
                 PackedGEMM.multiply(
-                    min(rowBlock, parts.rows - row), min(columnBlock, columns - column), depth,
-                    .init(base: a.base + row * a.rowStride, rowStride: a.rowStride, depthStride: a.depthStride),
+                    min(rowBlock, parts.rows - row), min(columnBlock, columns - column), words, left.from(row: row),
                     b.from(column: column), c + row * columns + column, columns, accumulate: accumulate)
             default: epilogue?(item, parts[item])
             }

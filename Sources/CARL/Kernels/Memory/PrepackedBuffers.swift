@@ -1,13 +1,21 @@
 /// What is derived from weights that do not change, such as packed or transformed filters: computed once, and known by
-/// the weights' address.
+/// the weights' address and the format of the products that read it.
 final class PrepackedBuffers {
-    private var buffers: [UnsafePointer<Float>: FloatBuffer] = [:]
+    private struct Key: Hashable {
+        let source: UnsafePointer<Float>
+        let format: ProductFormat
+    }
+
+    private var buffers: [Key: FloatBuffer] = [:]
 
     /// The buffer for `source`, and whether it was there before; if not, the caller fills it.
-    func memory(_ source: UnsafePointer<Float>, _ count: Int) throws -> (buffer: FloatBuffer, filled: Bool) {
-        if let buffer = buffers[source], buffer.count == count { return (buffer, true) }
+    func memory(_ source: UnsafePointer<Float>, _ count: Int, _ format: ProductFormat = .float32) throws -> (
+        buffer: FloatBuffer, filled: Bool
+    ) {
+        let key = Key(source: source, format: format)
+        if let buffer = buffers[key], buffer.count == count { return (buffer, true) }
         let buffer = try FloatBuffer(count, zeroed: false)
-        buffers[source] = buffer
+        buffers[key] = buffer
         return (buffer, false)
     }
 

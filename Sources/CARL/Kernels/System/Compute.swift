@@ -11,6 +11,9 @@ import Synchronization
 /// at a time.
 public final class Compute {
     public let threads: Int
+    public let precision: Precision
+    /// What layers' products may have as operands: see `format`.
+    let products: ProductFormat
     public let workspace = Workspace()
     /// When set, layers add the time they take to it.
     public var profile: Profile?
@@ -26,8 +29,10 @@ public final class Compute {
     let workers: Int
 
     /// - Parameter threads: threads to use; 0 means `ThreadCount.available`.
-    /// - Throws: `CARLError.outOfMemory`.
-    public init(threads: Int = 0) throws {
+    /// - Throws: `CARLError.outOfMemory`; `CARLError.configuration` when the processor cannot compute with `precision`.
+    public init(threads: Int = 0, precision: Precision = .float32) throws {
+        self.precision = precision.resolved
+        products = try precision.products()
         self.threads = threads > 0 ? threads : ThreadCount.available
         workers = min(self.threads, ThreadPool.width)
         scratch = Array(repeating: nil, count: self.threads)
@@ -35,15 +40,15 @@ public final class Compute {
     }
 
     /// For a model whose weights stay as they are: what is derived from them is computed once.
-    static func forFixedWeights(threads: Int) throws -> Compute {
-        let compute = try Compute(threads: threads)
+    static func forFixedWeights(threads: Int, precision: Precision) throws -> Compute {
+        let compute = try Compute(threads: threads, precision: precision)
         compute.prepackedFilters = PrepackedBuffers()
         return compute
     }
 
     /// A single-threaded `Compute` for each of `count` workers that run at the same time. Kept from call to call.
     func alone(_ count: Int) throws -> [Compute] {
-        while single.count < count { single.append(try Compute(threads: 1)) }
+        while single.count < count { single.append(try Compute(threads: 1, precision: precision)) }
         return single
     }
 
