@@ -297,7 +297,7 @@ docs: $(BUILD)/docs.stamp
 
 docs-swift: $(BUILD)/library.stamp
 	rm -rf .build/symbols .build/site-swift && mkdir -p .build/symbols
-	$(SWIFT) symbolgraph-extract -module-name CARL -I .build/release/Modules -I Sources/CMemoryHints -sdk / \
+	$(SWIFT) symbolgraph-extract -module-name CARL -I .build/release/Modules -I Sources/CMemoryHints -I Sources/CBFloat16 -sdk / \
 	    -target $$($(SWIFT) -print-target-info | sed -n 's/.*"unversionedTriple": "\(.*\)".*/\1/p') \
 	    -minimum-access-level public -output-dir .build/symbols
 	docc convert --additional-symbol-graph-dir .build/symbols --fallback-display-name CARL --fallback-bundle-identifier carl \
