@@ -18,13 +18,13 @@ import argparse
 import json
 from typing import Any
 
+import loss_curves
 import numpy as np
+from loss_curves import LAST, difference, last_mean
 
 import carl
 from carl import demo
 
-#: Steps over which the final loss is averaged.
-LAST = 50
 #: Images whose features are compared.
 COMPARED = 256
 
@@ -58,7 +58,7 @@ def main() -> None:
     }
     result = {
         "features": errors,
-        "last_mean": {name: float(np.mean(curve[-LAST:])) for name, curve in curves.items()},
+        "last_mean": {name: last_mean(curve) for name, curve in curves.items()},
         "differences": {
             name: difference(curves["float32"], curve) for name, curve in curves.items() if name != "float32"
         },
@@ -66,7 +66,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"arguments": vars(arguments), **result, "curves": curves}))
     else:
-        print_tables(arguments, result, curves)
+        print_result(arguments, result, curves)
 
 
 def train(
@@ -100,34 +100,12 @@ def feature_error(trainer: carl.Trainer, images: np.ndarray, precision: str) -> 
     return float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))
 
 
-def difference(one: list[float], other: list[float]) -> dict[str, Any]:
-    distance = np.abs(np.subtract(one, other))
-    return {
-        "largest": {str(count): float(distance[:count].max()) for count in (1, 10, 50, len(one))},
-        "last_mean": float(abs(np.mean(one[-LAST:]) - np.mean(other[-LAST:]))),
-    }
-
-
-def print_tables(arguments: argparse.Namespace, result: dict[str, Any], curves: dict[str, list[float]]) -> None:
+def print_result(arguments: argparse.Namespace, result: dict[str, Any], curves: dict[str, list[float]]) -> None:
     print(
         f"{arguments.encoder} of width {arguments.width:g}, {arguments.batch} images a step, views of {arguments.size} "
         f"pixels, {arguments.steps} steps\n"
     )
-    print(f"{'mean loss of the steps':<32}{'first 10':>12}{f'last {LAST}':>12}")
-    for name, mean in result["last_mean"].items():
-        print(f"{name:<32}{np.mean(curves[name][:10]):>12.5f}{mean:>12.5f}")
-    counts = list(result["differences"][arguments.precision]["largest"])
-    print(
-        f"\n{'largest distance from float32':<32}"
-        + "".join(f"{f'first {count}':>12}" for count in counts)
-        + f"{f'mean, last {LAST}':>16}"
-    )
-    for name, row in result["differences"].items():
-        print(
-            f"{name:<32}"
-            + "".join(f"{row['largest'][count]:>12.2e}" for count in counts)
-            + f"{row['last_mean']:>16.2e}"
-        )
+    loss_curves.print_tables("largest distance from float32", curves, result["differences"])
     print("\nrelative error of features: " + ", ".join(f"{k} {v:.2e}" for k, v in result["features"].items()))
 
 

@@ -18,10 +18,9 @@ import subprocess
 import sys
 from typing import Any
 
+import loss_curves
 import numpy as np
-
-#: Steps over which the final loss is averaged.
-LAST = 50
+from loss_curves import LAST, difference, last_mean
 
 Run = dict[str, Any]
 
@@ -58,7 +57,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"arguments": vars(arguments), **result, "runs": runs}))
     else:
-        print_tables(arguments, result, runs)
+        print_result(arguments, result, runs)
 
 
 def started(arguments: argparse.Namespace, *, winograd: bool, **changes: int) -> Run:
@@ -102,52 +101,34 @@ def train(arguments: argparse.Namespace) -> Run:
 
 
 def compared(runs: dict[str, Run]) -> dict[str, Any]:
-    curves = {name: np.array(run["losses"]) for name, run in runs.items()}
-    steps = len(curves["direct"])
+    curves = {name: run["losses"] for name, run in runs.items()}
 
-    def difference(one: str, other: str) -> dict[str, Any]:
-        distance = np.abs(curves[one] - curves[other])
-        return {
-            "largest": {str(count): float(distance[:count].max()) for count in (1, 10, 50, steps)},
-            "last_mean": float(abs(curves[one][-LAST:].mean() - curves[other][-LAST:].mean())),
-        }
+    def apart(one: str, other: str) -> dict[str, Any]:
+        return difference(curves[one], curves[other])
 
     differences = {
-        "winograd - direct": difference("winograd", "direct"),
-        "winograd, numbers of threads": difference("winograd", "winograd, other threads"),
-        "direct, seeds": difference("direct", "direct, other seed"),
+        "winograd - direct": apart("winograd", "direct"),
+        "winograd, numbers of threads": apart("winograd", "winograd, other threads"),
+        "direct, seeds": apart("direct", "direct, other seed"),
     }
     ours = differences["winograd - direct"]["last_mean"]
     return {
         "differences": differences,
-        "last_mean": {name: float(curve[-LAST:].mean()) for name, curve in curves.items()},
+        "last_mean": {name: last_mean(curve) for name, curve in curves.items()},
         "ratio_to_seeds": ours / differences["direct, seeds"]["last_mean"],
         "ratio_to_threads": ours / differences["winograd, numbers of threads"]["last_mean"],
     }
 
 
-def print_tables(arguments: argparse.Namespace, result: dict[str, Any], runs: dict[str, Run]) -> None:
+def print_result(arguments: argparse.Namespace, result: dict[str, Any], runs: dict[str, Run]) -> None:
     run = runs["winograd"]
     print(
         f"ResNet-18 of width {arguments.width:g}, {arguments.batch} images a step, {arguments.steps} steps; "
         f"{run['winograd_layers']} of {run['convolutions']} convolutions and gradients by Winograd's algorithm, in the "
         "direct runs none\n"
     )
-    print(f"{'mean loss of the steps':<32}{'first 10':>12}{f'last {LAST}':>12}")
-    for name, mean in result["last_mean"].items():
-        print(f"{name:<32}{np.mean(runs[name]['losses'][:10]):>12.5f}{mean:>12.5f}")
-    counts = list(result["differences"]["direct, seeds"]["largest"])
-    print(
-        f"\n{'largest difference of the loss':<32}"
-        + "".join(f"{f'first {count}':>12}" for count in counts)
-        + f"{f'mean, last {LAST}':>16}"
-    )
-    for name, row in result["differences"].items():
-        print(
-            f"{name:<32}"
-            + "".join(f"{row['largest'][count]:>12.2e}" for count in counts)
-            + f"{row['last_mean']:>16.2e}"
-        )
+    curves = {name: run["losses"] for name, run in runs.items()}
+    loss_curves.print_tables("largest difference of the loss", curves, result["differences"])
     print(
         f"\nwinograd - direct, mean of the last {LAST}: {result['ratio_to_seeds']:.3f} of the difference between "
         "seeds, "
