@@ -73,7 +73,7 @@ def train(
     arguments: argparse.Namespace, images: np.ndarray, errors: dict[str, float] | None = None, **changes: Any
 ) -> list[float]:
     """Every step's loss. `errors` takes the features' relative errors at the other precision."""
-    model = {key: value for key, value in demo.MODEL.items() if key not in ("batch_size", "early_view_size")}
+    model = {key: value for key, value in demo.MODEL.items() if key != "batch_size"}
     model["views"] = [{**view, "size": arguments.size} for view in demo.VIEWS]
     model.update(
         encoder=arguments.encoder, width=arguments.width, in_channels=1, seed=arguments.seed, threads=arguments.threads

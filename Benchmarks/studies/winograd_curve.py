@@ -83,7 +83,7 @@ def train(arguments: argparse.Namespace) -> Run:
     from carl import demo
 
     images = demo.load_fashion_mnist(arguments.data)[0]
-    model = {key: value for key, value in demo.MODEL.items() if key not in ("batch_size", "early_view_size")}
+    model = {key: value for key, value in demo.MODEL.items() if key != "batch_size"}
     model.update(width=arguments.width, in_channels=1, seed=arguments.seed, threads=arguments.threads)
     trainer = carl.Trainer(model)
     order = np.random.default_rng(arguments.seed).permutation(len(images))

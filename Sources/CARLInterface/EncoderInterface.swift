@@ -17,12 +17,7 @@ public func carl_encoder_load(
 )
     -> carl_status
 {
-    guarded {
-        let out = try required(out, "out")
-        out.pointee = nil
-        let threads = try size(threads, "threads", 0...1024)
-        out.pointee = Handles.add(EncoderObject(try Evaluator(path: try text(path, "path"), threads: threads)))
-    }
+    carl_encoder_load_with(path, nil, threads, out)
 }
 
 @c @implementation
@@ -35,9 +30,10 @@ public func carl_encoder_load_with(
     guarded {
         let out = try required(out, "out")
         out.pointee = nil
+        let threads = try size(threads, "threads", 0...1024)
         let evaluator = try Evaluator(
             path: try text(path, "path"), overrides: try optionalJSON(overrides_json, "overrides_json"),
-            threads: try size(threads, "threads", 0...1024))
+            threads: threads)
         out.pointee = Handles.add(EncoderObject(evaluator))
     }
 }

@@ -15,6 +15,7 @@ from ._early_views import UNDECIDED, early_size
 from ._encoder_cost import image_cost
 from ._memory import available_memory, resident_memory
 from ._pace import EARLY_UNTIL
+from ._resolved import resolved
 from ._training import steps_per_epoch
 from .budget import (
     PASSES,
@@ -85,9 +86,8 @@ class Plan:
 
 @functools.lru_cache
 def default_encoder(objective: str | None) -> str:
-    """The library's choice where none is given: asked of the smallest trainer there is."""
-    with Trainer(objective=objective, prototypes=2, projector=[2], width=1 / 64, threads=1) as trainer:
-        return str(trainer.config.encoder)
+    """The library's choice where none is given."""
+    return str(resolved({"objective": objective}).encoder)
 
 
 def work_of(config: TrainerConfig, specs: list[ViewSpec]) -> float:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ._pretrained import is_transformer
+from ._resolved import is_transformer, resolved
 from .config import TrainerConfig, ViewSpec
-from .trainer import Trainer
 from .view_specs import expand_views
 
 #: early_steps of a run that has yet to decide after how many steps its views become larger.
@@ -25,11 +24,10 @@ def without_early_views(config: TrainerConfig) -> TrainerConfig:
 
 def early_size(config: TrainerConfig) -> int | None:
     """The size of the first steps' views for a run whose number of steps is known once it ends: as given, or the
-    library's choice, asked of the smallest trainer there is. None where all steps have one size."""
+    library's choice. None where all steps have one size."""
     keys = {key: value for key, value in config.to_dict().items() if key in _KEYS and value is not None}
-    width = {} if is_transformer(config.encoder) else {"width": 1 / 64}
-    with Trainer(keys, total_steps=100, prototypes=2, partition_size=0, projector=[2], threads=1, **width) as trainer:
-        return trainer.config.early_view_size if early_steps_left(trainer.config, 0) else None
+    chosen = resolved({**keys, "total_steps": 100})
+    return chosen.early_view_size if early_steps_left(chosen, 0) else None
 
 
 def early_steps_left(config: TrainerConfig, taken: int) -> int:

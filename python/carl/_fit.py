@@ -21,7 +21,8 @@ from ._notes import saved_notes
 from ._opening import describe_run, full_steps, hints, length_of, measure
 from ._pace import Pace
 from ._parameters import LIMITS, OWN_KEYS
-from ._pretrained import is_transformer, pretrained, run_config, with_rates, with_weights
+from ._pretrained import pretrained, run_config, with_rates, with_weights
+from ._resolved import is_transformer
 from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
 from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch

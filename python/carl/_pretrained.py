@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ._notes import path_of
+from ._resolved import is_transformer, resolved
 from .config import TrainerConfig
 from .encoder import Encoder
 from .trainer import Trainer
@@ -57,15 +58,10 @@ def pretrained(config: TrainerConfig, info: WeightsInfo | None) -> Trainer:
     return trainer
 
 
-def is_transformer(encoder: str | None) -> bool:
-    return encoder is not None and encoder.startswith("vit_")
-
-
 def standard_rate(objective: str | None, optimizer: str | None, batch_size: int | None, contrast: Any) -> float:
-    """The library's learning rate where none is given: asked of the smallest trainer there is."""
+    """The library's learning rate where none is given."""
     keys = {"objective": objective, "optimizer": optimizer, "batch_size": batch_size, "contrast_weight": contrast}
-    with Trainer(keys, encoder="resnet18", prototypes=2, projector=[2], width=1 / 64, threads=1) as trainer:
-        return float(trainer.config.learning_rate or 0)
+    return float(resolved({**keys, "encoder": "resnet18"}).learning_rate or 0)
 
 
 def run_config(model: CARL) -> dict[str, Any]:

@@ -24,8 +24,7 @@ from .sources import ArraySource, read_idx
 from .trainer import Trainer
 
 #: Views for these images, which are small, gray and centred: larger crops than for photos, strong changes of brightness
-#: and contrast, no blur. Tuned on held-out
-#: images.
+#: and contrast, no blur. Tuned on held-out images.
 VIEWS: list[dict[str, Any]] = [
     {"size": 28, "scale": [0.5, 1.0], "jitter": [0.9, 0.9, 0.0, 0.0], "mean": [0.5], "std": [0.25], "count": 2}
 ]
