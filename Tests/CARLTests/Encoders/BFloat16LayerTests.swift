@@ -70,23 +70,12 @@ import Testing
         // Few rows are not worth rounding the weights for; the bias is never rounded.
         let weights = Values(Array(values.data[layer.weight..<layer.weight + inputs * outputs]))
         let (a, w, g) = small ? (x, weights, dy) : (x.rounded, weights.rounded, dy.rounded)
-        var wantedY = [Double](), wantedX = [Double](repeating: 0, count: rows * inputs)
-        var wantedW = [Double](repeating: 0, count: inputs * outputs)
-        for row in 0..<rows {
-            for o in 0..<outputs {
-                var sum = values.data[layer.bias + o]
-                for i in 0..<inputs {
-                    sum += a.data[row * inputs + i] * w.data[o * inputs + i]
-                    wantedX[row * inputs + i] += g.data[row * outputs + o] * w.data[o * inputs + i]
-                    wantedW[o * inputs + i] += g.data[row * outputs + o] * a.data[row * inputs + i]
-                }
-                wantedY.append(sum)
-            }
-        }
-        #expect(relativeError(Values(y.base, y.count), Values(wantedY)) < 1e-6)
-        #expect(relativeError(Values(dx.base, dx.count), Values(wantedX)) < 1e-6)
+        let direct = DirectLinear(rows: rows, inputs: inputs, outputs: outputs)
+        let bias = Array(values.data[layer.bias..<layer.bias + outputs])
+        #expect(relativeError(Values(y.base, y.count), direct.forward(a, w, bias: bias)) < 1e-6)
+        #expect(relativeError(Values(dx.base, dx.count), direct.dataGradient(g, w)) < 1e-6)
         let weightGradient = Values(gradients.base + layer.weight, inputs * outputs)
-        if !small { #expect(relativeError(weightGradient, Values(wantedW)) < 1e-6) }
+        if !small { #expect(relativeError(weightGradient, direct.weightGradient(a, g)) < 1e-6) }
         withExtendedLifetime((parameters, gradients)) {}
     }
 
@@ -101,17 +90,8 @@ import Testing
         let memory = ModelMemory(parameters: parameters.base, statistics: parameters.base, gradients: nil)
         let w = Values(Array(values.data[layer.weight..<layer.weight + inputs * outputs])).rounded
         let (a, g) = (x.rounded, dy.rounded)
-        var wantedY = [Double](), wantedX = [Double](repeating: 0, count: rows * inputs)
-        for row in 0..<rows {
-            for o in 0..<outputs {
-                var sum = values.data[layer.bias + o]
-                for i in 0..<inputs {
-                    sum += a.data[row * inputs + i] * w.data[o * inputs + i]
-                    wantedX[row * inputs + i] += g.data[row * outputs + o] * w.data[o * inputs + i]
-                }
-                wantedY.append(sum)
-            }
-        }
+        let direct = DirectLinear(rows: rows, inputs: inputs, outputs: outputs)
+        let bias = Array(values.data[layer.bias..<layer.bias + outputs])
         let results = try [1, 2, 3].map { threads in
             let compute = try Compute(threads: threads, precision: .emulatedBF16)
             let (y, dx) = (try FloatBuffer(rows * outputs), try FloatBuffer(rows * inputs))
@@ -121,8 +101,8 @@ import Testing
             try layer.dataGradient(gradient.base, rows: rows, into: dx.base, memory, compute)
             return (Values(y.base, y.count), Values(dx.base, dx.count))
         }
-        #expect(relativeError(results[0].0, Values(wantedY)) < 1e-6)
-        #expect(relativeError(results[0].1, Values(wantedX)) < 1e-6)
+        #expect(relativeError(results[0].0, direct.forward(a, w, bias: bias)) < 1e-6)
+        #expect(relativeError(results[0].1, direct.dataGradient(g, w)) < 1e-6)
         #expect(results.allSatisfy { $0.0.data == results[0].0.data && $0.1.data == results[0].1.data })
         withExtendedLifetime((parameters, input, gradient)) {}
     }

@@ -26,11 +26,7 @@ import Testing
         let dx = try layer.backward(input, try dy.activation(rows, 1, 1, outputs), memory, compute)
         withExtendedLifetime(parameters) {}
         func forward(_ x: Values, _ w: Values, _ b: Values) -> Values {
-            Values(
-                (0..<rows * outputs).map { at in
-                    let (r, o) = (at / outputs, at % outputs)
-                    return (0..<inputs).reduce(b.data[o]) { $0 + x.data[r * inputs + $1] * w.data[o * inputs + $1] }
-                })
+            DirectLinear(rows: rows, inputs: inputs, outputs: outputs).forward(x, w, bias: b.data)
         }
         #expect(relativeError(Values(y.base, y.count), forward(x, w, b)) < 1e-5)
         if rows * outputs * inputs > 2000 { return }

@@ -94,3 +94,36 @@ enum DirectConvolution {
         return dw
     }
 }
+
+/// Linear layers of `w` (outputs, inputs) on rows of `inputs` values, by definition.
+struct DirectLinear {
+    let rows: Int
+    let inputs: Int
+    let outputs: Int
+
+    private func forEach(_ body: (_ x: Int, _ w: Int, _ y: Int) -> Void) {
+        for row in 0..<rows {
+            for o in 0..<outputs {
+                for i in 0..<inputs { body(row * inputs + i, o * inputs + i, row * outputs + o) }
+            }
+        }
+    }
+
+    func forward(_ x: Values, _ w: Values, bias: [Double]) -> Values {
+        var y = Values((0..<rows * outputs).map { bias[$0 % outputs] })
+        forEach { y.data[$2] += x.data[$0] * w.data[$1] }
+        return y
+    }
+
+    func dataGradient(_ dy: Values, _ w: Values) -> Values {
+        var dx = Values([Double](repeating: 0, count: rows * inputs))
+        forEach { dx.data[$0] += dy.data[$2] * w.data[$1] }
+        return dx
+    }
+
+    func weightGradient(_ x: Values, _ dy: Values) -> Values {
+        var dw = Values([Double](repeating: 0, count: outputs * inputs))
+        forEach { dw.data[$1] += dy.data[$2] * x.data[$0] }
+        return dw
+    }
+}
