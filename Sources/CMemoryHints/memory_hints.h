@@ -2,8 +2,8 @@
 #ifndef CARL_MEMORY_HINTS_H
 #define CARL_MEMORY_HINTS_H
 
-/* The cache line at `address` will be used soon: it is brought to the second level cache. Changes no value and may name any address, a
- * wrong one too. */
+/* The cache line at `address` will be used soon: it is brought to the second level cache. Changes no value and may name
+ * any address, a wrong one too. */
 static inline void carl_prefetch(const void *address) { __builtin_prefetch(address, 0, 2); }
 
 /* The cache line at `address` will be read or written at once: as above, to the first level cache. */
@@ -15,6 +15,27 @@ static inline void carl_pause(void) {
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
+#endif
+}
+
+#if defined(__AVX512F__)
+typedef float carl_vector __attribute__((ext_vector_type(16)));
+#else
+typedef float carl_vector __attribute__((ext_vector_type(8)));
+#endif
+
+/* The value, made and in a register when the program comes by here: the compiler does not put it off. */
+static inline carl_vector carl_settled(carl_vector value) {
+#if defined(__x86_64__)
+    __asm__ volatile("" : "+v"(value));
+#endif
+    return value;
+}
+
+/* The code behind this begins a cache line: for a hot loop that follows at once, what it starts from being settled. */
+static inline void carl_align_code(void) {
+#if defined(__x86_64__)
+    __asm__ volatile(".p2align 6");
 #endif
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
 import numpy as np
 import pytest
 
 import carl
+from carl.cli import build_parser, main
 
 BF16 = "bf16-emulated"
 #: Wide enough that the rule takes bfloat16 in some layers, small enough for a test.
@@ -146,3 +148,87 @@ def test_what_is_told_without_the_instruction(tmp_path):
         carl.Encoder(tmp_path / "model.carl", precision="bf16")
     with pytest.raises(carl.ConfigurationError, match='"precision" must be one of "float32", "bf16", "auto", '):
         wide("resnet18", precision="bfloat16")
+
+
+# ---- On the command line
+
+
+def test_every_command_that_computes_with_a_model_takes_the_values_of_the_key():
+    commands: dict[str, argparse.ArgumentParser] = next(
+        action.choices for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    found = {
+        name: action.choices
+        for name, parser in commands.items()
+        for action in parser._actions
+        if "--precision" in action.option_strings and name != "train"
+    }
+    judging = "knn linear finetune transfer retrieval cluster neighbours duplicates outliers embed predict report"
+    assert found.keys() >= set(judging.split())
+    for values in found.values():
+        with pytest.raises(carl.ConfigurationError) as error:
+            wide("resnet18", precision="")
+        assert ", ".join(f'"{value}"' for value in values) in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A folder with a model of bfloat16, a classifier on it, and two labelled sets."""
+    folder = tmp_path_factory.mktemp("precision")
+    images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+    labels = np.arange(24) % 2
+    np.savez(folder / "set.npz", images=images, labels=labels)
+    with wide("resnet50", precision=BF16) as trainer:
+        trainer.save(folder / "model.carl")
+        classifier = carl.Classifier(carl.Encoder.from_trainer(trainer), 2)
+    classifier.save(folder / "classifier.carl")
+    return folder
+
+
+@pytest.mark.parametrize(("file", "output"), [("model.carl", "features"), ("classifier.carl", "features")])
+def test_embedding_as_the_command_is_told(kept, tmp_path, file, output):
+    def embedded(*options: str) -> np.ndarray:
+        out = tmp_path / "out.npy"
+        given = [str(kept / file), str(kept / "set.npz"), "--out", str(out), "--output", output, "--quiet"]
+        assert main(["embed", *given, *options]) == 0
+        rows: np.ndarray = np.load(out)
+        return rows
+
+    half, full = embedded(), embedded("--precision", "float32")
+    assert np.array_equal(embedded("--precision", BF16), half)
+    assert 0 < error(half, full) < 0.02
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "knn {m} {s} {s}",
+        "linear {m} {s} {s} --method logistic",
+        "finetune {m} {s} {s} --epochs 1 --seeds 0 --labels 50%",
+        "transfer {m} {s} {s} --epochs 1",
+        "retrieval {m} {s}",
+        "cluster {m} {s}",
+        "duplicates {m} {s}",
+        "outliers {m} {s}",
+        "predict {c} {s} --out {out}",
+        "plot counts {m} --data {s} --out {png}",
+    ],
+)
+def test_commands_take_float32_in_the_place_of_the_model_s(kept, tmp_path, monkeypatch, command):
+    """What loads a model is told so, whichever command it is."""
+    told = []
+
+    def note(loader: Any) -> Any:
+        def load(*values: Any, **keys: Any) -> Any:
+            told.append(keys.get("precision"))
+            return loader(*values, **keys)
+
+        return load
+
+    monkeypatch.setattr("carl.estimator.CARL.load", note(carl.CARL.load))
+    monkeypatch.setattr("carl.classifier.Classifier.load", note(carl.Classifier.load))
+    places = {"m": "model.carl", "c": "classifier.carl", "s": "set.npz"}
+    values = {key: str(kept / name) for key, name in places.items()}
+    values |= {"out": str(tmp_path / "out.csv"), "png": str(tmp_path / "out.png")}
+    assert main([*(word.format(**values) for word in command.split()), "--precision", "float32"]) == 0
+    assert told and set(told) == {"float32"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ._checkpoint import is_classifier
 from .classifier import Classifier
@@ -10,10 +11,10 @@ from .estimator import CARL, load
 from .runs import checkpoint_path
 
 
-def load_model(path: str | os.PathLike[str], threads: int | None = None) -> CARL | Classifier:
+def load_model(path: str | os.PathLike[str], **compute: Any) -> CARL | Classifier:
     """The model of a checkpoint or run folder, or the classifier of a file of ``Classifier.save``. Both have
-    ``transform`` and ``in_channels_``."""
+    ``transform`` and ``in_channels_``. compute: threads and precision, in the place of those it was trained with."""
     file = checkpoint_path(path)
     if not is_classifier(file):
-        return load(path, threads=threads)
-    return Classifier.load(file) if threads is None else Classifier.load(file, threads=threads)
+        return load(path, **compute)
+    return Classifier.load(file, **{key: value for key, value in compute.items() if value is not None})

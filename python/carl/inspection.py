@@ -92,6 +92,7 @@ class Inspection:
 
     data: path of the images; None for those the run was trained on. labels: path of their labels, where the source does
     not know them. value_range, image_key, label_key: as of ``carl.as_source``; the first is by default the model's.
+    threads, precision: in the place of those it was trained with.
     """
 
     def __init__(
@@ -104,13 +105,15 @@ class Inspection:
         value_range: tuple[float, float] | None = None,
         image_key: str | None = None,
         label_key: str | None = None,
+        precision: str | None = None,
     ) -> None:
-        self.path, self._data, self._labels, self._count, self._threads = os.fspath(model), data, labels, count, threads
+        self.path, self._data, self._labels, self._count = os.fspath(model), data, labels, count
+        self._compute = {"threads": threads, "precision": precision}
         self._value_range, self._image_key, self._label_key = value_range, image_key, label_key
 
     @cached_property
     def model(self) -> CARL | Classifier:
-        model = load_model(self.path, self._threads)
+        model = load_model(self.path, **self._compute)
         if self._value_range is not None:
             model.value_range = self._value_range
         return model

@@ -48,12 +48,14 @@ def write(
     value_range: tuple[float, float] | None = None,
     image_key: str | None = None,
     label_key: str | None = None,
+    precision: str | None = None,
 ) -> Report:
     """Writes an HTML page about a run that needs no other file and no network.
 
     run: its folder. out: the page, by default report.html in the folder. data, labels: paths of the images to show and
     of their labels, by default what the run was trained on. images: how many of them at most. method: of the maps,
-    "pca", "tsne" or "umap". value_range, image_key, label_key: as of ``carl.as_source``.
+    "pca", "tsne" or "umap". value_range, image_key, label_key: as of ``carl.as_source``. threads, precision: of the
+    model, in the place of those it was trained with.
 
     A picture that cannot be made, for want of a checkpoint, of images, of labels or of a package, is left out, and the
     page says why. Without matplotlib there is no page: MissingPackageError.
@@ -62,7 +64,7 @@ def write(
     config = read_config(folder)
     history = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
     evaluations = read_evaluations(folder)
-    seen = Inspection(folder, data, labels, images, threads, value_range, image_key, label_key)
+    seen = Inspection(folder, data, labels, images, threads, value_range, image_key, label_key, precision)
     report = Report(Path(out).expanduser() if out is not None else folder / "report.html", stale=stale(folder))
     sections = []
     for name, title, explanation, draw in _pictures(folder, config, history, evaluations, seen, method):

@@ -110,7 +110,7 @@ import Testing
         try trainer.evaluator.embed(batch, .features, into: &expected)
         withFlag { flag in
             flag.pointee = 1
-            Cancellation.with(flag) {
+            _ = Cancellation.with(flag) {
                 #expect(throws: CARLError.cancelled("the call was cancelled")) {
                     try encoder.embed(batch, .features, into: &found)
                 }

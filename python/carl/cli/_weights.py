@@ -12,6 +12,7 @@ from .common import (
     MODEL_HELP,
     add_reading,
     add_skip,
+    compute_of,
     load_any_judged,
     load_judged,
     parse_overrides,
@@ -88,9 +89,9 @@ def given_model(arguments: argparse.Namespace, data: str) -> CARL | Classifier |
     from .._models import load_model
 
     check_keys(arguments)
-    return (
-        load_model(arguments.model, arguments.threads) if arguments.weights is None else from_weights(arguments, data)
-    )
+    if arguments.weights is not None:
+        return from_weights(arguments, data)
+    return load_model(arguments.model, **compute_of(arguments))
 
 
 def given_judged(
@@ -102,7 +103,7 @@ def given_judged(
     check_keys(arguments)
     if arguments.weights is not None:
         return from_weights(arguments, data), Judged(None, None)
-    return (load_any_judged if classifiers else load_judged)(arguments.model, arguments.threads)
+    return (load_any_judged if classifiers else load_judged)(arguments.model, **compute_of(arguments))
 
 
 def check_keys(arguments: argparse.Namespace) -> None:
@@ -128,5 +129,4 @@ def from_weights(arguments: argparse.Namespace, data: str) -> Encoder:
         ) as source:  # files are read as gray or RGB, as the weights want it; arrays have the channels they have
             decoded = isinstance(source, DecodedSource) and own in (1, 3)
             keys["in_channels"] = own if decoded else source.channels
-    threads = keys.pop("threads", arguments.threads)
-    return Encoder.from_weights(arguments.weights, threads, **keys)
+    return Encoder.from_weights(arguments.weights, **{**compute_of(arguments), **keys})

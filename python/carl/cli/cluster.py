@@ -11,11 +11,11 @@ from .common import (
     DATA_HELP,
     LABELS_HELP,
     add_command,
+    add_compute,
     add_json,
     add_quiet,
     add_reading,
     add_skip,
-    add_threads,
     labelled,
     positive,
     print_json,
@@ -66,7 +66,7 @@ def add(subparsers: Any) -> None:
         "--out", metavar="FILE", help="without labels: a .csv file of the groups, cluster, name, similarity to its mean"
     )
     add_quiet(parser)
-    add_threads(parser)
+    add_compute(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 

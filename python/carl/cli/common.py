@@ -25,6 +25,8 @@ DATA_HELP = (
     ".bin file, an IDX file such as train-images-idx3-ubyte.gz, or a quoted pattern such as 'shards-*.tar'"
 )
 MODEL_HELP = "a checkpoint, such as model.carl, or a run folder"
+#: Values of the configuration key "precision".
+PRECISIONS = ("float32", "bf16", "auto", "bf16-emulated")
 LABELS_HELP = (
     ".npy, IDX, or .txt file (a line an image) of labels, or .csv with the heads label, and name where its rows are "
     "not in the order of the images"
@@ -124,6 +126,23 @@ def add_threads(parser: Any) -> None:
     parser.add_argument("--threads", type=positive, metavar="N", help="default: all processors this process may use")
 
 
+def add_compute(parser: Any) -> None:
+    """With what a model computes."""
+    add_threads(parser)
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="what operands of the layers' products are rounded to (default: as the model was trained; of a weights "
+        "file float32)",
+    )
+
+
+def compute_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What ``add_compute`` was given: configuration keys, those left out aside."""
+    given = {"threads": arguments.threads, "precision": arguments.precision}
+    return {key: value for key, value in given.items() if value is not None}
+
+
 def add_images(parser: Any) -> None:
     """Which images a plot or report is made from."""
     parser.add_argument("--data", metavar="DATA", help=f"{DATA_HELP}; default: what the run was trained on")
@@ -132,7 +151,7 @@ def add_images(parser: Any) -> None:
     parser.add_argument(
         "--images", type=positive, default=2000, metavar="N", help="images used at most (default: %(default)s)"
     )
-    add_threads(parser)
+    add_compute(parser)
 
 
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
@@ -179,14 +198,14 @@ def add_quiet(parser: Any) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
-def load_judged(path: str, threads: int | None) -> tuple[CARL, Judged]:
-    """A model, and what an evaluation notes of it."""
-    return loaded(path, lambda place: load(place, threads=threads))
+def load_judged(path: str, **compute: Any) -> tuple[CARL, Judged]:
+    """A model, and what an evaluation notes of it. compute: as of ``compute_of``."""
+    return loaded(path, lambda place: load(place, **compute))
 
 
-def load_any_judged(path: str, threads: int | None) -> tuple[CARL | Classifier, Judged]:
+def load_any_judged(path: str, **compute: Any) -> tuple[CARL | Classifier, Judged]:
     """``load_judged`` that takes a classifier's file too."""
-    return loaded(path, lambda place: load_model(place, threads))
+    return loaded(path, lambda place: load_model(place, **compute))
 
 
 def labelled_pair(

@@ -7,11 +7,11 @@ from ._weights import add_model, given_model, model_path
 from .common import (
     DATA_HELP,
     add_command,
+    add_compute,
     add_json,
     add_quiet,
     add_reading,
     add_skip,
-    add_threads,
     print_json,
     reading_of,
 )
@@ -49,7 +49,7 @@ def add(subparsers: Any) -> None:
     add_reading(parser, labels=False)
     add_skip(parser, "left out with a warning")
     add_quiet(parser)
-    add_threads(parser)
+    add_compute(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 

@@ -8,10 +8,10 @@ from ._weights import add_model, given_model, model_path
 from .common import (
     DATA_HELP,
     add_command,
+    add_compute,
     add_json,
     add_quiet,
     add_reading,
-    add_threads,
     hint_at_on_error,
     print_json,
     reading_of,
@@ -57,7 +57,7 @@ def add(subparsers: Any) -> None:
     )
     add_reading(parser)
     add_quiet(parser)
-    add_threads(parser)
+    add_compute(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 

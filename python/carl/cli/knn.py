@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ._weights import add_labelled_pair, given_judged
-from .common import add_command, add_json, add_quiet, add_threads, labelled_pair, positive, print_table, reading_of
+from .common import add_command, add_compute, add_json, add_quiet, labelled_pair, positive, print_table, reading_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ def add(subparsers: Any) -> None:
         "--no-baseline", action="store_true", help="leave out the accuracies of whitened features and of raw pixels"
     )
     add_quiet(parser)
-    add_threads(parser)
+    add_compute(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 

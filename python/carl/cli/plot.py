@@ -171,6 +171,7 @@ def _inspection(arguments: argparse.Namespace) -> Inspection:
         arguments.value_range,
         arguments.image_key,
         arguments.label_key,
+        arguments.precision,
     )
 
 

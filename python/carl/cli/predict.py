@@ -7,10 +7,11 @@ from .common import (
     DATA_HELP,
     LABELS_HELP,
     add_command,
+    add_compute,
     add_json,
     add_quiet,
     add_reading,
-    add_threads,
+    compute_of,
     hint_at_on_error,
     print_json,
     print_table,
@@ -44,7 +45,7 @@ def add(subparsers: Any) -> None:
     )
     add_reading(parser)
     add_quiet(parser)
-    add_threads(parser)
+    add_compute(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_table(arguments.out)
     check_output(arguments.out, model=arguments.model, data=(arguments.data, arguments.labels))
-    model = load_model(arguments.model, arguments.threads)
+    model = load_model(arguments.model, **compute_of(arguments))
     if not isinstance(model, Classifier):
         raise InvalidArgumentError(
             f"{arguments.model} has no classifier: `carl linear {arguments.model} TRAIN TEST --save classifier.carl` "

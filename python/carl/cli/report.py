@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import add_command, add_images, add_json, print_json
+from .common import add_command, add_images, add_json, compute_of, print_json
 
 
 def add(subparsers: Any) -> None:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         labels=arguments.labels,
         images=arguments.images,
         method=arguments.method,
-        threads=arguments.threads,
+        **compute_of(arguments),
         value_range=arguments.value_range,
         image_key=arguments.image_key,
         label_key=arguments.label_key,

@@ -8,11 +8,11 @@ from .common import (
     DATA_HELP,
     LABELS_HELP,
     add_command,
+    add_compute,
     add_json,
     add_quiet,
     add_reading,
     add_skip,
-    add_threads,
     labelled,
     labelled_pair,
     positive,
@@ -49,7 +49,7 @@ def add(subparsers: Any) -> None:
     add_reading(parser)
     add_skip(parser)
     add_quiet(parser)
-    add_threads(parser)
+    add_compute(parser)
     add_json(parser)
     parser.set_defaults(run=run)
 

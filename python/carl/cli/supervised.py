@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from .._judged import Judged, loaded
 from ._weights import add_labelled_pair, check_keys, from_weights, model_path
-from .common import add_command, add_json, add_quiet, add_threads, labelled_pair, positive, print_table, reading_of
+from .common import (
+    add_command,
+    add_compute,
+    add_json,
+    add_quiet,
+    compute_of,
+    labelled_pair,
+    positive,
+    print_table,
+    reading_of,
+)
 
 if TYPE_CHECKING:
     from ..encoder import Encoder
@@ -107,7 +117,7 @@ def add_protocol(
     parser.add_argument("--weight-decay", type=number, metavar="DECAY", help=default("weight_decay"))
     parser.add_argument("--label-smoothing", type=number, metavar="SHARE", help=f"0 to 1 {default('label_smoothing')}")
     add_quiet(parser)
-    add_threads(parser)
+    add_compute(parser)
     add_json(parser)
     return parser
 
@@ -147,13 +157,11 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, 
         encoder, judged = from_weights(arguments, arguments.train), Judged(None, None)
         channels, reading = encoder.in_channels_, reading_of(arguments, encoder)
     else:
-        model = load(arguments.model, threads=arguments.threads)
+        model = load(arguments.model, **compute_of(arguments))
         with model.trainer_ as trainer:
             channels = int(trainer.config.in_channels or 0)
             reading = reading_of(arguments, model)
-        encoder, judged = loaded(
-            arguments.model, lambda path: Encoder(checkpoint_path(path), threads=arguments.threads)
-        )
+        encoder, judged = loaded(arguments.model, lambda path: Encoder(checkpoint_path(path), **compute_of(arguments)))
     with encoder:
         train, train_y, test, test_y, names = labelled_pair(arguments, channels, reading, judged)
         with train, test:

@@ -18,6 +18,10 @@ struct WinogradFilters {
     /// Values that can be hoped to stay in a shared cache until they are read, 16 MiB.
     private static let mostInCaches = 1 << 22
 
+    /// Values of all positions from which on a stage's filters come from beyond a second level cache, 512 KiB: each is
+    /// read once a stage.
+    private static let leastFar = 1 << 17
+
     static func positionStride(_ depth: Int, _ columns: Int) -> Int {
         WinogradPlan.stride((columns + width - 1) / width * depth * width)
     }
@@ -30,7 +34,8 @@ struct WinogradFilters {
     /// The filters of a position as the right side of a product.
     func right(_ position: Int) -> PackedGEMM.Right {
         PackedGEMM.Right(
-            base: values + position * positionStride, panelStride: depth * Self.width, depthStride: Self.width)
+            base: values + position * positionStride, panelStride: depth * Self.width, depthStride: Self.width,
+            isFar: Self.count(depth, columns) >= Self.leastFar)
     }
 
     /// G g G^T of all filters of `weights`, (9, IC, OC). For the data gradient the filters are turned by 180 degrees

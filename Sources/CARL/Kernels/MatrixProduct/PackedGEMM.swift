@@ -124,8 +124,8 @@ enum PackedGEMM {
         var start = 0
         while start < k {
             let count = min(depth, k &- start)
-            // For a few tiles of rows, prefetching would wait for memory as the tiles do.
-            let linesAhead = b.isFar && tiles >= 4 ? (count &* (width / 16) &+ tiles &- 1) / tiles : 0
+            let isSpread = b.isFar && tiles <= mostSpread && b.format == .float32
+            let linesAhead = b.isFar && !isSpread && tiles >= 4 ? (count &* (width / 16) &+ tiles &- 1) / tiles : 0
             let add = accumulate || start > 0
             var column = 0
             while column < n {
@@ -137,6 +137,7 @@ enum PackedGEMM {
                 if column &+ width >= n {
                     ahead = start &+ count < k ? b.from(word: start &+ count).base : ahead - start &* b.depthStride
                 }
+                var spread = isSpread ? SpreadPrefetch(panel: ahead, tiles: tiles) : nil
                 var rowsOfA = a.base + start &* a.depthStride
                 var row = 0
                 while row < m {
@@ -146,7 +147,12 @@ enum PackedGEMM {
                         ahead += 16
                     }
                     let target = c + (row &* ldc &+ column)
-                    if b.format == .float32 {
+                    if let ahead = spread {
+                        tile(
+                            count, rowsOfA, a.rowStride, a.depthStride, min(rows, m &- row), panel, b.depthStride,
+                            target, ldc, columns, add, add ? nil : bias.map { $0 + column }, ahead)
+                        spread = ahead.after(count)
+                    } else if b.format == .float32 {
                         tile(
                             count, rowsOfA, a.rowStride, a.depthStride, min(rows, m &- row), panel, b.depthStride,
                             target, ldc, columns, add, add ? nil : bias.map { $0 + column })
@@ -164,6 +170,10 @@ enum PackedGEMM {
             start &+= count
         }
     }
+
+    /// Tiles of rows up to which a panel is prefetched a line at a time within the tiles: the few of them have so many
+    /// lines to bring that a burst between two would wait for memory itself.
+    private static let mostSpread = 12
 
     /// Rows that are rounded at a time: with the depth of a piece 96 KiB, which stay in a second level cache.
     private static let roundedRows = 96
@@ -205,12 +215,34 @@ enum PackedGEMM {
         }
     }
 
-    /// One tile of C. Rows behind the last one are computed from it again and not stored.
     @inline(never)
     private static func tile(
         _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
         _ bStep: Int,
         _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?
+    ) {
+        tile(k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias) { _ in }
+    }
+
+    /// The same, prefetching for the next ones. A function of its own, so that the other's loop is left alone.
+    @inline(never)
+    private static func tile(
+        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
+        _ bStep: Int,
+        _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?,
+        _ spread: SpreadPrefetch
+    ) {
+        tile(k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias) { spread.step($0) }
+    }
+
+    /// One tile of C. Rows behind the last one are computed from it again and not stored. `alongside` as of
+    /// `MicroKernel`.
+    @inline(__always)
+    private static func tile(
+        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
+        _ bStep: Int,
+        _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?,
+        alongside: (_ k: Int) -> Void
     ) {
         // What the tile is stored to has long been there when its sums are ready.
         var line = c
@@ -218,7 +250,8 @@ enum PackedGEMM {
             carl_prefetch_near(line)
             line += ldc
         }
-        let sums = MicroKernel(k, a, rowStride: rowStride, rowCount: rows, aStep: aStep, b, bStep: bStep)
+        let sums = MicroKernel(
+            k, a, rowStride: rowStride, rowCount: rows, aStep: aStep, b, bStep: bStep, alongside: alongside)
         let addend = accumulate ? UnsafePointer(c) : bias
         let distance = accumulate ? ldc : 0
         if rows < PackedGEMM.rows || columns < width {

@@ -45,3 +45,26 @@ struct Prefetch {
         regions.4.step()
     }
 }
+
+/// A panel of `PackedGEMM` that the tiles of rows before it prefetch, each its share, a line at a time along the depth.
+struct SpreadPrefetch {
+    private let next: UnsafeRawPointer
+    private let bytesPerStep: Int
+
+    init(panel: UnsafePointer<Float>, tiles: Int) {
+        self.init(UnsafeRawPointer(panel), bytesPerStep: PackedGEMM.width &* MemoryLayout<Float>.stride / tiles)
+    }
+
+    private init(_ next: UnsafeRawPointer, bytesPerStep: Int) { (self.next, self.bytesPerStep) = (next, bytesPerStep) }
+
+    /// What is left for the next tile behind one of `depth`.
+    func after(_ depth: Int) -> SpreadPrefetch {
+        SpreadPrefetch(next + depth &* bytesPerStep, bytesPerStep: bytesPerStep)
+    }
+
+    /// For each k of a tile.
+    @inline(__always)
+    func step(_ k: Int) {
+        for line in 0..<PackedGEMM.width / 16 { carl_prefetch(next + (k &* bytesPerStep &+ 64 &* line)) }
+    }
+}
