@@ -85,7 +85,7 @@ import Testing
 
     /// Prefetching changes no value, nor does taking columns, or pieces of the depth that a chain is cut to, by
     /// themselves.
-    @Test(arguments: [1, 3, 23, 197]) func partsOfFarPanels(_ m: Int) throws {
+    @Test(arguments: [0, 1, 3, 23, 197]) func partsOfFarPanels(_ m: Int) throws {
         let (n, k) = (5 * PackedGEMM.width - 3, 600)
         var random = RandomStream(seed: 10, purpose: .initialWeights, minor: UInt64(m))
         let a = try Values(random: m * k, &random).buffer()

@@ -124,7 +124,7 @@ enum PackedGEMM {
         var start = 0
         while start < k {
             let count = min(depth, k &- start)
-            let isSpread = b.isFar && tiles <= mostSpread && b.format == .float32
+            let isSpread = b.isFar && 1...mostSpread ~= tiles && b.format == .float32
             let linesAhead = b.isFar && !isSpread && tiles >= 4 ? (count &* (width / 16) &+ tiles &- 1) / tiles : 0
             let add = accumulate || start > 0
             var column = 0
