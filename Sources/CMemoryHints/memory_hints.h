@@ -26,7 +26,7 @@ typedef float carl_vector __attribute__((ext_vector_type(8)));
 
 /* The value, made and in a register when the program comes by here: the compiler does not put it off. */
 static inline carl_vector carl_settled(carl_vector value) {
-#if defined(__x86_64__)
+#if defined(__AVX__)
     __asm__ volatile("" : "+v"(value));
 #endif
     return value;
