@@ -99,6 +99,15 @@ KEYS: list[dict[str, Any]] = [
         "doc": "pixels of the shorter side in the cache",
     },
     {
+        "name": "keep_images",
+        "group": "run",
+        "annotation": "bool",
+        "default": True,
+        "kind": "boolean",
+        "doc": "keeps decoded images in memory, up to a quarter of what is free, so that later epochs need not decode "
+        "them again; the same pixels as without",
+    },
+    {
         "name": "run_dir",
         "group": "run",
         "annotation": PATH,

@@ -1,4 +1,4 @@
-/* What a program can tell the processor's caches and Swift has no name for. */
+/* What a program can tell the processor about memory, waiting and code, and Swift has no name for. */
 #ifndef CARL_MEMORY_HINTS_H
 #define CARL_MEMORY_HINTS_H
 
@@ -40,11 +40,9 @@ static inline void carl_align_code(void) {
 }
 
 #if defined(__AVX512F__)
-typedef float carl_float16 __attribute__((ext_vector_type(16)));
-
 /* Non-temporal store of a whole cache line, for memory too large to stay in the caches. `address` is a multiple of 64. */
-static inline void carl_store_non_temporal(float *address, carl_float16 value) {
-    __builtin_nontemporal_store(value, (carl_float16 *)address);
+static inline void carl_store_non_temporal(float *address, carl_vector value) {
+    __builtin_nontemporal_store(value, (carl_vector *)address);
 }
 
 /* The non-temporal stores of this thread are seen by all threads before anything that it stores afterwards. */

@@ -386,7 +386,7 @@ def test_images_that_decoders_refuse(images, tmp_path, monkeypatch):
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(Image.Image, "convert", fail)
+            patch.setattr(type(Image.open(path)), "load", fail)
             assert all(
                 isinstance(image, carl.FileError) and str(path) in str(image)
                 for image in source.read_each(np.arange(2))

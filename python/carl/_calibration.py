@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,9 @@ from .budget import (
 from .config import TrainerConfig, ViewSpec
 from .errors import InvalidArgumentError
 from .sources import BatchStream, ImageSource
-from .sources.broken import BrokenImages
-from .sources.loader import AHEAD, BatchReader
+from .sources.broken import BrokenImages, read_batch
+from .sources.kept import room_for_images
+from .sources.loader import AHEAD, batch_places
 from .trainer import Trainer
 from .view_specs import expand_views, least_side
 
@@ -46,23 +47,30 @@ from .view_specs import expand_views, least_side
 _SHARE = 0.012
 #: Images of a timed step, at most and at least: fewer where a step would take too long.
 _IMAGES, _LEAST_IMAGES = 64, 8
+#: Batches that are read for it at most.
+_BATCHES = 4
 #: Steps that are timed, at least and at most.
 _FEWEST, _MOST = 3, 20
+#: Share of an image's time in training from which on the time to read it is told.
+_SLOW = 0.1
 #: Share of the machine's free memory that is used, since other processes need some; and a margin on the estimate.
 _OF_FREE, _MARGIN = 0.8, 1.1
 
 
 @dataclass(frozen=True)
 class Measured:
-    """seconds: per image with views of the full size, waiting for it to be read included. fixed, each: bytes of a
-    trainer, and per image of a batch. early: the share of that time which an image takes with the first steps' small
-    views, and early_size their size; None where there are none."""
+    """seconds: of training per image with views of the full size. fixed, each: bytes of a trainer, and per image of a
+    batch. early: the share of that time which an image takes with the first steps' small views, and early_size their
+    size; None where there are none. reading, size: seconds in which an image is read, with the processors to itself,
+    and its bytes."""
 
     seconds: float
     fixed: float
     each: float
     early: float | None = None
     early_size: int | None = None
+    reading: float = 0.0
+    size: float = 1.0
 
     @property
     def mean_seconds(self) -> float:
@@ -82,6 +90,8 @@ class Plan:
     steps: int | None = None
     step_seconds: float | None = None
     early: float | None = None
+    #: Bytes that a limit of memory leaves for images that are kept; None without a limit.
+    spare: float | None = None
 
 
 @functools.lru_cache
@@ -99,7 +109,8 @@ def work_of(config: TrainerConfig, specs: list[ViewSpec]) -> float:
 class Calibration:
     """Measures the time and memory of settings on the images of a source.
 
-    base: the configuration that a setting is put into. seconds: how long to time a setting.
+    base: the configuration that a setting is put into. seconds: how long to time a setting. room: bytes that images
+    may fill which are kept once they are read.
     """
 
     def __init__(
@@ -108,9 +119,10 @@ class Calibration:
         base: TrainerConfig,
         seconds: float,
         clock: Callable[[], float] = time.perf_counter,
+        room: float = 0.0,
     ) -> None:
         self._source, self._seconds, self._clock = source, seconds, clock
-        self._base = base
+        self._base, self._room = base, room
         self._known: dict[tuple[int | None, float, bool], Measured] = {}
 
     def config(self, setting: Setting) -> TrainerConfig:
@@ -122,15 +134,32 @@ class Calibration:
         return work_of(config, self._specs(config))
 
     def seconds_an_image(self, rung: tuple[int | None, float]) -> float:
-        """As measured, in the mean over a run, or else scaled from the measured setting that is nearest in work."""
+        """Of training, in the mean over a run: as measured, or else scaled from the measured setting that is nearest in
+        work."""
+        nearest, measured = self._nearest(rung)
+        return measured.mean_seconds * self.work(rung) / self.work(nearest)
+
+    def images(self, rung: tuple[int | None, float], seconds: float) -> float:
+        """How many images a run at a setting goes through in `seconds`, repetitions counted, at the speed of
+        `seconds_an_image` and what it takes to read them: each the first time, later those that are not kept."""
+        each, measured = self.seconds_an_image(rung), self._nearest(rung)[1]
+        first = each + measured.reading
+        if isinstance(self._source, BatchStream) or seconds <= first * len(self._source):
+            return seconds / first
+        count = len(self._source)
+        share = min(1.0, self._room / (count * measured.size)) if self._source.decodes else 0.0
+        return count + (seconds - first * count) / (each + (1 - share) * measured.reading)
+
+    def _nearest(self, rung: tuple[int | None, float]) -> tuple[tuple[int | None, float], Measured]:
+        """The measured setting that is nearest in work; those with recompute only where there are no others."""
         work = self.work(rung)
-        known = {key[:2]: value.mean_seconds for key, value in self._known.items() if not key[2]} or {
-            key[:2]: value.mean_seconds for key, value in self._known.items()
+        known = {key[:2]: value for key, value in self._known.items() if not key[2]} or {
+            key[:2]: value for key, value in self._known.items()
         }
         if rung in known:
-            return known[rung]
+            return rung, known[rung]
         nearest = min(known, key=lambda other: abs(math.log(self.work(other) / work)))
-        return known[nearest] * work / self.work(nearest)
+        return nearest, known[nearest]
 
     def is_measured(self, setting: Setting) -> bool:
         return (*setting.rung, setting.recompute) in self._known
@@ -149,50 +178,51 @@ class Calibration:
 
     def _measured(self, setting: Setting, count: int) -> Measured:
         config = self.config(setting)
+        batches, reading = self._read(count, least_side(self._specs(config)), int(config.seed or 0))
+        images, few = batches[0], max(2, count // 2)
         size = early_size(config)
         early_steps = 0 if size is None else 1 + _FEWEST
         with Trainer(config.replace(batch_size=count, early_view_size=size, early_steps=early_steps)) as trainer:
-            batches = self._batches(count, least_side(self._specs(config)), int(config.seed or 0))
             ends = []
-            for _ in range(early_steps):  # the first is not timed: code is read, memory allocated
-                trainer.step(next(batches))
+            for step in range(early_steps):  # the first is not timed: code is read, memory allocated
+                trainer.step(batches[step % len(batches)])
                 ends.append(self._clock())
-            images = next(batches)
-            few = max(2, count // 2)
             small = trainer.step(images[:few])
             large = trainer.step(images)
             times: list[float] = []
             before = start = self._clock()
             while len(times) < _MOST and (len(times) < _FEWEST or before - start < self._seconds):
-                trainer.step(next(batches))
+                trainer.step(batches[len(times) % len(batches)])
                 now = self._clock()
                 times.append((now - before) / count)
                 before = now
-            batches.close()
             each = (
                 max(0.0, (large.memory_bytes - small.memory_bytes) / (len(images) - few)) if len(images) > few else 0.0
             )
             # Parameters, their gradients and moments, and the copy that is made when the number of steps is decided.
             parameters = sum(info.count for info in trainer._tensors().values()) * 4
             fixed = max(0.0, large.memory_bytes - each * len(images)) + 6 * parameters
-            seconds = float(np.median(times))
-            if size is None or seconds <= 0:
-                return Measured(seconds, fixed, each)
-            early = float(np.median(np.diff(ends))) / count
-            return Measured(seconds, fixed, each, min(1.0, early / seconds), size)
+        seconds = float(np.median(times))
+        share = None
+        if size is not None and seconds > 0:
+            share = min(1.0, float(np.median(np.diff(ends))) / count / seconds)
+        pixels = sum(np.asarray(image).nbytes for image in images) / len(images)
+        return Measured(seconds, fixed, each, share, None if share is None else size, reading, max(1.0, pixels))
 
-    def _batches(self, count: int, side: int, seed: int) -> Generator[Any, None, None]:
+    def _read(self, count: int, side: int, seed: int) -> tuple[list[Any], float]:
+        """Some batches as training reads them, and the seconds that an image took; of a stream, which is read by
+        others, 0."""
         source = self._source
         if isinstance(source, BatchStream):
             images = list(source.probe())
-            images = (images * -(-count // len(images)))[:count]
-            while True:
-                yield images
+            return [(images * -(-count // len(images)))[:count]], 0.0
         broken = BrokenImages(len(source), max_broken=1)
-        with BatchReader(source, count, seed, epochs=2**20, broken=broken, least_side=side) as reader:
-            while True:
-                for batch in reader.epoch():
-                    yield batch.images
+        places = batch_places(len(source), count, seed, 0, 2**20, 0)
+        batches: list[Any] = []
+        start = self._clock()
+        while len(batches) < _BATCHES and (not batches or self._clock() - start < self._seconds):
+            batches.append(read_batch(source, next(places), broken, side))
+        return batches, (self._clock() - start) / (count * len(batches))
 
     def need(self, setting: Setting) -> float:
         """Bytes that training at a setting takes."""
@@ -227,14 +257,19 @@ def make_plan(
     standard: Setting,
     calibration: Calibration | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    keep_images: bool = True,
 ) -> Plan:
     """Chooses a setting. base: the configuration so far. given: what the caller fixed. side: of the images.
     started: when the budget began, on `clock`. standard: what is used where there is no budget, only a limit of memory.
+    keep_images: images that are decoded will be kept in memory.
     """
     seconds = None if budget is None else parse_duration(budget)
     limit = None if memory is None else parse_memory(memory)
     count = None if isinstance(source, BatchStream) else len(source)
-    calibration = calibration or Calibration(source, base, _SHARE * (seconds or 10.0), clock)
+    if calibration is None:
+        # Of a limit, about as much is left as training takes.
+        kept = room_for_images(None if limit is None else (limit - resident_memory()) / 2) if keep_images else 0
+        calibration = Calibration(source, base, _SHARE * (seconds or 10.0), clock, kept)
     pairs = rungs(side, given)
     if seconds is None:
         pairs = [
@@ -249,6 +284,7 @@ def make_plan(
     room = free if limit is None else min(free, limit - held)
     wanted = chosen
     chosen = fitting(by_memory(chosen, pairs, given), calibration.need, room, limit, held)
+    spare = None if limit is None else max(0.0, room - calibration.need(chosen))
     lines = []
     reduced = chosen != wanted
     if reduced:
@@ -259,18 +295,19 @@ def make_plan(
     if seconds is None:
         if reduced:
             lines.append(f"chosen: {chosen.describe()}, {memory_text(calibration.need(chosen))}")
-        return Plan(chosen, changes_of(chosen), lines)
+        return Plan(chosen, changes_of(chosen), lines, spare=spare)
     size = chosen.batch_size if count is None else min(chosen.batch_size, count)
     measured = calibration.measure(chosen)
     each = measured.mean_seconds
     left = seconds - (clock() - started)
-    check_steps(seconds, left, each * size)
-    images = left / each
+    check_steps(seconds, left, (each + measured.reading) * size)
+    images = calibration.images(chosen.rung, left)
     per_epoch = steps_per_epoch(source, size)
-    epochs = max(1, math.ceil(left / (each * size) / per_epoch)) if per_epoch else None
+    epochs = max(1, math.ceil(images / size / per_epoch)) if per_epoch else None
+    reads = f" ({1 / (each + measured.reading):.0f} read from files)" if measured.reading > _SLOW * each else ""
     lines += [
         f"budget of {duration_text(seconds)}: {chosen.describe()}",
-        f"measured: {1 / each:.0f} images/s, so about {_round(images)} images"
+        f"measured: {1 / each:.0f} images/s{reads}, so about {_round(images)} images"
         + (f", {epochs} epochs of {count}" if epochs else "")
         + f"; {memory_text(calibration.need(chosen))} of memory",
         "why: the first that fits into the memory" if reduced else _reason(pairs, chosen, images, count),
@@ -283,26 +320,30 @@ def make_plan(
         )
         changes |= {"early_view_size": measured.early_size, "early_steps": UNDECIDED}
     steps = int(images / size)
-    return Plan(chosen, changes, lines, epochs or 1_000_000, steps, measured.seconds * size, measured.early)
+    step_seconds = (measured.seconds + measured.reading) * size
+    return Plan(chosen, changes, lines, epochs or 1_000_000, steps, step_seconds, measured.early, spare)
 
 
 def _by_time(calibration: Calibration, pairs: list[Any], given: Given, seconds: float, count: int | None) -> Setting:
     """The setting for a budget of `seconds`. What is chosen by estimate is measured, and the choice corrected, once."""
 
+    def images(pair: tuple[int | None, float]) -> float:
+        return calibration.images(pair, seconds)
+
     def setting(pair: tuple[int | None, float]) -> Setting:
-        batch = best_batch(given, seconds / calibration.seconds_an_image(pair), count)
+        batch = best_batch(given, images(pair), count)
         return Setting(*pair, batch, bool(given.recompute))
 
     first = min(pairs, key=calibration.work)
     calibration.measure(Setting(first[0], first[1], given.batch_size or _IMAGES, bool(given.recompute)))
     for _ in range(2):
-        chosen = setting(best_rung(pairs, calibration.seconds_an_image, seconds, count))
+        chosen = setting(best_rung(pairs, images, count))
         if calibration.is_measured(chosen):
             break
         calibration.measure(chosen)
     # Of two that were measured, the later may have turned out too slow.
     measured = [pair for pair in pairs if calibration.is_measured(setting(pair))]
-    return setting(best_rung(measured, calibration.seconds_an_image, seconds, count))
+    return setting(best_rung(measured, images, count))
 
 
 def _reason(pairs: list[Any], chosen: Setting, images: float, count: int | None) -> str:

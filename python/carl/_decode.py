@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: What counts as an image in a folder or an archive.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
 
+#: EXIF's tag.
+_ORIENTATION = 0x0112
 _GRAY_MODES = frozenset({"1", "L", "I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 
 
@@ -52,12 +54,10 @@ def to_array(
     size, which is much faster; other pixels are averaged. The result depends on the file and this number alone.
     """
     Image = pillow()
-    from PIL import ImageOps
-
     if least_side is not None:
         image.draft(None, (least_side, least_side))
     unsigned = image.format in ("PNG", "PPM")  # some releases of Pillow open 16 bits of these as "I", of 32 bits
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     gray = is_gray(image) if channels is None else channels == 1
     told = values  # where None, nobody counts what was told of a set
     values = values or Values()
@@ -67,20 +67,35 @@ def to_array(
             numbers = numbers.astype(np.uint16)
         image, told = Image.fromarray(values.image(numbers, name)), None
     elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = _halved(_in_mode(image, "RGBA"), least_side)  # first, as the rest goes over all pixels several times
         paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(paper, image)
-    image = image.convert("L" if gray else "RGB")
-    if least_side is not None:
-        factor = 1
-        while min(image.size) // (2 * factor) >= least_side:
-            factor *= 2
-        if factor > 1:
-            image = image.reduce(factor)
+    image = _halved(_in_mode(image, "L" if gray else "RGB"), least_side)
     array = np.asarray(image)
     if told is not None:
         told.look_at(array, array, name)
     return array[..., None] if gray else array
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned by its EXIF orientation; itself where it has none, which Pillow would copy."""
+    from PIL import ImageOps
+
+    image.load()
+    turned = image.getexif().get(_ORIENTATION, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _halved(image: Image.Image, least_side: int | None) -> Image.Image:
+    """The image, averaged over squares of 2, 4, 8 ... pixels, while both sides stay at least `least_side`."""
+    factor = 1
+    while least_side is not None and min(image.size) // (2 * factor) >= least_side:
+        factor *= 2
+    return image.reduce(factor) if factor > 1 else image
 
 
 def decode(

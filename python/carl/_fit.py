@@ -33,6 +33,7 @@ from .errors import BusyError, FileError, InvalidArgumentError, InvalidStateErro
 from .runs import RunFolder, checkpoint_path
 from .sources import BatchStream, ImageSource
 from .sources.broken import BrokenImages
+from .sources.kept import kept
 from .trainer import Trainer
 from .view_specs import expand_views, least_side
 from .weights import WeightsInfo, weights_note
@@ -159,8 +160,18 @@ def begin_planned(
         given = replace(given, view_size=config.view_size, width=config.width or 1.0)
     standard = Setting(config.view_size, given.width or 1.0, batch_size or BATCH_SIZE, bool(model.recompute))
     plan = make_plan(
-        source, config, given, typical_side(source), model.budget, model.memory, started, standard, clock=model._clock
+        source,
+        config,
+        given,
+        typical_side(source),
+        model.budget,
+        model.memory,
+        started,
+        standard,
+        clock=model._clock,
+        keep_images=model.keep_images,
     )
+    model._spare = plan.spare
     if model.budget is not None:
         model._pace = Pace(
             parse_duration(model.budget),
@@ -259,6 +270,9 @@ def train(
     specs = expand_views(model.config_.views, model.in_channels_, model.config_.view_size)
     if model.cache is not None:
         source = _cached(model, source, specs, run)
+    elif model.keep_images and not keep and (model._pace is not None or epochs - position.epoch > 1):
+        # A resumed run has nothing planned of its limit of memory.
+        source = kept(source, least_side(specs), 0.0 if model._spare is None and model.memory else model._spare)
     frozen = None
     if keep and isinstance(source, ImageSource):
         try:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import InvalidArgumentError
 from .sources import ImageSource, epoch_order
+from .sources.kept import kept
 from .sources.loader import read_chosen
 from .view_specs import least_side
 
@@ -51,6 +52,9 @@ def train_classifier(
                 yield epoch, order[batch * size : (batch + 1) * size]
 
     # Images are halved as in self-supervised training, while the smallest crop has as many pixels as the view.
-    for epoch, indices, images in read_chosen(source, chosen(), least_side([classifier.config["view"]])):
+    side = least_side([classifier.config["view"]])
+    if epochs > 1:
+        source = kept(source, side)
+    for epoch, indices, images in read_chosen(source, chosen(), side):
         metrics = classifier.step(images, targets[indices], indices, epoch)
         bar.advance(f"loss {metrics.loss:.3f}")

@@ -17,4 +17,4 @@ def load_model(path: str | os.PathLike[str], **compute: Any) -> CARL | Classifie
     file = checkpoint_path(path)
     if not is_classifier(file):
         return load(path, **compute)
-    return Classifier.load(file, **{key: value for key, value in compute.items() if value is not None})
+    return Classifier.load(file, **compute)

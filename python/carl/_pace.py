@@ -59,13 +59,30 @@ class Pace:
         self._chosen = dict(chosen or {})
         self._aside = 0.0
         self._means: dict[str, tuple[float, int]] = {}
-        self._recent: deque[tuple[float, int]] = deque()
+        #: After each of the latest steps: the time, the step, and the seconds waited for images until then.
+        self._recent: deque[tuple[float, int, float]] = deque()
+        self._waited = 0.0
         self._upcoming: Callable[[int, int], Mapping[str, int]] = lambda first, last: {}
+        #: Of `step_seconds`, those in which a step waits for its images.
+        self._wait = 0.0
+        self._all_read: int | None = None
+        self._kept: Callable[[], float] = lambda: 0.0
 
-    def begin(self, step: int, upcoming: Callable[[int, int], Mapping[str, int]]) -> None:
-        """Before the first step. upcoming: counts of checkpoints and evaluations after steps first < s <= last."""
-        self._upcoming = upcoming
-        self._recent = deque([(self._clock() - self._aside, step)])
+    def begin(
+        self,
+        step: int,
+        upcoming: Callable[[int, int], Mapping[str, int]],
+        all_read: int | None = None,
+        kept: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Before the first step. upcoming: counts of checkpoints and evaluations after steps first < s <= last.
+        all_read: the step after which every image has been read once; None where that changes nothing. kept: the share,
+        0 .. 1, of the images read so far that will not be waited for again."""
+        self._upcoming, self._all_read, self._kept = upcoming, all_read, kept
+        self._begin_window(step, self._clock())
+
+    def _begin_window(self, step: int, now: float) -> None:
+        self._recent = deque([(now - self._aside, step, self._waited)])
 
     @contextmanager
     def aside(self, kind: str) -> Iterator[None]:
@@ -79,16 +96,20 @@ class Pace:
             seconds, count = self._means.get(kind, (0.0, 0))
             self._means[kind] = seconds + took, count + 1
 
-    def after_step(self, step: int) -> dict[str, Any] | None:
-        """The configuration's changes, where it is time to decide."""
+    def after_step(self, step: int, waited: float = 0.0) -> dict[str, Any] | None:
+        """The configuration's changes, where it is time to decide. waited: seconds before the step for its images."""
         now = self._clock()
-        self._recent.append((now - self._aside, step))
+        self._waited += waited
+        self._recent.append((now - self._aside, step, self._waited))
         while len(self._recent) > 8 and self._recent[-1][0] - self._recent[1][0] > _WINDOW * self.seconds:
             self._recent.popleft()
-        (first, before), (last, after) = self._recent[0], self._recent[-1]
+        (first, before, waited_before), (last, after, waited_after) = self._recent[0], self._recent[-1]
         if after > before:
             self.step_seconds = (last - first) / (after - before)
+            self._wait = (waited_after - waited_before) / (after - before)
         changes: dict[str, Any] = {}
+        if self._all_read is not None and step >= self._all_read:
+            self._end_reading(step, now)
         if self.early is not None and now - self._started >= EARLY_UNTIL * self.seconds:
             changes = self._end_early(step, now)
         if self._is_due(step, now):
@@ -133,10 +154,19 @@ class Pace:
     def _end_early(self, step: int, now: float) -> dict[str, Any]:
         """Views have their full size from here on, and steps another speed."""
         if self.step_seconds is not None and self.early:
-            self.step_seconds /= self.early
+            self.step_seconds = (self.step_seconds - self._wait) / self.early + self._wait
         self.early = None
-        self._recent = deque([(now - self._aside, step)])
+        self._begin_window(step, now)
         return {"early_steps": step}
+
+    def _end_reading(self, step: int, now: float) -> None:
+        """From here on, images that are kept are not waited for."""
+        spared = self._wait * self._kept()
+        if self.step_seconds is not None:
+            self.step_seconds -= spared
+        self._wait -= spared
+        self._all_read = None
+        self._begin_window(step, now)
 
     def _decide(self, step: int, now: float) -> dict[str, Any]:
         walked = 0 if self.total_steps is None else self._ends().index(step) + 1
@@ -166,9 +196,13 @@ class Pace:
         each = self.step_seconds or 0.0
         if seconds <= 0 or each <= 0:
             return 0
-        low, high = 0, int(min(seconds / each, 2**31 - 1 - step))
+        spared = 0.0 if self._all_read is None else self._wait * self._kept()
+        # Of the smallest share that a step can take, so that the search has an end.
+        low, high = 0, int(min(seconds / max(each - spared, each * 1e-3), 2**31 - 1 - step))
         while low < high:
             middle = (low + high + 1) // 2
             between = sum(count * self._mean(kind) for kind, count in self._upcoming(step, step + middle).items())
-            low, high = (middle, high) if middle * each + between <= seconds else (low, middle - 1)
+            reading = middle if self._all_read is None else min(middle, max(0, self._all_read - step))
+            took = middle * (each - spared) + reading * spared + between
+            low, high = (middle, high) if took <= seconds else (low, middle - 1)
         return low

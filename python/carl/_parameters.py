@@ -297,6 +297,7 @@ class Parameters:
         max_broken: float = 0.05,
         cache: str | os.PathLike[str] | None = None,
         cache_size: int | None = None,
+        keep_images: bool = True,
         run_dir: str | os.PathLike[str] | None = None,
         checkpoint_every: int | None = None,
         eval_every: int | str | None = None,
@@ -321,6 +322,8 @@ class Parameters:
         max_broken: largest share of the images that "skip" tolerates (0 to 1; default 0.05).
         cache: keeps decoded images of reduced size, made by the first fit and read by all later ones (a folder).
         cache_size: pixels of the shorter side in the cache (1 to 65535; default 8/7 of the largest view).
+        keep_images: keeps decoded images in memory, up to a quarter of what is free, so that later epochs need not
+            decode them again; the same pixels as without (true or false; default true).
         run_dir: where configuration, metrics, log and checkpoints are written; --out of carl train (a folder).
         checkpoint_every: steps between checkpoints within an epoch; one is written after each epoch in any case (1 to
             2^31 - 1).
@@ -396,6 +399,7 @@ class Parameters:
         self.max_broken = max_broken
         self.cache = cache
         self.cache_size = cache_size
+        self.keep_images = keep_images
         self.run_dir = run_dir
         self.checkpoint_every = checkpoint_every
         self.eval_every = eval_every
@@ -415,6 +419,7 @@ OWN_KEYS = frozenset(
         "max_broken",
         "cache",
         "cache_size",
+        "keep_images",
         "run_dir",
         "checkpoint_every",
         "eval_every",

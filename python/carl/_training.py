@@ -22,6 +22,7 @@ from .progress import Progress, describe, describe_evaluation
 from .runs import RunFolder
 from .sources import BatchStream, ImageSource
 from .sources.broken import BrokenImages
+from .sources.kept import KeptSource, first_pass
 from .sources.loader import Batch, BatchReader
 from .trainer import Trainer
 from .usage import UsageRecorder, make_recorder
@@ -204,7 +205,8 @@ class TrainingLoop:
             if self._trainer.step_count == 0 or self._due():
                 self._evaluate()
         if self._pace is not None:
-            self._pace.begin(self._trainer.step_count, self._upcoming)
+            step = self._trainer.step_count
+            self._pace.begin(step, self._upcoming, *first_pass(self._source, self._batch_size, step, self._epoch_start))
 
     def _is_finished(self) -> bool:
         return self._last_step is not None and self._trainer.step_count >= self._last_step
@@ -234,6 +236,8 @@ class TrainingLoop:
                 f"epoch {position.epoch + 1}/{self._planned_epochs()}, step {self._trainer.step_count}: "
                 f"{describe(self._last, clock.share)}"
             )
+        if isinstance(self._source, KeptSource) and (news := self._source.news()):
+            self._log(news)
         finished = position.epoch
         self._epoch_start = self._trainer.step_count
         position.epoch, position.batch = finished + 1, 0
@@ -270,7 +274,7 @@ class TrainingLoop:
             self._evaluate()
         if self._checkpoint_every and self._trainer.step_count % self._checkpoint_every == 0:
             self._save(None)
-        if self._pace is not None and (changes := self._pace.after_step(self._trainer.step_count)):
+        if self._pace is not None and (changes := self._pace.after_step(self._trainer.step_count, batch.waited)):
             self._decide(self._pace, changes)
 
     def _decide(self, pace: Pace, changes: dict[str, Any]) -> None:

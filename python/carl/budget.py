@@ -155,17 +155,14 @@ def enough(count: int | None) -> int:
 
 
 def best_rung(
-    pairs: Iterable[tuple[int | None, float]],
-    seconds_an_image: Callable[[tuple[int | None, float]], float],
-    seconds: float,
-    count: int | None,
+    pairs: Iterable[tuple[int | None, float]], images: Callable[[tuple[int | None, float]], float], count: int | None
 ) -> tuple[int | None, float]:
-    """The first that goes through enough images in `seconds`, else the fastest."""
+    """The first that goes through enough images, `images` of them in the time there is, else the fastest."""
     pairs = list(pairs)
     for pair in pairs:
-        if seconds / seconds_an_image(pair) >= enough(count):
+        if images(pair) >= enough(count):
             return pair
-    return min(pairs, key=seconds_an_image)
+    return max(pairs, key=images)
 
 
 def best_batch(given: Given, presentations: float, count: int | None) -> int:

@@ -98,6 +98,8 @@ class CARL(Parameters, EstimatorRules):
     _clock = staticmethod(time.perf_counter)
     #: Of a fit with a budget.
     _pace: Pace | None = None
+    #: Bytes that a limit of memory leaves for images that are kept.
+    _spare: float | None = None
     #: The budget's entry in the checkpoint, once the fit is over.
     _kept_budget: dict[str, Any] | None = None
     #: The path or paths of the images of the last fit, if they had some.
@@ -166,7 +168,7 @@ class CARL(Parameters, EstimatorRules):
                         )
                     )
                 )
-            self._pace, self._kept_budget, says = None, None, None
+            self._pace, self._kept_budget, self._spare, says = None, None, None, None
             if self.budget is not None:
                 refuse_conflicts(self.get_params(), source)
             if checkpoint is not None:

@@ -108,7 +108,8 @@ class Inspection:
         precision: str | None = None,
     ) -> None:
         self.path, self._data, self._labels, self._count = os.fspath(model), data, labels, count
-        self._compute = {"threads": threads, "precision": precision}
+        given = {"threads": threads, "precision": precision}
+        self._compute = {key: value for key, value in given.items() if value is not None}
         self._value_range, self._image_key, self._label_key = value_range, image_key, label_key
 
     @cached_property

@@ -96,7 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     log, handler = logging.getLogger("carl"), _Warnings(logging.WARNING)
     log.addHandler(handler)
     try:
-        return int(arguments.run(arguments) or 0)
+        with warnings.catch_warnings():
+            # Pillow refuses images of twice that size. These are no news in each epoch, and do not name the file.
+            warnings.filterwarnings("ignore", "Image size .* exceeds limit")
+            return int(arguments.run(arguments) or 0)
     except KeyboardInterrupt:
         print("carl: interrupted", file=sys.stderr)
         return 130

@@ -238,6 +238,10 @@ HELP: dict[str, dict[str, str]] = {
         "max_broken": 'largest share of the images that "skip" tolerates (0 to 1; default 0.05).',
         "cache": "keeps decoded images of reduced size, made by the first fit and read by all later ones (a folder).",
         "cache_size": "pixels of the shorter side in the cache (1 to 65535; default 8/7 of the largest view).",
+        "keep_images": (
+            "keeps decoded images in memory, up to a quarter of what is free, so that later epochs need not decode "
+            "them again; the same pixels as without (true or false; default true)."
+        ),
         "run_dir": "where configuration, metrics, log and checkpoints are written; --out of carl train (a folder).",
         "checkpoint_every": (
             "steps between checkpoints within an epoch; one is written after each epoch in any case (1 to 2^31 - "

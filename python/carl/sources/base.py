@@ -36,6 +36,8 @@ class ImageSource(ABC):
 
     labels: np.ndarray | None = None
     class_names: list[str] | None = None
+    #: Whether images are decoded as they are read, always to the same pixels: then they are worth being kept.
+    decodes: bool = False
     #: The paths that the source was made of by ``carl.as_source``, for runs that go on.
     given: Given | None = None
 
@@ -221,6 +223,8 @@ class JoinedSource(ImageSource):
         labels = [part.labels for part in parts if part.labels is not None]
         if len(labels) == len(parts) and all(part.class_names == parts[0].class_names for part in parts):
             self.labels, self.class_names = np.concatenate(labels), parts[0].class_names
+        # One that does not decode may give other pixels each time.
+        self.decodes = all(part.decodes for part in parts)
 
     def __len__(self) -> int:
         return int(self._starts[-1])

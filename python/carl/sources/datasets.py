@@ -63,6 +63,7 @@ class TableSource(DecodedSource):
             raise InvalidArgumentError("images: the data set has no rows")
         # A transform (with_transform) makes rows of other columns, of all that are there.
         transformed = dict(getattr(table, "format", None) or {}).get("type") == "custom"
+        self.decodes = not transformed  # which may be random
         columns = list(table[0]) if transformed else table.column_names
         self._column = column or (image_column(table[0], "images") if transformed else _column(table))
         if self._column not in columns:

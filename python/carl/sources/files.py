@@ -23,6 +23,8 @@ class FileSource(DecodedSource):
     value_range: the values that become 0 and 255 where they are no bytes; see ``carl.as_source``.
     """
 
+    decodes = True
+
     def __init__(
         self,
         paths: Sequence[str | os.PathLike[str]],

@@ -20,7 +20,7 @@ class SubsetSource(ImageSource):
     def __init__(self, source: ImageSource, places: np.ndarray) -> None:
         self._source, self._places = source, np.asarray(places, np.int64)
         self.labels = None if source.labels is None else np.asarray(source.labels)[self._places]
-        self.class_names = source.class_names
+        self.class_names, self.decodes = source.class_names, source.decodes
 
     def __len__(self) -> int:
         return len(self._places)

@@ -37,6 +37,8 @@ class TarSource(DecodedSource):
     Compressed archives cannot be read in any order and are an error.
     """
 
+    decodes = True
+
     def __init__(
         self,
         paths: Sequence[str],

@@ -121,10 +121,10 @@ enum PackedGEMM {
             }
         }
         let tiles = (m &+ rows &- 1) / rows
+        let isSpread = b.isFar && 1...mostSpread ~= tiles && b.format == .float32
         var start = 0
         while start < k {
             let count = min(depth, k &- start)
-            let isSpread = b.isFar && 1...mostSpread ~= tiles && b.format == .float32
             let linesAhead = b.isFar && !isSpread && tiles >= 4 ? (count &* (width / 16) &+ tiles &- 1) / tiles : 0
             let add = accumulate || start > 0
             var column = 0
@@ -215,6 +215,7 @@ enum PackedGEMM {
         }
     }
 
+    /// One tile of C. Rows behind the last one are computed from it again and not stored.
     @inline(never)
     private static func tile(
         _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
@@ -235,8 +236,7 @@ enum PackedGEMM {
         tile(k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias) { spread.step($0) }
     }
 
-    /// One tile of C. Rows behind the last one are computed from it again and not stored. `alongside` as of
-    /// `MicroKernel`.
+    /// What both are made of. `alongside` as of `MicroKernel`.
     @inline(__always)
     private static func tile(
         _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
