@@ -4,12 +4,14 @@
    from random smooth images: the share of the time spent waiting for images (want: below 5%), with views of 224 pixels,
    as the images suggest; with views of 32 pixels, where a step is short and decoding counts for more; and of 32 pixels
    from a cache of reduced images. Beside it the time that decoding takes by itself, in one thread.
-2. Views of an .npy file of a million images of 32 x 32 x 3, mapped into memory: the time from its path to the first
+2. The same network on JPEG files of 12 megapixels, as telephones write them, and views of 64 pixels, for three epochs:
+   seconds of each, with and without `keep_images`.
+3. Views of an .npy file of a million images of 32 x 32 x 3, mapped into memory: the time from its path to the first
    batch of views (want: below a second), and the memory of the process's own, RssAnon, that is held beyond what it was
    before, beside the bytes of the batches in flight. Pages of the file itself, RssFile, are the system's to drop.
 
     python Benchmarks/data_wait.py              # some minutes
-    python Benchmarks/data_wait.py --quick      # 256 JPEG files, 100,000 mapped images
+    python Benchmarks/data_wait.py --quick      # 256 and 32 JPEG files, 100,000 mapped images
 """
 
 import argparse
@@ -23,17 +25,20 @@ import time
 BATCH = 64
 MAPPED_BATCH = 256
 MAPPED_BATCHES = 60
+LARGE, LARGE_VIEW, LARGE_BATCH, EPOCHS = (4000, 3000), 64, 16, 3
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, help="JPEG files (default: 2,000)")
+    parser.add_argument("--large", type=int, help="JPEG files of 12 megapixels (default: 160)")
     parser.add_argument("--mapped", type=int, help="images of the mapped file (default: 1,000,000)")
     parser.add_argument("--quick", action="store_true", help="fewer images")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--measure-mapped", metavar="FILE", help=argparse.SUPPRESS)
     given = parser.parse_args()
     given.images = given.images or (256 if given.quick else 2000)
+    given.large = given.large or (32 if given.quick else 160)
     given.mapped = given.mapped or (100_000 if given.quick else 1_000_000)
     return given
 
@@ -41,14 +46,15 @@ def arguments():
 # ---- A folder of JPEG files
 
 
-def write_photos(folder, count):
-    """Random smooth images with some grain, as photos have it: about 35 kB each."""
+def write_photos(folder, count, size=None):
+    """Random smooth images with some grain, as photos have it: about 35 kB each, of 360 x 270 to 440 x 330 pixels, or
+    of `size`."""
     import numpy as np
     from PIL import Image
 
     random = np.random.default_rng(0)
     for number in range(count):
-        width, height = int(random.integers(360, 441)), int(random.integers(270, 331))
+        width, height = size or (int(random.integers(360, 441)), int(random.integers(270, 331)))
         coarse = random.integers(0, 256, (9, 12, 3), dtype=np.uint8)
         smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
         grain = random.integers(-8, 9, smooth.shape, dtype=np.int16)
@@ -83,6 +89,34 @@ def train(folder, view_size, cache=None):
         "seconds": seconds,
         "images_per_second": len(waits) * BATCH / sum(m.seconds / (1 - m.data_wait) for m in model.history_),
     }
+
+
+def epochs_of(folder, keep):
+    """Seconds of each epoch on large photos."""
+    import carl
+
+    ends = [time.perf_counter()]
+
+    class Watch(carl.Callback):
+        def on_start(self, model):
+            ends[0] = time.perf_counter()
+
+        def on_epoch(self, model, epoch):
+            ends.append(time.perf_counter())
+
+    carl.CARL(
+        width=0.5,
+        view_size=LARGE_VIEW,
+        epochs=EPOCHS,
+        batch_size=LARGE_BATCH,
+        early_steps=0,
+        progress=False,
+        keep_images=keep,
+        prototypes=16,
+        callbacks=[Watch()],
+        seed=0,
+    ).fit(folder)
+    return [after - before for before, after in zip(ends, ends[1:])]
 
 
 def decoding(folder, view_size):
@@ -188,6 +222,15 @@ def run(given):
             row = train(photos, view_size, cache)
             row["decoding_ms"] = None if cache else decoding(photos, view_size)
             results["training"].append(row)
+        large = os.path.join(folder, "large")
+        os.mkdir(large)
+        write_photos(large, given.large, LARGE)
+        results["large"] = {
+            "images": given.large,
+            "decoding_ms": decoding(large, LARGE_VIEW),
+            "kept": epochs_of(large, True),
+            "not_kept": epochs_of(large, False),
+        }
         mapped = os.path.join(folder, "million.npy")
         write_mapped(mapped, given.mapped)
         done = subprocess.run(
@@ -216,6 +259,13 @@ def table(results):
         )
     worst = max(row["data_wait"] for row in results["training"])
     print(f"  below 5%: {'yes' if worst < 0.05 else 'NO'}")
+    row = results["large"]
+    print(
+        f"\n{row['images']} JPEG files of {LARGE[0]} x {LARGE[1]}, views of {LARGE_VIEW}; decoding, one thread: "
+        f"{row['decoding_ms']:.1f} ms"
+    )
+    for name, text in (("kept", "kept in memory"), ("not_kept", "decoded in each epoch")):
+        print(f"  {text:<24}" + "".join(f"{seconds:>8.1f} s" for seconds in row[name]) + "   of the epochs")
     row = results["mapped"]
     mega = 1e6
     print(
