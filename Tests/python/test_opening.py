@@ -60,6 +60,17 @@ def test_measured_on_a_source_and_on_a_stream(images):
     assert 0.5 * used < estimate.bytes(32) < 3 * used + 20e6
 
 
+def test_decoding_counts_once_where_images_are_kept(png_files, images, monkeypatch, capfd):
+    assert _opening.measure(carl.as_source(images), config()).reading == 0
+    assert 0 < _opening.measure(carl.as_source(png_files), config()).reading < 5
+    monkeypatch.setattr("carl._fit.measure", lambda *given: _opening.Estimate(0.0, 0.0, 0.0, 0.0, reading=2.0))
+    told = []
+    for changes in ({}, {"keep_images": False}):
+        small_model(progress=True, epochs=3, **changes).fit(png_files)
+        told.append(capfd.readouterr().err.split("about ")[1].split(",")[0])
+    assert told == ["32 s", "96 s"]  # 16 images, 2 s each
+
+
 def test_a_long_run_names_a_smaller_setting():
     source = carl.as_source(np.zeros((40, 200, 200, 3), np.uint8))
     estimate = _opening.Estimate(0.0, 0.05, 0.0, 1.0)

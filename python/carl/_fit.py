@@ -337,7 +337,10 @@ def _opening(
     if estimate is None:
         return [line]
     steps = full_steps(config, taken, left, estimate.early)
-    return [f"{line}; {length_of(size, steps, estimate)}", *hints(source, config, size, steps, estimate, fixed)]
+    reads = size * (left or 0)
+    if isinstance(source, ImageSource) and (model.keep_images or model.cache is not None):
+        reads = min(reads, len(source))
+    return [f"{line}; {length_of(size, steps, estimate, reads)}", *hints(source, config, size, steps, estimate, fixed)]
 
 
 def _check_room(model: CARL, run: RunFolder) -> None:

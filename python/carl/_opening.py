@@ -4,7 +4,7 @@ these will take."""
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ._calibration import work_of
@@ -20,8 +20,8 @@ from .sources.order import evenly_spaced
 from .trainer import Trainer
 from .view_specs import expand_views, least_side
 
-#: Images of the two timed steps.
-_FEW, _MORE = 2, 8
+#: Images of the two timed steps, and whose decoding is timed.
+_FEW, _MORE, _READ = 2, 8, 16
 #: Seconds from which on a smaller setting is named.
 LONG = 3600.0
 
@@ -29,13 +29,15 @@ LONG = 3600.0
 @dataclass(frozen=True)
 class Estimate:
     """fixed, each: seconds of a step, and per image of it. memory, memory_each: bytes, of them per image of a batch.
-    early: the share of a step's time that one with the first steps' small views takes."""
+    early: the share of a step's time that one with the first steps' small views takes. reading: seconds in which an
+    image is decoded."""
 
     fixed: float
     each: float
     memory: float
     memory_each: float
     early: float = 1.0
+    reading: float = 0.0
 
     def step(self, batch_size: int) -> float:
         return self.fixed + self.each * batch_size
@@ -77,8 +79,10 @@ def measure(source: ImageSource | BatchStream, config: TrainerConfig) -> Estimat
     """Times two small steps of a throwaway trainer on some images; None where that cannot be done: too few can be
     read, or there is no memory for a second trainer. An estimate is not worth an error."""
     try:
-        images = _some_images(source, config)
-        return _measured(source, config, images) if len(images) >= _FEW else None
+        images = _some_images(source, config, _MORE)
+        if len(images) < _FEW:
+            return None
+        return replace(_measured(source, config, images), reading=_reading(source, config))
     except (CARLError, OSError, MemoryError):
         return None
 
@@ -121,11 +125,20 @@ def full_steps(config: TrainerConfig, taken: int, left: int | None, share: float
     return max(1, round(left - min(early, left) * (1 - share)))
 
 
-def _some_images(source: ImageSource | BatchStream, config: TrainerConfig) -> list[Any]:
+def _reading(source: ImageSource | BatchStream, config: TrainerConfig) -> float:
+    """Seconds in which an image is decoded, where some were before; 0 for images that need no decoding."""
+    if isinstance(source, BatchStream) or not source.decodes:
+        return 0.0
+    start = time.perf_counter()
+    images = _some_images(source, config, _READ)
+    return (time.perf_counter() - start) / max(1, len(images))
+
+
+def _some_images(source: ImageSource | BatchStream, config: TrainerConfig, count: int) -> list[Any]:
     if isinstance(source, BatchStream):
-        return list(source.probe()[:_MORE])
+        return list(source.probe()[:count])
     side = least_side(expand_views(config.views, config.in_channels or 3, config.view_size))
-    found: Any = source.read_each(evenly_spaced(len(source), _MORE), side)
+    found: Any = source.read_each(evenly_spaced(len(source), count), side)
     return [image for image in found if not isinstance(image, BaseException)]
 
 
@@ -178,12 +191,12 @@ def _faster(source: ImageSource | BatchStream, config: TrainerConfig, seconds: f
     return f"{' '.join(sizes)}, about {duration_text(_rounded(seconds * work(size, width) / now))}"
 
 
-def length_of(batch_size: int, steps: int | None, estimate: Estimate) -> str:
-    """About how long, and how much memory."""
+def length_of(batch_size: int, steps: int | None, estimate: Estimate, reads: int = 0) -> str:
+    """About how long, with so many images decoded, and how much memory."""
     memory = f"{memory_text(estimate.bytes(batch_size))} of memory"
     if steps is None:
         return f"about {estimate.step(batch_size):.2g} s a step, {memory}"
-    return f"about {duration_text(_rounded(steps * estimate.step(batch_size)))}, {memory}"
+    return f"about {duration_text(_rounded(steps * estimate.step(batch_size) + reads * estimate.reading))}, {memory}"
 
 
 def _rounded(seconds: float) -> float:
