@@ -104,6 +104,9 @@ def data_wait(found):
                 "unit": "share",
             }
         )
+    large = found["large"]
+    for key, how in (("kept", "kept in memory"), ("not_kept", "decoded again")):
+        rows.append({"work": f"a later epoch of large photos, {how}", "carl": min(large[key][1:]), "unit": "s"})
     mapped = found["mapped"]
     return [
         *rows,
