@@ -18,6 +18,7 @@ from carl.sources.kept import KeptSource, first_pass, room_for_images
 from carl.sources.subset import SubsetSource
 from conftest import same_state, small_model
 from test_sources_kinds import MapStyle, encoded, write_tar
+from test_sources_sets import Formatted
 
 Image = pytest.importorskip("PIL.Image")
 #: Bytes of an image of the tests.
@@ -109,9 +110,9 @@ def test_what_is_kept(images, png_files, tmp_path):
 
 
 def test_a_transform_of_a_table_may_be_random(images):
-    datasets = pytest.importorskip("datasets")
-    table = datasets.Dataset.from_dict({"image": [Image.fromarray(image) for image in images[:4]]})
-    assert as_source(table).decodes and not as_source(table.with_transform(lambda rows: rows)).decodes
+    columns = {"image": [Image.fromarray(image) for image in images[:4]]}
+    assert as_source(Formatted(columns)).decodes
+    assert not as_source(Formatted(columns, transform=lambda rows: rows)).decodes
 
 
 def test_a_fit_decodes_each_image_once_and_learns_the_same(png_files, decoded, tmp_path):
