@@ -71,11 +71,18 @@ public enum Collapse: Int32, Sendable {
                 smaller \"learning_rate\" with \"warmup_steps\", or a \"contrast_weight\"
                 """
         case .shrunkenEmbedding:
-            return """
+            let seen = """
                 for \(steps) steps the embedding has been crowded into a part of the sphere (standard deviation \
-                \(term("embedding_std")), about \(brief(1 / Double(dimension).squareRoot())) fills it). Try a larger \
-                \"temperature\" (now \(term("temperature"))), a larger \"prior_weight\" (now \(priorWeight)), a \
-                smaller \"learning_rate\" or a \"contrast_weight\"
+                \(term("embedding_std")), about \(brief(1 / Double(dimension).squareRoot())) fills it).
+                """
+            let tried = """
+                a larger \"temperature\" (now \(term("temperature"))), a larger \"prior_weight\" (now \
+                \(priorWeight)), a smaller \"learning_rate\"
+                """
+            // The contrast spreads the images of a step, which takes hundreds of steps where they are much alike.
+            guard terms["contrast"] != nil else { return "\(seen) Try \(tried) or a \"contrast_weight\"" }
+            return """
+                \(seen) Early in a run the contrast spreads it again; where \"embedding_std\" does not rise, try \(tried)
                 """
         }
     }
