@@ -82,7 +82,7 @@ public enum Collapse: Int32, Sendable {
             // The contrast spreads the images of a step, which takes hundreds of steps where they are much alike.
             guard terms["contrast"] != nil else { return "\(seen) Try \(tried) or a \"contrast_weight\"" }
             return """
-                \(seen) Early in a run the contrast spreads it again; where \"embedding_std\" does not rise, try \(tried)
+                \(seen) Try \(tried), unless \"embedding_std\" rises: early in a run the contrast spreads it again
                 """
         }
     }

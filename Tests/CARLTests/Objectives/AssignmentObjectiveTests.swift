@@ -130,7 +130,7 @@ import Testing
         // A contrast need not be recommended to who has one.
         #expect(advice(.shrunkenEmbedding).contains("or a \"contrast_weight\""))
         terms["contrast"] = 4.5
-        #expect(advice(.shrunkenEmbedding).contains("where \"embedding_std\" does not rise, try a larger"))
+        #expect(advice(.shrunkenEmbedding).contains("unless \"embedding_std\" rises: early in a run the contrast"))
         #expect(!advice(.shrunkenEmbedding).contains("contrast_weight"))
         #expect(Collapse.none.advice(terms, count: 100, dimension: 16, steps: 30, detached: true) == nil)
     }
