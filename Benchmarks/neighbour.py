@@ -12,6 +12,7 @@ PyTorch, where it is installed, is the peer; what is missing is left out.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import statistics
@@ -36,6 +37,7 @@ def work(program, threads, name):
 
     encoder, stem, size, images = WORK[name]
     random = np.random.default_rng(0)
+    views = [random.standard_normal((images or 1, size, size, 3), dtype=np.float32) for _ in range(2)]
     if program == "carl":
         import carl
 
@@ -43,11 +45,9 @@ def work(program, threads, name):
             encoder=encoder, stem=stem, threads=threads, prototypes=300, views=[{"size": size, "count": 2}]
         )
         if images:
-            views = [random.standard_normal((images, size, size, 3), dtype=np.float32) for _ in range(2)]
             return lambda: trainer.step_views(views)
         one = carl.Encoder.from_trainer(trainer)
-        image = random.standard_normal((1, size, size, 3), dtype=np.float32)
-        return lambda: one.embed(image)
+        return lambda: one.embed(views[0])
     import torch
 
     from support.torch_resnet import resnet
@@ -55,22 +55,15 @@ def work(program, threads, name):
 
     torch.set_num_threads(threads)
     if images:
-        views = [random.standard_normal((images, size, size, 3), dtype=np.float32) for _ in range(2)]
         return torch_run(encoder, stem, views)
     model = resnet(encoder, stem).eval().to(memory_format=torch.channels_last)
-    image = torch.randn(1, 3, size, size).contiguous(memory_format=torch.channels_last)
+    image = torch.from_numpy(views[0]).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
     def run():
         with torch.inference_mode():
             model(image)
 
     return run
-
-
-def has_torch():
-    from importlib.util import find_spec
-
-    return find_spec("torch") is not None
 
 
 def neighbours(count):
@@ -80,7 +73,7 @@ def neighbours(count):
 def measure(counts, quick):
     """{work: {program and threads: {number of neighbours: median seconds}}}"""
     processors = len(os.sched_getaffinity(0))
-    programs = ["carl", "torch"] if has_torch() else ["carl"]
+    programs = ["carl", "torch"] if importlib.util.find_spec("torch") else ["carl"]
     found = {}
     for name in WORK:
         workers = {
