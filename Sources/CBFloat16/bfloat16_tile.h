@@ -1,4 +1,5 @@
-/* The register tile of a matrix product of bfloat16 pairs by VDPBF16PS, an instruction that Swift has no name for. */
+/* The register tile of a matrix product of bfloat16 pairs by VDPBF16PS, and rounding to such pairs by VCVTNE2PS2BF16: instructions that
+ * Swift has no name for. */
 #ifndef CARL_BFLOAT16_TILE_H
 #define CARL_BFLOAT16_TILE_H
 
@@ -27,8 +28,53 @@ typedef uint32_t carl_pairs16 __attribute__((vector_size(64)));
 typedef uint32_t carl_pairs16_unaligned __attribute__((vector_size(64), aligned(4)));
 typedef __bf16 carl_bfloat32 __attribute__((vector_size(64)));
 
-#define CARL_BFLOAT16_TARGET __attribute__((target("avx512f,avx512bf16"), noinline))
+#define CARL_BFLOAT16_TARGET __attribute__((target("avx512f,avx512bw,avx512bf16"), noinline))
 #define CARL_DOT(sum, a, b) __builtin_ia32_dpbf16ps_512(sum, (carl_bfloat32)(a), (carl_bfloat32)(b))
+
+#define CARL_PAIRS(low, high) ((carl_pairs16)__builtin_ia32_cvtne2ps2bf16_512(high, low))
+
+__attribute__((target("avx512f"), always_inline)) static inline carl_sums16 carl_bfloat16_load(const float *source, ptrdiff_t count) {
+    if (count >= 16) return *(const carl_sums16_unaligned *)source;
+    carl_sums16 zero = {0};
+    if (count <= 0) return zero;
+    return (carl_sums16)__builtin_ia32_loadups512_mask(source, zero, (unsigned short)((1u << count) - 1));
+}
+
+__attribute__((target("avx512f"), always_inline)) static inline void carl_bfloat16_store_pairs(
+    uint32_t *target, carl_pairs16 pairs, ptrdiff_t count) {
+    if (count >= 16) {
+        *(carl_pairs16_unaligned *)target = pairs;
+    } else {
+        __builtin_ia32_storeups512_mask((float *)target, (carl_sums16)pairs, (unsigned short)((1u << count) - 1));
+    }
+}
+
+/* `count` values, neighbours in one pair: (count + 1) / 2 pairs, an odd last value's partner 0. By VCVTNE2PS2BF16: to nearest, ties to
+ * even, subnormal values to zero of their sign. */
+CARL_BFLOAT16_TARGET static void carl_bfloat16_pair(const float *source, ptrdiff_t count, uint32_t *target) {
+    ptrdiff_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+        carl_sums16 low = *(const carl_sums16_unaligned *)(source + i), high = *(const carl_sums16_unaligned *)(source + i + 16);
+        *(carl_pairs16_unaligned *)(target + i / 2) = CARL_PAIRS(low, high);
+    }
+    if (i < count) {
+        carl_sums16 low = carl_bfloat16_load(source + i, count - i), high = carl_bfloat16_load(source + i + 16, count - i - 16);
+        carl_bfloat16_store_pairs(target + i / 2, CARL_PAIRS(low, high), (count - i + 1) / 2);
+    }
+}
+
+/* `count` pairs of a value of `low` and the one of `high` beside it; `high` may be NULL, for zeros. `target` may be `low`. */
+CARL_BFLOAT16_TARGET static void carl_bfloat16_pair_rows(const float *low, const float *high, ptrdiff_t count, uint32_t *target) {
+    /* From sixteen values of `low` and then sixteen of `high` to pairs of one of each. */
+    typedef short carl_halves32 __attribute__((vector_size(64)));
+    carl_halves32 order = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    carl_sums16 zero = {0};
+    for (ptrdiff_t i = 0; i < count; i += 16) {
+        carl_sums16 first = carl_bfloat16_load(low + i, count - i), second = high ? carl_bfloat16_load(high + i, count - i) : zero;
+        carl_halves32 halves = (carl_halves32)CARL_PAIRS(first, second);
+        carl_bfloat16_store_pairs(target + i, (carl_pairs16)__builtin_ia32_permvarhi512(halves, order), count - i);
+    }
+}
 
 /* Some of a row's sums to C, with those of `addend` unless it is NULL. The lowest `count` values count, at most 16. */
 __attribute__((target("avx512f"), always_inline)) static inline void carl_bfloat16_store(
@@ -83,6 +129,7 @@ CARL_BFLOAT16_TARGET static void carl_bfloat16_tile(
 }
 
 #undef CARL_DOT
+#undef CARL_PAIRS
 #undef CARL_BFLOAT16_TARGET
 #endif
 

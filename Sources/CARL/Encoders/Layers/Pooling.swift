@@ -34,20 +34,34 @@ enum MaxPool {
     static func backward(_ x: Activation, _ y: Activation, _ dy: Activation, _ compute: Compute) throws -> Activation {
         let dx = try compute.workspace.takeActivation(like: x)
         let c = x.channels
-        let scratch = try compute.scratch(c)
         // Windows overlap: an image belongs to one worker.
-        compute.parallel(x.batch) { n, worker in
+        compute.parallel(x.batch) { n, _ in
             (dx.base + n * x.height * x.width * c).update(repeating: 0, count: x.height * x.width * c)
-            let open = scratch[worker]
             for oy in 0..<y.height {
                 for ox in 0..<y.width {
                     let at = ((n * y.height + oy) * y.width + ox) * c
-                    open.update(repeating: 1, count: c)
-                    forEachPixel(x, n, oy, ox) { source in
-                        for i in 0..<c where open[i] == 1 && x.base[source &+ i] == y.base[at &+ i] {
-                            dx.base[source &+ i] += dy.base[at &+ i]
-                            open[i] = 0
+                    let (maxima, gradients) = (y.base + at, dy.base + at)
+                    var i = 0
+                    while i &+ FloatVector.scalarCount <= c {
+                        let maximum = loadVector(maxima + i)
+                        // What is left of the gradient where no pixel has had it yet.
+                        var left = loadVector(gradients + i)
+                        forEachPixel(x, n, oy, ox) { source in
+                            let isMaximum = loadVector(x.base + (source &+ i)) .== maximum
+                            let to = dx.base + (source &+ i)
+                            storeVector(loadVector(to) + FloatVector.zero.replacing(with: left, where: isMaximum), to)
+                            left.replace(with: FloatVector.zero, where: isMaximum)
                         }
+                        i &+= FloatVector.scalarCount
+                    }
+                    while i < c {
+                        var left = gradients[i]
+                        forEachPixel(x, n, oy, ox) { source in
+                            guard x.base[source &+ i] == maxima[i] else { return }
+                            dx.base[source &+ i] += left
+                            left = 0
+                        }
+                        i &+= 1
                     }
                 }
             }

@@ -1,3 +1,5 @@
+import CBFloat16
+
 /// Float32 values rounded to bfloat16 (the upper half of a float32), two to a word of 32 bits as the dot product reads
 /// them: the value of the lower depth in the lower half.
 ///
@@ -43,8 +45,18 @@ enum BFloat16 {
     /// Words of `count` values side by side; an odd one's partner is 0.
     ///
     /// Words are kept where float32 values are: `target` has `count` / 2 of them, rounded up.
-    @inline(__always)
     static func pair(_ source: UnsafePointer<Float>, _ count: Int, to target: FloatPointer) {
+        #if CARL_AVX512
+            if Precision.hasBFloat16 {
+                return carl_bfloat16_pair(
+                    source, count, UnsafeMutableRawPointer(target).assumingMemoryBound(to: UInt32.self))
+            }
+        #endif
+        pairPortably(source, count, to: target)
+    }
+
+    /// The same without the processor's own conversion.
+    static func pairPortably(_ source: UnsafePointer<Float>, _ count: Int, to target: FloatPointer) {
         var i = 0
         while i &+ 2 &* lanes <= count {
             let (first, second) = (loadVector(source + i), loadVector(source + i + lanes))
@@ -62,8 +74,20 @@ enum BFloat16 {
 
     /// Words of two rows of `count` values: of a value of `low` and the one of `high` beside it, nil for zeros.
     /// `target` may be `low`.
-    @inline(__always)
     static func pair(
+        _ low: UnsafePointer<Float>, _ high: UnsafePointer<Float>?, _ count: Int, to target: FloatPointer
+    ) {
+        #if CARL_AVX512
+            if Precision.hasBFloat16 {
+                return carl_bfloat16_pair_rows(
+                    low, high, count, UnsafeMutableRawPointer(target).assumingMemoryBound(to: UInt32.self))
+            }
+        #endif
+        pairPortably(low, high, count, to: target)
+    }
+
+    /// The same without the processor's own conversion.
+    static func pairPortably(
         _ low: UnsafePointer<Float>, _ high: UnsafePointer<Float>?, _ count: Int, to target: FloatPointer
     ) {
         var i = 0
