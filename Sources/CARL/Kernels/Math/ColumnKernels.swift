@@ -1,7 +1,7 @@
 /// Loops over the rows of a row-major (rows, C) matrix with one set of coefficients per column: what BatchNorm is made
 /// of.
 ///
-/// All take the channel count and pointers to the first row; SIMD over channels, the last C mod 8 of them one by one.
+/// All take the channel count and pointers to the first row; SIMD over channels, the last ones one by one.
 enum ColumnKernels {
     /// Mean and sum of squared deviations of each column over `rows` rows, rows >= 1. Sums are taken of differences
     /// from the first row, so that a mean that is large beside the deviation costs no accuracy.
@@ -9,25 +9,27 @@ enum ColumnKernels {
         _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, mean: FloatPointer, deviation: FloatPointer
     ) {
         let scale = 1 / Float(rows)
+        let width = FloatVector.scalarCount
         var c = 0
-        while c &+ 16 <= channels {
-            let first0 = load8(y + c), first1 = load8(y + c + 8)
-            var s0 = Float8.zero, s1 = Float8.zero
-            var q0 = Float8.zero, q1 = Float8.zero
+        while c &+ 2 &* width <= channels {
+            let first0 = loadVector(y + c), first1 = loadVector(y + c + width)
+            var s0 = FloatVector.zero, s1 = FloatVector.zero
+            var q0 = FloatVector.zero, q1 = FloatVector.zero
             var p = y + c
             for _ in 0..<rows {
-                let a = load8(p) - first0, b = load8(p + 8) - first1
+                let a = loadVector(p) - first0, b = loadVector(p + width) - first1
                 s0 += a
                 s1 += b
-                q0 = fma8(a, a, q0)
-                q1 = fma8(b, b, q1)
+                q0 = fmaVector(a, a, q0)
+                q1 = fmaVector(b, b, q1)
                 p += channels
             }
-            store8(fma8(s0, Float8(repeating: scale), first0), mean + c)
-            store8(fma8(s1, Float8(repeating: scale), first1), mean + c + 8)
-            store8(max8(fma8(s0 * s0, Float8(repeating: -scale), q0), .zero), deviation + c)
-            store8(max8(fma8(s1 * s1, Float8(repeating: -scale), q1), .zero), deviation + c + 8)
-            c &+= 16
+            let means = FloatVector(repeating: scale)
+            storeVector(fmaVector(s0, means, first0), mean + c)
+            storeVector(fmaVector(s1, means, first1), mean + c + width)
+            storeVector(maxVector(fmaVector(s0 * s0, -means, q0), .zero), deviation + c)
+            storeVector(maxVector(fmaVector(s1 * s1, -means, q1), .zero), deviation + c + width)
+            c &+= 2 &* width
         }
         while c < channels {
             let first = y[c]
@@ -52,18 +54,23 @@ enum ColumnKernels {
         relu: Bool, _ z: FloatPointer
     ) {
         // One loop per combination: the tests stay out of the inner loop.
-        let floor = Float8(repeating: relu ? 0 : -Float.infinity)
+        let floor = FloatVector(repeating: relu ? 0 : -Float.infinity)
         let scalarFloor: Float = relu ? 0 : -Float.infinity
-        let vectors = channels & ~7
+        let width = FloatVector.scalarCount
+        let vectors = channels / width &* width
         for r in 0..<rows {
             let at = r &* channels
             var c = 0
             if let skip {
                 if let skipScale, let skipShift {
                     while c < vectors {
-                        let s = fma8(load8(skip + at + c), load8(skipScale + c), load8(skipShift + c))
-                        store8(max8(fma8(load8(y + at + c), load8(a + c), load8(b + c)) + s, floor), z + at + c)
-                        c &+= 8
+                        let s = fmaVector(
+                            loadVector(skip + at + c), loadVector(skipScale + c), loadVector(skipShift + c))
+                        storeVector(
+                            maxVector(
+                                fmaVector(loadVector(y + at + c), loadVector(a + c), loadVector(b + c)) + s, floor),
+                            z + at + c)
+                        c &+= width
                     }
                     while c < channels {
                         let s = skip[at &+ c] * skipScale[c] + skipShift[c]
@@ -72,10 +79,12 @@ enum ColumnKernels {
                     }
                 } else {
                     while c < vectors {
-                        store8(
-                            max8(fma8(load8(y + at + c), load8(a + c), load8(b + c)) + load8(skip + at + c), floor),
+                        storeVector(
+                            maxVector(
+                                fmaVector(loadVector(y + at + c), loadVector(a + c), loadVector(b + c))
+                                    + loadVector(skip + at + c), floor),
                             z + at + c)
-                        c &+= 8
+                        c &+= width
                     }
                     while c < channels {
                         z[at &+ c] = max(y[at &+ c] * a[c] + b[c] + skip[at &+ c], scalarFloor)
@@ -84,8 +93,10 @@ enum ColumnKernels {
                 }
             } else {
                 while c < vectors {
-                    store8(max8(fma8(load8(y + at + c), load8(a + c), load8(b + c)), floor), z + at + c)
-                    c &+= 8
+                    storeVector(
+                        maxVector(fmaVector(loadVector(y + at + c), loadVector(a + c), loadVector(b + c)), floor),
+                        z + at + c)
+                    c &+= width
                 }
                 while c < channels {
                     z[at &+ c] = max(y[at &+ c] * a[c] + b[c], scalarFloor)
@@ -106,7 +117,7 @@ enum ColumnKernels {
             var c = 0
             while c &+ FloatVector.scalarCount <= channels {
                 storeVector(
-                    pointwiseMax(fmaVector(loadVector(from + c), loadVector(a + c), loadVector(b + c)), .zero), to + c)
+                    maxVector(fmaVector(loadVector(from + c), loadVector(a + c), loadVector(b + c)), .zero), to + c)
                 c &+= FloatVector.scalarCount
             }
             while c &+ 8 <= channels {
@@ -132,29 +143,31 @@ enum ColumnKernels {
     ) {
         sumGradient.update(repeating: 0, count: channels)
         sumProduct.update(repeating: 0, count: channels)
-        let vectors = channels & ~7
+        let width = FloatVector.scalarCount
+        let vectors = channels / width &* width
         for r in 0..<rows {
             let at = r &* channels
             var c = 0
-            func add(_ g: Float8, _ value: Float8) {
-                store8(load8(sumGradient + c) + g, sumGradient + c)
-                store8(fma8(g, value - load8(mean + c), load8(sumProduct + c)), sumProduct + c)
-                c &+= 8
+            func add(_ g: FloatVector, _ value: FloatVector) {
+                storeVector(loadVector(sumGradient + c) + g, sumGradient + c)
+                storeVector(fmaVector(g, value - loadVector(mean + c), loadVector(sumProduct + c)), sumProduct + c)
+                c &+= width
             }
             if let result {
                 while c < vectors {
-                    let g = Float8.zero.replacing(with: load8(dz + at + c), where: load8(result + at + c) .> 0)
-                    store8(g, dz + at + c)
-                    add(g, load8(y + at + c))
+                    let open = loadVector(result + at + c) .> 0
+                    let g = FloatVector.zero.replacing(with: loadVector(dz + at + c), where: open)
+                    storeVector(g, dz + at + c)
+                    add(g, loadVector(y + at + c))
                 }
             } else if relu {
                 while c < vectors {
-                    let value = load8(y + at + c)
-                    let open = fma8(value, load8(a + c), load8(b + c)) .> 0
-                    add(Float8.zero.replacing(with: load8(dz + at + c), where: open), value)
+                    let value = loadVector(y + at + c)
+                    let open = fmaVector(value, loadVector(a + c), loadVector(b + c)) .> 0
+                    add(FloatVector.zero.replacing(with: loadVector(dz + at + c), where: open), value)
                 }
             } else {
-                while c < vectors { add(load8(dz + at + c), load8(y + at + c)) }
+                while c < vectors { add(loadVector(dz + at + c), loadVector(y + at + c)) }
             }
             while c < channels {
                 let i = at &+ c
@@ -175,24 +188,26 @@ enum ColumnKernels {
         _ slope: UnsafePointer<Float>,
         _ constant: UnsafePointer<Float>, _ dy: FloatPointer, rowStride: Int
     ) {
-        let vectors = channels & ~7
+        let width = FloatVector.scalarCount
+        let vectors = channels / width &* width
         for r in 0..<rows {
             let at = r &* channels
             let to = dy + r &* rowStride
             var c = 0
             if relu {
                 while c < vectors {
-                    let value = load8(y + at + c)
-                    let open = fma8(value, load8(a + c), load8(b + c)) .> 0
-                    let g = Float8.zero.replacing(with: load8(dz + at + c), where: open)
-                    store8(fma8(g, load8(factor + c), fma8(value, load8(slope + c), load8(constant + c))), to + c)
-                    c &+= 8
+                    let value = loadVector(y + at + c)
+                    let open = fmaVector(value, loadVector(a + c), loadVector(b + c)) .> 0
+                    let g = FloatVector.zero.replacing(with: loadVector(dz + at + c), where: open)
+                    let rest = fmaVector(value, loadVector(slope + c), loadVector(constant + c))
+                    storeVector(fmaVector(g, loadVector(factor + c), rest), to + c)
+                    c &+= width
                 }
             } else {
                 while c < vectors {
-                    let rest = fma8(load8(y + at + c), load8(slope + c), load8(constant + c))
-                    store8(fma8(load8(dz + at + c), load8(factor + c), rest), to + c)
-                    c &+= 8
+                    let rest = fmaVector(loadVector(y + at + c), loadVector(slope + c), loadVector(constant + c))
+                    storeVector(fmaVector(loadVector(dz + at + c), loadVector(factor + c), rest), to + c)
+                    c &+= width
                 }
             }
             while c < channels {

@@ -2,8 +2,8 @@ import CMemoryHints
 
 /// As many Float32 as a register of the processor this build is for holds: sixteen with AVX-512, otherwise eight.
 ///
-/// The kernels that spend a step's arithmetic, matrix products and Winograd transforms, are written on it; passes that
-/// wait for memory stay on `Float8`.
+/// The kernels that spend a step's arithmetic are written on it: matrix products, Winograd transforms, and what passes
+/// over activations on their way from one to the other.
 #if CARL_AVX512
     typealias FloatVector = SIMD16<Float>
 #else
@@ -28,6 +28,10 @@ func storeVector(_ value: FloatVector, _ pointer: FloatPointer) {
 /// a * b + c in one rounding.
 @inline(__always)
 func fmaVector(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) -> FloatVector { c.addingProduct(a, b) }
+
+/// The larger of two values, lane by lane; `a` where either is NaN.
+@inline(__always)
+func maxVector(_ a: FloatVector, _ b: FloatVector) -> FloatVector { a.replacing(with: b, where: b .> a) }
 
 #if CARL_AVX512
     /// Non-temporal store of a vector, a whole cache line: the line is not brought to the caches. `pointer` is a
