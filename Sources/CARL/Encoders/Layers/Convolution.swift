@@ -46,7 +46,8 @@ struct Convolution {
             switch method {
             case .pointwise:
                 try PointwiseConvolution.forward(
-                    .init(x, pending: pending), weights, y.base, shape, compute, epilogue: epilogue)
+                    .init(x, pending: pending), weights, y.base, shape, compute, alongside: alongside,
+                    epilogue: epilogue)
             case .winograd:
                 try WinogradConvolution.forward(
                     .init(x, pending: pending), weights, y.base, shape, compute, alongside: alongside,
@@ -71,7 +72,7 @@ struct Convolution {
     /// The parts for which the data gradient's `epilogue` is called.
     func gradientParts(_ shape: ConvolutionShape, _ compute: Compute) -> PartNumbers {
         switch ConvolutionMethod.choose(shape, compute.products) {
-        case .pointwise: PointwiseConvolution.parts(shape).numbers
+        case .pointwise: PointwiseConvolution.gradientParts(shape).numbers
         case .winograd: WinogradConvolution.gradientParts(shape)
         case .im2col: Im2colConvolution.imageParts(shape).numbers
         }

@@ -1,22 +1,33 @@
 /// 1x1 convolution of stride 1: y (rows, OC) = x (rows, IC) * w (IC, OC), in pieces that stay in cache for what
 /// follows.
 enum PointwiseConvolution {
-    private static func rowsPerPart(_ shape: ConvolutionShape) -> Int {
-        let rows = (1 << 16) / (shape.inChannels + shape.outChannels)
-        return min(1024, max(128, rows & ~15))
+    /// Channels of input and output up to which the rows of two parts, each some sixteenths of the second level cache, are
+    /// enough for a good product.
+    private static let mostPrefetchedChannels = (1 << 15) / 48
+
+    private static func isPrefetched(_ shape: ConvolutionShape) -> Bool {
+        shape.inChannels + shape.outChannels <= mostPrefetchedChannels
     }
 
     static func parts(_ shape: ConvolutionShape) -> RowParts {
-        RowParts(shape.outRows, size: rowsPerPart(shape), groups: shape.groups)
+        guard isPrefetched(shape) else { return gradientParts(shape) }
+        let rows = (1 << 15) / (shape.inChannels + shape.outChannels)
+        return RowParts(shape.outRows, size: min(1024, rows & ~15), groups: shape.groups)
+    }
+
+    /// Of the data gradient, whose epilogue reads more than there is room for twice: nothing is prefetched for it.
+    static func gradientParts(_ shape: ConvolutionShape) -> RowParts {
+        let rows = (1 << 16) / (shape.inChannels + shape.outChannels)
+        return RowParts(shape.outRows, size: min(1024, max(128, rows & ~15)), groups: shape.groups)
     }
 
     static func forward(
         _ x: ConvolutionInput, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, epilogue: Epilogue?
+        _ compute: Compute, alongside: [UnsafePointer<Float>] = [], epilogue: Epilogue?
     ) throws {
         try multiply(
             x, shape.inChannels, weights, y, shape.outChannels, shape, compute, backward: false, accumulate: false,
-            epilogue)
+            alongside: alongside, epilogue)
     }
 
     static func dataGradient(
@@ -25,15 +36,16 @@ enum PointwiseConvolution {
     ) throws {
         try multiply(
             dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true,
-            accumulate: accumulate, epilogue)
+            accumulate: accumulate, alongside: [], epilogue)
     }
 
     private static func multiply(
         _ source: ConvolutionInput, _ depth: Int, _ weights: UnsafePointer<Float>, _ target: FloatPointer,
         _ columns: Int,
-        _ shape: ConvolutionShape, _ compute: Compute, backward: Bool, accumulate: Bool, _ epilogue: Epilogue?
+        _ shape: ConvolutionShape, _ compute: Compute, backward: Bool, accumulate: Bool,
+        alongside: [UnsafePointer<Float>], _ epilogue: Epilogue?
     ) throws {
-        let parts = parts(shape)
+        let parts = backward ? gradientParts(shape) : parts(shape)
         let scratch = try compute.scratch(source.scratch(parts.size))
         try PackedMatrix.with(
             weights, rows: shape.outRows, depth: depth, columns: columns, transposed: backward, forward: !backward,
@@ -48,13 +60,20 @@ enum PointwiseConvolution {
                     right, target, accumulate: accumulate, compute, prepare: nil, epilogue: epilogue)
                 return
             }
-            compute.parallel(parts.count) { part, worker in
+            compute.parallelAhead(parts.count) { part, next, worker in
                 let rows = parts[part]
                 let pixels = source.pixels(rows, scratch[worker])
+                var prefetch = Prefetch(steps: PackedGEMM.tiles(rows.count, columns, right.format.words(depth)))
+                if let next, !backward, isPrefetched(shape) {
+                    source.prefetch(parts[next], &prefetch)
+                    for memory in [UnsafePointer(target)] + alongside {
+                        prefetch.add(memory + parts[next].lowerBound * columns, parts[next].count * columns)
+                    }
+                }
                 PackedGEMM.multiply(
                     rows.count, columns, depth,
                     .init(base: pixels + rows.lowerBound * depth, rowStride: depth, depthStride: 1), right,
-                    target + rows.lowerBound * columns, columns, accumulate: accumulate)
+                    target + rows.lowerBound * columns, columns, accumulate: accumulate, &prefetch)
                 epilogue?(part, rows)
             }
         }
