@@ -17,6 +17,7 @@ import subprocess
 import sys
 
 from support import baseline
+from support.interleaved import is_own, like
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
@@ -38,15 +39,19 @@ def line(work, peer, ours, theirs, unit, **more):
 
 
 def seconds_and_memory(work, seconds, memory, **more):
-    """Rows of each peer in `seconds` and in `memory`, dicts by program; CARL's own time where there is no peer."""
-    rows = [line(work, peer, seconds["carl"], time, "s", **more) for peer, time in seconds.items() if peer != "carl"]
-    rows = rows or [{"work": work, "carl": seconds["carl"], "unit": "s", **more}]
+    """Rows of each peer in `seconds` and in `memory`, dicts by program, beside CARL's of the same precision; CARL's own
+    time where there is no peer."""
+    rows = beside(work, seconds, "s", **more) or [{"work": work, "carl": seconds["carl"], "unit": "s", **more}]
     held = {program: size / 1e6 for program, size in memory.items() if size is not None}
-    if "carl" in held:
-        rows += [
-            line(f"{work}: memory", peer, held["carl"], size, "MB") for peer, size in held.items() if peer != "carl"
-        ]
-    return rows
+    return rows + (beside(f"{work}: memory", held, "MB") if "carl" in held else [])
+
+
+def beside(work, found, unit, **more):
+    return [
+        line(work, peer, found[like(peer, found)], theirs, unit, **more)
+        for peer, theirs in found.items()
+        if not is_own(peer)
+    ]
 
 
 def train_step(found):

@@ -4,9 +4,10 @@ and PyTorch, in turn, each in a process of its own.
     python Benchmarks/embedding.py [--quick] [--json] [--batches 1 16 128] [--networks ...] [--compile]
 
 All have the same weights, by `carl export`: an ONNX file with BatchNorm folded, a torch file. OpenVINO has its latency
-hint, so that one call uses all cores, in float32 and, where the processor has instructions for it, in bfloat16. Images
-are normalised beforehand. Ratios are of medians; "difference" is how far a program's features are from CARL's,
-relative to the largest. Peers that are not installed are left out and named.
+hint, so that one call uses all cores. Where the processor has instructions for it, CARL, OpenVINO and PyTorch run in
+bfloat16 too, and are compared with one another. Images are normalised beforehand. Ratios are of medians; "difference"
+is how far a program's features are from those of CARL in float32, relative to the largest. Peers that are not installed
+are left out and named.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import carl
+from support.interleaved import is_own, like
 from support.processor import has_bfloat16
 from support.workers import Worker, in_turn, serve
 
@@ -35,6 +37,7 @@ NETWORKS = {
 #: Program: the packages it needs.
 PROGRAMS = {
     "carl": (),
+    "carl bfloat16": (),
     "onnxruntime": ("onnxruntime", "onnx"),
     "openvino": ("openvino", "onnx"),
     "openvino bfloat16": ("openvino", "onnx"),
@@ -59,8 +62,8 @@ def channels_first(images):
 # ---- The programs, each in its process
 
 
-def with_carl(folder, network, images):
-    encoder = carl.Encoder.from_weights(folder / f"{network}.safetensors")
+def with_carl(folder, network, images, precision="float32"):
+    encoder = carl.Encoder.from_weights(folder / f"{network}.safetensors", precision=precision)
     return lambda: encoder.embed(images)
 
 
@@ -126,6 +129,7 @@ def work(program, folder, network, batch):
     images = images_of(NETWORKS[network][2], batch)
     make = {
         "carl": with_carl,
+        "carl bfloat16": lambda *given: with_carl(*given, precision="bf16"),
         "onnxruntime": with_onnxruntime,
         "openvino": lambda *given: with_openvino(*given, "f32"),
         "openvino bfloat16": lambda *given: with_openvino(*given, "bf16"),
@@ -197,8 +201,10 @@ HEADING = f"{'work':<36}{'program':<20}{'ms':>10}{'images/s':>10}{'carl is':>9}{
 def lines_of(name, found):
     for program, seconds in found["seconds"].items():
         line = f"{name:<36}{program:<20}{seconds * 1e3:>10.2f}{found['items'] / seconds:>10.1f}"
-        if program != "carl":
-            line += f"{seconds / found['seconds']['carl']:>8.2f}x{found['difference'][program]:>12.1e}"
+        own = found["seconds"][like(program, found["seconds"])]
+        line += f"{'' if is_own(program) else f'{seconds / own:.2f}x':>9}"
+        if program in found["difference"]:
+            line += f"{found['difference'][program]:>12.1e}"
         yield line
 
 

@@ -3,18 +3,16 @@
     python Benchmarks/train_step.py [--quick] [--json]
 
 Rows: a whole training step of ResNet-18 on 128 views of 32x32 (two views of 64 images, 3x3 stem, head 512-512-128,
-300 prototypes, SGD), against PyTorch in float32 and, where the processor has bfloat16 instructions, in bfloat16
-autocast, both channels_last; embedding of batches of 128; and a step of ResNet-50 on 32 views of 224x224. Ratios are of
-medians.
+300 prototypes, SGD), against PyTorch, channels_last; embedding of batches of 128; and a step of ResNet-50 on 32 views of
+224x224. Where the processor has bfloat16 instructions, both run in bfloat16 too (PyTorch by autocast), and are compared
+with one another. Ratios are of medians.
 
 GFLOP/s are operations of the direct method, the same for both, over the time of each; "of peak" is their share of what
 this machine's processors do when they only multiply and add in float32, measured here. A fast method or bfloat16 may
 exceed 100%.
 
 Memory is what a process of its own holds at its peak in two steps, beyond what it held with everything imported and the
-views
-made: model, optimizer and steps, all in float32. Something tiny has run before, so that the start of the libraries does
-    not count.
+views made: model, optimizer and steps. Something tiny has run before, so that the start of the libraries does not count.
 
 PyTorch must be installed; it is not needed for anything else in this project.
 """
@@ -28,7 +26,7 @@ import numpy as np
 
 import carl
 from carl.speed import peak_rate
-from support.interleaved import medians
+from support.interleaved import is_own, like, medians
 from support.memory import peak_beside
 
 try:
@@ -79,10 +77,9 @@ def random_views(size, images):
     return [random.standard_normal((images, size, size, 3), dtype=np.float32) for _ in range(2)]
 
 
-def carl_trainer(name, stem, size):
-    return carl.Trainer(
-        encoder=name, stem=stem, projector=[512, 128], prototypes=300, views=[{"size": size, "count": 2}]
-    )
+def carl_trainer(name, stem, size, precision="float32"):
+    views = [{"size": size, "count": 2}]
+    return carl.Trainer(encoder=name, stem=stem, projector=[512, 128], prototypes=300, views=views, precision=precision)
 
 
 def torch_run(name, stem, views, bfloat16=False):
@@ -97,10 +94,12 @@ def step_row(name, stem, size, images, rounds):
     views = random_views(size, images)
     trainer = carl_trainer(name, stem, size)
     runs = {"carl": lambda: trainer.step_views(views)}
-    for label, bfloat16 in (("torch float32", False), ("torch bfloat16", True)):
-        if bfloat16 and not has_bfloat16():
-            continue
-        runs[label] = torch_run(name, stem, views, bfloat16)
+    if has_bfloat16():
+        rounding = carl_trainer(name, stem, size, "bf16")
+        runs["carl bfloat16"] = lambda: rounding.step_views(views)
+    runs["torch float32"] = torch_run(name, stem, views)
+    if has_bfloat16():
+        runs["torch bfloat16"] = torch_run(name, stem, views, bfloat16=True)
     seconds = measure(runs, rounds)
     trainer.start_profile()
     trainer.step_views(views)
@@ -143,7 +142,7 @@ def peak_memory(peer, name, stem, size, images):
 
 def print_peak(peer, name, stem, size, images):
     views = random_views(size, images)
-    if peer == "carl":
+    if is_own(peer):
         with carl.Trainer(encoder="resnet18", stem="small", width=0.125, views=[{"size": 8, "count": 2}]) as tiny:
             tiny.step_views(random_views(8, 2))
     else:
@@ -153,11 +152,11 @@ def print_peak(peer, name, stem, size, images):
         del block
 
     def steps():
-        if peer == "carl":
-            trainer = carl_trainer(name, stem, size)
+        if is_own(peer):
+            trainer = carl_trainer(name, stem, size, "bf16" if "bfloat16" in peer else "float32")
             run = lambda: trainer.step_views(views)  # noqa: E731
         else:
-            run = torch_run(name, stem, views)
+            run = torch_run(name, stem, views, bfloat16="bfloat16" in peer)
         run()
         run()
 
@@ -194,7 +193,7 @@ def main():
     for found in rows.values():
         found["share_of_peak"] = {name: rate / peak for name, rate in found["operations_per_second"].items()}
     memory = {
-        name: {peer: peak_memory(peer, *STEPS[name]) for peer in ("carl", "torch float32")}
+        name: {program: peak_memory(program, *STEPS[name]) for program in rows[name]["seconds"]}
         for name in rows
         if name in STEPS
     }
@@ -211,16 +210,17 @@ def table(peak, rows, memory):
             rate = found["operations_per_second"][program]
             line = f"{name:<34}{program:<16}{found['items'] / seconds:>9.1f}{rate / 1e9:>9.1f}"
             line += f"{found['share_of_peak'][program]:>9.0%}"
-            print(line if program == "carl" else f"{line}{seconds / found['seconds']['carl']:>8.2f}x")
+            own = found["seconds"][like(program, found["seconds"])]
+            print(line if is_own(program) else f"{line}{seconds / own:>8.2f}x")
     print(f"peak: {peak / 1e9:.0f} GFLOP/s of float32, {carl.default_threads()} threads")
-    print(f"\n{'memory of two steps':<34}{'carl MB':>9}{'torch MB':>10}{'ratio':>8}")
+    print(f"\n{'memory of two steps':<34}{'program':<16}{'MB':>9}{'carl is':>9}")
     for name, held in memory.items():
-        ours, peers = held["carl"], held["torch float32"]
-        known = ours is not None and peers is not None
-        print(
-            f"{name:<34}"
-            + (f"{ours / 1e6:>9.0f}{peers / 1e6:>10.0f}{peers / ours:>7.2f}x" if known else "  not told by this system")
-        )
+        for program, size in held.items():
+            if size is None:
+                print(f"{name:<34}{program:<16}  not told by this system")
+                continue
+            line = f"{name:<34}{program:<16}{size / 1e6:>9.0f}"
+            print(line if is_own(program) else f"{line}{size / held[like(program, held)]:>8.2f}x")
 
 
 if __name__ == "__main__":

@@ -23,3 +23,13 @@ def medians(runs, rounds, clock=time.perf_counter):
         return clock() - start
 
     return take_turns({name: lambda run=run: timed(run) for name, run in runs.items()}, rounds)
+
+
+def like(peer, found):
+    """The program of this library in `found`, by program, that a peer is compared with: of the same precision where
+    there is one."""
+    return "carl bfloat16" if "bfloat16" in peer and "carl bfloat16" in found else "carl"
+
+
+def is_own(program):
+    return program.split()[0] == "carl"
