@@ -22,6 +22,24 @@ static inline int carl_cpu_has_bfloat16(void) { return 0; }
 #endif
 
 #if defined(__AVX512F__)
+#define CARL_LANES 16
+#else
+#define CARL_LANES 8
+#endif
+typedef float carl_floats __attribute__((ext_vector_type(CARL_LANES)));
+
+/* A register of float32 values from as many bfloat16 values side by side. */
+static inline carl_floats carl_bfloat16_widened(const void *values) {
+    typedef uint16_t carl_halves __attribute__((ext_vector_type(CARL_LANES)));
+    typedef uint32_t carl_words __attribute__((ext_vector_type(CARL_LANES)));
+    carl_halves halves;
+    __builtin_memcpy(&halves, values, sizeof halves);
+    return (carl_floats)(__builtin_convertvector(halves, carl_words) << 16);
+}
+
+#undef CARL_LANES
+
+#if defined(__AVX512F__)
 typedef float carl_sums16 __attribute__((vector_size(64)));
 typedef float carl_sums16_unaligned __attribute__((vector_size(64), aligned(4)));
 typedef uint32_t carl_pairs16 __attribute__((vector_size(64)));

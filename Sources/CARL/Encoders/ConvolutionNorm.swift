@@ -32,10 +32,9 @@ struct ConvolutionNorm {
         let shape = convolution.shape(x)
         let moments = try norm.takeMoments(convolution.parts(shape, compute), compute)
         let y = try compute.workspace.takeActivation(
-            shape.batch, shape.outHeight, shape.outWidth, shape.outChannels, groups: shape.groups)
-        try convolution.forward(x, pending: pending, into: y, memory, compute) { part, rows in
-            moments.add(y.base, part, rows)
-        }
+            shape.batch, shape.outHeight, shape.outWidth, shape.outChannels, groups: shape.groups,
+            storage: compute.storage(channels: shape.outChannels))
+        try convolution.forward(x, pending: pending, into: y, memory, compute, epilogue: moments.add)
         return Tape(y: y, norm: try norm.finish(moments, memory, compute))
     }
 
@@ -50,12 +49,12 @@ struct ConvolutionNorm {
         norm.evaluationFactors(memory, factors.base, factors.base + channels)
         let z = try compute.workspace.takeActivation(
             shape.batch, shape.outHeight, shape.outWidth, channels, groups: shape.groups)
-        try convolution.forward(x, into: z, memory, compute, alongside: skip.map { [UnsafePointer($0.base)] } ?? []) {
-            _, rows in
+        try convolution.forward(x, into: z, memory, compute, alongside: skip.map { [$0.stored] } ?? []) {
+            _, rows, _ in
             let at = rows.lowerBound * channels
             ColumnKernels.affine(
-                z.base + at, rows.count, channels, factors.base, factors.base + channels,
-                skip: skip.map { UnsafePointer($0.base + at) }, skipScale: nil, skipShift: nil, relu: relu, z.base + at)
+                StoredValues(z.base + at), rows.count, channels, factors.base, factors.base + channels,
+                skip: skip.map { $0.stored.from(at) }, skipScale: nil, skipShift: nil, relu: relu, z.base + at)
         }
         return z
     }

@@ -50,15 +50,15 @@ struct ProjectionHead {
             let linear = try linears[i].forward(input, memory, compute)
             let parts = BatchNorm.parts(linear)
             let moments = try norm.takeMoments(parts.numbers, compute)
-            compute.parallel(parts.count) { part, _ in moments.add(linear.base, part, parts[part]) }
+            compute.parallel(parts.count) { part, _ in moments.add(part, parts[part], linear.base) }
             let tape = try norm.finish(moments, memory, compute)
             let result = try workspace.takeActivation(like: linear)
             if activation == .relu {
-                norm.apply(linear, tape, relu: true, into: result, compute)
+                try norm.apply(linear, tape, relu: true, into: result, compute)
                 hidden.append((linear, tape, nil, result))
             } else {
                 let normalised = try workspace.takeActivation(like: linear)
-                norm.apply(linear, tape, relu: false, into: normalised, compute)
+                try norm.apply(linear, tape, relu: false, into: normalised, compute)
                 activation.forward(normalised, into: result, compute)
                 hidden.append((linear, tape, normalised, result))
             }
@@ -78,7 +78,7 @@ struct ProjectionHead {
             let factors = try workspace.take(2 * norm.channels)
             norm.evaluationFactors(memory, factors.base, factors.base + norm.channels)
             ColumnKernels.affine(
-                linear.base, linear.rows, norm.channels, factors.base, factors.base + norm.channels, skip: nil,
+                linear.stored, linear.rows, norm.channels, factors.base, factors.base + norm.channels, skip: nil,
                 skipScale: nil,
                 skipShift: nil, relu: activation == .relu, linear.base)
             workspace.give(factors)

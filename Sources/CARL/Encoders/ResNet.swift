@@ -73,8 +73,8 @@ struct ResNet: Encoder {
         let start = try entry.map { $0.pooled ?? $0.result } ?? evaluate(x, blocks: frozen, memory, compute)
         var tapes: [ResidualBlock.Tape] = []
         var input = start
-        for block in blocks[frozen...] {
-            let tape = try block.forward(input, memory, compute)
+        for (i, block) in blocks.enumerated().dropFirst(frozen) {
+            let tape = try block.forward(input, isLast: i == blocks.count - 1, memory, compute)
             tapes.append(tape)
             input = tape.result
         }
@@ -95,8 +95,8 @@ struct ResNet: Encoder {
             if entry.pooled != nil { workspace.give(entry.result) }
             input = entry.pooled ?? entry.result
         }
-        for block in blocks[frozen...] {
-            let tape = try block.forward(input, memory, compute)
+        for (i, block) in blocks.enumerated().dropFirst(frozen) {
+            let tape = try block.forward(input, isLast: i == blocks.count - 1, memory, compute)
             tape.release(workspace)
             workspace.give(input)
             input = tape.result
@@ -182,7 +182,7 @@ struct ResNet: Encoder {
     private func enter(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Entry {
         let tape = try first.forward(x, memory, compute)
         let result = try compute.workspace.takeActivation(like: tape.y)
-        first.norm.apply(tape.y, tape.norm, relu: true, into: result, compute)
+        try first.norm.apply(tape.y, tape.norm, relu: true, into: result, compute)
         return Entry(
             first: tape, result: result, pooled: stem == .imagenet ? try MaxPool.forward(result, compute) : nil)
     }

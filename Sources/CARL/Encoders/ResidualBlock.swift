@@ -59,7 +59,8 @@ struct ResidualBlock {
         }
     }
 
-    func forward(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
+    /// - Parameter isLast: what follows the result reads float32 values.
+    func forward(_ x: Activation, isLast: Bool, _ memory: ModelMemory, _ compute: Compute) throws -> Tape {
         var tapes: [ConvolutionNorm.Tape] = []
         for unit in path {
             let before = tapes.last
@@ -67,8 +68,9 @@ struct ResidualBlock {
         }
         let last = tapes[path.count - 1]
         let skip = try downsample?.forward(x, memory, compute)
-        let result = try compute.workspace.takeActivation(like: last.y)
-        path[path.count - 1].norm.apply(
+        let result = try compute.workspace.takeActivation(
+            like: last.y, storage: isLast ? .float32 : last.y.storage)
+        try path[path.count - 1].norm.apply(
             last.y, last.norm, skip: skip?.y ?? x, skipTape: skip?.norm, relu: true, into: result, compute)
         return Tape(x: x, path: tapes, skip: skip, result: result)
     }

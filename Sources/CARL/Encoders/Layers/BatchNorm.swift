@@ -36,7 +36,7 @@ struct BatchNorm {
         /// Rows of each part, set by `add`.
         var rowCounts: FloatPointer { memory.base + parts.count * 2 * channels }
 
-        func add(_ y: UnsafePointer<Float>, _ part: Int, _ rows: Range<Int>) {
+        func add(_ part: Int, _ rows: Range<Int>, _ y: FloatPointer) {
             rowCounts[part] = Float(rows.count)
             let mean = memory.base + part * 2 * channels
             ColumnKernels.moments(
@@ -108,19 +108,23 @@ struct BatchNorm {
     func apply(
         _ y: Activation, _ tape: Tape, skip: Activation? = nil, skipTape: Tape? = nil, relu: Bool, into z: Activation,
         _ compute: Compute
-    ) {
+    ) throws {
         let parts = Self.parts(y)
         let channels = channels
+        let target = ConvolutionOutput(z)
+        let scratch = try compute.scratch(target.scratch(parts.size))
         compute.measured(name, .normalise, values: (skip == nil ? 2 : 3) * y.count) {
-            compute.parallel(parts.count) { part, _ in
+            compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let group = parts.numbers.group(part)
                 let at = rows.lowerBound * channels
+                let written = target.pixels(rows, scratch[worker])
                 ColumnKernels.affine(
-                    y.base + at, rows.count, channels, tape.a(group), tape.b(group),
-                    skip: skip.map { UnsafePointer($0.base + at) },
+                    y.stored.from(at), rows.count, channels, tape.a(group), tape.b(group),
+                    skip: skip.map { $0.stored.from(at) },
                     skipScale: skipTape.map { UnsafePointer($0.a(group)) },
-                    skipShift: skipTape.map { UnsafePointer($0.b(group)) }, relu: relu, z.base + at)
+                    skipShift: skipTape.map { UnsafePointer($0.b(group)) }, relu: relu, written + at)
+                target.finish(part, rows, written, nil)
             }
         }
     }
@@ -148,24 +152,24 @@ struct BatchNorm {
         let followed: Followed
 
         /// What `add` reads besides dz.
-        var reads: [UnsafePointer<Float>] {
-            if case .sumAndRelu(let z) = followed { return [UnsafePointer(y.base), UnsafePointer(z.base)] }
-            return [UnsafePointer(y.base)]
+        var reads: [StoredValues] {
+            if case .sumAndRelu(let z) = followed { return [y.stored, z.stored] }
+            return [y.stored]
         }
 
-        func add(_ part: Int, _ rows: Range<Int>) {
+        func add(_ part: Int, _ rows: Range<Int>, _ dz: FloatPointer) {
             let channels = y.channels
             let group = parts.group(part)
             let at = rows.lowerBound * channels
             let sums = memory.base + part * 2 * channels
-            var (relu, result): (Bool, UnsafePointer<Float>?) = (false, nil)
+            var (relu, result): (Bool, StoredValues?) = (false, nil)
             switch followed {
             case .nothing: break
             case .relu: relu = true
-            case .sumAndRelu(let z): result = UnsafePointer(z.base + at)
+            case .sumAndRelu(let z): result = z.stored.from(at)
             }
             ColumnKernels.gradientSums(
-                dz.base + at, y.base + at, rows.count, channels, mean: tape.mean(group), relu: relu, tape.a(group),
+                dz + at, y.stored.from(at), rows.count, channels, mean: tape.mean(group), relu: relu, tape.a(group),
                 tape.b(group),
                 result: result, sumGradient: sums, sumProduct: sums + channels)
         }
@@ -187,7 +191,7 @@ struct BatchNorm {
         let parts = Self.parts(y)
         let sums = try takeGradientSums(parts.numbers, dz, y, tape, followed, compute)
         compute.measured(name, .normaliseBackward, values: 2 * y.count) {
-            compute.parallel(parts.count) { part, _ in sums.add(part, parts[part]) }
+            compute.parallel(parts.count) { part, _ in sums.add(part, parts[part], dz.base) }
         }
         return try pendingGradient(sums, memory, compute)
     }

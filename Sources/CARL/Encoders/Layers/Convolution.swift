@@ -38,7 +38,7 @@ struct Convolution {
     /// type; it is called for `parts`, and reads `alongside`, memory laid out like y.
     func forward(
         _ x: Activation, pending: BatchNorm.Tape? = nil, into y: Activation, _ memory: ModelMemory, _ compute: Compute,
-        alongside: [UnsafePointer<Float>] = [], epilogue: Epilogue? = nil
+        alongside: [StoredValues] = [], epilogue: Epilogue? = nil
     ) throws {
         let shape = shape(x)
         let weights = memory.parameters + weight
@@ -46,15 +46,15 @@ struct Convolution {
             switch method {
             case .pointwise:
                 try PointwiseConvolution.forward(
-                    .init(x, pending: pending), weights, y.base, shape, compute, alongside: alongside,
+                    .init(x, pending: pending), weights, .init(y), shape, compute, alongside: alongside,
                     epilogue: epilogue)
             case .winograd:
                 try WinogradConvolution.forward(
-                    .init(x, pending: pending), weights, y.base, shape, compute, alongside: alongside,
+                    .init(x, pending: pending), weights, .init(y), shape, compute, alongside: alongside,
                     epilogue: epilogue)
             case .im2col:
                 try withPixels(x, pending, compute) {
-                    try Im2colConvolution.forward($0, weights, y.base, shape, compute, epilogue: epilogue)
+                    try Im2colConvolution.forward($0, weights, .init(y), shape, compute, epilogue: epilogue)
                 }
             }
         }
@@ -101,7 +101,7 @@ struct Convolution {
     func dataGradient(
         _ x: Activation, _ dy: ConvolutionInput, into dx: Activation, accumulate: Bool, _ memory: ModelMemory,
         _ compute: Compute,
-        alongside: [UnsafePointer<Float>] = [], epilogue: Epilogue? = nil
+        alongside: [StoredValues] = [], epilogue: Epilogue? = nil
     ) throws {
         let shape = shape(x)
         let weights = memory.parameters + weight
@@ -123,16 +123,16 @@ struct Convolution {
 
     /// Lends the pixels of x, normalised in memory of their own when that is pending.
     private func withPixels(
-        _ x: Activation, _ pending: BatchNorm.Tape?, _ compute: Compute, _ body: (UnsafePointer<Float>) throws -> Void
+        _ x: Activation, _ pending: BatchNorm.Tape?, _ compute: Compute, _ body: (StoredValues) throws -> Void
     ) throws {
-        guard pending != nil else { return try body(x.base) }
+        guard pending != nil else { return try body(x.stored) }
         let normalised = try compute.workspace.takeActivation(like: x)
         defer { compute.workspace.give(normalised) }
         let input = ConvolutionInput(x, pending: pending)
         compute.parallelRanges(x.rows) { _, rows in
             input.copy(rows, to: normalised.base + rows.lowerBound * x.channels, rowStride: x.channels)
         }
-        try body(normalised.base)
+        try body(normalised.stored)
     }
 
     private func measured(

@@ -23,7 +23,7 @@ struct FeatureStandardization {
             b[c] = -memory.statistics[mean + c] * a[c]
         }
         ColumnKernels.affine(
-            f.base, f.rows, features, a, b, skip: nil, skipScale: nil, skipShift: nil, relu: false, f.base)
+            f.stored, f.rows, features, a, b, skip: nil, skipScale: nil, skipShift: nil, relu: false, f.base)
     }
 
     /// Turns the gradient of x into that of f, in place.

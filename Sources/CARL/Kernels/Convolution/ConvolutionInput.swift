@@ -2,7 +2,7 @@
 /// to be applied to (prologue fusion). That spares a pass over memory, and the normalised values are not kept: the next
 /// reader computes them again.
 struct ConvolutionInput {
-    private let base: UnsafePointer<Float>
+    private let base: StoredValues
     private let channels: Int
     private let groupPixels: Int
     private let work: Work
@@ -17,7 +17,7 @@ struct ConvolutionInput {
 
     /// Pixels (rows, C) as they are.
     init(_ base: UnsafePointer<Float>, channels: Int) {
-        self.base = base
+        self.base = StoredValues(base)
         self.channels = channels
         groupPixels = 1
         work = .none
@@ -25,36 +25,36 @@ struct ConvolutionInput {
 
     /// x, which with `pending` is still to be normalised and rectified.
     init(_ x: Activation, pending: NormalizationFactors?) {
-        base = UnsafePointer(x.base)
+        base = x.stored
         channels = x.channels
         groupPixels = x.rows / x.groups
         work = pending.map { .normalise($0) } ?? .none
     }
 
     init(_ gradient: PendingNormalizationGradient) {
-        base = UnsafePointer(gradient.dz.base)
+        base = gradient.dz.stored
         channels = gradient.dz.channels
         groupPixels = gradient.dz.rows / gradient.dz.groups
         work = .differentiate(gradient)
     }
 
-    private var isReady: Bool { if case .none = work { true } else { false } }
+    private var isReady: Bool { if case .none = work { !base.isBFloat16 } else { false } }
 
     /// Values of memory that `pixels` needs for `count` pixels.
     func scratch(_ count: Int) -> Int { isReady ? 0 : count * channels }
 
     /// The values of pixels `range`: pixel i is at `i * channels` of the result. They may lie in `scratch`.
     func pixels(_ range: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float> {
-        if isReady { return base }
+        if isReady { return UnsafePointer(base.float32) }
         copy(range, to: scratch, rowStride: channels)
         return UnsafePointer(scratch) - range.lowerBound * channels
     }
 
     /// Writes the values of pixels `range` to `target`, each `rowStride` values from the one before.
     func copy(_ range: Range<Int>, to target: FloatPointer, rowStride: Int) {
-        if isReady {
+        if case .none = work {
             for (i, pixel) in range.enumerated() {
-                (target + i &* rowStride).update(from: base + pixel &* channels, count: channels)
+                base.from(pixel &* channels).copy(channels, to: target + i &* rowStride)
             }
             return
         }
@@ -67,7 +67,7 @@ struct ConvolutionInput {
             case .none: break
             case .normalise(let factors):
                 ColumnKernels.affineRelu(
-                    base + first * channels, last - first, channels, factors.a(group), factors.b(group), to,
+                    base.from(first * channels), last - first, channels, factors.a(group), factors.b(group), to,
                     rowStride: rowStride)
             case .differentiate(let gradient): gradient.write(first..<last, group, to: to, rowStride: rowStride)
             }
@@ -75,11 +75,16 @@ struct ConvolutionInput {
         }
     }
 
+    /// Words of two values each, as `PackedGEMM` reads a paired operand, where pixels are kept as bfloat16 and as they
+    /// are: pixel i is at `i * channels / 2`. Their channels are even.
+    var pairs: UnsafePointer<Float>? {
+        if case .none = work { base.pairs } else { nil }
+    }
+
     /// Prefetches what `pixels` will read.
     func prefetch(_ range: Range<Int>, _ prefetch: inout Prefetch) {
-        prefetch.add(base + range.lowerBound * channels, range.count * channels)
-        if case .differentiate(let gradient) = work {
-            prefetch.add(gradient.y.base + range.lowerBound * channels, range.count * channels)
-        }
+        let values = range.lowerBound * channels..<range.upperBound * channels
+        base.prefetch(values, &prefetch)
+        if case .differentiate(let gradient) = work { gradient.y.stored.prefetch(values, &prefetch) }
     }
 }

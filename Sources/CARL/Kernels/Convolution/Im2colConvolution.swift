@@ -17,7 +17,7 @@ enum Im2colConvolution {
     }
 
     static func forward(
-        _ x: UnsafePointer<Float>, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
+        _ x: StoredValues, _ weights: UnsafePointer<Float>, _ y: ConvolutionOutput, _ shape: ConvolutionShape,
         _ compute: Compute, epilogue: Epilogue?
     ) throws {
         let parts = parts(shape)
@@ -28,34 +28,37 @@ enum Im2colConvolution {
             try PackedMatrix.with(
                 weights, rows: shape.outRows, depth: patch, columns: oc, forward: true, compute
             ) { right in
-                try SharedColumns.multiply(
-                    parts, columns: oc, depth: patch,
-                    .init(base: UnsafePointer(patches.base), rowStride: patch, depthStride: 1), right, y,
-                    accumulate: false, compute,
-                    prepare: { gather(x, shape, $0, patches.base + $0.lowerBound * patch, rowStride: patch) },
-                    epilogue: epilogue)
+                try y.whole(shape.outRows, compute, epilogue) { y, epilogue in
+                    try SharedColumns.multiply(
+                        parts, columns: oc, depth: patch,
+                        .init(base: UnsafePointer(patches.base), rowStride: patch, depthStride: 1), right, y,
+                        accumulate: false, compute,
+                        prepare: { gather(x, shape, $0, patches.base + $0.lowerBound * patch, rowStride: patch) },
+                        epilogue: epilogue)
+                }
             }
             return
         }
-        let scratch = try compute.scratch(parts.size * patch)
+        let scratch = try compute.scratch(parts.size * patch + y.scratch(parts.size))
         try PackedMatrix.with(
             weights, rows: shape.outRows, depth: patch, columns: oc, forward: true, compute
         ) { right in
             compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let patches = scratch[worker]
+                let written = y.pixels(rows, patches + parts.size * patch)
                 gather(x, shape, rows, patches, rowStride: patch)
                 PackedGEMM.multiply(
                     rows.count, oc, patch, .init(base: patches, rowStride: patch, depthStride: 1), right,
-                    y + rows.lowerBound * oc, oc,
+                    written + rows.lowerBound * oc, oc,
                     accumulate: false)
-                epilogue?(part, rows)
+                y.finish(part, rows, written, epilogue)
             }
         }
     }
 
     static func weightGradient(
-        _ x: UnsafePointer<Float>, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape,
+        _ x: StoredValues, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute
     ) throws {
         try RowProductSum.add(to: dw, shape.patch, shape.outChannels, rows: shape.outRows, dy: dy, compute) {
@@ -93,7 +96,7 @@ enum Im2colConvolution {
                         accumulate: false)
                     scatterAdd(patches, shape, rows, dx)
                 }
-                epilogue?(part, first * imageRows..<last * imageRows)
+                epilogue?(part, first * imageRows..<last * imageRows, dx)
             }
         }
     }
@@ -101,13 +104,13 @@ enum Im2colConvolution {
     /// Copies the windows of output pixels `rows` to `patches`, each `rowStride` values from the one before; outside
     /// the image is 0.
     static func gather(
-        _ x: UnsafePointer<Float>, _ shape: ConvolutionShape, _ rows: Range<Int>, _ patches: FloatPointer,
+        _ x: StoredValues, _ shape: ConvolutionShape, _ rows: Range<Int>, _ patches: FloatPointer,
         rowStride: Int
     ) {
         forEachWindowRow(shape, rows, rowStride: rowStride) { place, source, before, inside, after in
             let target = patches + place
             for i in 0..<before { target[i] = 0 }
-            if inside > 0 { (target + before).update(from: x + source, count: inside) }
+            if inside > 0 { x.from(source).copy(inside, to: target + before) }
             let rest = target + (before &+ inside)
             for i in 0..<after { rest[i] = 0 }
         }

@@ -22,8 +22,8 @@ enum PointwiseConvolution {
     }
 
     static func forward(
-        _ x: ConvolutionInput, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, alongside: [UnsafePointer<Float>] = [], epilogue: Epilogue?
+        _ x: ConvolutionInput, _ weights: UnsafePointer<Float>, _ y: ConvolutionOutput, _ shape: ConvolutionShape,
+        _ compute: Compute, alongside: [StoredValues] = [], epilogue: Epilogue?
     ) throws {
         try multiply(
             x, shape.inChannels, weights, y, shape.outChannels, shape, compute, backward: false, accumulate: false,
@@ -35,18 +35,20 @@ enum PointwiseConvolution {
         _ compute: Compute, accumulate: Bool, epilogue: Epilogue?
     ) throws {
         try multiply(
-            dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true,
+            dy, shape.outChannels, weights, .init(dx, channels: shape.inChannels), shape.inChannels, shape, compute,
+            backward: true,
             accumulate: accumulate, alongside: [], epilogue)
     }
 
     private static func multiply(
-        _ source: ConvolutionInput, _ depth: Int, _ weights: UnsafePointer<Float>, _ target: FloatPointer,
+        _ source: ConvolutionInput, _ depth: Int, _ weights: UnsafePointer<Float>, _ target: ConvolutionOutput,
         _ columns: Int,
         _ shape: ConvolutionShape, _ compute: Compute, backward: Bool, accumulate: Bool,
-        alongside: [UnsafePointer<Float>], _ epilogue: Epilogue?
+        alongside: [StoredValues], _ epilogue: Epilogue?
     ) throws {
         let parts = backward ? gradientParts(shape) : parts(shape)
-        let scratch = try compute.scratch(source.scratch(parts.size))
+        let sourceCount = source.scratch(parts.size)
+        let scratch = try compute.scratch(sourceCount + target.scratch(parts.size))
         try PackedMatrix.with(
             weights, rows: shape.outRows, depth: depth, columns: columns, transposed: backward, forward: !backward,
             compute
@@ -54,27 +56,35 @@ enum PointwiseConvolution {
             if source.scratch(1) == 0
                 && SharedColumns.pays(parts, columns: columns, depth: depth, prepared: false, compute)
             {
-                let pixels = source.pixels(0..<parts.rows, target)
-                try SharedColumns.multiply(
-                    parts, columns: columns, depth: depth, .init(base: pixels, rowStride: depth, depthStride: 1),
-                    right, target, accumulate: accumulate, compute, prepare: nil, epilogue: epilogue)
-                return
+                let pixels = source.pixels(0..<parts.rows, scratch[0])
+                return try target.whole(parts.rows, compute, epilogue) { target, epilogue in
+                    try SharedColumns.multiply(
+                        parts, columns: columns, depth: depth, .init(base: pixels, rowStride: depth, depthStride: 1),
+                        right, target, accumulate: accumulate, compute, prepare: nil, epilogue: epilogue)
+                }
             }
             compute.parallelAhead(parts.count) { part, next, worker in
                 let rows = parts[part]
-                let pixels = source.pixels(rows, scratch[worker])
+                let pairs = right.format == .float32 ? nil : source.pairs
+                let left: PackedGEMM.Left
+                if let pairs {
+                    let words = depth / 2
+                    left = .init(
+                        base: pairs + rows.lowerBound * words, rowStride: words, depthStride: 1, isPaired: true)
+                } else {
+                    let pixels = source.pixels(rows, scratch[worker])
+                    left = .init(base: pixels + rows.lowerBound * depth, rowStride: depth, depthStride: 1)
+                }
+                let written = target.pixels(rows, scratch[worker] + sourceCount)
                 var prefetch = Prefetch(steps: PackedGEMM.tiles(rows.count, columns, right.format.words(depth)))
                 if let next, !backward, isPrefetched(shape) {
                     source.prefetch(parts[next], &prefetch)
-                    for memory in [UnsafePointer(target)] + alongside {
-                        prefetch.add(memory + parts[next].lowerBound * columns, parts[next].count * columns)
-                    }
+                    target.prefetch(parts[next], alongside: alongside, &prefetch)
                 }
                 PackedGEMM.multiply(
-                    rows.count, columns, depth,
-                    .init(base: pixels + rows.lowerBound * depth, rowStride: depth, depthStride: 1), right,
-                    target + rows.lowerBound * columns, columns, accumulate: accumulate, &prefetch)
-                epilogue?(part, rows)
+                    rows.count, columns, pairs == nil ? depth : depth / 2, left, right,
+                    written + rows.lowerBound * columns, columns, accumulate: accumulate, &prefetch)
+                target.finish(part, rows, written, epilogue)
             }
         }
     }

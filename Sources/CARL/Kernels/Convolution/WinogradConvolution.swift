@@ -21,8 +21,8 @@ enum WinogradConvolution {
 
     /// y = conv(x), for `epilogue` see its type.
     static func forward(
-        _ x: ConvolutionInput, _ weights: UnsafePointer<Float>, _ y: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, alongside: [UnsafePointer<Float>] = [], epilogue: Epilogue?
+        _ x: ConvolutionInput, _ weights: UnsafePointer<Float>, _ y: ConvolutionOutput, _ shape: ConvolutionShape,
+        _ compute: Compute, alongside: [StoredValues] = [], epilogue: Epilogue?
     ) throws {
         func run<Algorithm: WinogradForwardAlgorithm>(_: Algorithm.Type) throws {
             try convolve(
@@ -35,12 +35,12 @@ enum WinogradConvolution {
     /// dx = the gradient of the input, written or added.
     static func dataGradient(
         _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
-        _ compute: Compute, accumulate: Bool, alongside: [UnsafePointer<Float>] = [], epilogue: Epilogue?
+        _ compute: Compute, accumulate: Bool, alongside: [StoredValues] = [], epilogue: Epilogue?
     ) throws {
         func run<Algorithm: WinogradAlgorithm>(_: Algorithm.Type) throws {
             try convolve(
-                gradientGrid(shape, Algorithm.self), dy, shape.outChannels, weights, dx, shape.inChannels, shape,
-                compute, backward: true,
+                gradientGrid(shape, Algorithm.self), dy, shape.outChannels, weights,
+                .init(dx, channels: shape.inChannels), shape.inChannels, shape, compute, backward: true,
                 accumulate: accumulate, alongside: alongside, epilogue: epilogue)
         }
         if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2Gradient.self) }
@@ -80,8 +80,8 @@ enum WinogradConvolution {
 
     private static func convolve<Algorithm>(
         _ grid: WinogradGrid<Algorithm>, _ source: ConvolutionInput, _ sourceChannels: Int,
-        _ weights: UnsafePointer<Float>, _ target: FloatPointer, _ targetChannels: Int, _ shape: ConvolutionShape,
-        _ compute: Compute, backward: Bool, accumulate: Bool, alongside: [UnsafePointer<Float>], epilogue: Epilogue?
+        _ weights: UnsafePointer<Float>, _ target: ConvolutionOutput, _ targetChannels: Int, _ shape: ConvolutionShape,
+        _ compute: Compute, backward: Bool, accumulate: Bool, alongside: [StoredValues], epilogue: Epilogue?
     ) throws {
         let plan = WinogradPlan(shape, grid)
         let positions = Algorithm.points * Algorithm.points
@@ -109,32 +109,35 @@ enum WinogradConvolution {
             let pixels = source.pixels(grid.readPixels(rows), scratch)
             grid.transformInput(pixels, sourceChannels, rows, v, vStride, rowStride: vRow, zeros: zeros.base)
         }
+        // A part's source pixels, then its target pixels.
         let inputCount = source.scratch(grid.mostReadPixels(plan.parts.size))
-        func finish(_ part: Int, _ rows: Range<Int>, _ m: FloatPointer) {
-            grid.transformOutput(m, mStride, rowStride: mRow, targetChannels, rows, target, accumulate: accumulate)
-            epilogue?(part, grid.targetPixels(rows))
+        let pixelCount =
+            inputCount + target.scratch(plan.parts.size * Algorithm.outputs * grid.target.width)
+        func finish(_ part: Int, _ rows: Range<Int>, _ m: FloatPointer, _ scratch: FloatPointer) {
+            let pixels = grid.targetPixels(rows)
+            let written = target.pixels(pixels, scratch + inputCount)
+            grid.transformOutput(m, mStride, rowStride: mRow, targetChannels, rows, written, accumulate: accumulate)
+            target.finish(part, pixels, written, epilogue)
         }
         if plan.partsPerStage == 1 {
-            let scratch = try compute.scratch(positions * (vStride + mStride) + inputCount)
+            let scratch = try compute.scratch(positions * (vStride + mStride) + pixelCount)
             compute.parallelAhead(plan.parts.count) { part, next, worker in
                 let rows = plan.parts[part]
                 let v = scratch[worker]
                 let m = v + positions * vStride
-                transform(rows, v, m + positions * mStride)
+                let memory = m + positions * mStride
+                transform(rows, v, memory)
                 let tiles = rows.count * grid.tilesAcross
-                let written = grid.targetPixels(rows)
                 let read = next.map { grid.sourcePixels(plan.parts[$0]) } ?? 0..<0
                 var prefetch = Prefetch(steps: positions * PackedGEMM.tiles(tiles, targetChannels, sourceChannels))
                 source.prefetch(read, &prefetch)
-                for memory in [UnsafePointer(target)] + alongside {
-                    prefetch.add(memory + written.lowerBound * targetChannels, written.count * targetChannels)
-                }
+                target.prefetch(grid.targetPixels(rows), alongside: alongside, &prefetch)
                 for position in 0..<positions { multiply(position, tiles, v, m, &prefetch) }
-                finish(part, rows, m)
+                finish(part, rows, m, memory)
             }
             return
         }
-        let scratch = try compute.scratch(inputCount)
+        let scratch = try compute.scratch(pixelCount)
         let stage = try compute.workspace.take(positions * (vStride + mStride))
         defer { compute.workspace.give(stage) }
         let v = stage.base
@@ -153,9 +156,7 @@ enum WinogradConvolution {
                 let tiles = (last - firstRow) * grid.tilesAcross
                 var prefetch = Prefetch(steps: PackedGEMM.tiles(tiles, targetChannels, sourceChannels))
                 let written = share(grid.targetPixels(firstRow..<last), item, of: positions)
-                for memory in [UnsafePointer(target)] + alongside {
-                    prefetch.add(memory + written.lowerBound * targetChannels, written.count * targetChannels)
-                }
+                target.prefetch(written, alongside: alongside, &prefetch)
                 multiply(item, tiles, v, m, &prefetch)
                 return
             }
@@ -165,7 +166,7 @@ enum WinogradConvolution {
             if phase % 3 == 0 {
                 transform(rows, v + tile * vRow, scratch[worker])
             } else {
-                finish(part, rows, m + tile * mRow)
+                finish(part, rows, m + tile * mRow, scratch[worker])
             }
         }
     }

@@ -49,8 +49,8 @@ enum ColumnKernels {
     /// z = y * a + b, plus `skip` (itself times `skipScale` plus `skipShift` when given), then ReLU when asked. z may
     /// be y.
     static func affine(
-        _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>,
-        skip: UnsafePointer<Float>?, skipScale: UnsafePointer<Float>?, skipShift: UnsafePointer<Float>?,
+        _ y: StoredValues, _ rows: Int, _ channels: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>,
+        skip: StoredValues?, skipScale: UnsafePointer<Float>?, skipShift: UnsafePointer<Float>?,
         relu: Bool, _ z: FloatPointer
     ) {
         // One loop per combination: the tests stay out of the inner loop.
@@ -65,10 +65,10 @@ enum ColumnKernels {
                 if let skipScale, let skipShift {
                     while c < vectors {
                         let s = fmaVector(
-                            loadVector(skip + at + c), loadVector(skipScale + c), loadVector(skipShift + c))
+                            skip.vector(at &+ c), loadVector(skipScale + c), loadVector(skipShift + c))
                         storeVector(
                             maxVector(
-                                fmaVector(loadVector(y + at + c), loadVector(a + c), loadVector(b + c)) + s, floor),
+                                fmaVector(y.vector(at &+ c), loadVector(a + c), loadVector(b + c)) + s, floor),
                             z + at + c)
                         c &+= width
                     }
@@ -81,8 +81,8 @@ enum ColumnKernels {
                     while c < vectors {
                         storeVector(
                             maxVector(
-                                fmaVector(loadVector(y + at + c), loadVector(a + c), loadVector(b + c))
-                                    + loadVector(skip + at + c), floor),
+                                fmaVector(y.vector(at &+ c), loadVector(a + c), loadVector(b + c))
+                                    + skip.vector(at &+ c), floor),
                             z + at + c)
                         c &+= width
                     }
@@ -94,7 +94,7 @@ enum ColumnKernels {
             } else {
                 while c < vectors {
                     storeVector(
-                        maxVector(fmaVector(loadVector(y + at + c), loadVector(a + c), loadVector(b + c)), floor),
+                        maxVector(fmaVector(y.vector(at &+ c), loadVector(a + c), loadVector(b + c)), floor),
                         z + at + c)
                     c &+= width
                 }
@@ -108,21 +108,17 @@ enum ColumnKernels {
 
     /// z = max(y * a + b, 0), where the rows of z lie `rowStride` values apart.
     static func affineRelu(
-        _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>,
+        _ y: StoredValues, _ rows: Int, _ channels: Int, _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>,
         _ z: FloatPointer,
         rowStride: Int
     ) {
         for r in 0..<rows {
-            let (from, to) = (y + r &* channels, z + r &* rowStride)
+            let (from, to) = (y.from(r &* channels), z + r &* rowStride)
             var c = 0
             while c &+ FloatVector.scalarCount <= channels {
                 storeVector(
-                    maxVector(fmaVector(loadVector(from + c), loadVector(a + c), loadVector(b + c)), .zero), to + c)
+                    maxVector(fmaVector(from.vector(c), loadVector(a + c), loadVector(b + c)), .zero), to + c)
                 c &+= FloatVector.scalarCount
-            }
-            while c &+ 8 <= channels {
-                store8(max8(fma8(load8(from + c), load8(a + c), load8(b + c)), .zero), to + c)
-                c &+= 8
             }
             while c < channels {
                 to[c] = max(from[c] * a[c] + b[c], 0)
@@ -136,9 +132,9 @@ enum ColumnKernels {
     ///
     /// Goes through memory in its order, with the sums in the first level cache.
     static func gradientSums(
-        _ dz: FloatPointer, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, mean: UnsafePointer<Float>,
+        _ dz: FloatPointer, _ y: StoredValues, _ rows: Int, _ channels: Int, mean: UnsafePointer<Float>,
         relu: Bool,
-        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, result: UnsafePointer<Float>?, sumGradient: FloatPointer,
+        _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, result: StoredValues?, sumGradient: FloatPointer,
         sumProduct: FloatPointer
     ) {
         sumGradient.update(repeating: 0, count: channels)
@@ -155,19 +151,19 @@ enum ColumnKernels {
             }
             if let result {
                 while c < vectors {
-                    let open = loadVector(result + at + c) .> 0
+                    let open = result.vector(at &+ c) .> 0
                     let g = FloatVector.zero.replacing(with: loadVector(dz + at + c), where: open)
                     storeVector(g, dz + at + c)
-                    add(g, loadVector(y + at + c))
+                    add(g, y.vector(at &+ c))
                 }
             } else if relu {
                 while c < vectors {
-                    let value = loadVector(y + at + c)
+                    let value = y.vector(at &+ c)
                     let open = fmaVector(value, loadVector(a + c), loadVector(b + c)) .> 0
                     add(FloatVector.zero.replacing(with: loadVector(dz + at + c), where: open), value)
                 }
             } else {
-                while c < vectors { add(loadVector(dz + at + c), loadVector(y + at + c)) }
+                while c < vectors { add(loadVector(dz + at + c), y.vector(at &+ c)) }
             }
             while c < channels {
                 let i = at &+ c
@@ -183,7 +179,7 @@ enum ColumnKernels {
     /// dy = g * factor + y * slope + constant, where g is dz, or 0 where the ReLU of y * a + b was closed when `relu`.
     /// The rows of dy lie `rowStride` values apart; dy may be dz when that is the number of channels.
     static func gradientAffine(
-        _ dz: UnsafePointer<Float>, _ y: UnsafePointer<Float>, _ rows: Int, _ channels: Int, relu: Bool,
+        _ dz: UnsafePointer<Float>, _ y: StoredValues, _ rows: Int, _ channels: Int, relu: Bool,
         _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ factor: UnsafePointer<Float>,
         _ slope: UnsafePointer<Float>,
         _ constant: UnsafePointer<Float>, _ dy: FloatPointer, rowStride: Int
@@ -196,7 +192,7 @@ enum ColumnKernels {
             var c = 0
             if relu {
                 while c < vectors {
-                    let value = loadVector(y + at + c)
+                    let value = y.vector(at &+ c)
                     let open = fmaVector(value, loadVector(a + c), loadVector(b + c)) .> 0
                     let g = FloatVector.zero.replacing(with: loadVector(dz + at + c), where: open)
                     let rest = fmaVector(value, loadVector(slope + c), loadVector(constant + c))
@@ -205,7 +201,7 @@ enum ColumnKernels {
                 }
             } else {
                 while c < vectors {
-                    let rest = fmaVector(loadVector(y + at + c), loadVector(slope + c), loadVector(constant + c))
+                    let rest = fmaVector(y.vector(at &+ c), loadVector(slope + c), loadVector(constant + c))
                     storeVector(fmaVector(loadVector(dz + at + c), loadVector(factor + c), rest), to + c)
                     c &+= width
                 }

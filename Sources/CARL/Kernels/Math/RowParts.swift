@@ -35,5 +35,5 @@ struct PartNumbers {
 /// The epilogue of a convolution, called for each contiguous range of rows of its result as soon as these rows are
 /// final and still in cache. The ranges are disjoint, cover all rows, none crosses from a group to the next, and depend
 /// on the shape alone, so that sums kept per part and added in order do not depend on threads. Calls for different
-/// parts run in parallel.
-typealias Epilogue = (_ part: Int, _ rows: Range<Int>) -> Void
+/// parts run in parallel. Row i lies at i * channels of `values`.
+typealias Epilogue = (_ part: Int, _ rows: Range<Int>, _ values: FloatPointer) -> Void

@@ -57,7 +57,7 @@ enum SharedColumns {
                 PackedGEMM.multiply(
                     min(rowBlock, parts.rows - row), min(columnBlock, columns - column), words, left.from(row: row),
                     b.from(column: column), c + row * columns + column, columns, accumulate: accumulate)
-            default: epilogue?(item, parts[item])
+            default: epilogue?(item, parts[item], c)
             }
         }
     }

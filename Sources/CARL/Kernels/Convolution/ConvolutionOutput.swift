@@ -1,0 +1,50 @@
+/// What a convolution writes: pixels of float32, or pixels that are rounded to bfloat16 part by part, when the epilogue
+/// has seen them.
+struct ConvolutionOutput {
+    private let values: StoredValues
+    private let channels: Int
+
+    init(_ values: FloatPointer, channels: Int) {
+        self.values = StoredValues(values)
+        self.channels = channels
+    }
+
+    init(_ y: Activation) {
+        values = y.stored
+        channels = y.channels
+    }
+
+    /// Values of memory that a part of `count` pixels needs.
+    func scratch(_ count: Int) -> Int { values.isBFloat16 ? count * channels : 0 }
+
+    /// Where the values of pixels `range` are to be written: pixel i at `i * channels`. They may lie in `scratch`.
+    func pixels(_ range: Range<Int>, _ scratch: FloatPointer) -> FloatPointer {
+        values.isBFloat16 ? scratch - range.lowerBound * channels : values.float32
+    }
+
+    /// Pixels `range` have been written where `pixels` said.
+    func finish(_ part: Int, _ range: Range<Int>, _ written: FloatPointer, _ epilogue: Epilogue?) {
+        epilogue?(part, range, written)
+        guard values.isBFloat16 else { return }
+        let at = range.lowerBound * channels
+        values.from(at).round(written + at, range.count * channels)
+    }
+
+    /// Lends memory for all of `rows` pixels, and the epilogue of a product that writes there.
+    func whole(
+        _ rows: Int, _ compute: Compute, _ epilogue: Epilogue?,
+        _ body: (_ target: FloatPointer, _ epilogue: Epilogue?) throws -> Void
+    ) throws {
+        guard values.isBFloat16 else { return try body(values.float32, epilogue) }
+        let memory = try compute.workspace.take(rows * channels)
+        defer { compute.workspace.give(memory) }
+        try body(memory.base) { part, range, written in finish(part, range, written, epilogue) }
+    }
+
+    /// Prefetches where pixels `range` go, and what lies beside them in `alongside`.
+    func prefetch(_ range: Range<Int>, alongside: [StoredValues], _ prefetch: inout Prefetch) {
+        for memory in [values] + alongside {
+            memory.prefetch(range.lowerBound * channels..<range.upperBound * channels, &prefetch)
+        }
+    }
+}
