@@ -39,22 +39,26 @@ struct ConvolutionNorm {
     }
 
     /// Evaluation: z = norm(conv(x)) with running statistics, plus `skip`, then ReLU when asked, in one go.
-    func evaluate(_ x: Activation, skip: Activation? = nil, relu: Bool, _ memory: ModelMemory, _ compute: Compute)
-        throws -> Activation
-    {
+    ///
+    /// - Parameter float32: what follows the result reads float32 values.
+    func evaluate(
+        _ x: Activation, skip: Activation? = nil, relu: Bool, float32: Bool = false, _ memory: ModelMemory,
+        _ compute: Compute
+    ) throws -> Activation {
         let shape = convolution.shape(x)
         let channels = shape.outChannels
         let factors = try compute.workspace.take(2 * channels)
         defer { compute.workspace.give(factors) }
         norm.evaluationFactors(memory, factors.base, factors.base + channels)
         let z = try compute.workspace.takeActivation(
-            shape.batch, shape.outHeight, shape.outWidth, channels, groups: shape.groups)
+            shape.batch, shape.outHeight, shape.outWidth, channels, groups: shape.groups,
+            storage: float32 ? .float32 : compute.storage(channels: channels))
         try convolution.forward(x, into: z, memory, compute, alongside: skip.map { [$0.stored] } ?? []) {
-            _, rows, _ in
+            _, rows, z in
             let at = rows.lowerBound * channels
             ColumnKernels.affine(
-                StoredValues(z.base + at), rows.count, channels, factors.base, factors.base + channels,
-                skip: skip.map { $0.stored.from(at) }, skipScale: nil, skipShift: nil, relu: relu, z.base + at)
+                StoredValues(z + at), rows.count, channels, factors.base, factors.base + channels,
+                skip: skip.map { $0.stored.from(at) }, skipScale: nil, skipShift: nil, relu: relu, z + at)
         }
         return z
     }

@@ -118,14 +118,14 @@ struct ResNet: Encoder {
         -> Activation
     {
         let workspace = compute.workspace
-        var input = try first.evaluate(x, relu: true, memory, compute)
+        var input = try first.evaluate(x, relu: true, float32: stem == .imagenet, memory, compute)
         if stem == .imagenet {
             let pooled = try MaxPool.forward(input, compute)
             workspace.give(input)
             input = pooled
         }
-        for block in blocks[..<count] {
-            let result = try block.evaluate(input, memory, compute)
+        for (i, block) in blocks[..<count].enumerated() {
+            let result = try block.evaluate(input, isLast: i == blocks.count - 1, memory, compute)
             workspace.give(input)
             input = result
         }

@@ -75,13 +75,17 @@ struct ResidualBlock {
         return Tape(x: x, path: tapes, skip: skip, result: result)
     }
 
-    func evaluate(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Activation {
+    /// - Parameter isLast: as of `forward`.
+    func evaluate(_ x: Activation, isLast isLastBlock: Bool, _ memory: ModelMemory, _ compute: Compute) throws
+        -> Activation
+    {
         let workspace = compute.workspace
         let skip = try downsample?.evaluate(x, relu: false, memory, compute)
         var input = x
         for (i, unit) in path.enumerated() {
             let isLast = i == path.count - 1
-            let z = try unit.evaluate(input, skip: isLast ? skip ?? x : nil, relu: true, memory, compute)
+            let z = try unit.evaluate(
+                input, skip: isLast ? skip ?? x : nil, relu: true, float32: isLast && isLastBlock, memory, compute)
             if i > 0 { workspace.give(input) }
             input = z
         }

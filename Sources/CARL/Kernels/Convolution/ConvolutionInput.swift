@@ -75,10 +75,22 @@ struct ConvolutionInput {
         }
     }
 
-    /// Words of two values each, as `PackedGEMM` reads a paired operand, where pixels are kept as bfloat16 and as they
-    /// are: pixel i is at `i * channels / 2`. Their channels are even.
-    var pairs: UnsafePointer<Float>? {
-        if case .none = work { base.pairs } else { nil }
+    /// Whether all pixels lie in memory as a product with a right operand of `format` reads its left one.
+    func isThere(for format: ProductFormat) -> Bool { isReady || pairs(for: format) != nil }
+
+    /// The left operand of a product, pixels (range, channels). `scratch` is as of `pixels`.
+    func operand(_ range: Range<Int>, _ scratch: FloatPointer, for format: ProductFormat) -> PackedGEMM.Left {
+        if let pairs = pairs(for: format) {
+            let words = channels / 2
+            return .init(base: pairs + range.lowerBound * words, rowStride: words, depthStride: 1, isPaired: true)
+        }
+        let pixels = pixels(range, scratch)
+        return .init(base: pixels + range.lowerBound * channels, rowStride: channels, depthStride: 1)
+    }
+
+    /// Pixels that are kept as bfloat16, an even number of channels each, as words of two.
+    private func pairs(for format: ProductFormat) -> UnsafePointer<Float>? {
+        if case .none = work, format != .float32 { base.pairs } else { nil }
     }
 
     /// Prefetches what `pixels` will read.

@@ -53,28 +53,19 @@ enum PointwiseConvolution {
             weights, rows: shape.outRows, depth: depth, columns: columns, transposed: backward, forward: !backward,
             compute
         ) { right in
-            if source.scratch(1) == 0
-                && SharedColumns.pays(parts, columns: columns, depth: depth, prepared: false, compute)
+            if source.isThere(for: right.format),
+                SharedColumns.pays(parts, columns: columns, depth: depth, prepared: false, compute)
             {
-                let pixels = source.pixels(0..<parts.rows, scratch[0])
+                let left = source.operand(0..<parts.rows, scratch[0], for: right.format)
                 return try target.whole(parts.rows, compute, epilogue) { target, epilogue in
                     try SharedColumns.multiply(
-                        parts, columns: columns, depth: depth, .init(base: pixels, rowStride: depth, depthStride: 1),
-                        right, target, accumulate: accumulate, compute, prepare: nil, epilogue: epilogue)
+                        parts, columns: columns, depth: depth, left, right, target, accumulate: accumulate, compute,
+                        prepare: nil, epilogue: epilogue)
                 }
             }
             compute.parallelAhead(parts.count) { part, next, worker in
                 let rows = parts[part]
-                let pairs = right.format == .float32 ? nil : source.pairs
-                let left: PackedGEMM.Left
-                if let pairs {
-                    let words = depth / 2
-                    left = .init(
-                        base: pairs + rows.lowerBound * words, rowStride: words, depthStride: 1, isPaired: true)
-                } else {
-                    let pixels = source.pixels(rows, scratch[worker])
-                    left = .init(base: pixels + rows.lowerBound * depth, rowStride: depth, depthStride: 1)
-                }
+                let left = source.operand(rows, scratch[worker], for: right.format)
                 let written = target.pixels(rows, scratch[worker] + sourceCount)
                 var prefetch = Prefetch(steps: PackedGEMM.tiles(rows.count, columns, right.format.words(depth)))
                 if let next, !backward, isPrefetched(shape) {
@@ -82,7 +73,7 @@ enum PointwiseConvolution {
                     target.prefetch(parts[next], alongside: alongside, &prefetch)
                 }
                 PackedGEMM.multiply(
-                    rows.count, columns, pairs == nil ? depth : depth / 2, left, right,
+                    rows.count, columns, left.isPaired ? depth / 2 : depth, left, right,
                     written + rows.lowerBound * columns, columns, accumulate: accumulate, &prefetch)
                 target.finish(part, rows, written, epilogue)
             }

@@ -26,7 +26,8 @@ enum SharedColumns {
     /// C (rows, columns) = A * B, or added to C. `prepare` writes rows of A before they are read, nil if they are
     /// there; its values lie side by side. `epilogue` is called for `parts`.
     ///
-    /// For a `b` of pairs A is rounded once, as a whole, and not again for each block of columns.
+    /// For a `b` of pairs A is rounded once, as a whole, and not again for each block of columns, unless it is of pairs
+    /// already.
     static func multiply(
         _ parts: RowParts, columns: Int, depth: Int, _ a: PackedGEMM.Left, _ b: PackedGEMM.Right, _ c: FloatPointer,
         accumulate: Bool, _ compute: Compute, prepare: ((_ rows: Range<Int>) -> Void)?, epilogue: Epilogue?
@@ -39,7 +40,7 @@ enum SharedColumns {
         let columnBlock = max(1, panels * rowBlocks / (itemsPerThread * compute.threads)) * width
         let columnBlocks = (columns + columnBlock - 1) / columnBlock
         let words = b.format.words(depth)
-        let paired = b.format == .float32 ? nil : try compute.workspace.take(parts.rows * words)
+        let paired = b.format == .float32 || a.isPaired ? nil : try compute.workspace.take(parts.rows * words)
         defer { if let paired { compute.workspace.give(paired) } }
         let left = paired.map { PackedGEMM.Left(base: $0.base, rowStride: words, depthStride: 1, isPaired: true) } ?? a
         let slices = prepare == nil && paired == nil ? 0 : (parts.rows + slice - 1) / slice
