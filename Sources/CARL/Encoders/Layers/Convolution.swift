@@ -126,11 +126,16 @@ struct Convolution {
         _ x: Activation, _ pending: BatchNorm.Tape?, _ compute: Compute, _ body: (StoredValues) throws -> Void
     ) throws {
         guard pending != nil else { return try body(x.stored) }
-        let normalised = try compute.workspace.takeActivation(like: x)
+        let normalised = try compute.workspace.takeActivation(like: x, storage: x.storage)
         defer { compute.workspace.give(normalised) }
-        let input = ConvolutionInput(x, pending: pending)
-        compute.parallelRanges(x.rows) { _, rows in
-            input.copy(rows, to: normalised.base + rows.lowerBound * x.channels, rowStride: x.channels)
+        let (input, output) = (ConvolutionInput(x, pending: pending), ConvolutionOutput(normalised))
+        let parts = BatchNorm.parts(x)
+        let scratch = try compute.scratch(output.scratch(parts.size))
+        compute.parallel(parts.count) { part, worker in
+            let rows = parts[part]
+            let written = output.pixels(rows, scratch[worker])
+            input.copy(rows, to: written + rows.lowerBound * x.channels, rowStride: x.channels)
+            output.finish(part, rows, written, nil)
         }
         try body(normalised.stored)
     }

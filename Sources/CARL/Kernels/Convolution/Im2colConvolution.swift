@@ -28,12 +28,11 @@ enum Im2colConvolution {
             try PackedMatrix.with(
                 weights, rows: shape.outRows, depth: patch, columns: oc, forward: true, compute
             ) { right in
+                let operand = Patches(x, shape, right.format)
                 try y.whole(shape.outRows, compute, epilogue) { y, epilogue in
                     try SharedColumns.multiply(
-                        parts, columns: oc, depth: patch,
-                        .init(base: UnsafePointer(patches.base), rowStride: patch, depthStride: 1), right, y,
-                        accumulate: false, compute,
-                        prepare: { gather(x, shape, $0, patches.base + $0.lowerBound * patch, rowStride: patch) },
+                        parts, columns: oc, depth: patch, operand.left(patches.base), right, y, accumulate: false,
+                        compute, prepare: { operand.gather($0, patches.base + $0.lowerBound * operand.stride) },
                         epilogue: epilogue)
                 }
             }
@@ -43,16 +42,46 @@ enum Im2colConvolution {
         try PackedMatrix.with(
             weights, rows: shape.outRows, depth: patch, columns: oc, forward: true, compute
         ) { right in
+            let operand = Patches(x, shape, right.format)
             compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let patches = scratch[worker]
                 let written = y.pixels(rows, patches + parts.size * patch)
-                gather(x, shape, rows, patches, rowStride: patch)
+                operand.gather(rows, patches)
                 PackedGEMM.multiply(
-                    rows.count, oc, patch, .init(base: patches, rowStride: patch, depthStride: 1), right,
+                    rows.count, oc, operand.stride, operand.left(patches), right,
                     written + rows.lowerBound * oc, oc,
                     accumulate: false)
                 y.finish(part, rows, written, epilogue)
+            }
+        }
+    }
+
+    /// The windows of output pixels as the left operand of a product: float32 values, or words of two where x is kept as
+    /// bfloat16 and the product takes such.
+    private struct Patches {
+        let x: StoredValues
+        let shape: ConvolutionShape
+        let isPaired: Bool
+
+        init(_ x: StoredValues, _ shape: ConvolutionShape, _ format: ProductFormat) {
+            self.x = x
+            self.shape = shape
+            isPaired = x.isBFloat16 && format != .float32
+        }
+
+        /// From a pixel's window to the next one: the depth of the product, in words.
+        var stride: Int { isPaired ? shape.patch / 2 : shape.patch }
+
+        func left(_ patches: UnsafePointer<Float>) -> PackedGEMM.Left {
+            .init(base: patches, rowStride: stride, depthStride: 1, isPaired: isPaired)
+        }
+
+        func gather(_ rows: Range<Int>, _ patches: FloatPointer) {
+            if isPaired {
+                Im2colConvolution.gatherPairs(x, shape, rows, patches)
+            } else {
+                Im2colConvolution.gather(x, shape, rows, patches, rowStride: stride)
             }
         }
     }
@@ -113,6 +142,20 @@ enum Im2colConvolution {
             if inside > 0 { x.from(source).copy(inside, to: target + before) }
             let rest = target + (before &+ inside)
             for i in 0..<after { rest[i] = 0 }
+        }
+    }
+
+    /// The same of values that are kept as bfloat16, as they are. Their channels are even.
+    private static func gatherPairs(
+        _ x: StoredValues, _ shape: ConvolutionShape, _ rows: Range<Int>, _ patches: FloatPointer
+    ) {
+        guard let pairs = x.pairs else { return }
+        forEachWindowRow(shape, rows, rowStride: shape.patch) { place, source, before, inside, after in
+            let target = patches + place / 2
+            for i in 0..<before / 2 { target[i] = 0 }
+            if inside > 0 { (target + before / 2).update(from: pairs + source / 2, count: inside / 2) }
+            let rest = target + (before &+ inside) / 2
+            for i in 0..<after / 2 { rest[i] = 0 }
         }
     }
 
