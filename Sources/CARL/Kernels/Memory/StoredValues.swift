@@ -54,17 +54,24 @@ struct StoredValues {
     }
 
     /// Writes the first `count` values to `target` as float32.
+    @inline(__always)
     func copy(_ count: Int, to target: FloatPointer) {
-        if !isBFloat16 { return target.update(from: base.assumingMemoryBound(to: Float.self), count: count) }
+        let width = FloatVector.scalarCount
+        if count < width {
+            for i in 0..<count { target[i] = self[i] }
+            return
+        }
+        if !isBFloat16 && count > 8 &* width {
+            return target.update(from: base.assumingMemoryBound(to: Float.self), count: count)
+        }
+        // The last vector overlaps the one before: a call for a few values takes longer than they do.
+        let last = vector(count &- width)
         var i = 0
-        while i &+ FloatVector.scalarCount <= count {
+        while i &+ width < count {
             storeVector(vector(i), target + i)
-            i &+= FloatVector.scalarCount
+            i &+= width
         }
-        while i < count {
-            target[i] = self[i]
-            i &+= 1
-        }
+        storeVector(last, target + (count &- width))
     }
 
     /// Writes `count` values of `source`, an even number, rounded to bfloat16.
