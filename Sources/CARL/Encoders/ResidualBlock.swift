@@ -127,7 +127,7 @@ struct ResidualBlock {
             let (convolution, norm, before) = (path[i].convolution, path[i - 1].norm, tape.path[i - 1])
             let input = before.y
             try convolution.weightGradient(input, pending: before.norm, .init(flowing), memory, compute)
-            let next = try workspace.takeActivation(like: input)
+            let next = try workspace.takeActivation(like: input, storage: input.storage)
             // What the normalisation before needs first is summed while the gradient is in cache.
             let sums = try norm.takeGradientSums(
                 convolution.gradientParts(convolution.shape(input), compute), next, before.y, before.norm, .relu,
@@ -153,7 +153,7 @@ struct ResidualBlock {
             dx = nil
         } else if let downsample, let skip = tape.skip {
             // The skip's convolution reaches a quarter of the pixels: it adds to what the other one has written.
-            let input = try workspace.takeActivation(like: tape.x)
+            let input = try workspace.takeActivation(like: tape.x, storage: tape.x.storage)
             sums = try below(
                 downsample.convolution.gradientParts(downsample.convolution.shape(tape.x), compute), input)
             try first.dataGradient(tape.x, .init(flowing), into: input, accumulate: false, memory, compute)

@@ -48,9 +48,9 @@ import Testing
         let output = try y.activation(rows, 1, 1, channels)
         let parts = RowParts(rows, size: 10, groups: 1)
         let moments = try norm.takeMoments(parts.numbers, compute)
-        for part in 0..<parts.count { moments.add(input.base, part, parts[part]) }
+        for part in 0..<parts.count { moments.add(part, parts[part], input.base) }
         let tape = try norm.finish(moments, memory, compute)
-        norm.apply(input, tape, relu: relu, into: output, compute)
+        try norm.apply(input, tape, relu: relu, into: output, compute)
         let expected = Self.reference(y, channels, scale: scale, shift: shift, relu: relu)
         #expect(relativeError(Values(output.base, output.count), expected) < 2e-5)
 
@@ -95,7 +95,7 @@ import Testing
         func tape(_ values: Values) throws -> (Activation, BatchNorm.Tape) {
             let input = try values.activation(rows, 1, 1, channels)
             let moments = try norm.takeMoments(PartNumbers(groups: 1, perGroup: 1), compute)
-            moments.add(input.base, 0, 0..<rows)
+            moments.add(0, 0..<rows, input.base)
             return (input, try norm.finish(moments, memory, compute))
         }
         let (input, inputTape) = try tape(y)
@@ -103,10 +103,10 @@ import Testing
         let ones = [Double](repeating: 1, count: channels)
         let zeros = [Double](repeating: 0, count: channels)
         let output = try y.activation(rows, 1, 1, channels)
-        norm.apply(input, inputTape, skip: skipInput, relu: true, into: output, compute)
+        try norm.apply(input, inputTape, skip: skipInput, relu: true, into: output, compute)
         let plain = Self.reference(y, channels, scale: ones, shift: zeros, skip: skip, relu: true)
         #expect(relativeError(Values(output.base, output.count), plain) < 1e-5)
-        norm.apply(input, inputTape, skip: skipInput, skipTape: skipTape, relu: true, into: output, compute)
+        try norm.apply(input, inputTape, skip: skipInput, skipTape: skipTape, relu: true, into: output, compute)
         let normalisedSkip = Self.reference(skip, channels, scale: ones, shift: zeros, relu: false)
         withExtendedLifetime((parameters, statistics)) {}
         let both = Self.reference(y, channels, scale: ones, shift: zeros, skip: normalisedSkip, relu: true)

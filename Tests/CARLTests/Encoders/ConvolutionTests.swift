@@ -38,7 +38,7 @@ import Testing
         let dataGradient = Activation(
             buffer: dx, batch: s.batch, height: s.height, width: s.width, channels: s.inChannels)
         let parts = layer.parts(s, compute).count
-        try layer.forward(input, into: output, memory, compute) { part, rows in
+        try layer.forward(input, into: output, memory, compute) { part, rows, _ in
             #expect(part >= 0 && part < parts)
             for row in rows { covered[row] += 1 }
         }

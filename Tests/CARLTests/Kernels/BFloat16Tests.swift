@@ -59,6 +59,19 @@ extension Values {
             #expect(rows.base[i].bitPattern == got.bitPattern >> 16)
         }
         #expect(neighbours.base[count / 2].bitPattern >> 16 == 0)
+        // The same words without the processor's own conversion, of every length that a tail can have; of NaN, too.
+        for length in [1, 2, 15, 16, 17, 31, 32, 33, 63, count] {
+            let portable = try FloatBuffer(count)
+            let own = try FloatBuffer(count)
+            BFloat16.pairPortably(source.base, length, to: portable.base)
+            BFloat16.pair(source.base, length, to: own.base)
+            #expect((0..<count).allSatisfy { own.base[$0].bitPattern == portable.base[$0].bitPattern })
+            for high in [nil, UnsafePointer(source.base + 5)] {
+                BFloat16.pairPortably(source.base, high, length, to: portable.base)
+                BFloat16.pair(source.base, high, length, to: own.base)
+                #expect((0..<count).allSatisfy { own.base[$0].bitPattern == portable.base[$0].bitPattern })
+            }
+        }
         withExtendedLifetime((source, neighbours, rows)) {}
     }
 

@@ -47,7 +47,7 @@ struct ConvolutionInputTests {
         func moments(_ norm: BatchNorm, _ y: Activation, _ memory: ModelMemory) throws -> BatchNorm.Tape {
             let parts = BatchNorm.parts(y)
             let moments = try norm.takeMoments(parts.numbers, compute)
-            for part in 0..<parts.count { moments.add(y.base, part, parts[part]) }
+            for part in 0..<parts.count { moments.add(part, parts[part], y.base) }
             return try norm.finish(moments, memory, compute)
         }
         let gradients = [try FloatBuffer(layout.parameterCount), try FloatBuffer(layout.parameterCount)]
@@ -56,7 +56,7 @@ struct ConvolutionInputTests {
         fill(x)
         let tape = try moments(below, x, memory(gradients[0]))
         let normalised = try workspace.takeActivation(like: x)
-        below.apply(x, tape, relu: true, into: normalised, compute)
+        try below.apply(x, tape, relu: true, into: normalised, compute)
         let y = try workspace.takeActivation(shape.batch, shape.outHeight, shape.outWidth, shape.outChannels, groups: 2)
         let expectedY = try workspace.takeActivation(like: y)
         try layer.forward(normalised, into: expectedY, memory(gradients[0]), compute)

@@ -44,7 +44,8 @@ import Testing
                             ? { rows in
                                 for i in rows.lowerBound * c.depth..<rows.upperBound * c.depth { source[i] = a[i] }
                             } : nil,
-                        epilogue: { part, rows in
+                        epilogue: { part, rows, values in
+                            #expect(values == target)
                             #expect(rows == parts[part])
                             called.withLock { $0[part] += 1 }
                             for i in rows.lowerBound * c.columns..<rows.upperBound * c.columns { target[i] *= 2 }
@@ -86,11 +87,14 @@ import Testing
         let results = try [1, 2, 3].map { threads in
             let compute = try Compute(threads: threads, precision: precision)
             var y = [Float](repeating: 0, count: shape.outRows * shape.outChannels)
-            if kernel == 1 && stride == 1 {
-                try PointwiseConvolution.forward(
-                    .init(x, channels: channels), w, &y, shape, compute, epilogue: nil)
-            } else {
-                try Im2colConvolution.forward(x, w, &y, shape, compute, epilogue: nil)
+            try y.withUnsafeMutableBufferPointer { y in
+                let output = ConvolutionOutput(y.baseAddress!, channels: shape.outChannels)
+                if kernel == 1 && stride == 1 {
+                    try PointwiseConvolution.forward(
+                        .init(x, channels: channels), w, output, shape, compute, epilogue: nil)
+                } else {
+                    try Im2colConvolution.forward(StoredValues(x), w, output, shape, compute, epilogue: nil)
+                }
             }
             return y
         }

@@ -60,7 +60,8 @@ struct WinogradTests {
     func forwardAgreesWithDirectConvolution(_ shape: ConvolutionShape) throws {
         let data = try Case(shape)
         let y = try run(data.y) { y, compute in
-            try WinogradConvolution.forward(data.input, data.weights, y, shape, compute, epilogue: nil)
+            try WinogradConvolution.forward(
+                data.input, data.weights, .init(y, channels: shape.outChannels), shape, compute, epilogue: nil)
         }
         expectClose(y, data.forward())
     }
@@ -71,12 +72,14 @@ struct WinogradTests {
         let expected = data.dataGradient()
         let written = try run(data.x) { dx, compute in
             try WinogradConvolution.dataGradient(
-                data.gradient, data.weights, dx, shape, compute, accumulate: false, epilogue: nil)
+                data.gradient, data.weights, .init(dx, channels: shape.inChannels), shape, compute, accumulate: false,
+                epilogue: nil)
         }
         expectClose(written, expected)
         let added = try run(data.x) { dx, compute in
             try WinogradConvolution.dataGradient(
-                data.gradient, data.weights, dx, shape, compute, accumulate: true, epilogue: nil)
+                data.gradient, data.weights, .init(dx, channels: shape.inChannels), shape, compute, accumulate: true,
+                epilogue: nil)
         }
         expectClose(added, zip(expected, data.x).map { $0 + Double($1) })
     }
@@ -98,7 +101,10 @@ struct WinogradTests {
         var early = [Float](repeating: .nan, count: data.y.count)
         let oc = shape.outChannels
         let y = try run(data.y, threads: 1) { y, compute in
-            try WinogradConvolution.forward(data.input, data.weights, y, shape, compute) { part, rows in
+            try WinogradConvolution.forward(
+                data.input, data.weights, .init(y, channels: shape.outChannels), shape, compute
+            ) { part, rows, values in
+                #expect(values == y)
                 #expect(ranges[part] == nil)
                 ranges[part] = rows
                 for i in rows.lowerBound * oc..<rows.upperBound * oc { early[i] = y[i] }
@@ -127,11 +133,13 @@ struct WinogradTests {
         for threads in 1...3 {
             let results = [
                 try run(data.y, threads: threads) { y, compute in
-                    try WinogradConvolution.forward(data.input, data.weights, y, shape, compute, epilogue: nil)
+                    try WinogradConvolution.forward(
+                        data.input, data.weights, .init(y, channels: shape.outChannels), shape, compute, epilogue: nil)
                 },
                 try run(data.x, threads: threads) { dx, compute in
                     try WinogradConvolution.dataGradient(
-                        data.gradient, data.weights, dx, shape, compute, accumulate: true, epilogue: nil)
+                        data.gradient, data.weights, .init(dx, channels: shape.inChannels), shape, compute,
+                        accumulate: true, epilogue: nil)
                 },
                 try run(data.weights, threads: threads) { dw, compute in
                     try WinogradConvolution.weightGradient(data.input, data.gradient, dw, shape, compute)
@@ -185,7 +193,8 @@ struct WinogradTests {
         for _ in 0..<3 {
             try y.withUnsafeMutableBufferPointer {
                 try WinogradConvolution.forward(
-                    data.input, data.weights, $0.baseAddress!, shape, compute, epilogue: nil)
+                    data.input, data.weights,
+                    .init($0.baseAddress!, channels: shape.outChannels), shape, compute, epilogue: nil)
             }
             allocations.append(compute.workspace.allocations)
         }

@@ -118,7 +118,7 @@ struct BatchNorm {
                 let rows = parts[part]
                 let group = parts.numbers.group(part)
                 let at = rows.lowerBound * channels
-                let written = target.pixels(rows, scratch[worker])
+                let written = target.pixels(rows, scratch[worker], accumulate: false)
                 ColumnKernels.affine(
                     y.stored.from(at), rows.count, channels, tape.a(group), tape.b(group),
                     skip: skip.map { $0.stored.from(at) },
@@ -190,8 +190,15 @@ struct BatchNorm {
     ) throws -> PendingGradient {
         let parts = Self.parts(y)
         let sums = try takeGradientSums(parts.numbers, dz, y, tape, followed, compute)
+        let gradient = ConvolutionOutput(dz)
+        let scratch = try compute.scratch(gradient.scratch(parts.size))
         compute.measured(name, .normaliseBackward, values: 2 * y.count) {
-            compute.parallel(parts.count) { part, _ in sums.add(part, parts[part], dz.base) }
+            compute.parallel(parts.count) { part, worker in
+                let rows = parts[part]
+                let written = gradient.pixels(rows, scratch[worker], accumulate: true)
+                sums.add(part, rows, written)
+                if case .sumAndRelu = followed { gradient.finish(part, rows, written, nil) }
+            }
         }
         return try pendingGradient(sums, memory, compute)
     }

@@ -53,7 +53,8 @@ struct Convolution {
                     .init(x, pending: pending), weights, .init(y), shape, compute, alongside: alongside,
                     epilogue: epilogue)
             case .im2col:
-                try withPixels(x, pending, compute) {
+                let format = compute.format(rows: shape.outRows, columns: outChannels, depth: shape.patch)
+                try withPixels(x, pending, for: format, compute) {
                     try Im2colConvolution.forward($0, weights, .init(y), shape, compute, epilogue: epilogue)
                 }
             }
@@ -91,7 +92,10 @@ struct Convolution {
             case .pointwise: try PointwiseConvolution.weightGradient(.init(x, pending: pending), dy, dw, shape, compute)
             case .winograd: try WinogradConvolution.weightGradient(.init(x, pending: pending), dy, dw, shape, compute)
             case .im2col:
-                try withPixels(x, pending, compute) { try Im2colConvolution.weightGradient($0, dy, dw, shape, compute) }
+                let format = compute.format(rows: shape.patch, columns: outChannels, depth: shape.outRows)
+                try withPixels(x, pending, for: format, compute) {
+                    try Im2colConvolution.weightGradient($0, dy, dw, shape, compute)
+                }
             }
         }
     }
@@ -109,31 +113,34 @@ struct Convolution {
             switch method {
             case .pointwise:
                 try PointwiseConvolution.dataGradient(
-                    dy, weights, dx.base, shape, compute, accumulate: accumulate, epilogue: epilogue)
+                    dy, weights, .init(dx), shape, compute, accumulate: accumulate, epilogue: epilogue)
             case .winograd:
                 try WinogradConvolution.dataGradient(
-                    dy, weights, dx.base, shape, compute, accumulate: accumulate, alongside: alongside,
+                    dy, weights, .init(dx), shape, compute, accumulate: accumulate, alongside: alongside,
                     epilogue: epilogue)
             case .im2col:
                 try Im2colConvolution.dataGradient(
-                    dy, weights, dx.base, shape, compute, accumulate: accumulate, epilogue: epilogue)
+                    dy, weights, .init(dx), shape, compute, accumulate: accumulate, epilogue: epilogue)
             }
         }
     }
 
-    /// Lends the pixels of x, normalised in memory of their own when that is pending.
+    /// Lends the pixels of x, normalised in memory of their own when that is pending: rounded where the product with
+    /// operands of `format` that reads them would round them.
     private func withPixels(
-        _ x: Activation, _ pending: BatchNorm.Tape?, _ compute: Compute, _ body: (StoredValues) throws -> Void
+        _ x: Activation, _ pending: BatchNorm.Tape?, for format: ProductFormat, _ compute: Compute,
+        _ body: (StoredValues) throws -> Void
     ) throws {
         guard pending != nil else { return try body(x.stored) }
-        let normalised = try compute.workspace.takeActivation(like: x, storage: x.storage)
+        let normalised = try compute.workspace.takeActivation(
+            like: x, storage: format == .float32 ? .float32 : x.storage)
         defer { compute.workspace.give(normalised) }
         let (input, output) = (ConvolutionInput(x, pending: pending), ConvolutionOutput(normalised))
         let parts = BatchNorm.parts(x)
         let scratch = try compute.scratch(output.scratch(parts.size))
         compute.parallel(parts.count) { part, worker in
             let rows = parts[part]
-            let written = output.pixels(rows, scratch[worker])
+            let written = output.pixels(rows, scratch[worker], accumulate: false)
             input.copy(rows, to: written + rows.lowerBound * x.channels, rowStride: x.channels)
             output.finish(part, rows, written, nil)
         }

@@ -40,12 +40,12 @@ enum MaxPool {
             for oy in 0..<y.height {
                 for ox in 0..<y.width {
                     let at = ((n * y.height + oy) * y.width + ox) * c
-                    let (maxima, gradients) = (y.base + at, dy.base + at)
+                    let (maxima, gradients) = (y.base + at, dy.stored.from(at))
                     var i = 0
                     while i &+ FloatVector.scalarCount <= c {
                         let maximum = loadVector(maxima + i)
                         // What is left of the gradient where no pixel has had it yet.
-                        var left = loadVector(gradients + i)
+                        var left = gradients.vector(i)
                         forEachPixel(x, n, oy, ox) { source in
                             let isMaximum = loadVector(x.base + (source &+ i)) .== maximum
                             let to = dx.base + (source &+ i)

@@ -17,9 +17,13 @@ struct ConvolutionOutput {
     /// Values of memory that a part of `count` pixels needs.
     func scratch(_ count: Int) -> Int { values.isBFloat16 ? count * channels : 0 }
 
-    /// Where the values of pixels `range` are to be written: pixel i at `i * channels`. They may lie in `scratch`.
-    func pixels(_ range: Range<Int>, _ scratch: FloatPointer) -> FloatPointer {
-        values.isBFloat16 ? scratch - range.lowerBound * channels : values.float32
+    /// Where the values of pixels `range` are to be written, or with `accumulate` added: pixel i at `i * channels`. They
+    /// may lie in `scratch`.
+    func pixels(_ range: Range<Int>, _ scratch: FloatPointer, accumulate: Bool) -> FloatPointer {
+        guard values.isBFloat16 else { return values.float32 }
+        let at = range.lowerBound * channels
+        if accumulate { values.from(at).copy(range.count * channels, to: scratch) }
+        return scratch - at
     }
 
     /// Pixels `range` have been written where `pixels` said.
@@ -30,14 +34,15 @@ struct ConvolutionOutput {
         values.from(at).round(written + at, range.count * channels)
     }
 
-    /// Lends memory for all of `rows` pixels, and the epilogue of a product that writes there.
+    /// Lends memory for all of `rows` pixels, and the epilogue of a product that writes, or with `accumulate` adds, there.
     func whole(
-        _ rows: Int, _ compute: Compute, _ epilogue: Epilogue?,
+        _ rows: Int, accumulate: Bool, _ compute: Compute, _ epilogue: Epilogue?,
         _ body: (_ target: FloatPointer, _ epilogue: Epilogue?) throws -> Void
     ) throws {
         guard values.isBFloat16 else { return try body(values.float32, epilogue) }
         let memory = try compute.workspace.take(rows * channels)
         defer { compute.workspace.give(memory) }
+        if accumulate { values.copy(rows * channels, to: memory.base) }
         try body(memory.base) { part, range, written in finish(part, range, written, epilogue) }
     }
 

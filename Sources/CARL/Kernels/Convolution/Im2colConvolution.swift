@@ -29,7 +29,7 @@ enum Im2colConvolution {
                 weights, rows: shape.outRows, depth: patch, columns: oc, forward: true, compute
             ) { right in
                 let operand = Patches(x, shape, right.format)
-                try y.whole(shape.outRows, compute, epilogue) { y, epilogue in
+                try y.whole(shape.outRows, accumulate: false, compute, epilogue) { y, epilogue in
                     try SharedColumns.multiply(
                         parts, columns: oc, depth: patch, operand.left(patches.base), right, y, accumulate: false,
                         compute, prepare: { operand.gather($0, patches.base + $0.lowerBound * operand.stride) },
@@ -46,7 +46,7 @@ enum Im2colConvolution {
             compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let patches = scratch[worker]
-                let written = y.pixels(rows, patches + parts.size * patch)
+                let written = y.pixels(rows, patches + parts.size * patch, accumulate: false)
                 operand.gather(rows, patches)
                 PackedGEMM.multiply(
                     rows.count, oc, operand.stride, operand.left(patches), right,
@@ -98,7 +98,7 @@ enum Im2colConvolution {
     }
 
     static func dataGradient(
-        _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
+        _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ target: ConvolutionOutput, _ shape: ConvolutionShape,
         _ compute: Compute, accumulate: Bool, epilogue: Epilogue?
     ) throws {
         let size = rowsPerPart(shape)
@@ -107,14 +107,17 @@ enum Im2colConvolution {
         let imageRows = shape.height * shape.width
         let imageCount = imageRows * shape.inChannels
         let parts = imageParts(shape)
-        let scratch = try compute.scratch(size * patch + dy.scratch(size))
+        let gradientCount = dy.scratch(size)
+        let scratch = try compute.scratch(size * patch + gradientCount + target.scratch(parts.size * imageRows))
         try PackedMatrix.with(
             weights, rows: shape.outRows, depth: oc, columns: patch, transposed: true, forward: false, compute
         ) { right in
             compute.parallel(parts.count) { part, worker in
                 let (first, last) = (parts[part].lowerBound, parts[part].upperBound)
-                if !accumulate { (dx + first * imageCount).update(repeating: 0, count: (last - first) * imageCount) }
                 let patches = scratch[worker]
+                let images = first * imageRows..<last * imageRows
+                let dx = target.pixels(images, patches + size * patch + gradientCount, accumulate: accumulate)
+                if !accumulate { (dx + first * imageCount).update(repeating: 0, count: (last - first) * imageCount) }
                 for start in stride(from: first * pixels, to: last * pixels, by: size) {
                     let rows = start..<min(last * pixels, start + size)
                     let gradient = dy.pixels(rows, patches + size * patch)
@@ -125,7 +128,7 @@ enum Im2colConvolution {
                         accumulate: false)
                     scatterAdd(patches, shape, rows, dx)
                 }
-                epilogue?(part, first * imageRows..<last * imageRows, dx)
+                target.finish(part, images, dx, epilogue)
             }
         }
     }

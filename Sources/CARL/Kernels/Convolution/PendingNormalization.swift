@@ -29,7 +29,8 @@ struct PendingNormalizationGradient {
         let at = rows.lowerBound * channels
         let own = coefficients.base + 3 * group * channels
         ColumnKernels.gradientAffine(
-            dz.base + at, y.stored.from(at), rows.count, channels, relu: relu, factors.a(group), factors.b(group), own,
+            dz.stored.from(at), y.stored.from(at), rows.count, channels, relu: relu, factors.a(group), factors.b(group),
+            own,
             own + channels,
             own + 2 * channels, target, rowStride: rowStride)
     }

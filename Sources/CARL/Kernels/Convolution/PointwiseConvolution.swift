@@ -31,12 +31,11 @@ enum PointwiseConvolution {
     }
 
     static func dataGradient(
-        _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
+        _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: ConvolutionOutput, _ shape: ConvolutionShape,
         _ compute: Compute, accumulate: Bool, epilogue: Epilogue?
     ) throws {
         try multiply(
-            dy, shape.outChannels, weights, .init(dx, channels: shape.inChannels), shape.inChannels, shape, compute,
-            backward: true,
+            dy, shape.outChannels, weights, dx, shape.inChannels, shape, compute, backward: true,
             accumulate: accumulate, alongside: [], epilogue)
     }
 
@@ -57,7 +56,7 @@ enum PointwiseConvolution {
                 SharedColumns.pays(parts, columns: columns, depth: depth, prepared: false, compute)
             {
                 let left = source.operand(0..<parts.rows, scratch[0], for: right.format)
-                return try target.whole(parts.rows, compute, epilogue) { target, epilogue in
+                return try target.whole(parts.rows, accumulate: accumulate, compute, epilogue) { target, epilogue in
                     try SharedColumns.multiply(
                         parts, columns: columns, depth: depth, left, right, target, accumulate: accumulate, compute,
                         prepare: nil, epilogue: epilogue)
@@ -66,7 +65,7 @@ enum PointwiseConvolution {
             compute.parallelAhead(parts.count) { part, next, worker in
                 let rows = parts[part]
                 let left = source.operand(rows, scratch[worker], for: right.format)
-                let written = target.pixels(rows, scratch[worker] + sourceCount)
+                let written = target.pixels(rows, scratch[worker] + sourceCount, accumulate: accumulate)
                 var prefetch = Prefetch(steps: PackedGEMM.tiles(rows.count, columns, right.format.words(depth)))
                 if let next, !backward, isPrefetched(shape) {
                     source.prefetch(parts[next], &prefetch)

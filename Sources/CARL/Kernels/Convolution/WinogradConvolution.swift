@@ -34,13 +34,13 @@ enum WinogradConvolution {
 
     /// dx = the gradient of the input, written or added.
     static func dataGradient(
-        _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: FloatPointer, _ shape: ConvolutionShape,
+        _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, _ dx: ConvolutionOutput, _ shape: ConvolutionShape,
         _ compute: Compute, accumulate: Bool, alongside: [StoredValues] = [], epilogue: Epilogue?
     ) throws {
         func run<Algorithm: WinogradAlgorithm>(_: Algorithm.Type) throws {
             try convolve(
-                gradientGrid(shape, Algorithm.self), dy, shape.outChannels, weights,
-                .init(dx, channels: shape.inChannels), shape.inChannels, shape, compute, backward: true,
+                gradientGrid(shape, Algorithm.self), dy, shape.outChannels, weights, dx, shape.inChannels, shape,
+                compute, backward: true,
                 accumulate: accumulate, alongside: alongside, epilogue: epilogue)
         }
         if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2Gradient.self) }
@@ -115,7 +115,7 @@ enum WinogradConvolution {
             inputCount + target.scratch(plan.parts.size * Algorithm.outputs * grid.target.width)
         func finish(_ part: Int, _ rows: Range<Int>, _ m: FloatPointer, _ scratch: FloatPointer) {
             let pixels = grid.targetPixels(rows)
-            let written = target.pixels(pixels, scratch + inputCount)
+            let written = target.pixels(pixels, scratch + inputCount, accumulate: accumulate)
             grid.transformOutput(m, mStride, rowStride: mRow, targetChannels, rows, written, accumulate: accumulate)
             target.finish(part, pixels, written, epilogue)
         }

@@ -179,7 +179,7 @@ enum ColumnKernels {
     /// dy = g * factor + y * slope + constant, where g is dz, or 0 where the ReLU of y * a + b was closed when `relu`.
     /// The rows of dy lie `rowStride` values apart; dy may be dz when that is the number of channels.
     static func gradientAffine(
-        _ dz: UnsafePointer<Float>, _ y: StoredValues, _ rows: Int, _ channels: Int, relu: Bool,
+        _ dz: StoredValues, _ y: StoredValues, _ rows: Int, _ channels: Int, relu: Bool,
         _ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ factor: UnsafePointer<Float>,
         _ slope: UnsafePointer<Float>,
         _ constant: UnsafePointer<Float>, _ dy: FloatPointer, rowStride: Int
@@ -194,7 +194,7 @@ enum ColumnKernels {
                 while c < vectors {
                     let value = y.vector(at &+ c)
                     let open = fmaVector(value, loadVector(a + c), loadVector(b + c)) .> 0
-                    let g = FloatVector.zero.replacing(with: loadVector(dz + at + c), where: open)
+                    let g = FloatVector.zero.replacing(with: dz.vector(at &+ c), where: open)
                     let rest = fmaVector(value, loadVector(slope + c), loadVector(constant + c))
                     storeVector(fmaVector(g, loadVector(factor + c), rest), to + c)
                     c &+= width
@@ -202,7 +202,7 @@ enum ColumnKernels {
             } else {
                 while c < vectors {
                     let rest = fmaVector(y.vector(at &+ c), loadVector(slope + c), loadVector(constant + c))
-                    storeVector(fmaVector(loadVector(dz + at + c), loadVector(factor + c), rest), to + c)
+                    storeVector(fmaVector(dz.vector(at &+ c), loadVector(factor + c), rest), to + c)
                     c &+= width
                 }
             }
