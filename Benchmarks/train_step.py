@@ -3,16 +3,17 @@
     python Benchmarks/train_step.py [--quick] [--json]
 
 Rows: a whole training step of ResNet-18 on 128 views of 32x32 (two views of 64 images, 3x3 stem, head 512-512-128,
-300 prototypes, SGD), against PyTorch, channels_last; embedding of batches of 128; and a step of ResNet-50 on 32 views of
-224x224. Where the processor has bfloat16 instructions, both run in bfloat16 too (PyTorch by autocast), and are compared
-with one another. Ratios are of medians.
+300 prototypes, SGD), against PyTorch, channels_last; embedding of batches of 128; and a step of ResNet-50 on 32 views
+of 224x224. Where the processor has bfloat16 instructions, both run in bfloat16 too (PyTorch by autocast), and are
+compared with one another. Ratios are of medians.
 
 GFLOP/s are operations of the direct method, the same for both, over the time of each; "of peak" is their share of what
 this machine's processors do when they only multiply and add in float32, measured here. A fast method or bfloat16 may
 exceed 100%.
 
-Memory is what a process of its own holds at its peak in two steps, beyond what it held with everything imported and the
-views made: model, optimizer and steps. Something tiny has run before, so that the start of the libraries does not count.
+Memory is what a process of its own holds at its peak in two steps, beyond what it held with everything imported and
+the views made: model, optimizer and steps. Something tiny has run before, so that the start of the libraries does not
+count.
 
 PyTorch must be installed; it is not needed for anything else in this project.
 """

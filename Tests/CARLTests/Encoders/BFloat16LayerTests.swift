@@ -67,15 +67,16 @@ import Testing
         let input = try x.activation(rows, 1, 1, inputs)
         let y = try layer.forward(input, memory, compute)
         let dx = try layer.backward(input, try dy.activation(rows, 1, 1, outputs), memory, compute)
-        // Few rows are not worth rounding the weights for; the bias is never rounded.
+        // A sum over few rows is not worth rounding for; the bias is never rounded.
         let weights = Values(Array(values.data[layer.weight..<layer.weight + inputs * outputs]))
-        let (a, w, g) = small ? (x, weights, dy) : (x.rounded, weights.rounded, dy.rounded)
+        let (a, w, g) = (x.rounded, weights.rounded, dy.rounded)
         let direct = DirectLinear(rows: rows, inputs: inputs, outputs: outputs)
         let bias = Array(values.data[layer.bias..<layer.bias + outputs])
         #expect(relativeError(Values(y.base, y.count), direct.forward(a, w, bias: bias)) < 1e-6)
         #expect(relativeError(Values(dx.base, dx.count), direct.dataGradient(g, w)) < 1e-6)
         let weightGradient = Values(gradients.base + layer.weight, inputs * outputs)
-        if !small { #expect(relativeError(weightGradient, direct.weightGradient(a, g)) < 1e-6) }
+        let wanted = small ? direct.weightGradient(x, dy) : direct.weightGradient(a, g)
+        #expect(relativeError(weightGradient, wanted) < 1e-6)
         withExtendedLifetime((parameters, gradients)) {}
     }
 
@@ -128,9 +129,12 @@ import Testing
         #expect(method(shape(128, 32, 64, 128, 1, 1)) == .pointwise)
         #expect(BFloat16Rule.pays(rows: 1 << 17, columns: 64, depth: 256))
         #expect(BFloat16Rule.pays(rows: 256, columns: 512, depth: 512))
-        // A few rows, few columns, no depth.
-        #expect(!BFloat16Rule.pays(rows: 1, columns: 4096, depth: 4096))
-        #expect(!BFloat16Rule.pays(rows: 4096, columns: 10, depth: 512))
+        // A few rows and few columns are computed as whole tiles either way.
+        #expect(BFloat16Rule.pays(rows: 1, columns: 4096, depth: 4096))
+        #expect(BFloat16Rule.pays(rows: 4096, columns: 10, depth: 512))
+        // Of little depth most of the work is other than products.
+        #expect(!BFloat16Rule.pays(rows: 4096, columns: 32, depth: 27))
+        #expect(!BFloat16Rule.pays(rows: 4096, columns: 64, depth: 16))
         #expect(!BFloat16Rule.pays(rows: 4096, columns: 4096, depth: 1))
         #expect(!BFloat16Rule.pays(rows: 0, columns: 0, depth: 0))
     }
