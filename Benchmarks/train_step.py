@@ -189,7 +189,7 @@ def main():
     rows[small], forward = step_row(*STEPS[small], rounds)
     rows["embed resnet18 32x32, 128 images"] = embed_row(forward, rounds)
     if not options.quick:
-        rows[large], _ = step_row(*STEPS[large], 3)
+        rows[large], _ = step_row(*STEPS[large], 5)
     peak = max(peak, peak_rate())
     for found in rows.values():
         found["share_of_peak"] = {name: rate / peak for name, rate in found["operations_per_second"].items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from typing import Any
 
 import numpy as np
@@ -49,11 +50,24 @@ def test_forward_error(name):
     assert 1e-5 < error(got, wanted) < 0.02
 
 
-@pytest.mark.parametrize("name", WIDE)
-def test_gradient_error(name):
+#: Other ways through the encoder: a pool behind its first layer, a lowest block that passes no gradient on, a network
+#: whose channels are no whole vectors, a second forward pass.
+WAYS = {
+    "all": {},
+    "pooled": {"stem": "imagenet"},
+    "last blocks": {"train_encoder": 3},
+    "narrow": {"width": 36 / 64},
+    "teacher": {"teacher_momentum": 0.9},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), [("vit_tiny", "all"), *itertools.product(("resnet18", "resnet50"), WAYS)]
+)
+def test_gradient_error(name, way):
     """Of the whole gradient in the first step: the same direction, whatever single values do."""
-    views = batches(name)
-    with wide(name, objective="carl") as full, wide(name, objective="carl", precision=BF16) as half:
+    views, changes = batches(name), {"objective": "carl", **WAYS[way]}
+    with wide(name, **changes) as full, wide(name, **changes, precision=BF16) as half:
         losses = [trainer.step_views(views).loss for trainer in (full, half)]
         wanted, got = (np.concatenate([g.ravel() for g in t.gradients().values()]) for t in (full, half))
     assert losses[1] == pytest.approx(losses[0], rel=0.01)

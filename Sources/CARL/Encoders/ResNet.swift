@@ -118,7 +118,7 @@ struct ResNet: Encoder {
         -> Activation
     {
         let workspace = compute.workspace
-        var input = try first.evaluate(x, relu: true, float32: stem == .imagenet, memory, compute)
+        var input = try first.evaluate(x, relu: true, memory, compute)
         if stem == .imagenet {
             let pooled = try MaxPool.forward(input, compute)
             workspace.give(input)
@@ -181,7 +181,7 @@ struct ResNet: Encoder {
 
     private func enter(_ x: Activation, _ memory: ModelMemory, _ compute: Compute) throws -> Entry {
         let tape = try first.forward(x, memory, compute)
-        let result = try compute.workspace.takeActivation(like: tape.y)
+        let result = try compute.workspace.takeActivation(like: tape.y, storage: tape.y.storage)
         try first.norm.apply(tape.y, tape.norm, relu: true, into: result, compute)
         return Entry(
             first: tape, result: result, pooled: stem == .imagenet ? try MaxPool.forward(result, compute) : nil)

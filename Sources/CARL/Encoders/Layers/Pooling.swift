@@ -1,28 +1,27 @@
 /// Maximum over windows of 3x3 pixels, stride 2, padding 1 (the pool of the ImageNet stem). Pixels outside do not
-/// count.
+/// count. What it reads may be kept as bfloat16; its results are float32.
 enum MaxPool {
     static func outSize(_ size: Int) -> Int { (size - 1) / 2 + 1 }
 
     static func forward(_ x: Activation, _ compute: Compute) throws -> Activation {
         let y = try compute.workspace.takeActivation(
             x.batch, outSize(x.height), outSize(x.width), x.channels, groups: x.groups)
-        let c = x.channels
+        let (c, pixels) = (x.channels, x.stored)
         compute.parallel(y.batch * y.height) { row, _ in
             let (n, oy) = (row / y.height, row % y.height)
             for ox in 0..<y.width {
                 let target = y.base + (row * y.width + ox) * c
-                target.update(repeating: -Float.infinity, count: c)
-                forEachPixel(x, n, oy, ox) { source in
-                    let from = x.base + source
-                    var i = 0
-                    while i &+ 8 <= c {
-                        store8(max8(load8(target + i), load8(from + i)), target + i)
-                        i &+= 8
-                    }
-                    while i < c {
-                        target[i] = max(target[i], from[i])
-                        i &+= 1
-                    }
+                var i = 0
+                while i &+ FloatVector.scalarCount <= c {
+                    var maximum = FloatVector(repeating: -Float.infinity)
+                    forEachPixel(x, n, oy, ox) { maximum = maxVector(maximum, pixels.vector($0 &+ i)) }
+                    storeVector(maximum, target + i)
+                    i &+= FloatVector.scalarCount
+                }
+                while i < c {
+                    target[i] = -Float.infinity
+                    forEachPixel(x, n, oy, ox) { target[i] = max(target[i], pixels[$0 &+ i]) }
+                    i &+= 1
                 }
             }
         }
@@ -33,7 +32,7 @@ enum MaxPool {
     /// again by comparing, so that forward stores no indices.
     static func backward(_ x: Activation, _ y: Activation, _ dy: Activation, _ compute: Compute) throws -> Activation {
         let dx = try compute.workspace.takeActivation(like: x)
-        let c = x.channels
+        let (c, pixels) = (x.channels, x.stored)
         // Windows overlap: an image belongs to one worker.
         compute.parallel(x.batch) { n, _ in
             (dx.base + n * x.height * x.width * c).update(repeating: 0, count: x.height * x.width * c)
@@ -47,7 +46,7 @@ enum MaxPool {
                         // What is left of the gradient where no pixel has had it yet.
                         var left = gradients.vector(i)
                         forEachPixel(x, n, oy, ox) { source in
-                            let isMaximum = loadVector(x.base + (source &+ i)) .== maximum
+                            let isMaximum = pixels.vector(source &+ i) .== maximum
                             let to = dx.base + (source &+ i)
                             storeVector(loadVector(to) + FloatVector.zero.replacing(with: left, where: isMaximum), to)
                             left.replace(with: FloatVector.zero, where: isMaximum)
@@ -57,7 +56,7 @@ enum MaxPool {
                     while i < c {
                         var left = gradients[i]
                         forEachPixel(x, n, oy, ox) { source in
-                            guard x.base[source &+ i] == maxima[i] else { return }
+                            guard pixels[source &+ i] == maxima[i] else { return }
                             dx.base[source &+ i] += left
                             left = 0
                         }
