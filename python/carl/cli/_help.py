@@ -192,11 +192,11 @@ HELP: dict[str, dict[str, str]] = {
             " less memory, more time (true or false; default false)."
         ),
         "precision": (
-            "what operands of products are rounded to, in layers where it is faster; sums, weights, statistics, "
-            'loss and optimizer are float32 with each. "bf16": bfloat16, an error on a processor without its dot '
-            'product (AVX512_BF16); "auto": "bf16" where the processor has that, else "float32"; "bf16-emulated": '
-            'the roundings of "bf16" on any processor, slower than "float32" ("float32", "bf16", "auto", '
-            '"bf16-emulated"; default "float32").'
+            "what operands of products are rounded to, in layers where it is faster, and what feature maps of "
+            "ResNets are kept as between layers; sums, weights, statistics, loss and optimizer are float32 with "
+            'each. "bf16": bfloat16, an error on a processor without its dot product (AVX512_BF16); "auto": "bf16" '
+            'where the processor has that, else "float32"; "bf16-emulated": the roundings of "bf16" on any '
+            'processor, slower than "float32" ("float32", "bf16", "auto", "bf16-emulated"; default "float32").'
         ),
         "batch_size": "images of a step, for loops over data such as CARL.fit (2 to 10^6; default 128).",
         "epochs": (
