@@ -4,9 +4,9 @@
 
 Rows: embedding of normalised images of 224 pixels by ViT-S/16 and ResNet-50, for each batch size, and a training step
 on two views of --images images each (head 512-128, 300 prototypes, SGD). Peers: PyTorch eager in float32, with
---compile also torch.compile, and bfloat16 autocast where the processor has instructions for it; ONNX Runtime in float32
-for embedding. Ratios are of medians. The weights are random, the same for all: beside the times stands how far the
-features of each peer are from the library's, relative to their largest value.
+--compile also torch.compile, and, where the processor has instructions for it, in bfloat16, beside CARL in bfloat16;
+ONNX Runtime in float32 for embedding. Ratios are of medians. The weights are random, the same for all: beside the times
+stands how far the features of each program are from the library's in float32, relative to their largest value.
 
 Needs torch, torchvision, timm and safetensors; ONNX Runtime is left out where onnx or onnxruntime are missing.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import carl
-from support.interleaved import medians
+from support.interleaved import is_own, like, medians
 
 try:
     import torch
@@ -76,9 +76,9 @@ class Network:
 
     def embedders(self, compiled):
         """Functions from images to features, by program."""
-        encoder = carl.Encoder.from_weights(self.path)
-        found = {"carl": encoder.embed, "torch float32": self._torch(self.model)}
+        found = {"carl": carl.Encoder.from_weights(self.path).embed, "torch float32": self._torch(self.model)}
         if has_bfloat16():
+            found["carl bfloat16"] = carl.Encoder.from_weights(self.path, precision="bf16").embed
             found["torch bfloat16"] = self._torch(self.model, bfloat16=True)
         if compiled:
             found["torch compiled"] = self._torch(torch.compile(self.model))
@@ -123,14 +123,13 @@ class Network:
         """Functions that take a training step, by program."""
         views = [random_images(images), random_images(images)[::-1].copy()]
         info = carl.weights_info(self.path)
-        trainer = carl.Trainer(
-            info.config, projector=HEAD, prototypes=PROTOTYPES, optimizer="sgd", learning_rate=1e-3, batch_size=images
-        )
-        trainer.load_weights(self.path)
-        found = {"carl": lambda: trainer.step_views(views)}
-        for name, bfloat16 in (("torch float32", False), ("torch bfloat16", True)):
-            if bfloat16 and not has_bfloat16():
-                continue
+        given = {"projector": HEAD, "prototypes": PROTOTYPES, "optimizer": "sgd", "learning_rate": 1e-3}
+        found = {}
+        for bfloat16 in (False, True) if has_bfloat16() else (False,):
+            precision = "bf16" if bfloat16 else "float32"
+            trainer = carl.Trainer(info.config, **given, batch_size=images, precision=precision)
+            trainer.load_weights(self.path)
+            found["carl bfloat16" if bfloat16 else "carl"] = lambda own=trainer: own.step_views(views)
             encoder = NETWORKS[self.name]().to(memory_format=torch.channels_last)
             width = trainer.output_width("features")
             head = nn.Sequential(nn.Linear(width, HEAD[0]), nn.BatchNorm1d(HEAD[0]), nn.ReLU(), nn.Linear(*HEAD))
@@ -138,7 +137,9 @@ class Network:
                 {"encoder": encoder, "head": head, "prototypes": nn.Linear(HEAD[1], PROTOTYPES, bias=False)}
             ).train()
             optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
-            found[name] = torch_step(model, optimizer, [tensor_of(view) for view in views], bfloat16)
+            found["torch bfloat16" if bfloat16 else "torch float32"] = torch_step(
+                model, optimizer, [tensor_of(view) for view in views], bfloat16
+            )
         return found
 
 
@@ -179,11 +180,10 @@ def table(rows):
     for name, found in rows.items():
         for program, seconds in found["seconds"].items():
             line = f"{name:<44}{program:<16}{found['items'] / seconds:>9.1f}"
-            if program != "carl":
-                line += f"{seconds / found['seconds']['carl']:>8.2f}x"
-                apart = found.get("difference", {}).get(program)
-                line += "" if apart is None else f"{apart:>12.1e}"
-            print(line)
+            own = found["seconds"][like(program, found["seconds"])]
+            line += f"{'' if is_own(program) else f'{seconds / own:.2f}x':>9}"
+            apart = found.get("difference", {}).get(program)
+            print(line if apart is None else f"{line}{apart:>12.1e}")
     print(f"{carl.default_threads()} threads")
 
 
