@@ -61,9 +61,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "way"), [("vit_tiny", "all"), *itertools.product(("resnet18", "resnet50"), WAYS)]
-)
+@pytest.mark.parametrize(("name", "way"), [("vit_tiny", "all"), *itertools.product(("resnet18", "resnet50"), WAYS)])
 def test_gradient_error(name, way):
     """Of the whole gradient in the first step: the same direction, whatever single values do."""
     views, changes = batches(name), {"objective": "carl", **WAYS[way]}
