@@ -1,8 +1,8 @@
 /// 1x1 convolution of stride 1: y (rows, OC) = x (rows, IC) * w (IC, OC), in pieces that stay in cache for what
 /// follows.
 enum PointwiseConvolution {
-    /// Channels of input and output up to which the rows of two parts, each some sixteenths of the second level cache, are
-    /// enough for a good product.
+    /// Channels of input and output up to which so few rows that two parts fit the second level cache are enough for a
+    /// good product.
     private static let mostPrefetchedChannels = (1 << 15) / 48
 
     private static func isPrefetched(_ shape: ConvolutionShape) -> Bool {
