@@ -26,10 +26,14 @@ struct WinogradPlan {
 
     init<Algorithm>(_ shape: ConvolutionShape, _ grid: WinogradGrid<Algorithm>) {
         let staged = shape.inChannels * shape.outChannels >= Self.manyFilters || grid.tiles < Self.fewTiles
-        // Of parts that are not staged there are eight at least, for the sake of an even load.
-        let tiles =
-            staged ? Self.tilesPerStagedPart : min(Self.scaled(Self.tilesPerPart, Algorithm.self), grid.tiles / 8)
-        parts = RowParts(grid.tileRows, size: max(1, tiles / grid.tilesAcross), groups: shape.groups)
+        // For the sake of an even load there are eight parts that are not staged at least, and four of a small image's.
+        let rows: Int
+        if staged {
+            rows = min(Self.tilesPerStagedPart / grid.tilesAcross, (grid.tileRows + 3) / 4)
+        } else {
+            rows = min(Self.scaled(Self.tilesPerPart, Algorithm.self), grid.tiles / 8) / grid.tilesAcross
+        }
+        parts = RowParts(grid.tileRows, size: max(1, rows), groups: shape.groups)
         let stageTiles = Self.scaled(Self.tilesPerStage, Algorithm.self)
         partsPerStage = staged ? max(1, stageTiles / (parts.size * grid.tilesAcross)) : 1
         tilesPerStage = min(parts.size * partsPerStage, grid.tileRows) * grid.tilesAcross
