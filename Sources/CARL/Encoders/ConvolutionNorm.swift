@@ -47,18 +47,17 @@ struct ConvolutionNorm {
     ) throws -> Activation {
         let shape = convolution.shape(x)
         let channels = shape.outChannels
-        let factors = try compute.workspace.take(2 * channels)
-        defer { compute.workspace.give(factors) }
-        norm.evaluationFactors(memory, factors.base, factors.base + channels)
         let z = try compute.workspace.takeActivation(
             shape.batch, shape.outHeight, shape.outWidth, channels, groups: shape.groups,
             storage: float32 ? .float32 : compute.storage(channels: channels))
-        try convolution.forward(x, into: z, memory, compute, alongside: skip.map { [$0.stored] } ?? []) {
-            _, rows, z in
-            let at = rows.lowerBound * channels
-            ColumnKernels.affine(
-                StoredValues(z + at), rows.count, channels, factors.base, factors.base + channels,
-                skip: skip.map { $0.stored.from(at) }, skipScale: nil, skipShift: nil, relu: relu, z + at)
+        try norm.withEvaluationFactors(memory, compute) { scale, shift in
+            try convolution.forward(x, into: z, memory, compute, alongside: skip.map { [$0.stored] } ?? []) {
+                _, rows, z in
+                let at = rows.lowerBound * channels
+                ColumnKernels.affine(
+                    StoredValues(z + at), rows.count, channels, scale, shift, skip: skip.map { $0.stored.from(at) },
+                    skipScale: nil, skipShift: nil, relu: relu, z + at)
+            }
         }
         return z
     }

@@ -75,13 +75,11 @@ struct ProjectionHead {
         for (i, norm) in norms.enumerated() {
             let linear = try linears[i].forward(input, memory, compute)
             if i > 0 { workspace.give(input) }
-            let factors = try workspace.take(2 * norm.channels)
-            norm.evaluationFactors(memory, factors.base, factors.base + norm.channels)
-            ColumnKernels.affine(
-                linear.stored, linear.rows, norm.channels, factors.base, factors.base + norm.channels, skip: nil,
-                skipScale: nil,
-                skipShift: nil, relu: activation == .relu, linear.base)
-            workspace.give(factors)
+            try norm.withEvaluationFactors(memory, compute) { scale, shift in
+                ColumnKernels.affine(
+                    linear.stored, linear.rows, norm.channels, scale, shift, skip: nil, skipScale: nil, skipShift: nil,
+                    relu: activation == .relu, linear.base)
+            }
             if activation != .relu { activation.forward(linear, into: linear, compute) }
             input = linear
         }

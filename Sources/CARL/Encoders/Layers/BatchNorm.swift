@@ -89,14 +89,26 @@ struct BatchNorm {
         return tape
     }
 
-    /// The factors of z = y * a + b from the running statistics, for evaluation: a and b, each C values.
-    func evaluationFactors(_ memory: ModelMemory, _ a: FloatPointer, _ b: FloatPointer) {
-        for c in 0..<channels {
-            let inverse = 1 / (Double(memory.statistics[runningVariance + c]) + Self.epsilon).squareRoot()
-            let factor = Double(memory.parameters[scale + c]) * inverse
-            a[c] = Float(factor)
-            b[c] = Float(Double(memory.parameters[shift + c]) - Double(memory.statistics[runningMean + c]) * factor)
+    /// Lends the factors a and b, C values each, of z = y * a + b by the running statistics, for evaluation. Where the
+    /// weights stay they are computed once.
+    func withEvaluationFactors<Result>(
+        _ memory: ModelMemory, _ compute: Compute, _ body: (_ a: FloatPointer, _ b: FloatPointer) throws -> Result
+    ) throws -> Result {
+        let kept = compute.prepackedFilters
+        let (factors, ready) =
+            try kept?.memory(memory.parameters + scale, 2 * channels)
+            ?? (compute.workspace.take(2 * channels), false)
+        defer { if kept == nil { compute.workspace.give(factors) } }
+        let (a, b) = (factors.base, factors.base + channels)
+        if !ready {
+            for c in 0..<channels {
+                let inverse = 1 / (Double(memory.statistics[runningVariance + c]) + Self.epsilon).squareRoot()
+                let factor = Double(memory.parameters[scale + c]) * inverse
+                a[c] = Float(factor)
+                b[c] = Float(Double(memory.parameters[shift + c]) - Double(memory.statistics[runningMean + c]) * factor)
+            }
         }
+        return try withExtendedLifetime(factors) { try body(a, b) }
     }
 
     /// Parts of a loop over (rows, C): about 64 KiB each.
