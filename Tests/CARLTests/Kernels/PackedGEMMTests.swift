@@ -6,8 +6,7 @@ import Testing
 @Suite struct PackedGEMMTests {
     static let shapes = [
         (1, 1, 1), (5, 15, 3), (6, 16, 256), (7, 17, 257), (13, 40, 300), (24, 8, 513), (64, 33, 2), (3, 16, 0),
-        (1, 80, 384),
-        (3, 40, 300), (197, 40, 300), (197, 24, 513),
+        (1, 80, 384), (3, 40, 300), (197, 40, 300), (197, 24, 513), (9, 33, 300), (49, 64, 513), (17, 31, 1),
     ]
 
     /// A as it lies for the forward product (rows together), with columns together, and in tiles; B in panels and as
@@ -85,7 +84,7 @@ import Testing
 
     /// Prefetching changes no value, nor does taking columns, or pieces of the depth that a chain is cut to, by
     /// themselves.
-    @Test(arguments: [0, 1, 3, 23, 197]) func partsOfFarPanels(_ m: Int) throws {
+    @Test(arguments: [0, 1, 3, 9, 23, 49, 197]) func partsOfFarPanels(_ m: Int) throws {
         let (n, k) = (5 * PackedGEMM.width - 3, 600)
         var random = RandomStream(seed: 10, purpose: .initialWeights, minor: UInt64(m))
         let a = try Values(random: m * k, &random).buffer()

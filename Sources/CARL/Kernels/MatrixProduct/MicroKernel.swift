@@ -8,8 +8,11 @@ import CMemoryHints
 struct MicroKernel {
     #if CARL_AVX512
         static let rows = 8
+        /// A tile may have one row more: 7 x 7 pixels, the last feature map of photos, would waste seven rows otherwise.
+        static let mostRows = 9
     #else
         static let rows = 6
+        static let mostRows = 6
     #endif
     static let columns = 2 * FloatVector.scalarCount
 
@@ -23,6 +26,7 @@ struct MicroKernel {
     #if CARL_AVX512
         private(set) var left6 = FloatVector.zero, right6 = FloatVector.zero
         private(set) var left7 = FloatVector.zero, right7 = FloatVector.zero
+        private(set) var left8 = FloatVector.zero, right8 = FloatVector.zero
     #endif
 
     /// Sums over k of a(row, k) * b(k, column).
@@ -30,12 +34,13 @@ struct MicroKernel {
     /// - Parameters:
     ///   - a: the first row, its values `aStep` apart; the others lie `rowStride` apart. Only `rowCount` rows are read:
     ///     the tile's last ones are computed from the last of these.
+    ///   - most: of the sums, `rows` or `mostRows`, known when this is compiled.
     ///   - b: `columns` values side by side for each k, `bStep` from one k to the next.
     ///   - alongside: called before the products of each k.
     @inline(__always)
     init(
-        _ depth: Int, _ a: UnsafePointer<Float>, rowStride: Int, rowCount: Int, aStep: Int, _ b: UnsafePointer<Float>,
-        bStep: Int, alongside: (_ k: Int) -> Void = { _ in }
+        _ depth: Int, _ a: UnsafePointer<Float>, rowStride: Int, rowCount: Int, most: Int = rows, aStep: Int,
+        _ b: UnsafePointer<Float>, bStep: Int, alongside: (_ k: Int) -> Void = { _ in }
     ) {
         let last = rowCount &- 1
         let a1 = a + min(1, last) &* rowStride
@@ -46,6 +51,7 @@ struct MicroKernel {
         #if CARL_AVX512
             let a6 = a + min(6, last) &* rowStride
             let a7 = a + min(7, last) &* rowStride
+            let a8 = a + min(8, last) &* rowStride
         #endif
         var panel = b
         var at = 0
@@ -59,6 +65,7 @@ struct MicroKernel {
         #if CARL_AVX512
             (left6, right6) = (carl_settled(left6), carl_settled(right6))
             (left7, right7) = (carl_settled(left7), carl_settled(right7))
+            if most > 8 { (left8, right8) = (carl_settled(left8), carl_settled(right8)) }
         #endif
         carl_align_code()
         for k in 0..<depth {
@@ -90,6 +97,11 @@ struct MicroKernel {
                 value = FloatVector(repeating: a7[at])
                 left7 = fmaVector(value, left, left7)
                 right7 = fmaVector(value, right, right7)
+                if most > 8 {
+                    value = FloatVector(repeating: a8[at])
+                    left8 = fmaVector(value, left, left8)
+                    right8 = fmaVector(value, right, right8)
+                }
             #endif
             panel += bStep
             at &+= aStep
@@ -98,7 +110,9 @@ struct MicroKernel {
 
     /// Calls `body` with each row in order.
     @inline(__always)
-    func forEachRow(_ body: (_ row: Int, _ left: FloatVector, _ right: FloatVector) -> Void) {
+    func forEachRow(
+        most: Int = rows, _ body: (_ row: Int, _ left: FloatVector, _ right: FloatVector) -> Void
+    ) {
         body(0, left0, right0)
         body(1, left1, right1)
         body(2, left2, right2)
@@ -108,6 +122,7 @@ struct MicroKernel {
         #if CARL_AVX512
             body(6, left6, right6)
             body(7, left7, right7)
+            if most > 8 { body(8, left8, right8) }
         #endif
     }
 }

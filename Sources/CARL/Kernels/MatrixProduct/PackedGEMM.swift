@@ -14,72 +14,6 @@ enum PackedGEMM {
     /// while rows of A pass by.
     private static let depth = 256
 
-    /// How an operand lies in memory: distances in values.
-    struct Left {
-        let base: UnsafePointer<Float>
-        /// From a row of A to the next one.
-        let rowStride: Int
-        /// From a value of a row to the next one.
-        let depthStride: Int
-        /// From the first row of a tile to that of the next one.
-        let tileStride: Int
-        /// Its values are words already, as those of a `Right` that is not float32.
-        let isPaired: Bool
-
-        init(base: UnsafePointer<Float>, rowStride: Int, depthStride: Int, isPaired: Bool = false) {
-            self.base = base
-            self.rowStride = rowStride
-            self.depthStride = depthStride
-            self.isPaired = isPaired
-            tileStride = rows &* rowStride
-        }
-
-        /// Packed as the micro-kernel reads it: (tiles, depth, `rows`).
-        init(tiles base: UnsafePointer<Float>, depth: Int, isPaired: Bool = false) {
-            self.base = base
-            self.isPaired = isPaired
-            rowStride = 1
-            depthStride = rows
-            tileStride = rows &* depth
-        }
-
-        /// The same from a row on, unless it is packed.
-        func from(row: Int) -> Left {
-            Left(base: base + row &* rowStride, rowStride: rowStride, depthStride: depthStride, isPaired: isPaired)
-        }
-    }
-
-    /// B as panels of `width` columns. Values behind the last column of B are read, and must be there, but count for
-    /// nothing.
-    struct Right {
-        let base: UnsafePointer<Float>
-        /// From a panel's values to those of the next one.
-        let panelStride: Int
-        /// From a panel's values of a row to those of the next row.
-        let depthStride: Int
-        /// The panels are too many to stay in the second level cache: the next one is prefetched while rows of A pass
-        /// by the one before.
-        var isFar = false
-        /// Other than float32: its values are words of two bfloat16 values, neighbours along the depth (see `BFloat16`).
-        var format = ProductFormat.float32
-
-        /// The same from a column on, a multiple of `width`.
-        func from(column: Int) -> Right {
-            Right(
-                base: base + column / width &* panelStride, panelStride: panelStride, depthStride: depthStride,
-                isFar: isFar, format: format)
-        }
-
-        /// The same from a depth on; an even one where values are paired.
-        func from(depth: Int) -> Right { from(word: depth / format.depthPerWord) }
-
-        fileprivate func from(word: Int) -> Right {
-            Right(
-                base: base + word &* depthStride, panelStride: panelStride, depthStride: depthStride, isFar: isFar,
-                format: format)
-        }
-    }
-
     /// Values of panels that are far: 256 KiB.
     static let farCount = 1 << 16
 
@@ -120,6 +54,7 @@ enum PackedGEMM {
                 }
             }
         }
+        let most = b.format == .float32 && !a.isPacked ? MicroKernel.mostRows : rows
         let tiles = (m &+ rows &- 1) / rows
         let isSpread = b.isFar && 1...mostSpread ~= tiles && b.format == .float32
         var start = 0
@@ -147,23 +82,21 @@ enum PackedGEMM {
                         ahead += 16
                     }
                     let target = c + (row &* ldc &+ column)
-                    if let ahead = spread {
+                    let left = m &- row
+                    let taken = left <= most ? left : rows
+                    if b.format == .float32 {
                         tile(
-                            count, rowsOfA, a.rowStride, a.depthStride, min(rows, m &- row), panel, b.depthStride,
-                            target, ldc, columns, add, add ? nil : bias.map { $0 + column }, ahead)
-                        spread = ahead.after(count)
-                    } else if b.format == .float32 {
-                        tile(
-                            count, rowsOfA, a.rowStride, a.depthStride, min(rows, m &- row), panel, b.depthStride,
-                            target, ldc, columns, add, add ? nil : bias.map { $0 + column })
+                            count, rowsOfA, a.rowStride, a.depthStride, taken, panel, b.depthStride, target, ldc,
+                            columns, add, add ? nil : bias.map { $0 + column }, spread)
+                        spread = spread?.after(count)
                     } else {
                         BFloat16Kernel.tile(
-                            b.format, count, rowsOfA, rowStride: a.rowStride, rows: min(rows, m &- row),
-                            aStep: a.depthStride, panel, bStep: b.depthStride, target, ldc, columns: columns,
+                            b.format, count, rowsOfA, rowStride: a.rowStride, rows: taken, aStep: a.depthStride, panel,
+                            bStep: b.depthStride, target, ldc, columns: columns,
                             addend: add ? UnsafePointer(target) : bias.map { $0 + column }, distance: add ? ldc : 0)
                     }
                     rowsOfA += a.tileStride
-                    row &+= rows
+                    row &+= taken
                 }
                 column &+= width
             }
@@ -215,60 +148,98 @@ enum PackedGEMM {
         }
     }
 
-    /// One tile of C. Rows behind the last one are computed from it again and not stored.
-    @inline(never)
-    private static func tile(
-        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
-        _ bStep: Int,
-        _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?
-    ) {
-        tile(k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias) { _ in }
-    }
-
-    /// The same, prefetching for the next ones. A function of its own, so that the other's loop is left alone.
-    @inline(never)
-    private static func tile(
-        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
-        _ bStep: Int,
-        _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?,
-        _ spread: SpreadPrefetch
-    ) {
-        tile(k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias) { spread.step($0) }
-    }
-
-    /// What both are made of. `alongside` as of `MicroKernel`.
+    /// One tile of C. Rows behind the last one are computed from it again and not stored. `spread` prefetches for the
+    /// next tiles.
+    ///
+    /// Functions of their own, so that each has a loop of its own.
     @inline(__always)
     private static func tile(
         _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
-        _ bStep: Int,
-        _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?,
-        alongside: (_ k: Int) -> Void
+        _ bStep: Int, _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?,
+        _ spread: SpreadPrefetch?
+    ) {
+        let isTall = rows > PackedGEMM.rows
+        switch (spread, isTall) {
+        case (nil, false): plain(k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias)
+        case (nil, true): tall(k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias)
+        case (let ahead?, false):
+            spreading(k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias, ahead)
+        case (let ahead?, true):
+            tallSpreading(k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias, ahead)
+        }
+    }
+
+    @inline(never)
+    private static func plain(
+        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
+        _ bStep: Int, _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?
+    ) {
+        tile(PackedGEMM.rows, k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias) { _ in }
+    }
+
+    @inline(never)
+    private static func tall(
+        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
+        _ bStep: Int, _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?
+    ) {
+        tile(MicroKernel.mostRows, k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias) { _ in }
+    }
+
+    @inline(never)
+    private static func spreading(
+        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
+        _ bStep: Int, _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?,
+        _ spread: SpreadPrefetch
+    ) {
+        tile(PackedGEMM.rows, k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias) {
+            spread.step($0)
+        }
+    }
+
+    @inline(never)
+    private static func tallSpreading(
+        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
+        _ bStep: Int, _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool, _ bias: UnsafePointer<Float>?,
+        _ spread: SpreadPrefetch
+    ) {
+        tile(MicroKernel.mostRows, k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias) {
+            spread.step($0)
+        }
+    }
+
+    /// What all are made of: of `most` rows at most. `alongside` as of `MicroKernel`.
+    @inline(__always)
+    private static func tile(
+        _ most: Int, _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int,
+        _ b: UnsafePointer<Float>, _ bStep: Int, _ c: FloatPointer, _ ldc: Int, _ columns: Int, _ accumulate: Bool,
+        _ bias: UnsafePointer<Float>?, alongside: (_ k: Int) -> Void
     ) {
         // What the tile is stored to has long been there when its sums are ready.
         var line = c
-        for _ in 0..<PackedGEMM.rows {
+        for _ in 0..<most {
             carl_prefetch_near(line)
             line += ldc
         }
         let sums = MicroKernel(
-            k, a, rowStride: rowStride, rowCount: rows, aStep: aStep, b, bStep: bStep, alongside: alongside)
+            k, a, rowStride: rowStride, rowCount: rows, most: most, aStep: aStep, b, bStep: bStep,
+            alongside: alongside)
         let addend = accumulate ? UnsafePointer(c) : bias
         let distance = accumulate ? ldc : 0
-        if rows < PackedGEMM.rows || columns < width {
-            sums.forEachRow { row, left, right in
+        if rows < most || columns < width {
+            sums.forEachRow(most: most) { row, left, right in
                 if row < rows {
                     store(left, right, c + row &* ldc, columns, addend.map { $0 + row &* distance })
                 }
             }
         } else if let addend {
-            sums.forEachRow { row, left, right in
+            sums.forEachRow(most: most) { row, left, right in
                 let from = addend + row &* distance
                 let (left, right) = (loadVector(from) + left, loadVector(from + FloatVector.scalarCount) + right)
                 storeVector(left, c + row &* ldc)
                 storeVector(right, c + row &* ldc + FloatVector.scalarCount)
             }
         } else {
-            sums.forEachRow { row, left, right in
+            sums.forEachRow(most: most) { row, left, right in
                 storeVector(left, c + row &* ldc)
                 storeVector(right, c + row &* ldc + FloatVector.scalarCount)
             }
