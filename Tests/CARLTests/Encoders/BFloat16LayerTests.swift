@@ -4,10 +4,12 @@ import Testing
 
 /// Layers whose products have bfloat16 operands against the definition on rounded operands, in float64.
 @Suite struct BFloat16LayerTests {
-    /// 1x1, 1x1 of stride 2, 3x3 of stride 2, the first layers' 7x7 and 5x5.
+    /// 1x1, 1x1 of stride 2, 3x3 of stride 2, first layers' 7x7 and 5x5.
     static let shapes: [ConvolutionShape] = [
         (3, 9, 7, 72, 65, 1, 1, 0), (2, 9, 8, 96, 80, 1, 2, 0), (2, 9, 9, 64, 72, 3, 2, 1), (1, 23, 19, 3, 64, 7, 2, 3),
         (2, 12, 11, 13, 70, 5, 1, 2),
+        // Windows that overlap in memory: pairs of an even and of an odd distance from one to the next.
+        (1, 23, 48, 3, 64, 7, 2, 3), (2, 11, 24, 3, 64, 5, 1, 2), (1, 9, 48, 1, 70, 7, 2, 3),
     ].map {
         ConvolutionShape(
             batch: $0.0, height: $0.1, width: $0.2, inChannels: $0.3, outChannels: $0.4, kernel: $0.5, stride: $0.6,

@@ -9,6 +9,9 @@ import Testing
         (1, 1, 1, 1, 1, 3, 1, 1), (2, 7, 5, 3, 8, 3, 1, 1), (1, 9, 9, 16, 17, 3, 1, 1), (3, 8, 8, 4, 6, 3, 2, 1),
         (2, 13, 11, 2, 5, 3, 2, 1), (2, 15, 14, 3, 4, 7, 2, 3), (1, 3, 2, 1, 2, 7, 2, 3), (4, 24, 24, 1, 8, 3, 1, 1),
         (2, 12, 12, 24, 24, 3, 1, 1),
+        // Output rows of 24, 23 and 48 pixels: windows that overlap in memory.
+        (2, 9, 48, 3, 17, 7, 2, 3), (1, 1, 46, 1, 3, 7, 2, 3), (3, 5, 24, 8, 33, 5, 1, 2), (1, 3, 72, 2, 5, 5, 3, 1),
+        (2, 4, 48, 3, 64, 3, 1, 1), (1, 6, 28, 4, 40, 5, 1, 0),
     ].map {
         ConvolutionShape(
             batch: $0.0, height: $0.1, width: $0.2, inChannels: $0.3, outChannels: $0.4, kernel: $0.5, stride: $0.6,
@@ -80,6 +83,32 @@ import Testing
         let byW = numericalGradient(w) { dot(DirectConvolution.forward(x, $0, s), dy) }
         #expect(relativeError(DirectConvolution.dataGradient(dy, w, s), byX) < 1e-7)
         #expect(relativeError(DirectConvolution.weightGradient(x, dy, s), byW) < 1e-7)
+    }
+
+    /// Where weights stay, what is packed of them is kept: for windows that overlap in another order than for those that
+    /// are gathered.
+    @Test(arguments: [Precision.float32, .emulatedBF16]) func keptFiltersServeAllSizes(_ precision: Precision) throws {
+        let (channels, filters, kernel) = (3, 64, 7)
+        var layout = ParameterLayout()
+        let layer = Convolution(&layout, "c", channels, filters, kernel: kernel, stride: 2, padding: 3)
+        var random = RandomStream(seed: 6, purpose: .initialWeights)
+        let w = try Values(random: channels * filters * kernel * kernel, &random).buffer()
+        let memory = ModelMemory(parameters: w.base, statistics: w.base, gradients: nil)
+        let kept = try Compute.forFixedWeights(threads: 2, precision: precision)
+        for width in [48, 33, 48, 33] {
+            let x = try Values(random: 2 * 20 * width * channels, &random).activation(2, 20, width, channels)
+            let results = try [kept, Compute(threads: 2, precision: precision)].map { compute in
+                let s = layer.shape(x)
+                #expect(OverlappingWindows.pays(s) == (width == 48))
+                let y = Activation(
+                    buffer: try FloatBuffer(s.outRows * filters), batch: 2, height: s.outHeight, width: s.outWidth,
+                    channels: filters)
+                try layer.forward(x, into: y, memory, compute)
+                return Values(y.base, y.count).data
+            }
+            #expect(results[0] == results[1])
+        }
+        withExtendedLifetime(w) {}
     }
 
     @Test func repeatsBitForBit() throws {

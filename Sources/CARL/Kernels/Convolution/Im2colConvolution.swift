@@ -6,7 +6,9 @@ enum Im2colConvolution {
     }
 
     static func parts(_ shape: ConvolutionShape) -> RowParts {
-        RowParts(shape.outRows, size: rowsPerPart(shape), groups: shape.groups)
+        OverlappingWindows.pays(shape)
+            ? OverlappingWindows.parts(shape)
+            : RowParts(shape.outRows, size: rowsPerPart(shape), groups: shape.groups)
     }
 
     /// Parts of images. Windows overlap, so an image belongs to one worker; small images go several at a time for the
@@ -20,6 +22,9 @@ enum Im2colConvolution {
         _ x: StoredValues, _ weights: UnsafePointer<Float>, _ y: ConvolutionOutput, _ shape: ConvolutionShape,
         _ compute: Compute, epilogue: Epilogue?
     ) throws {
+        if OverlappingWindows.pays(shape) {
+            return try OverlappingWindows.forward(x.float32, weights, y, shape, compute, epilogue: epilogue)
+        }
         let parts = parts(shape)
         let (oc, patch) = (shape.outChannels, shape.patch)
         if SharedColumns.pays(parts, columns: oc, depth: patch, prepared: true, compute) {

@@ -30,20 +30,29 @@ struct PackedMatrix {
     ///   - weights: (depth, columns), or with `transposed` (columns, depth).
     ///   - rows: of the products together, which with the weights' shape decides what operands are rounded to.
     ///   - forward: it is the form that the layer's forward product takes.
+    ///   - arranged: writes the weights in another order, that of the product's depth.
     static func with<Result>(
         _ weights: UnsafePointer<Float>, rows: Int, depth: Int, columns: Int, transposed: Bool = false, forward: Bool,
-        _ compute: Compute,
+        _ compute: Compute, arranged: ((_ weights: UnsafePointer<Float>, _ target: FloatPointer) -> Void)? = nil,
         _ body: (PackedGEMM.Right) throws -> Result
     ) throws -> Result {
-        // What is kept is known by the weights' address and format alone: only the forward product's form is.
+        // Of what is kept it is not known whether it is transposed: only the forward product's form is.
         let kept = forward ? compute.prepackedFilters : nil
         let format = compute.format(rows: rows, columns: columns, depth: depth)
         let count = Self.count(depth, columns, format)
         let (memory, ready) =
-            try kept?.memory(weights, count, format) ?? (compute.workspace.take(count), false)
+            try kept?.memory(weights, count, format, isArranged: arranged != nil)
+            ?? (compute.workspace.take(count), false)
         defer { if kept == nil { compute.workspace.give(memory) } }
         let matrix = PackedMatrix(depth: depth, columns: columns, values: memory.base, format: format)
-        if !ready { matrix.fill(weights, transposed: transposed, compute) }
+        if !ready, let arranged {
+            let source = try compute.workspace.take(depth * columns)
+            defer { compute.workspace.give(source) }
+            arranged(weights, source.base)
+            matrix.fill(source.base, transposed: transposed, compute)
+        } else if !ready {
+            matrix.fill(weights, transposed: transposed, compute)
+        }
         return try withExtendedLifetime(memory) { try body(matrix.right) }
     }
 
