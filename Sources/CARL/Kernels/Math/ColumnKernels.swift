@@ -11,25 +11,24 @@ enum ColumnKernels {
         let scale = 1 / Float(rows)
         let width = FloatVector.scalarCount
         var c = 0
+        // Two at a time, so that one's additions need not wait for its last ones.
         while c &+ 2 &* width <= channels {
-            let first0 = loadVector(y + c), first1 = loadVector(y + c + width)
-            var s0 = FloatVector.zero, s1 = FloatVector.zero
-            var q0 = FloatVector.zero, q1 = FloatVector.zero
-            var p = y + c
+            var left = ColumnMoments(y + c), right = ColumnMoments(y + c + width)
+            var row = y + c
             for _ in 0..<rows {
-                let a = loadVector(p) - first0, b = loadVector(p + width) - first1
-                s0 += a
-                s1 += b
-                q0 = fmaVector(a, a, q0)
-                q1 = fmaVector(b, b, q1)
-                p += channels
+                left.add(row)
+                right.add(row + width)
+                row += channels
             }
-            let means = FloatVector(repeating: scale)
-            storeVector(fmaVector(s0, means, first0), mean + c)
-            storeVector(fmaVector(s1, means, first1), mean + c + width)
-            storeVector(maxVector(fmaVector(s0 * s0, -means, q0), .zero), deviation + c)
-            storeVector(maxVector(fmaVector(s1 * s1, -means, q1), .zero), deviation + c + width)
+            left.store(scale, mean: mean + c, deviation: deviation + c)
+            right.store(scale, mean: mean + c + width, deviation: deviation + c + width)
             c &+= 2 &* width
+        }
+        if c &+ width <= channels {
+            var moments = ColumnMoments(y + c)
+            for row in 0..<rows { moments.add(y + (row &* channels &+ c)) }
+            moments.store(scale, mean: mean + c, deviation: deviation + c)
+            c &+= width
         }
         while c < channels {
             let first = y[c]
@@ -43,6 +42,31 @@ enum ColumnKernels {
             mean[c] = first + sum * scale
             deviation[c] = max(square - sum * sum * scale, 0)
             c &+= 1
+        }
+    }
+
+    /// Sums of a vector of columns: of the differences from their first values, and of these squared.
+    private struct ColumnMoments {
+        private let first: FloatVector
+        private var sum = FloatVector.zero
+        private var square = FloatVector.zero
+
+        @inline(__always)
+        init(_ firstRow: UnsafePointer<Float>) { first = loadVector(firstRow) }
+
+        @inline(__always)
+        mutating func add(_ row: UnsafePointer<Float>) {
+            let difference = loadVector(row) - first
+            sum += difference
+            square = fmaVector(difference, difference, square)
+        }
+
+        /// - Parameter scale: 1 / rows.
+        @inline(__always)
+        func store(_ scale: Float, mean: FloatPointer, deviation: FloatPointer) {
+            let means = FloatVector(repeating: scale)
+            storeVector(fmaVector(sum, means, first), mean)
+            storeVector(maxVector(fmaVector(sum * sum, -means, square), .zero), deviation)
         }
     }
 
