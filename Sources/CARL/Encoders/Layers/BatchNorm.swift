@@ -123,20 +123,15 @@ struct BatchNorm {
     ) throws {
         let parts = Self.parts(y)
         let channels = channels
-        let target = ConvolutionOutput(z)
-        let scratch = try compute.scratch(target.scratch(parts.size))
-        compute.measured(name, .normalise, values: (skip == nil ? 2 : 3) * y.count) {
-            compute.parallel(parts.count) { part, worker in
-                let rows = parts[part]
+        try compute.measured(name, .normalise, values: (skip == nil ? 2 : 3) * y.count) {
+            try ConvolutionOutput(z).write(parts, compute) { part, rows, written in
                 let group = parts.numbers.group(part)
                 let at = rows.lowerBound * channels
-                let written = target.pixels(rows, scratch[worker], accumulate: false)
                 ColumnKernels.affine(
                     y.stored.from(at), rows.count, channels, tape.a(group), tape.b(group),
                     skip: skip.map { $0.stored.from(at) },
                     skipScale: skipTape.map { UnsafePointer($0.a(group)) },
                     skipShift: skipTape.map { UnsafePointer($0.b(group)) }, relu: relu, written + at)
-                target.finish(part, rows, written, nil)
             }
         }
     }

@@ -135,14 +135,9 @@ struct Convolution {
         let normalised = try compute.workspace.takeActivation(
             like: x, storage: format == .float32 ? .float32 : x.storage)
         defer { compute.workspace.give(normalised) }
-        let (input, output) = (ConvolutionInput(x, pending: pending), ConvolutionOutput(normalised))
-        let parts = BatchNorm.parts(x)
-        let scratch = try compute.scratch(output.scratch(parts.size))
-        compute.parallel(parts.count) { part, worker in
-            let rows = parts[part]
-            let written = output.pixels(rows, scratch[worker], accumulate: false)
+        let input = ConvolutionInput(x, pending: pending)
+        try ConvolutionOutput(normalised).write(BatchNorm.parts(x), compute) { _, rows, written in
             input.copy(rows, to: written + rows.lowerBound * x.channels, rowStride: x.channels)
-            output.finish(part, rows, written, nil)
         }
         try body(normalised.stored)
     }

@@ -34,6 +34,20 @@ struct ConvolutionOutput {
         values.from(at).round(written + at, range.count * channels)
     }
 
+    /// Writes part by part: `body` writes the pixels of a range where it is told.
+    func write(
+        _ parts: RowParts, _ compute: Compute,
+        _ body: (_ part: Int, _ range: Range<Int>, _ written: FloatPointer) -> Void
+    ) throws {
+        let scratch = try compute.scratch(scratch(parts.size))
+        compute.parallel(parts.count) { part, worker in
+            let range = parts[part]
+            let written = pixels(range, scratch[worker], accumulate: false)
+            body(part, range, written)
+            finish(part, range, written, nil)
+        }
+    }
+
     /// Lends memory for all of `rows` pixels, and the epilogue of a product that writes, or with `accumulate` adds, there.
     func whole(
         _ rows: Int, accumulate: Bool, _ compute: Compute, _ epilogue: Epilogue?,
