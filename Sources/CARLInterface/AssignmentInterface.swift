@@ -100,8 +100,7 @@ public func carl_assignment_loss(
             inputs.prototypeGradient = grad_prototypes
         }
         let threads = try size(raw.threads, "threads", 0...1024)
-        let compute = try Compute(threads: threads)
-        let outcome = try compute.call { try ConsistentAssignment(options, compute).evaluate(inputs) }
+        let outcome = try IdleCompute.call(threads: threads) { try ConsistentAssignment(options, $0).evaluate(inputs) }
         result?.pointee = carl_assignment_result(
             loss: outcome.loss, consistency: outcome.consistency, prior: outcome.prior)
     }
