@@ -4,7 +4,7 @@
 
 Rows: embedding of normalised images of 224 pixels by ViT-S/16 and ResNet-50, for each batch size, and a training step
 on two views of --images images each (head 512-128, 300 prototypes, SGD). Peers: PyTorch eager in float32, with
---compile also torch.compile, and, where the processor has instructions for it, in bfloat16, beside CARL in bfloat16;
+--compile also its encoder by torch.compile, and, where the processor has instructions for it, in bfloat16, beside CARL in bfloat16;
 ONNX Runtime in float32 for embedding. Ratios are of medians. The weights are random, the same for all: beside the times
 stands how far the features of each program are from the library's in float32, relative to their largest value.
 
@@ -81,7 +81,9 @@ class Network:
             found["carl bfloat16"] = carl.Encoder.from_weights(self.path, precision="bf16").embed
             found["torch bfloat16"] = self._torch(self.model, bfloat16=True)
         if compiled:
-            found["torch compiled"] = self._torch(torch.compile(self.model))
+            found["torch float32 compiled"] = self._torch(torch.compile(self.model))
+            if has_bfloat16():
+                found["torch bfloat16 compiled"] = self._torch(torch.compile(self.model), bfloat16=True)
         session = self._onnx()
         if session is not None:
             found["onnxruntime"] = session
@@ -119,27 +121,30 @@ class Network:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         return lambda images: session.run(None, {"x": images})[0]
 
-    def steps(self, images):
+    def steps(self, images, compiled):
         """Functions that take a training step, by program."""
         views = [random_images(images), random_images(images)[::-1].copy()]
         info = carl.weights_info(self.path)
         given = {"projector": HEAD, "prototypes": PROTOTYPES, "optimizer": "sgd", "learning_rate": 1e-3}
         found = {}
-        for bfloat16 in (False, True) if has_bfloat16() else (False,):
+        kinds = [(bfloat16, False) for bfloat16 in ((False, True) if has_bfloat16() else (False,))]
+        for bfloat16, by_compiler in [*kinds, *((bfloat16, True) for bfloat16, _ in kinds if compiled)]:
             precision = "bf16" if bfloat16 else "float32"
-            trainer = carl.Trainer(info.config, **given, batch_size=images, precision=precision)
-            trainer.load_weights(self.path)
-            found["carl bfloat16" if bfloat16 else "carl"] = lambda own=trainer: own.step_views(views)
+            if not by_compiler:
+                trainer = carl.Trainer(info.config, **given, batch_size=images, precision=precision)
+                trainer.load_weights(self.path)
+                width = trainer.output_width("features")
+                found["carl bfloat16" if bfloat16 else "carl"] = lambda own=trainer: own.step_views(views)
             encoder = NETWORKS[self.name]().to(memory_format=torch.channels_last)
-            width = trainer.output_width("features")
+            if by_compiler:
+                encoder.compile()
             head = nn.Sequential(nn.Linear(width, HEAD[0]), nn.BatchNorm1d(HEAD[0]), nn.ReLU(), nn.Linear(*HEAD))
             model = nn.ModuleDict(
                 {"encoder": encoder, "head": head, "prototypes": nn.Linear(HEAD[1], PROTOTYPES, bias=False)}
             ).train()
             optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4)
-            found["torch bfloat16" if bfloat16 else "torch float32"] = torch_step(
-                model, optimizer, [tensor_of(view) for view in views], bfloat16
-            )
+            name = f"torch {'bfloat16' if bfloat16 else 'float32'}{' compiled' if by_compiler else ''}"
+            found[name] = torch_step(model, optimizer, [tensor_of(view) for view in views], bfloat16)
         return found
 
 
@@ -163,8 +168,8 @@ def embed_rows(network, batches, rounds, compiled):
     return rows
 
 
-def step_row(network, images, rounds):
-    runs = network.steps(images)
+def step_row(network, images, rounds, compiled):
+    runs = network.steps(images, compiled)
     for run in runs.values():
         run()
     return {
@@ -176,10 +181,10 @@ def step_row(network, images, rounds):
 
 
 def table(rows):
-    print(f"{'work':<44}{'program':<16}{'items/s':>9}{'carl is':>9}{'difference':>12}")
+    print(f"{'work':<44}{'program':<26}{'items/s':>9}{'carl is':>9}{'difference':>12}")
     for name, found in rows.items():
         for program, seconds in found["seconds"].items():
-            line = f"{name:<44}{program:<16}{found['items'] / seconds:>9.1f}"
+            line = f"{name:<44}{program:<26}{found['items'] / seconds:>9.1f}"
             own = found["seconds"][like(program, found["seconds"])]
             line += f"{'' if is_own(program) else f'{seconds / own:.2f}x':>9}"
             apart = found.get("difference", {}).get(program)
@@ -205,7 +210,7 @@ def main():
         for name in options.networks:
             network = Network(name, folder)
             rows.update(embed_rows(network, options.batches, options.rounds, options.compile))
-            rows.update(step_row(network, options.images, options.rounds))
+            rows.update(step_row(network, options.images, options.rounds, options.compile))
     if options.json:
         print(json.dumps({"threads": carl.default_threads(), "rows": rows}))
     else:

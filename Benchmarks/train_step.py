@@ -1,11 +1,11 @@
 """Training step and embedding against PyTorch on the same CPU, in turn, same shapes and same work.
 
-    python Benchmarks/train_step.py [--quick] [--json]
+    python Benchmarks/train_step.py [--quick] [--json] [--compile]
 
 Rows: a whole training step of ResNet-18 on 128 views of 32x32 (two views of 64 images, 3x3 stem, head 512-512-128,
 300 prototypes, SGD), against PyTorch, channels_last; embedding of batches of 128; and a step of ResNet-50 on 32 views
 of 224x224. Where the processor has bfloat16 instructions, both run in bfloat16 too (PyTorch by autocast), and are
-compared with one another. Ratios are of medians.
+compared with one another. With --compile PyTorch's encoder also runs by torch.compile. Ratios are of medians.
 
 GFLOP/s are operations of the direct method, the same for both, over the time of each; "of peak" is their share of what
 this machine's processors do when they only multiply and add in float32, measured here. A fast method or bfloat16 may
@@ -83,14 +83,16 @@ def carl_trainer(name, stem, size, precision="float32"):
     return carl.Trainer(encoder=name, stem=stem, projector=[512, 128], prototypes=300, views=views, precision=precision)
 
 
-def torch_run(name, stem, views, bfloat16=False):
+def torch_run(name, stem, views, bfloat16=False, compiled=False):
     tensors = [torch.from_numpy(v).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last) for v in views]
     model = torch_model(name, stem, 300).train()
+    if compiled:
+        model["encoder"].compile()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
     return torch_step(model, optimizer, tensors, bfloat16)
 
 
-def step_row(name, stem, size, images, rounds):
+def step_row(name, stem, size, images, rounds, compiled):
     """The row of a step, and the operations of the encoder's forward pass in it."""
     views = random_views(size, images)
     trainer = carl_trainer(name, stem, size)
@@ -98,9 +100,11 @@ def step_row(name, stem, size, images, rounds):
     if has_bfloat16():
         rounding = carl_trainer(name, stem, size, "bf16")
         runs["carl bfloat16"] = lambda: rounding.step_views(views)
-    runs["torch float32"] = torch_run(name, stem, views)
-    if has_bfloat16():
-        runs["torch bfloat16"] = torch_run(name, stem, views, bfloat16=True)
+    for bfloat16 in (False, True) if has_bfloat16() else (False,):
+        kind = "bfloat16" if bfloat16 else "float32"
+        runs[f"torch {kind}"] = torch_run(name, stem, views, bfloat16)
+        if compiled:
+            runs[f"torch {kind} compiled"] = torch_run(name, stem, views, bfloat16, compiled)
     seconds = measure(runs, rounds)
     trainer.start_profile()
     trainer.step_views(views)
@@ -157,7 +161,7 @@ def print_peak(peer, name, stem, size, images):
             trainer = carl_trainer(name, stem, size, "bf16" if "bfloat16" in peer else "float32")
             run = lambda: trainer.step_views(views)  # noqa: E731
         else:
-            run = torch_run(name, stem, views, bfloat16="bfloat16" in peer)
+            run = torch_run(name, stem, views, "bfloat16" in peer, "compiled" in peer)
         run()
         run()
 
@@ -175,6 +179,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, no ResNet-50")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, too")
     parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(carl.default_threads())
@@ -186,10 +191,10 @@ def main():
     # What else runs on the machine only takes from the peak: the larger of one before and one after.
     peak = peak_rate()
     rows = {}
-    rows[small], forward = step_row(*STEPS[small], rounds)
+    rows[small], forward = step_row(*STEPS[small], rounds, options.compile)
     rows["embed resnet18 32x32, 128 images"] = embed_row(forward, rounds)
     if not options.quick:
-        rows[large], _ = step_row(*STEPS[large], 5)
+        rows[large], _ = step_row(*STEPS[large], 5, options.compile)
     peak = max(peak, peak_rate())
     for found in rows.values():
         found["share_of_peak"] = {name: rate / peak for name, rate in found["operations_per_second"].items()}
@@ -205,22 +210,22 @@ def main():
 
 
 def table(peak, rows, memory):
-    print(f"{'work':<34}{'program':<16}{'items/s':>9}{'GFLOP/s':>9}{'of peak':>9}{'carl is':>9}")
+    print(f"{'work':<34}{'program':<26}{'items/s':>9}{'GFLOP/s':>9}{'of peak':>9}{'carl is':>9}")
     for name, found in rows.items():
         for program, seconds in found["seconds"].items():
             rate = found["operations_per_second"][program]
-            line = f"{name:<34}{program:<16}{found['items'] / seconds:>9.1f}{rate / 1e9:>9.1f}"
+            line = f"{name:<34}{program:<26}{found['items'] / seconds:>9.1f}{rate / 1e9:>9.1f}"
             line += f"{found['share_of_peak'][program]:>9.0%}"
             own = found["seconds"][like(program, found["seconds"])]
             print(line if is_own(program) else f"{line}{seconds / own:>8.2f}x")
     print(f"peak: {peak / 1e9:.0f} GFLOP/s of float32, {carl.default_threads()} threads")
-    print(f"\n{'memory of two steps':<34}{'program':<16}{'MB':>9}{'carl is':>9}")
+    print(f"\n{'memory of two steps':<34}{'program':<26}{'MB':>9}{'carl is':>9}")
     for name, held in memory.items():
         for program, size in held.items():
             if size is None:
-                print(f"{name:<34}{program:<16}  not told by this system")
+                print(f"{name:<34}{program:<26}  not told by this system")
                 continue
-            line = f"{name:<34}{program:<16}{size / 1e6:>9.0f}"
+            line = f"{name:<34}{program:<26}{size / 1e6:>9.0f}"
             print(line if is_own(program) else f"{line}{size / held[like(program, held)]:>8.2f}x")
 
 
