@@ -116,7 +116,15 @@ def test_console_script():
     assert done.returncode == 0 and json.loads(done.stdout)["package"] == carl.__version__
 
 
-def test_demo_on_a_small_set(images, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("length", "override", "said"),
+    [
+        ({"epochs": 2}, {}, "2 epochs"),
+        ({"budget": "4s"}, {}, "for 4 s"),
+        ({"budget": "4s"}, {"total_steps": 3}, "3 steps"),
+    ],
+)
+def test_demo_on_a_small_set(images, tmp_path, monkeypatch, capsys, length, override, said):
     pytest.importorskip("matplotlib")
     pytest.importorskip("sklearn")
     gray = np.concatenate([images[..., 0]] * 3)
@@ -124,13 +132,16 @@ def test_demo_on_a_small_set(images, tmp_path, monkeypatch, capsys):
     for part, count in (("train", 120), ("t10k", 60)):
         write_idx(tmp_path / f"{part}-images-idx3-ubyte.gz", gray[:count])
         write_idx(tmp_path / f"{part}-labels-idx1-ubyte.gz", labels[:count])
-    monkeypatch.setitem(demo.BUDGETS, "quick", {"images": 120, "epochs": 2, "references": (60, 120)})
-    overrides = {"width": 0.125, "projector": [16, 8], "prototypes": 6, "batch_size": 20}
+    monkeypatch.setitem(demo.BUDGETS, "quick", {"images": 120, "length": length, "references": (60, 120)})
+    overrides = {"width": 0.125, "projector": [16, 8], "prototypes": 6, "batch_size": 20, **override}
     results = demo.run(tmp_path / "out", quick=True, data=tmp_path, overrides=overrides, progress=False)
     printed = capsys.readouterr().out
     assert set(results["knn"]) == {"raw pixels", "untrained encoder", "trained encoder"}
     assert all(0 <= value <= 1 for row in results["knn"].values() for value in row.values())
     assert "NMI" in printed and "untrained encoder" in printed
+    assert f"120 images without labels, {said}" in printed
+    if "total_steps" in override:
+        assert results["last_step"]["step"] == override["total_steps"]
     assert json.loads((tmp_path / "out" / "results.json").read_text())["knn"] == results["knn"]
     for name in ("curves", "counts", "gallery"):
         assert (tmp_path / "out" / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
