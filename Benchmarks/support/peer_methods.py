@@ -6,8 +6,10 @@
 | SwAV | Adam, 0.001, 1e-6, cosine | F-512-128, 512 prototypes, temperature 0.1, Sinkhorn 3 x 0.05 | 1 |
 | BYOL | SGD 0.9, 0.06, 5e-4, cosine | F-1024-256, prediction 256-1024-256, teacher 0.99 | 1 |
 | DINO | SGD 0.9, 0.06, 5e-4, cosine | F-2048-256, 2048 prototypes, teacher 0.99, temperatures 0.1 and 0.04 | 1 |
-| Barlow Twins | LARS 0.9, 0.15, 1e-4 but for biases and norms, trust 0.02, a tenth warm-up, cosine | F-2048-2048-2048,
-lambda 0.005, loss x 0.1 | 2 | | VICReg | as Barlow Twins | F-2048-2048-2048, 25, 25, 1 | 2 |
+| Barlow Twins | LARS 0.9, 0.15, 1e-4 but biases and norms, trust 0.02, a tenth warm-up, cosine | F-2048-2048-2048 | 2 |
+| VICReg | as Barlow Twins | F-2048-2048-2048, weights 25, 25, 1 | 2 |
+
+Barlow Twins' lambda is 0.005, its loss times 0.1.
 
 1: lightly, docs/source/getting_started/benchmarks/cifar10_benchmark.py, ResNet-18 at a batch of 128, whose features are
 judged as here: the trained encoder's, not the teacher's (`judged` = "teacher" judges that). 2: solo-learn,
