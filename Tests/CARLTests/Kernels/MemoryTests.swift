@@ -63,6 +63,27 @@ struct MemoryTests {
         #expect(ControlGroup.memory(membership: "3:cpu,memory:/c\n", root: root) == 0)
     }
 
+    /// Kernels that hold two blocks at a time have two between them, whatever their sizes, and soon allocate nothing.
+    @Test func kernelsShareBlocks() throws {
+        let workspace = Workspace()
+        let kernels = [(600, 8000), (37_000, 1300), (5000, 39_000), (10, 39_000), (38_000, 20), (0, 1)]
+        var settled = 0
+        for round in 0..<4 {
+            if round == 1 { settled = workspace.allocations }
+            for (first, second) in kernels {
+                let blocks = (try workspace.takePassing(first), try workspace.takePassing(second))
+                #expect(blocks.0.count == first && blocks.1.count == second)
+                #expect(blocks.0.capacity >= first && blocks.1.capacity >= second && blocks.0 !== blocks.1)
+                workspace.givePassing(blocks.1)
+                workspace.givePassing(blocks.0)
+            }
+            #expect(workspace.bytes <= 2 * 39_000 * 4)
+        }
+        #expect(workspace.allocations == settled)
+        workspace.trim()
+        #expect(workspace.bytes == 0)
+    }
+
     /// Batches of every size up to 128 keep little more than the largest needs.
     @Test func varyingBatchesKeepOneSetOfMemory() throws {
         let trainer = try Trainer(

@@ -54,8 +54,8 @@ struct ConvolutionOutput {
         _ body: (_ target: FloatPointer, _ epilogue: Epilogue?) throws -> Void
     ) throws {
         guard values.isBFloat16 else { return try body(values.float32, epilogue) }
-        let memory = try compute.workspace.take(rows * channels)
-        defer { compute.workspace.give(memory) }
+        let memory = try compute.workspace.takePassing(rows * channels)
+        defer { compute.workspace.givePassing(memory) }
         if accumulate { values.copy(rows * channels, to: memory.base) }
         try body(memory.base) { part, range, written in finish(part, range, written, epilogue) }
     }

@@ -28,8 +28,8 @@ enum Im2colConvolution {
         let parts = parts(shape)
         let (oc, patch) = (shape.outChannels, shape.patch)
         if SharedColumns.pays(parts, columns: oc, depth: patch, prepared: true, compute) {
-            let patches = try compute.workspace.take(shape.outRows * patch)
-            defer { compute.workspace.give(patches) }
+            let patches = try compute.workspace.takePassing(shape.outRows * patch)
+            defer { compute.workspace.givePassing(patches) }
             try PackedMatrix.with(
                 weights, rows: shape.outRows, depth: patch, columns: oc, forward: true, compute
             ) { right in

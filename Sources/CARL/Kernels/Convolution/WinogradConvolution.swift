@@ -88,8 +88,8 @@ enum WinogradConvolution {
         let kept = backward ? nil : compute.prepackedFilters
         let (memory, ready) =
             try kept?.memory(weights, WinogradFilters.count(sourceChannels, targetChannels))
-            ?? (compute.workspace.take(WinogradFilters.count(sourceChannels, targetChannels)), false)
-        defer { if kept == nil { compute.workspace.give(memory) } }
+            ?? (compute.workspace.takePassing(WinogradFilters.count(sourceChannels, targetChannels)), false)
+        defer { if kept == nil { compute.workspace.givePassing(memory) } }
         let filters = WinogradFilters(depth: sourceChannels, columns: targetChannels, values: memory.base)
         if !ready { filters.transform(Algorithm.self, weights, forDataGradient: backward, compute) }
         let zeros = try takeZeros(sourceChannels, compute)
@@ -138,8 +138,8 @@ enum WinogradConvolution {
             return
         }
         let scratch = try compute.scratch(pixelCount)
-        let stage = try compute.workspace.take(positions * (vStride + mStride))
-        defer { compute.workspace.give(stage) }
+        let stage = try compute.workspace.takePassing(positions * (vStride + mStride))
+        defer { compute.workspace.givePassing(stage) }
         let v = stage.base
         let m = v + positions * vStride
         // Three phases a stage: there, multiply, and back.

@@ -10,8 +10,8 @@ extension WinogradConvolution {
         let copies = shared ? 1 : compute.threads
         let stride = WinogradPlan.stride(filters)
         let count = WinogradFilters.points * WinogradFilters.points * stride
-        let memory = try compute.workspace.take(copies * count)
-        defer { compute.workspace.give(memory) }
+        let memory = try compute.workspace.takePassing(copies * count)
+        defer { compute.workspace.givePassing(memory) }
         let zeros = try takeZeros(max(shape.inChannels, shape.outChannels), compute)
         defer { compute.workspace.give(zeros) }
         let operands = WeightGradientOperands(
@@ -130,8 +130,8 @@ extension WinogradConvolution {
         let stageTiles = rowsPerStage * grid.tilesAcross
         let vStride = WinogradPlan.stride(stageTiles * operands.vRow)
         let mStride = WinogradPlan.stride(stageTiles * operands.mRow)
-        let memory = try compute.workspace.take(operands.positions * (vStride + mStride))
-        defer { compute.workspace.give(memory) }
+        let memory = try compute.workspace.takePassing(operands.positions * (vStride + mStride))
+        defer { compute.workspace.givePassing(memory) }
         let v = memory.base
         let m = v + operands.positions * vStride
         // Some 16 tiles an item, either of x or of dy.

@@ -13,8 +13,8 @@ enum PartialSums {
             return
         }
         let extra = min(compute.threads, items) - 1
-        let memory = try compute.workspace.take(extra * count)
-        defer { compute.workspace.give(memory) }
+        let memory = try compute.workspace.takePassing(extra * count)
+        defer { compute.workspace.givePassing(memory) }
         compute.parallelRanges(items) { worker, range in
             let partial = worker == 0 ? result : memory.base + (worker - 1) * count
             if worker > 0 { partial.update(repeating: 0, count: count) }

@@ -182,8 +182,8 @@ enum RowProductSum {
         to dw: FloatPointer, _ operands: Operands, rows count: Int, _ sums: RowSums?, _ compute: Compute
     ) throws {
         let stageRows = operands.format.words(min(count, rowsPerStage))
-        let memory = try compute.workspace.take(operands.count(stageRows))
-        defer { compute.workspace.give(memory) }
+        let memory = try compute.workspace.takePassing(operands.count(stageRows))
+        defer { compute.workspace.givePassing(memory) }
         let scratch = try compute.scratch(operands.copyCount)
         let runs = (operands.panels + itemPanels - 1) / itemPanels
         func rows(_ stage: Int) -> Range<Int> { stage * rowsPerStage..<min(count, (stage + 1) * rowsPerStage) }

@@ -42,12 +42,12 @@ struct PackedMatrix {
         let count = Self.count(depth, columns, format)
         let (memory, ready) =
             try kept?.memory(weights, count, format, isArranged: arranged != nil)
-            ?? (compute.workspace.take(count), false)
-        defer { if kept == nil { compute.workspace.give(memory) } }
+            ?? (compute.workspace.takePassing(count), false)
+        defer { if kept == nil { compute.workspace.givePassing(memory) } }
         let matrix = PackedMatrix(depth: depth, columns: columns, values: memory.base, format: format)
         if !ready, let arranged {
-            let source = try compute.workspace.take(depth * columns)
-            defer { compute.workspace.give(source) }
+            let source = try compute.workspace.takePassing(depth * columns)
+            defer { compute.workspace.givePassing(source) }
             arranged(weights, source.base)
             matrix.fill(source.base, transposed: transposed, compute)
         } else if !ready {

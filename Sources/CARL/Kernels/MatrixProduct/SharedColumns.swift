@@ -40,8 +40,8 @@ enum SharedColumns {
         let columnBlock = max(1, panels * rowBlocks / (itemsPerThread * compute.threads)) * width
         let columnBlocks = (columns + columnBlock - 1) / columnBlock
         let words = b.format.words(depth)
-        let paired = b.format == .float32 || a.isPaired ? nil : try compute.workspace.take(parts.rows * words)
-        defer { if let paired { compute.workspace.give(paired) } }
+        let paired = b.format == .float32 || a.isPaired ? nil : try compute.workspace.takePassing(parts.rows * words)
+        defer { if let paired { compute.workspace.givePassing(paired) } }
         let left = paired.map { PackedGEMM.Left(base: $0.base, rowStride: words, depthStride: 1, isPaired: true) } ?? a
         let slices = prepare == nil && paired == nil ? 0 : (parts.rows + slice - 1) / slice
         let counts = [slices, columnBlocks * rowBlocks, epilogue == nil ? 0 : parts.count]

@@ -1,9 +1,12 @@
 /// Memory that is taken and given back in the same order every step, so that after the first step nothing is allocated.
 ///
 /// Blocks that were given back wait in a list of their own size: a training step asks for the same sizes again and
-/// again.
+/// again. What a kernel needs for as long as it runs, transformed filters and tiles, shares a few blocks instead,
+/// whatever its size.
 public final class Workspace {
     private var free: [Int: [FloatBuffer]] = [:]
+    /// Blocks of kernels, waiting.
+    private var passing: [FloatBuffer] = []
     /// Bytes held, in use or waiting.
     public private(set) var bytes = 0
     /// Of these, waiting.
@@ -40,11 +43,42 @@ public final class Workspace {
         free[block.capacity, default: []].append(block)
     }
 
+    /// A block of `count` values for as long as a kernel runs, content undefined: the smallest waiting one that is large
+    /// enough, or else the largest of them grows. So there are as many blocks as kernels hold at a time, each as large as
+    /// the largest that is asked of it.
+    ///
+    /// - Throws: as `take`.
+    func takePassing(_ count: Int) throws -> FloatBuffer {
+        try Cancellation.check()
+        let fitting = passing.indices.filter { passing[$0].capacity >= count }
+        if let place = fitting.min(by: { passing[$0].capacity < passing[$1].capacity }) {
+            let block = passing.remove(at: place)
+            waiting -= Self.bytes(block)
+            block.count = count
+            return block
+        }
+        if let place = passing.indices.max(by: { passing[$0].capacity < passing[$1].capacity }) {
+            let block = passing.remove(at: place)
+            waiting -= Self.bytes(block)
+            bytes -= Self.bytes(block)
+        }
+        let block = try FloatBuffer(count, zeroed: false)
+        bytes += Self.bytes(block)
+        allocations += 1
+        return block
+    }
+
+    func givePassing(_ block: FloatBuffer) {
+        waiting += Self.bytes(block)
+        passing.append(block)
+    }
+
     /// Returns all waiting blocks to the system, for instance when the batch size changes.
     public func trim() {
         bytes -= waiting
         waiting = 0
         free.removeAll()
+        passing.removeAll()
     }
 
     /// Says that work of `amount` follows, such as the values of a batch, for calls whose batches vary. Less work than
