@@ -57,11 +57,15 @@ def test_keys_that_the_weights_leave_open_are_the_user_s(transformer, images):
 
 
 def test_defaults_of_the_learning_rate(weights, transformer, images):
-    """A quarter of the rate without weights, slower from block to block; AdamW for vision transformers."""
+    """Of a ResNet with LARS the usual ones; else a quarter of the rate without weights, slower from block to block;
+    AdamW for vision transformers."""
     plain = carl.CARL(**QUICK, width=0.125, view_size=16).fit(images).config_
     config = model_with(weights).fit(images).config_
-    assert config.learning_rate == pytest.approx(plain.learning_rate / 4) and config.layer_decay == 0.9
-    assert config.optimizer == plain.optimizer
+    assert config.learning_rate == pytest.approx(plain.learning_rate) and config.layer_decay == 1
+    assert config.optimizer == plain.optimizer == "lars"
+    sgd = carl.CARL(**QUICK, width=0.125, view_size=16, optimizer="sgd").fit(images).config_
+    config = model_with(weights, optimizer="sgd").fit(images).config_
+    assert config.learning_rate == pytest.approx(sgd.learning_rate / 4) and config.layer_decay == 0.9
     adamw = carl.CARL(**QUICK, width=0.125, view_size=16, optimizer="adamw").fit(images).config_
     config = model_with(transformer).fit(images).config_
     assert (config.optimizer, config.layer_decay) == ("adamw", 0.75)

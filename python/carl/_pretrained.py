@@ -16,8 +16,8 @@ from .weights import WeightsInfo, weights_config, weights_info, weights_path
 if TYPE_CHECKING:
     from .estimator import CARL
 
-#: Where neither learning_rate nor layer_decay is given and the pretrained encoder trains: the share of the learning
-#: rate that is the default without weights, and layer_decay for vision transformers and for ResNets.
+#: Where neither learning_rate nor layer_decay is given and the pretrained encoder trains, but for ResNets with LARS:
+#: the share of the learning rate that is the default without weights, and layer_decay of transformers and ResNets.
 RATE_SHARE, DECAY_TRANSFORMER, DECAY_RESNET = 0.25, 0.75, 0.9
 
 
@@ -35,15 +35,20 @@ def with_weights(config: TrainerConfig, info: WeightsInfo, channels: int) -> Tra
 
 
 def with_rates(config: TrainerConfig) -> TrainerConfig:
-    """Defaults of training from weights, for a configuration with its batch size. Features that are good already are to
-    change slowly, those of the first blocks most slowly; projection head and prototypes begin anew."""
+    """Defaults of training from weights, for a configuration with its batch size: of ResNets with LARS the usual ones,
+    since slower adaptation was measured to gain nothing (docs/results.md). Others change slowly, the first blocks most
+    slowly."""
     if config.train_encoder == "none" or config.learning_rate is not None or config.layer_decay is not None:
         return config
     transformer = is_transformer(config.encoder)
     optimizer = config.optimizer or ("adamw" if transformer else None)
+    keys = {"objective": config.objective, "optimizer": optimizer, "batch_size": config.batch_size}
+    standard = resolved({**keys, "contrast_weight": config.contrast_weight, "encoder": "resnet18"})
+    if standard.optimizer == "lars" and not transformer:
+        return config
     decay = DECAY_TRANSFORMER if transformer else DECAY_RESNET
-    rate = standard_rate(config.objective, optimizer, config.batch_size, config.contrast_weight)
-    return config.replace(optimizer=optimizer, learning_rate=RATE_SHARE * rate, layer_decay=decay)
+    rate = RATE_SHARE * float(standard.learning_rate or 0)
+    return config.replace(optimizer=optimizer, learning_rate=rate, layer_decay=decay)
 
 
 def pretrained(config: TrainerConfig, info: WeightsInfo | None) -> Trainer:
@@ -56,12 +61,6 @@ def pretrained(config: TrainerConfig, info: WeightsInfo | None) -> Trainer:
             trainer.close()
             raise
     return trainer
-
-
-def standard_rate(objective: str | None, optimizer: str | None, batch_size: int | None, contrast: Any) -> float:
-    """The library's learning rate where none is given."""
-    keys = {"objective": objective, "optimizer": optimizer, "batch_size": batch_size, "contrast_weight": contrast}
-    return float(resolved({**keys, "encoder": "resnet18"}).learning_rate or 0)
 
 
 def run_config(model: CARL) -> dict[str, Any]:
