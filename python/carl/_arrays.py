@@ -111,7 +111,8 @@ def real(value: Any, name: str, low: float = -math.inf, *, above: bool = False) 
     return number
 
 
-def _check_finite(array: np.ndarray, name: str) -> None:
+def check_finite(array: np.ndarray, name: str) -> None:
+    """An error that names the first value that is not finite."""
     # A sum in double precision is finite exactly when all its float32 terms are, and needs no mask as large as the
     # array.
     if array.size and not math.isfinite(float(array.sum(dtype=np.float64))):
@@ -140,7 +141,7 @@ def float_array(value: Any, name: str, shape: Sequence[str | int], *, finite: bo
     # reads them.
     array = np.ascontiguousarray(array)
     if finite:
-        _check_finite(array, name)
+        check_finite(array, name)
     return array
 
 
@@ -154,12 +155,12 @@ def feature_array(value: Any, name: str, shape: Sequence[str | int]) -> np.ndarr
     return float_array(array, name, shape)
 
 
-def float_batch(value: Any, name: str, channels: int | None = None) -> np.ndarray:
+def float_batch(value: Any, name: str, channels: int | None = None, *, finite: bool = True) -> np.ndarray:
     """Checked normalised images, (B, H, W, C); tensors (B, C, H, W), torch's order, are turned."""
     array = as_array(channels_last(value, name), name)
     if array.ndim == 4:
         refuse_bands_first(array.shape, name)
-    array = float_array(array, name, ("B", "H", "W", "C" if channels is None else channels))
+    array = float_array(array, name, ("B", "H", "W", "C" if channels is None else channels), finite=finite)
     if max(array.shape) > 2**31 - 1:
         raise InvalidArgumentError(f"{name}: got shape {array.shape}, want no side above 2^31 - 1")
     return array

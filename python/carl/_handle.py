@@ -100,12 +100,18 @@ class EmbeddingHandle:
         images: float32 (B, H, W, C). Returns float32 (B, width), where width is ``output_width(output)``.
         """
         code, handle = output_code(output), self._handle
-        array = _arrays.float_batch(images, "images")
+        array = _arrays.float_batch(images, "images", finite=False)
         result = np.empty((len(array), self.output_width(output)), np.float32)
         for start in range(0, len(array), EMBED_CHUNK):
             part, out = array[start : start + EMBED_CHUNK], result[start : start + EMBED_CHUNK]
             batch = _arrays.describe_batch(part)
-            call(self._function("embed"), handle, byref(batch), code, out, out.size)
+            try:
+                call(self._function("embed"), handle, byref(batch), code, out, out.size)
+            except InvalidArgumentError:
+                # The library has looked at every value: a look before each call would be felt with one image. Its error
+                # names the image, this one the value.
+                _arrays.check_finite(array, "images")
+                raise
         return result
 
     def embed_images(self, images: Any, size: int = 0, output: str = "features") -> np.ndarray:

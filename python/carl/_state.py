@@ -119,5 +119,5 @@ def _state_array(value: Any, key: str, info: _TensorInfo) -> np.ndarray:
         raise InvalidArgumentError(f"state[{key!r}]: got shape {array.shape}, want {info.shape}")
     with np.errstate(over="ignore"):
         array = np.ascontiguousarray(array, dtype=np.float32)
-    _arrays._check_finite(array, f"state[{key!r}]")
+    _arrays.check_finite(array, f"state[{key!r}]")
     return array
