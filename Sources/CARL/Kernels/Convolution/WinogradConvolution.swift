@@ -147,17 +147,22 @@ enum WinogradConvolution {
         func parts(_ stage: Int) -> Range<Int> {
             stage * plan.partsPerStage..<min(plan.parts.count, (stage + 1) * plan.partsPerStage)
         }
-        let counts = (0..<stages).flatMap { [parts($0).count, positions, parts($0).count] }
+        // Of one stage's few tiles a position is soon multiplied: a thread takes some, so that it prefetches the filters
+        // of its own next one.
+        let runs = stages == 1 && compute.threads <= 6 ? (positions + 2) / 3 : positions
+        let counts = (0..<stages).flatMap { [parts($0).count, runs, parts($0).count] }
         compute.parallelPhases(counts) { phase, item, worker in
             let parts = parts(phase / 3)
             let firstRow = plan.parts[parts.lowerBound].lowerBound
             if phase % 3 == 1 {
                 let last = plan.parts[parts.upperBound - 1].upperBound
                 let tiles = (last - firstRow) * grid.tilesAcross
-                var prefetch = Prefetch(steps: PackedGEMM.tiles(tiles, targetChannels, sourceChannels))
-                let written = share(grid.targetPixels(firstRow..<last), item, of: positions)
+                let taken = share(0..<positions, item, of: runs)
+                var prefetch = Prefetch(
+                    steps: taken.count * PackedGEMM.tiles(tiles, targetChannels, sourceChannels))
+                let written = share(grid.targetPixels(firstRow..<last), item, of: runs)
                 target.prefetch(written, alongside: alongside, &prefetch)
-                multiply(item, tiles, v, m, &prefetch)
+                for position in taken { multiply(position, tiles, v, m, &prefetch) }
                 return
             }
             let part = parts.lowerBound + item

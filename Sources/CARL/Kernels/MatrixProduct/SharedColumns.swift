@@ -9,8 +9,11 @@ enum SharedColumns {
     private static let mostPrepared = 1 << 18
     /// Rows that are prepared at a time.
     private static let slice = 8
-    /// Items of work for each thread, for the sake of an even load.
-    private static let itemsPerThread = 4
+    /// Parts of rows for each thread from which on rows alone are shared evenly.
+    private static let partsPerThread = 8
+    /// Items of work for each thread: few, so that panels that lie side by side, each prefetched while the one before is
+    /// multiplied, mostly go to one thread.
+    private static let itemsPerThread = 2
     /// Multiply-adds below which sharing costs more than it gains: tens of microseconds of one thread.
     private static let leastWork = 1 << 20
 
@@ -18,7 +21,7 @@ enum SharedColumns {
     ///
     /// - Parameter prepared: A is made from something else first, as a whole.
     static func pays(_ parts: RowParts, columns: Int, depth: Int, prepared: Bool, _ compute: Compute) -> Bool {
-        guard compute.threads > 1, parts.count < 2 * itemsPerThread * compute.threads else { return false }
+        guard compute.threads > 1, parts.count < partsPerThread * compute.threads else { return false }
         if prepared && parts.rows > rowsPerBlock && parts.rows * depth > mostPrepared { return false }
         return columns >= 2 * PackedGEMM.width && parts.rows * columns * depth >= leastWork
     }
