@@ -5,8 +5,9 @@
 Rows: embedding of normalised images of 224 pixels by ViT-S/16 and ResNet-50, for each batch size, and a training step
 on two views of --images images each (head 512-128, 300 prototypes, SGD). Peers: PyTorch eager in float32, with
 --compile also its encoder by torch.compile, and, where the processor has instructions for it, in bfloat16, beside CARL
-in bfloat16; ONNX Runtime in float32 for embedding. Ratios are of medians. The weights are random, the same for all: beside the times
-stands how far the features of each program are from the library's in float32, relative to their largest value.
+in bfloat16; ONNX Runtime in float32 for embedding. Ratios are of medians. The weights are random, the same for all:
+beside the times stands how far the features of each program are from the library's in float32, relative to their
+largest value.
 
 Needs torch, torchvision, timm and safetensors; ONNX Runtime is left out where onnx or onnxruntime are missing.
 """

@@ -42,7 +42,8 @@ enum OverlappingWindows {
         ) { right in
             // Windows begin at whole pairs.
             let isPaired = right.format != .float32 && shape.stride * column % 2 == 0
-            let unit = isPaired ? 2 : 1
+            let distance = shape.stride * column / (isPaired ? 2 : 1)
+            let depth = isPaired ? right.format.words(patch) : patch
             compute.parallel(parts.count) { part, worker in
                 let rows = parts[part]
                 let pixels = scratch[worker]
@@ -52,9 +53,9 @@ enum OverlappingWindows {
                     pixels[columns * column] = 0
                     if isPaired { BFloat16.pair(pixels, count, to: pixels) }
                     PackedGEMM.multiply(
-                        shape.outWidth, oc, isPaired ? right.format.words(patch) : patch,
-                        .init(base: pixels, rowStride: shape.stride * column / unit, depthStride: 1, isPaired: isPaired),
-                        right, written + first * oc, oc, accumulate: false)
+                        shape.outWidth, oc, depth,
+                        .init(base: pixels, rowStride: distance, depthStride: 1, isPaired: isPaired), right,
+                        written + first * oc, oc, accumulate: false)
                 }
                 y.finish(part, rows, written, epilogue)
             }

@@ -54,8 +54,8 @@ extension PackedGEMM {
         /// The same from a column on, a multiple of `width`.
         func from(column: Int) -> Right {
             Right(
-                base: base + column / PackedGEMM.width &* panelStride, panelStride: panelStride, depthStride: depthStride,
-                isFar: isFar, format: format)
+                base: base + column / PackedGEMM.width &* panelStride, panelStride: panelStride,
+                depthStride: depthStride, isFar: isFar, format: format)
         }
 
         /// The same from a depth on; an even one where values are paired.
