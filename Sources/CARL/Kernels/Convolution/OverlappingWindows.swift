@@ -9,6 +9,8 @@
 enum OverlappingWindows {
     /// Channels up to which copying pixels is a large share of the work.
     private static let mostChannels = 8
+    /// Pixels of an output row, which is a product by itself, from which on this outweighs its beginning.
+    private static let leastWidth = 16
     /// Output pixels of a part, about.
     private static let pixelsPerPart = 256
 
@@ -16,7 +18,8 @@ enum OverlappingWindows {
     /// tiles but for a tenth.
     static func pays(_ shape: ConvolutionShape) -> Bool {
         let tiled = (shape.outWidth + PackedGEMM.rows - 1) / PackedGEMM.rows * PackedGEMM.rows
-        return shape.inChannels <= mostChannels && shape.kernel > shape.stride && 10 * tiled <= 11 * shape.outWidth
+        return shape.inChannels <= mostChannels && shape.kernel > shape.stride
+            && shape.outWidth >= leastWidth && 10 * tiled <= 11 * shape.outWidth
     }
 
     /// Whole output rows.
