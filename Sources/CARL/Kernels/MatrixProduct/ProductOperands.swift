@@ -9,8 +9,6 @@ extension PackedGEMM {
         let depthStride: Int
         /// From the first row of a tile to that of the next one.
         let tileStride: Int
-        /// Rows of a tile lie side by side, and the tiles one behind the other.
-        var isPacked: Bool { tileStride != PackedGEMM.rows &* rowStride }
         /// Its values are words already, as those of a `Right` that is not float32.
         let isPaired: Bool
 
@@ -30,6 +28,9 @@ extension PackedGEMM {
             depthStride = PackedGEMM.rows
             tileStride = PackedGEMM.rows &* depth
         }
+
+        /// Rows of a tile lie side by side, and the tiles one behind the other.
+        var isPacked: Bool { tileStride != PackedGEMM.rows &* rowStride }
 
         /// The same from a row on, unless it is packed.
         func from(row: Int) -> Left {

@@ -5,7 +5,7 @@
 /// whatever its size.
 public final class Workspace {
     private var free: [Int: [FloatBuffer]] = [:]
-    /// Blocks of kernels, waiting.
+    /// Blocks of kernels, waiting, the smallest first.
     private var passing: [FloatBuffer] = []
     /// Bytes held, in use or waiting.
     public private(set) var bytes = 0
@@ -31,10 +31,7 @@ public final class Workspace {
             block.count = count
             return block
         }
-        let block = try FloatBuffer(count, zeroed: false)
-        bytes += Self.bytes(block)
-        allocations += 1
-        return block
+        return try allocate(count)
     }
 
     /// Gives a block back. It must not be used afterwards.
@@ -50,27 +47,30 @@ public final class Workspace {
     /// - Throws: as `take`.
     func takePassing(_ count: Int) throws -> FloatBuffer {
         try Cancellation.check()
-        let fitting = passing.indices.filter { passing[$0].capacity >= count }
-        if let place = fitting.min(by: { passing[$0].capacity < passing[$1].capacity }) {
+        if let place = passing.firstIndex(where: { $0.capacity >= count }) {
             let block = passing.remove(at: place)
             waiting -= Self.bytes(block)
             block.count = count
             return block
         }
-        if let place = passing.indices.max(by: { passing[$0].capacity < passing[$1].capacity }) {
-            let block = passing.remove(at: place)
-            waiting -= Self.bytes(block)
-            bytes -= Self.bytes(block)
+        if let largest = passing.popLast() {
+            waiting -= Self.bytes(largest)
+            bytes -= Self.bytes(largest)
         }
-        let block = try FloatBuffer(count, zeroed: false)
-        bytes += Self.bytes(block)
-        allocations += 1
-        return block
+        return try allocate(count)
     }
 
     func givePassing(_ block: FloatBuffer) {
         waiting += Self.bytes(block)
-        passing.append(block)
+        let place = passing.firstIndex { $0.capacity > block.capacity } ?? passing.endIndex
+        passing.insert(block, at: place)
+    }
+
+    private func allocate(_ count: Int) throws -> FloatBuffer {
+        let block = try FloatBuffer(count, zeroed: false)
+        bytes += Self.bytes(block)
+        allocations += 1
+        return block
     }
 
     /// Returns all waiting blocks to the system, for instance when the batch size changes.
