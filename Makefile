@@ -112,11 +112,14 @@ ifneq ($(wildcard examples/swift/Package.swift),)
 SWIFT_EXAMPLE_STAMPS += $(BUILD)/swift-examples.stamp
 endif
 
-$(BUILD)/swift-examples.stamp: $(BUILD)/packages.stamp $(SWIFT_SOURCES) $(shell find examples/swift -name '*.swift' 2>/dev/null)
+# Whether this package's targets have changed SwiftPM asks the depending package's manifest alone, by its date.
+$(BUILD)/swift-examples.stamp: Package.swift $(BUILD)/packages.stamp $(SWIFT_SOURCES) $(shell find examples/swift -name '*.swift' 2>/dev/null)
+	@if [ Package.swift -nt $@ ]; then touch examples/swift/Package.swift; fi
 	$(SWIFT) build -c release --package-path examples/swift
 	@touch $@
 
-$(BUILD)/swift-%.stamp: $(BUILD)/packages.stamp $(SWIFT_SOURCES) $(shell find examples/swift -name '*.swift' 2>/dev/null)
+$(BUILD)/swift-%.stamp: Package.swift $(BUILD)/packages.stamp $(SWIFT_SOURCES) $(shell find examples/swift -name '*.swift' 2>/dev/null)
+	@if [ Package.swift -nt $@ ]; then touch examples/swift/$*/Package.swift; fi
 	$(SWIFT) build -c release --package-path examples/swift/$*
 	@touch $@
 
@@ -297,7 +300,7 @@ docs: $(BUILD)/docs.stamp
 
 docs-swift: $(BUILD)/library.stamp
 	rm -rf .build/symbols .build/site-swift && mkdir -p .build/symbols
-	$(SWIFT) symbolgraph-extract -module-name CARL -I .build/release/Modules -I Sources/CMemoryHints -I Sources/CBFloat16 -sdk / \
+	$(SWIFT) symbolgraph-extract -module-name CARL -I .build/release/Modules -I Sources/CMachine -I Sources/CBFloat16 -sdk / \
 	    -target $$($(SWIFT) -print-target-info | sed -n 's/.*"unversionedTriple": "\(.*\)".*/\1/p') \
 	    -minimum-access-level public -output-dir .build/symbols
 	docc convert --additional-symbol-graph-dir .build/symbols --fallback-display-name CARL --fallback-bundle-identifier carl \

@@ -30,10 +30,10 @@ let package = Package(
         .systemLibrary(
             name: "COpenBLAS", pkgConfig: "openblas",
             providers: [.apt(["libopenblas-dev"])]),
-        .systemLibrary(name: "CMemoryHints"),
+        .systemLibrary(name: "CMachine"),
         .systemLibrary(name: "CBFloat16"),
         .target(name: "CARLHeader", cSettings: headerFlags),
-        .target(name: "CARL", dependencies: ["CMemoryHints", "CBFloat16"], swiftSettings: kernelFlags),
+        .target(name: "CARL", dependencies: ["CMachine", "CBFloat16"], swiftSettings: kernelFlags),
         .target(
             name: "CARLInterface", dependencies: ["CARL", "CARLHeader"], exclude: ["exports.map"],
             swiftSettings: kernelFlags,

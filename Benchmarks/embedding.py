@@ -1,7 +1,7 @@
 """Embedding with ResNets and a vision transformer beside the programs that users would deploy: ONNX Runtime, OpenVINO
 and PyTorch, in turn, each in a process of its own.
 
-    python Benchmarks/embedding.py [--quick] [--json] [--batches 1 16 128] [--networks ...] [--compile]
+    python Benchmarks/embedding.py [--quick] [--json] [--batches 1 16 128] [--networks ...] [--compile] [--pause 30]
 
 All have the same weights, by `carl export`: an ONNX file with BatchNorm folded, a torch file. OpenVINO has its latency
 hint, so that one call uses all cores. Where the processor has instructions for it, CARL, OpenVINO and PyTorch run in
@@ -124,7 +124,7 @@ def with_torch(folder, network, images, bfloat16=False, compiled=False):
     return run
 
 
-def work(program, folder, network, batch):
+def work(program, folder, network, batch, pause):
     """The process of a program."""
     images = images_of(NETWORKS[network][2], batch)
     make = {
@@ -139,7 +139,7 @@ def work(program, folder, network, batch):
     }[program]
     run = make(Path(folder), network, images)
     np.save(Path(folder) / f"{network}-{batch}-{program}.npy", np.asarray(run()).reshape(batch, -1))
-    serve(run, time.perf_counter)
+    serve(run, time.perf_counter, pause=pause)
 
 
 # ---- The comparison
@@ -173,18 +173,18 @@ def write_network(network, folder, programs):
             export_model(trainer, folder / f"{network}.pt")
 
 
-def row(network, batch, folder, programs, rounds, seconds_a_turn):
+def row(network, batch, folder, programs, rounds, seconds_a_turn, pause):
     with ExitStack() as stack:
         workers = {}
         for name in programs:
             try:
-                workers[name] = Worker([__file__, "--work", name, str(folder), network, str(batch)])
+                workers[name] = Worker([__file__, "--work", name, str(folder), network, str(batch), str(pause)])
             except ChildProcessError as error:
                 print(f"without {name} for {network}: {error}", file=sys.stderr)
                 continue
             stack.callback(workers[name].close)
         once = min(workers["carl"].run(3))
-        seconds = in_turn(workers, rounds, max(1, round(seconds_a_turn / once)))
+        seconds = in_turn(workers, rounds, max(1, round(seconds_a_turn / once)) if pause == 0 else 20)
     features = {name: np.load(folder / f"{network}-{batch}-{name}.npy") for name in seconds}
     own = features.pop("carl")
     largest = np.abs(own).max()
@@ -210,13 +210,16 @@ def lines_of(name, found):
 
 def main():
     if sys.argv[1:2] == ["--work"]:
-        program, folder, network, batch = sys.argv[2:]
-        work(program, folder, network, int(batch))
+        program, folder, network, batch, pause = sys.argv[2:]
+        work(program, folder, network, int(batch), float(pause))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 16, 128], metavar="N", help="(default: 1 16 128)")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="turns of each program (default: 7)")
+    parser.add_argument(
+        "--pause", type=float, default=0, metavar="MS", help="sleep before each run, as a service with few requests"
+    )
     parser.add_argument("--compile", action="store_true", help="torch.compile, too")
     parser.add_argument("--quick", action="store_true", help="batches of 1 and 16, 3 rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -240,7 +243,7 @@ def main():
             most = 32 if NETWORKS[network][2] > 64 else max(options.batches)
             for batch in sorted({min(batch, most) for batch in options.batches}):
                 name = f"embed {network}, batch {batch}"
-                rows[name] = row(network, batch, Path(folder), here, options.rounds, 0.5)
+                rows[name] = row(network, batch, Path(folder), here, options.rounds, 0.5, options.pause / 1000)
                 if not options.json:
                     print("\n".join(lines_of(name, rows[name])), flush=True)
     if options.json:

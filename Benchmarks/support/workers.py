@@ -4,6 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 
 
 class Worker:
@@ -36,13 +37,16 @@ class Worker:
         self._process.stdout.close()
 
 
-def serve(run, clock, ready=None):
-    """Of a worker's process: answers each number on standard input with the seconds of so many runs."""
+def serve(run, clock, ready=None, pause=0.0):
+    """Of a worker's process: answers each number on standard input with the seconds of so many runs, before each of
+    which it sleeps for `pause` seconds."""
     run()
     print(json.dumps(ready), flush=True)
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):
+            if pause > 0:
+                time.sleep(pause)
             start = clock()
             run()
             seconds.append(clock() - start)

@@ -1,4 +1,4 @@
-import CMemoryHints
+import CMachine
 
 /// As many Float32 as a register of the processor this build is for holds: sixteen with AVX-512, otherwise eight.
 ///

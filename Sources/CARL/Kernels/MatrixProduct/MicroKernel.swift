@@ -1,4 +1,4 @@
-import CMemoryHints
+import CMachine
 
 /// The micro-kernel: rows of two vectors of sums of products held in registers, of `PackedGEMM` and of the
 /// nearest-neighbour search: 6 x 16 with AVX2, 8 x 32 with AVX-512.

@@ -1,4 +1,4 @@
-import CMemoryHints
+import CMachine
 
 /// GEMM on packed operands: they already lie as the micro-kernel reads them, so that nothing is copied, cleared or
 /// packed.

@@ -1,4 +1,4 @@
-import CMemoryHints
+import CMachine
 
 /// Software prefetch: memory that is about to be read or written is brought in a few cache lines at a time while the
 /// processor multiplies, so that its load units and its arithmetic units work at once.

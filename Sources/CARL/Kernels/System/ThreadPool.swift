@@ -3,7 +3,7 @@
 #else
     import Darwin
 #endif
-import CMemoryHints
+import CMachine
 import Synchronization
 
 /// The threads that help with parallel loops, started when the first loop wants them and kept.
@@ -51,13 +51,12 @@ final class ThreadPool: @unchecked Sendable {
     private static let patience = 1000
 
     private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    /// A job was posted.
-    private let posted = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     /// The last thread has left a job.
     private let left = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
     private var jobs: [Job] = []
     private var threads = 0
-    private var asleep = 0
+    /// Those without work, the one that went to sleep last at the end.
+    private var asleep: [SleepingThread] = []
     /// Jobs ever posted, for threads that look for work.
     private let postings = Atomic<Int>(0)
     /// Threads besides the callers'. One processor is the caller's.
@@ -65,7 +64,6 @@ final class ThreadPool: @unchecked Sendable {
 
     private init() {
         pthread_mutex_init(lock, nil)
-        pthread_cond_init(posted, nil)
         pthread_cond_init(left, nil)
         most = max(0, min(ThreadCount.processors, ThreadCount.most) - 1)
     }
@@ -96,10 +94,8 @@ final class ThreadPool: @unchecked Sendable {
 
     deinit {
         pthread_mutex_destroy(lock)
-        pthread_cond_destroy(posted)
         pthread_cond_destroy(left)
         lock.deallocate()
-        posted.deallocate()
         left.deallocate()
     }
 
@@ -130,9 +126,13 @@ final class ThreadPool: @unchecked Sendable {
         postings.wrappingAdd(1, ordering: .releasing)
         // Threads that are awake find the job by themselves; one thread more than needed does no harm.
         while threads < min(job.places, most), start() {}
-        let woken = min(job.places, asleep)
+        let woken = Array(asleep.suffix(job.places))
+        asleep.removeLast(woken.count)
+        let places = !woken.isEmpty && woken.count <= SleepingThread.mostPlaced
+        let processor = places ? carl_this_processor() : -1
+        for thread in woken { thread.want(notOn: processor) }
         pthread_mutex_unlock(lock)
-        for _ in 0..<woken { pthread_cond_signal(posted) }
+        for thread in woken { thread.wake() }
     }
 
     /// Waits for the threads that have joined, and lets no other one join.
@@ -186,6 +186,7 @@ final class ThreadPool: @unchecked Sendable {
 
     /// A thread's life.
     private func serve() {
+        let own = SleepingThread()
         pthread_mutex_lock(lock)
         while true {
             if let job = jobs.first(where: \.hasRoom) {
@@ -208,9 +209,11 @@ final class ThreadPool: @unchecked Sendable {
             }
             pthread_mutex_lock(lock)
             if postings.load(ordering: .relaxed) != seen { continue }
-            asleep += 1
-            pthread_cond_wait(posted, lock)
-            asleep -= 1
+            asleep.append(own)
+            own.sleep(lock)
+            pthread_mutex_unlock(lock)
+            own.restoreProcessors()
+            pthread_mutex_lock(lock)
         }
     }
 }

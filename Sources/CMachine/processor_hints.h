@@ -1,6 +1,6 @@
 /* What a program can tell the processor about memory, waiting and code, and Swift has no name for. */
-#ifndef CARL_MEMORY_HINTS_H
-#define CARL_MEMORY_HINTS_H
+#ifndef CARL_PROCESSOR_HINTS_H
+#define CARL_PROCESSOR_HINTS_H
 
 /* The cache line at `address` will be used soon: it is brought to the second level cache. Changes no value and may name
  * any address, a wrong one too. */

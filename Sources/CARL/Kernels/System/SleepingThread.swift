@@ -1,0 +1,75 @@
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Darwin
+#endif
+import CMachine
+
+/// Where a thread of the pool sleeps until a loop wants it, and on which processor it then begins.
+///
+/// A system that wakes a thread may put it on the processor of the thread that woke it, although another one is idle:
+/// Linux as the guest of a virtual machine takes an idle virtual processor for one that the host has taken away. There
+/// it would wait for the caller, which is at work on the same loop, until the system balances its processors, some
+/// milliseconds later. So the caller takes its own processor out of the sleeping thread's before it wakes it, and the
+/// thread puts it back at once.
+final class SleepingThread {
+    /// How many threads a loop places at most. Each takes about a microsecond of the caller's time; and with so many
+    /// processors awake one thread more or less matters little.
+    static let mostPlaced = 8
+
+    private let wanted = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private var isWanted = false
+    let thread = carl_this_thread()
+    /// What `thread` may run on, while its caller's processor is not among it.
+    private var processors: carl_processor_set?
+
+    /// Made by the thread itself.
+    init() { pthread_cond_init(wanted, nil) }
+
+    deinit {
+        pthread_cond_destroy(wanted)
+        wanted.deallocate()
+    }
+
+    /// Sleeps until it is wanted. The lock is held.
+    func sleep(_ lock: UnsafeMutablePointer<pthread_mutex_t>) {
+        while !isWanted { pthread_cond_wait(wanted, lock) }
+        isWanted = false
+    }
+
+    /// Before `wake`, with the lock held.
+    ///
+    /// - Parameter processor: the caller's, which the thread does not begin on if it may use another one; -1 for any.
+    func want(notOn processor: Int32) {
+        if processor >= 0 { keepOff(processor) }
+        isWanted = true
+    }
+
+    /// Without the lock, which the thread wants next.
+    func wake() { pthread_cond_signal(wanted) }
+
+    private func keepOff(_ processor: Int32) {
+        var allowed = carl_processor_set()
+        guard carl_get_processors(thread, &allowed) != 0 else { return }
+        var others = allowed
+        Self.remove(processor, from: &others)
+        // The system refuses a set without a processor that it lets the thread run on.
+        if carl_set_processors(thread, &others) != 0 { processors = allowed }
+    }
+
+    /// By the thread itself when it has slept, without the lock.
+    func restoreProcessors() {
+        guard var allowed = processors else { return }
+        processors = nil
+        _ = carl_set_processors(thread, &allowed)
+    }
+
+    static func remove(_ processor: Int32, from set: inout carl_processor_set) {
+        let bits = UInt32(UInt.bitWidth)
+        withUnsafeMutableBytes(of: &set.words) { bytes in
+            let words = bytes.bindMemory(to: UInt.self)
+            let word = Int(UInt32(processor) / bits)
+            if word < words.count { words[word] &= ~(1 << (UInt32(processor) % bits)) }
+        }
+    }
+}
