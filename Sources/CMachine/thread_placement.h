@@ -8,6 +8,7 @@ typedef struct {
 } carl_processor_set;
 
 #if defined(__linux__)
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -30,7 +31,14 @@ static inline int carl_get_processors(int thread, carl_processor_set *set) {
 static inline int carl_set_processors(int thread, const carl_processor_set *set) {
     return syscall(SYS_sched_setaffinity, thread, sizeof *set, set) == 0;
 }
+
+/* How often the calling thread had to make way for another one although it had work to do; -1 where that is not known. */
+static inline long carl_preemptions(void) {
+    struct rusage usage;
+    return syscall(SYS_getrusage, 1 /* the thread */, &usage) == 0 ? usage.ru_nivcsw : -1;
+}
 #else
+static inline long carl_preemptions(void) { return -1; }
 static inline int carl_this_thread(void) { return 0; }
 static inline int carl_this_processor(void) { return -1; }
 static inline int carl_get_processors(int thread, carl_processor_set *set) { return 0; }

@@ -25,7 +25,7 @@
                     ready.signal()
                     sleeping.sleep(lock)
                     pthread_mutex_unlock(lock)
-                    sleeping.restoreProcessors()
+                    sleeping.begin()
                     afterwards = SleepingThreadTests.allowed(sleeping.thread)
                     done.signal()
                 }.start()
@@ -38,9 +38,9 @@
             }
 
             /// What it may run on just before it is woken.
-            func wanted(notOn processor: Int) -> [Int] {
+            func wanted(notOn processor: Int, now: Double = 0) -> [Int] {
                 pthread_mutex_lock(lock)
-                sleeping.want(notOn: Int32(processor))
+                sleeping.want(notOn: Int32(processor), now: now)
                 let placed = SleepingThreadTests.allowed(sleeping.thread)
                 pthread_mutex_unlock(lock)
                 sleeping.wake()
@@ -89,6 +89,26 @@
             let sleeper = Sleeper()
             #expect(sleeper.wanted(notOn: processor) == all)
             #expect(sleeper.afterwards == all)
+        }
+
+        /// The answers to whether works were preempted, a second apart, and whether the thread is then placed.
+        @Test(arguments: [
+            ([true], 1.0, true), ([true, true], 1, false), ([true, true], SleepingThread.restraint + 1, true),
+            ([true, false, true], 1, true), ([true, true, false], 0.5, false), ([false, false], 1, true),
+        ]) func leavesTheSystemToChooseWhereThreadsAreInTheWay(_ preempted: [Bool], _ seconds: Double, _ placed: Bool)
+            throws
+        {
+            let all = Self.allowed(carl_this_thread())
+            let processor = try #require(all.last)
+            let sleeper = Sleeper()
+            for (second, answer) in preempted.enumerated() {
+                sleeper.sleeping.note(preempted: answer, now: Double(second))
+            }
+            let others = all.filter { $0 != processor }
+            let expected = placed && !others.isEmpty ? others : all
+            let last = Double(preempted.count - 1)
+            // The restraint begins with the second preempted work running.
+            #expect(sleeper.wanted(notOn: processor, now: last + seconds) == expected)
         }
 
         @Test(arguments: [0, 1, 63, 64, 200, 1023, 1024, Int(Int32.max)]) func removesOne(_ processor: Int) {

@@ -94,13 +94,10 @@ struct BatchNorm {
     func withEvaluationFactors<Result>(
         _ memory: ModelMemory, _ compute: Compute, _ body: (_ a: FloatPointer, _ b: FloatPointer) throws -> Result
     ) throws -> Result {
-        let kept = compute.prepackedFilters
-        let (factors, ready) =
-            try kept?.memory(memory.parameters + scale, 2 * channels)
-            ?? (compute.workspace.take(2 * channels), false)
-        defer { if kept == nil { compute.workspace.give(factors) } }
+        let factors = try compute.takeDerived(memory.parameters + scale, 2 * channels, passing: false)
+        defer { compute.give(factors) }
         let (a, b) = (factors.base, factors.base + channels)
-        if !ready {
+        if !factors.isReady {
             for c in 0..<channels {
                 let inverse = 1 / (Double(memory.statistics[runningVariance + c]) + Self.epsilon).squareRoot()
                 let factor = Double(memory.parameters[scale + c]) * inverse
@@ -108,7 +105,7 @@ struct BatchNorm {
                 b[c] = Float(Double(memory.parameters[shift + c]) - Double(memory.statistics[runningMean + c]) * factor)
             }
         }
-        return try withExtendedLifetime(factors) { try body(a, b) }
+        return try body(a, b)
     }
 
     /// Parts of a loop over (rows, C): about 64 KiB each.

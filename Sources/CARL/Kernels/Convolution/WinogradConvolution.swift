@@ -85,13 +85,11 @@ enum WinogradConvolution {
     ) throws {
         let plan = WinogradPlan(shape, grid)
         let positions = Algorithm.points * Algorithm.points
-        let kept = backward ? nil : compute.prepackedFilters
-        let (memory, ready) =
-            try kept?.memory(weights, WinogradFilters.count(sourceChannels, targetChannels))
-            ?? (compute.workspace.takePassing(WinogradFilters.count(sourceChannels, targetChannels)), false)
-        defer { if kept == nil { compute.workspace.givePassing(memory) } }
+        let memory = try compute.takeDerived(
+            weights, WinogradFilters.count(sourceChannels, targetChannels), keeps: !backward)
+        defer { compute.give(memory) }
         let filters = WinogradFilters(depth: sourceChannels, columns: targetChannels, values: memory.base)
-        if !ready { filters.transform(Algorithm.self, weights, forDataGradient: backward, compute) }
+        if !memory.isReady { filters.transform(Algorithm.self, weights, forDataGradient: backward, compute) }
         let zeros = try takeZeros(sourceChannels, compute)
         defer { compute.workspace.give(zeros) }
         let vRow = WinogradPlan.rowStride(sourceChannels)

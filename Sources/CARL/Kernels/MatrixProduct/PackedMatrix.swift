@@ -36,24 +36,21 @@ struct PackedMatrix {
         _ compute: Compute, arranged: ((_ weights: UnsafePointer<Float>, _ target: FloatPointer) -> Void)? = nil,
         _ body: (PackedGEMM.Right) throws -> Result
     ) throws -> Result {
-        // Of what is kept it is not known whether it is transposed: only the forward product's form is.
-        let kept = forward ? compute.prepackedFilters : nil
         let format = compute.format(rows: rows, columns: columns, depth: depth)
-        let count = Self.count(depth, columns, format)
-        let (memory, ready) =
-            try kept?.memory(weights, count, format, isArranged: arranged != nil)
-            ?? (compute.workspace.takePassing(count), false)
-        defer { if kept == nil { compute.workspace.givePassing(memory) } }
+        // Of what is kept it is not known whether it is transposed: only the forward product's form is.
+        let memory = try compute.takeDerived(
+            weights, Self.count(depth, columns, format), format, isArranged: arranged != nil, keeps: forward)
+        defer { compute.give(memory) }
         let matrix = PackedMatrix(depth: depth, columns: columns, values: memory.base, format: format)
-        if !ready, let arranged {
+        if !memory.isReady, let arranged {
             let source = try compute.workspace.takePassing(depth * columns)
             defer { compute.workspace.givePassing(source) }
             arranged(weights, source.base)
             matrix.fill(source.base, transposed: transposed, compute)
-        } else if !ready {
+        } else if !memory.isReady {
             matrix.fill(weights, transposed: transposed, compute)
         }
-        return try withExtendedLifetime(memory) { try body(matrix.right) }
+        return try body(matrix.right)
     }
 
     func fill(_ source: UnsafePointer<Float>, transposed: Bool, _ compute: Compute) {

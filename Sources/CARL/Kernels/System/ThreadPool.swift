@@ -207,12 +207,14 @@ final class ThreadPool: @unchecked Sendable {
                 carl_pause()
                 rounds &+= 1
             }
+            let isIdle = postings.load(ordering: .relaxed) == seen
+            if isIdle { own.end() }
             pthread_mutex_lock(lock)
-            if postings.load(ordering: .relaxed) != seen { continue }
+            if !isIdle || postings.load(ordering: .relaxed) != seen { continue }
             asleep.append(own)
             own.sleep(lock)
             pthread_mutex_unlock(lock)
-            own.restoreProcessors()
+            own.begin()
             pthread_mutex_lock(lock)
         }
     }
