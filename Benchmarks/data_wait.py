@@ -255,7 +255,8 @@ def table(results):
         alone = "" if row["decoding_ms"] is None else f"{row['decoding_ms']:.1f} ms"
         print(
             "  "
-            f"{name:<16}{row['data_wait']:>9.2%}{row['first_step_data_wait']:>12.1%}{row['largest_later_data_wait']:>13.1%}{row['images_per_second']:>10.1f}{alone:>22}"
+            f"{name:<16}{row['data_wait']:>9.2%}{row['first_step_data_wait']:>12.1%}"
+            f"{row['largest_later_data_wait']:>13.1%}{row['images_per_second']:>10.1f}{alone:>22}"
         )
     worst = max(row["data_wait"] for row in results["training"])
     print(f"  below 5%: {'yes' if worst < 0.05 else 'NO'}")

@@ -186,7 +186,8 @@ def main():
         print(f"{'views a second':<24}{'carl':>10}{'torchvision':>13}{'ratio':>8}{'carl, all cores':>17}")
         for name, row in rows.items():
             print(
-                f"{name:<24}{row['carl']:>10,.0f}{row['torchvision']:>13,.0f}{row['ratio']:>7.1f}x{row['carl_all_cores']:>17,.0f}"
+                f"{name:<24}{row['carl']:>10,.0f}{row['torchvision']:>13,.0f}{row['ratio']:>7.1f}x"
+                f"{row['carl_all_cores']:>17,.0f}"
             )
 
 

@@ -282,8 +282,8 @@ typedef struct carl_encoder carl_encoder;
 /* Reads a file written by carl_trainer_save. `threads` 0 means all. */
 carl_status carl_encoder_load(const char *path, int32_t threads, carl_encoder **out);
 
-/* The same with configuration keys to change, such as {"precision": "float32"}; NULL for none. Keys that fix the shape of
- * the model cannot be changed. */
+/* The same with configuration keys to change, such as {"precision": "float32"}; NULL for none. Keys that fix the shape
+ * of the model cannot be changed. */
 carl_status carl_encoder_load_with(const char *path, const char *overrides_json, int32_t threads, carl_encoder **out);
 
 /* A copy of a trainer's present model, the teacher's when there is one and `teacher` is 1. */
@@ -334,12 +334,12 @@ enum {
     CARL_PART_MODEL = 1     /* what follows it too: projection head and prototypes, all by the names of the state */
 };
 
-/* Writes a weights file, a safetensors file of float32, for other programs: torchvision's network of the same shape, its
- * "fc" left out, or timm's of num_classes 0 takes CARL_PART_ENCODER strictly, and carl_encoder_from_weights reads it.
- * With register tokens the class token's position, which timm's networks lack, is added to the token. Metadata: "format"
- * is "pt"; "carl" holds configuration keys as JSON, those of the encoder and of how images are made ready for it
- * (view_size, mean, std, evaluation_crop, evaluation_interpolation, pool), which carl_weights_describe then gives in the
- * place of its table. The file appears under its name only when complete. `teacher` 1: of the EMA teacher;
+/* Writes a weights file, a safetensors file of float32, for other programs: torchvision's network of the same shape,
+ * its "fc" left out, or timm's of num_classes 0 takes CARL_PART_ENCODER strictly, and carl_encoder_from_weights reads
+ * it. With register tokens the class token's position, which timm's networks lack, is added to the token. Metadata:
+ * "format" is "pt"; "carl" holds configuration keys as JSON, those of the encoder and of how images are made ready for
+ * it (view_size, mean, std, evaluation_crop, evaluation_interpolation, pool), which carl_weights_describe then gives in
+ * the place of its table. The file appears under its name only when complete. `teacher` 1: of the EMA teacher;
  * CARL_INVALID_ARGUMENT where there is none. An encoder of a weights file has no more than CARL_PART_ENCODER:
  * CARL_INVALID_STATE for the other. */
 carl_status carl_trainer_export(carl_trainer *trainer, const char *path, carl_part part, int32_t teacher);
@@ -410,8 +410,8 @@ carl_status carl_classifier_save(carl_classifier *classifier, const char *path, 
 carl_status carl_classifier_load(const char *path, const char *overrides_json, carl_classifier **out);
 
 /* Writes a weights file as of carl_encoder_export. CARL_PART_MODEL adds the linear layer by the names of torchvision
- * ("fc.weight", "fc.bias") or timm ("head.weight", "head.bias"), so that their network of as many classes takes the file
- * strictly. What features are standardised with is within its values. */
+ * ("fc.weight", "fc.bias") or timm ("head.weight", "head.bias"), so that their network of as many classes takes the
+ * file strictly. What features are standardised with is within its values. */
 carl_status carl_classifier_export(carl_classifier *classifier, const char *path, carl_part part);
 
 /* Notes of the file, and the complete configuration; copied like carl_trainer_config. */

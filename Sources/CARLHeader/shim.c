@@ -40,7 +40,9 @@ static void after_fork(void) {
 }
 
 /* Nobody changes the table while the process is copied. */
-__attribute__((constructor)) static void watch_forks(void) { pthread_atfork(shim_lock_table, shim_unlock_table, after_fork); }
+__attribute__((constructor)) static void watch_forks(void) {
+    pthread_atfork(shim_lock_table, shim_unlock_table, after_fork);
+}
 
 int shim_thread_was_forked(void) { return was_forked; }
 
@@ -69,8 +71,9 @@ const int32_t *shim_cancel_flag(void) { return (const int32_t *)cancel_flag; }
 
 int shim_cpu_supported(void) {
 #if defined(__x86_64__) && defined(CARL_AVX512)
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
 #elif defined(__x86_64__)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 #else
@@ -81,11 +84,15 @@ int shim_cpu_supported(void) {
 carl_status carl_check_cpu(void) {
     if (shim_cpu_supported()) return CARL_OK;
 #ifdef CARL_AVX512
-    shim_set_last_error("this build of libcarl needs a processor with AVX-512 (x86-64-v4: F, BW, CD, DQ and VL); the other build, "
-                             "for x86-64-v3, needs AVX2, FMA and BMI2 only");
+    shim_set_last_error(
+        "this build of libcarl needs a processor with AVX-512 (x86-64-v4: F, BW, CD, DQ and VL); the other build, "
+        "for x86-64-v3, needs AVX2, FMA and BMI2 only"
+    );
 #else
-    shim_set_last_error("this build of libcarl needs a processor with AVX2, FMA and BMI2 (x86-64-v3, from about 2013 on), "
-                             "and this one lacks at least one of them");
+    shim_set_last_error(
+        "this build of libcarl needs a processor with AVX2, FMA and BMI2 (x86-64-v3, from about 2013 on), "
+        "and this one lacks at least one of them"
+    );
 #endif
     return CARL_UNSUPPORTED_CPU;
 }

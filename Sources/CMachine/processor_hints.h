@@ -40,7 +40,7 @@ static inline void carl_align_code(void) {
 }
 
 #if defined(__AVX512F__)
-/* Non-temporal store of a whole cache line, for memory too large to stay in the caches. `address` is a multiple of 64. */
+/* Non-temporal store of a whole cache line, for memory too large to stay in the caches. `address`: a multiple of 64. */
 static inline void carl_store_non_temporal(float *address, carl_vector value) {
     __builtin_nontemporal_store(value, (carl_vector *)address);
 }

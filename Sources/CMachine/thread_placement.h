@@ -32,7 +32,7 @@ static inline int carl_set_processors(int thread, const carl_processor_set *set)
     return syscall(SYS_sched_setaffinity, thread, sizeof *set, set) == 0;
 }
 
-/* How often the calling thread had to make way for another one although it had work to do; -1 where that is not known. */
+/* How often the calling thread had to make way for another one although it had work to do; -1 where nobody knows. */
 static inline long carl_preemptions(void) {
     struct rusage usage;
     return syscall(SYS_getrusage, 1 /* the thread */, &usage) == 0 ? usage.ru_nivcsw : -1;

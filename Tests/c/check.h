@@ -36,15 +36,17 @@ static atomic_int passed, failed;
     } while (0)
 
 /* The call fails with this status, and the message names the culprit. */
-#define FAILS(call, wanted, word)                                                                             \
-    do {                                                                                                      \
-        carl_status status_ = (call);                                                                         \
-        if (status_ == (wanted) && strstr(carl_last_error(), word)) {                                         \
-            PASSED_;                                                                                          \
-        } else {                                                                                              \
-            printf("%s:%d: %s gave %s: %s\n", __FILE__, __LINE__, #call, carl_status_name(status_), carl_last_error()); \
-            FAILED_;                                                                                          \
-        }                                                                                                     \
+#define FAILS(call, wanted, word) \
+    do { \
+        carl_status status_ = (call); \
+        if (status_ == (wanted) && strstr(carl_last_error(), word)) { \
+            PASSED_; \
+        } else { \
+            printf( \
+                "%s:%d: %s gave %s: %s\n", __FILE__, __LINE__, #call, carl_status_name(status_), carl_last_error() \
+            ); \
+            FAILED_; \
+        } \
     } while (0)
 
 /* Gray images with structure: `count` of SIDE x SIDE pixels. */

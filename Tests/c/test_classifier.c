@@ -21,7 +21,8 @@ static void draw(void) {
     for (int i = 0; i < COUNT; i++) {
         labels[i] = i % CLASSES;
         for (int y = 0; y < SIDE; y++)
-            for (int x = 0; x < SIDE; x++) pixels[i][y][x] = (uint8_t)(labels[i] * 90 + (x * (labels[i] + 1) + y * 3 + i) % 40);
+            for (int x = 0; x < SIDE; x++)
+                pixels[i][y][x] = (uint8_t)(labels[i] * 90 + (x * (labels[i] + 1) + y * 3 + i) % 40);
         images[i] = (carl_image){&pixels[i][0][0], SIDE, SIDE, 1, 0, SIDE};
     }
 }
@@ -29,8 +30,13 @@ static void draw(void) {
 static carl_encoder *make_encoder(void) {
     carl_trainer *trainer = NULL;
     carl_encoder *encoder = NULL;
-    CHECK(carl_trainer_create("{\"width\": 0.125, \"in_channels\": 1, \"prototypes\": 6, \"projector\": [8, 4], \"threads\": 1,"
-                              " \"views\": [{\"size\": 8, \"count\": 2}]}", &trainer) == CARL_OK);
+    CHECK(
+        carl_trainer_create(
+            "{\"width\": 0.125, \"in_channels\": 1, \"prototypes\": 6, \"projector\": [8, 4], \"threads\": 1,"
+            " \"views\": [{\"size\": 8, \"count\": 2}]}",
+            &trainer
+        ) == CARL_OK
+    );
     CHECK(carl_encoder_from_trainer(trainer, 0, &encoder) == CARL_OK);
     CHECK(carl_trainer_free(trainer) == CARL_OK);
     return encoder;
@@ -50,14 +56,17 @@ static void test_life(const char *config) {
     if (strstr(config, "freeze")) CHECK(carl_classifier_standardize(classifier, images, COUNT) == CARL_OK);
     CHECK(carl_classifier_step(classifier, images, labels, COUNT, NULL, 0, &metrics) == CARL_OK);
     double first = metrics.loss;
-    for (int i = 1; i < 40; i++) CHECK(carl_classifier_step(classifier, images, labels, COUNT, NULL, 0, &metrics) == CARL_OK);
+    for (int i = 1; i < 40; i++)
+        CHECK(carl_classifier_step(classifier, images, labels, COUNT, NULL, 0, &metrics) == CARL_OK);
     CHECK(metrics.step == 40 && metrics.loss < 0.7 * first && metrics.accuracy > 0.6 && metrics.memory_bytes > 0);
     int64_t width = 0;
     CHECK(carl_classifier_output_width(classifier, CARL_PROBABILITIES, &width) == CARL_OK && width == CLASSES);
     CHECK(carl_classifier_output_width(classifier, CARL_FEATURES, &width) == CARL_OK && width == FEATURES);
     FAILS(carl_classifier_output_width(classifier, CARL_PROJECTION, &width), CARL_INVALID_ARGUMENT, "projection");
     float p[COUNT * CLASSES], again[COUNT * CLASSES];
-    CHECK(carl_classifier_embed_images(classifier, images, COUNT, 0, CARL_PROBABILITIES, p, COUNT * CLASSES) == CARL_OK);
+    CHECK(
+        carl_classifier_embed_images(classifier, images, COUNT, 0, CARL_PROBABILITIES, p, COUNT * CLASSES) == CARL_OK
+    );
     int right = 0;
     for (int i = 0; i < COUNT; i++) {
         float *row = p + i * CLASSES;
@@ -81,7 +90,10 @@ static void test_life(const char *config) {
     CHECK(a.loss == b.loss && a.gradient_norm == b.gradient_norm && b.step == 41);
     char notes[64];
     size_t needed = 0;
-    CHECK(carl_classifier_notes(copy, notes, sizeof notes, &needed) == CARL_OK && strcmp(notes, "{\"names\":[\"a\"]}") == 0);
+    CHECK(
+        carl_classifier_notes(copy, notes, sizeof notes, &needed) == CARL_OK &&
+        strcmp(notes, "{\"names\":[\"a\"]}") == 0
+    );
     FAILS(carl_classifier_config(copy, notes, 3, &needed), CARL_INVALID_ARGUMENT, "capacity");
     CHECK(needed > 100);
     CHECK(carl_classifier_free(copy) == CARL_OK);
@@ -111,14 +123,28 @@ static void test_state(void) {
     CHECK(carl_classifier_state_set(classifier, "classifier.weight", values, CLASSES * FEATURES) == CARL_OK);
     CHECK(carl_classifier_state_get(classifier, "classifier.weight", back, CLASSES * FEATURES) == CARL_OK);
     CHECK(memcmp(values, back, sizeof back) == 0);
-    FAILS(carl_classifier_gradient_get(classifier, "classifier.weight", back, CLASSES * FEATURES), CARL_INVALID_STATE, "first step");
+    FAILS(
+        carl_classifier_gradient_get(classifier, "classifier.weight", back, CLASSES * FEATURES), CARL_INVALID_STATE,
+        "first step"
+    );
     CHECK(carl_classifier_step(classifier, images, labels, 1, NULL, 0, NULL) == CARL_OK);
     CHECK(carl_classifier_gradient_get(classifier, "classifier.weight", back, CLASSES * FEATURES) == CARL_OK);
-    FAILS(carl_classifier_gradient_get(classifier, "encoder.conv1.weight", back, 72), CARL_INVALID_ARGUMENT, "encoder.conv1.weight");
+    FAILS(
+        carl_classifier_gradient_get(classifier, "encoder.conv1.weight", back, 72), CARL_INVALID_ARGUMENT,
+        "encoder.conv1.weight"
+    );
     values[7] = NAN;
-    FAILS(carl_classifier_state_set(classifier, "classifier.weight", values, CLASSES * FEATURES), CARL_INVALID_ARGUMENT, "7");
-    FAILS(carl_classifier_state_set(classifier, "classifier.feature_deviation", values, FEATURES), CARL_INVALID_ARGUMENT, "above 0");
-    FAILS(carl_classifier_state_get(classifier, "clasifier.weight", back, 1), CARL_INVALID_ARGUMENT, "classifier.weight");
+    FAILS(
+        carl_classifier_state_set(classifier, "classifier.weight", values, CLASSES * FEATURES), CARL_INVALID_ARGUMENT,
+        "7"
+    );
+    FAILS(
+        carl_classifier_state_set(classifier, "classifier.feature_deviation", values, FEATURES), CARL_INVALID_ARGUMENT,
+        "above 0"
+    );
+    FAILS(
+        carl_classifier_state_get(classifier, "clasifier.weight", back, 1), CARL_INVALID_ARGUMENT, "classifier.weight"
+    );
     FAILS(carl_classifier_state_get(classifier, "classifier.weight", back, 1), CARL_INVALID_ARGUMENT, "192");
     FAILS(carl_classifier_state_info(classifier, count, &info), CARL_INVALID_ARGUMENT, "index");
     FAILS(carl_classifier_state_info(classifier, INT64_MIN, &info), CARL_INVALID_ARGUMENT, "index");
@@ -135,29 +161,45 @@ static void test_bad_input(void) {
     FAILS(carl_classifier_create(encoder, "{}", &classifier), CARL_INVALID_CONFIG, "classes");
     FAILS(carl_classifier_create(encoder, "{\"classes\": -3}", &classifier), CARL_INVALID_CONFIG, "classes");
     FAILS(carl_classifier_create(encoder, "{\"classes\": 1e30}", &classifier), CARL_INVALID_CONFIG, "classes");
-    FAILS(carl_classifier_create(encoder, "{\"classes\": 3, \"label_smothing\": 0}", &classifier), CARL_INVALID_CONFIG, "label_smoothing");
+    FAILS(
+        carl_classifier_create(encoder, "{\"classes\": 3, \"label_smothing\": 0}", &classifier), CARL_INVALID_CONFIG,
+        "label_smoothing"
+    );
     CHECK(classifier == NULL);
 
     CHECK(carl_classifier_create(encoder, "{\"classes\": 3, \"threads\": 1}", &classifier) == CARL_OK);
-    FAILS(carl_classifier_step((carl_classifier *)encoder, images, labels, COUNT, NULL, 0, NULL), CARL_INVALID_HANDLE, "classifier");
-    FAILS(carl_classifier_step((carl_classifier *)0x1234, images, labels, COUNT, NULL, 0, NULL), CARL_INVALID_HANDLE, "classifier");
+    FAILS(
+        carl_classifier_step((carl_classifier *)encoder, images, labels, COUNT, NULL, 0, NULL), CARL_INVALID_HANDLE,
+        "classifier"
+    );
+    FAILS(
+        carl_classifier_step((carl_classifier *)0x1234, images, labels, COUNT, NULL, 0, NULL), CARL_INVALID_HANDLE,
+        "classifier"
+    );
     FAILS(carl_classifier_free((carl_classifier *)encoder), CARL_INVALID_HANDLE, "classifier");
     FAILS(carl_encoder_free((carl_encoder *)classifier), CARL_INVALID_HANDLE, "encoder");
     CHECK(carl_classifier_free(NULL) == CARL_OK);
     CHECK(carl_encoder_free(encoder) == CARL_OK);
 
     carl_classifier_metrics metrics = {0};
-    FAILS(carl_classifier_step(classifier, images, labels, COUNT, NULL, 0, &metrics), CARL_INVALID_ARGUMENT, "struct_size");
+    FAILS(
+        carl_classifier_step(classifier, images, labels, COUNT, NULL, 0, &metrics), CARL_INVALID_ARGUMENT, "struct_size"
+    );
     FAILS(carl_classifier_step(classifier, NULL, labels, COUNT, NULL, 0, NULL), CARL_INVALID_ARGUMENT, "images");
     FAILS(carl_classifier_step(classifier, images, NULL, COUNT, NULL, 0, NULL), CARL_INVALID_ARGUMENT, "labels");
     FAILS(carl_classifier_step(classifier, images, labels, 0, NULL, 0, NULL), CARL_INVALID_ARGUMENT, "at least 2");
     FAILS(carl_classifier_step(classifier, images, labels, 1, NULL, 0, NULL), CARL_INVALID_ARGUMENT, "at least 2");
     FAILS(carl_classifier_step(classifier, images, labels, SIZE_MAX, NULL, 0, NULL), CARL_INVALID_ARGUMENT, "count");
     uint64_t indices[COUNT] = {0};
-    FAILS(carl_classifier_step(classifier, images, labels, COUNT, indices, UINT64_MAX, NULL), CARL_INVALID_ARGUMENT, "epoch");
+    FAILS(
+        carl_classifier_step(classifier, images, labels, COUNT, indices, UINT64_MAX, NULL), CARL_INVALID_ARGUMENT,
+        "epoch"
+    );
     int32_t wrong[COUNT] = {0};
     wrong[5] = 3;
-    FAILS(carl_classifier_step(classifier, images, wrong, COUNT, NULL, 0, NULL), CARL_INVALID_ARGUMENT, "labels[5]: got 3");
+    FAILS(
+        carl_classifier_step(classifier, images, wrong, COUNT, NULL, 0, NULL), CARL_INVALID_ARGUMENT, "labels[5]: got 3"
+    );
     wrong[5] = INT32_MIN;
     FAILS(carl_classifier_step(classifier, images, wrong, COUNT, NULL, 0, NULL), CARL_INVALID_ARGUMENT, "labels[5]");
     carl_image bad[2] = {images[0], images[1]};
@@ -189,7 +231,9 @@ static void test_bad_input(void) {
     batch = (carl_batch){view, 4, 8, 8, 2};
     FAILS(carl_classifier_step_batch(classifier, &batch, labels, 4, NULL), CARL_INVALID_ARGUMENT, "channels");
     batch = (carl_batch){view, -4, 8, 8, 1};
-    FAILS(carl_classifier_step_batch(classifier, &batch, labels, (size_t)-4, NULL), CARL_INVALID_ARGUMENT, "batch must be");
+    FAILS(
+        carl_classifier_step_batch(classifier, &batch, labels, (size_t)-4, NULL), CARL_INVALID_ARGUMENT, "batch must be"
+    );
     FAILS(carl_classifier_save(classifier, "/nowhere/at/all", NULL), CARL_FILE_ERROR, "/nowhere");
     FAILS(carl_classifier_save(classifier, "/tmp/x", "[1]"), CARL_INVALID_ARGUMENT, "notes_json");
     FAILS(carl_classifier_load("/dev/null", NULL, &classifier), CARL_FILE_ERROR, "/dev/null");

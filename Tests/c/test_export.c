@@ -12,7 +12,9 @@
 
 enum { COUNT = 4, WIDTH = 64, CLASSES = 3 };
 
-#define SMALL "\"width\": 0.125, \"stem\": \"small\", \"prototypes\": 6, \"projector\": [8, 4], \"threads\": 1, \"in_channels\": 1"
+#define SMALL \
+    "\"width\": 0.125, \"stem\": \"small\", \"prototypes\": 6, \"projector\": [8, 4], \"threads\": 1, " \
+    "\"in_channels\": 1"
 static const char *PLAIN = "{" SMALL ", \"mean\": [0.4], \"std\": [0.3], \"evaluation_crop\": 0.8,"
                            " \"zero_init_residual\": false, \"views\": [{\"size\": 8, \"count\": 2}]}";
 static const char *TAUGHT = "{" SMALL ", \"teacher_momentum\": 0.5, \"zero_init_residual\": false,"
@@ -30,8 +32,8 @@ static carl_trainer *trained(const char *config) {
     return trainer;
 }
 
-/* Features of bytes by an encoder that is made of the file: they are those of the model only if the file says how images
- * are made ready. */
+/* Features of bytes by an encoder that is made of the file: they are those of the model only if the file says how
+ * images are made ready. */
 static void embed_by_file(float *out) {
     carl_encoder *encoder = NULL;
     CHECK(carl_encoder_from_weights(path, NULL, 1, &encoder) == CARL_OK);

@@ -14,7 +14,8 @@
 enum { COUNT = 12 };
 static uint8_t pixels[COUNT][SIDE][SIDE];
 static carl_image images[COUNT];
-static const char *CONFIG = "{\"width\": 0.125, \"in_channels\": 1, \"prototypes\": 6, \"projector\": [8, 4], \"threads\": 1,"
+static const char *CONFIG = "{\"width\": 0.125, \"in_channels\": 1, \"prototypes\": 6, \"projector\": [8, 4], "
+                            "\"threads\": 1,"
                             " \"views\": [{\"size\": 8, \"count\": 2}]}";
 
 static void draw(void) { draw_images(pixels, images, COUNT); }
@@ -41,7 +42,12 @@ static void test_life(void) {
     carl_metrics metrics = {.struct_size = sizeof metrics};
     for (int i = 0; i < 3; i++) CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, &metrics) == CARL_OK);
     CHECK(metrics.step == 3 && isfinite(metrics.loss) && metrics.consistency >= 0 && metrics.prior > -1e-6);
-    CHECK(fabs(metrics.loss - metrics.consistency - metrics.prior_weight * metrics.prior - metrics.contrast_weight * metrics.contrast) < 1e-9);
+    CHECK(
+        fabs(
+            metrics.loss - metrics.consistency - metrics.prior_weight * metrics.prior -
+            metrics.contrast_weight * metrics.contrast
+        ) < 1e-9
+    );
     int64_t width = 0;
     CHECK(carl_trainer_output_width(trainer, CARL_PROBABILITIES, &width) == CARL_OK && width == 6);
     float p[COUNT * 6];
@@ -62,7 +68,10 @@ static void test_life(void) {
     CHECK(a.loss == b.loss && a.gradient_norm == b.gradient_norm && a.step == b.step);
     char notes[64];
     size_t needed = 0;
-    CHECK(carl_trainer_notes(copy, notes, sizeof notes, &needed) == CARL_OK && strcmp(notes, "{\"epoch\":1}") == 0 && needed == 12);
+    CHECK(
+        carl_trainer_notes(copy, notes, sizeof notes, &needed) == CARL_OK && strcmp(notes, "{\"epoch\":1}") == 0 &&
+        needed == 12
+    );
     FAILS(carl_trainer_notes(copy, notes, 3, &needed), CARL_INVALID_ARGUMENT, "capacity");
     FAILS(carl_trainer_resume(path, "{\"prototypes\": 7}", &copy), CARL_INVALID_CONFIG, "prototypes");
     CHECK(copy == NULL);
@@ -96,7 +105,10 @@ static void test_state(void) {
     float values[24], back[24];
     for (int i = 0; i < 24; i++) values[i] = (float)i;
     CHECK(carl_trainer_state_set(trainer, "prototypes.weight", values, 24) == CARL_OK);
-    CHECK(carl_trainer_state_get(trainer, "prototypes.weight", back, 24) == CARL_OK && memcmp(values, back, sizeof back) == 0);
+    CHECK(
+        carl_trainer_state_get(trainer, "prototypes.weight", back, 24) == CARL_OK &&
+        memcmp(values, back, sizeof back) == 0
+    );
     values[7] = NAN;
     FAILS(carl_trainer_state_set(trainer, "prototypes.weight", values, 24), CARL_INVALID_ARGUMENT, "7");
     FAILS(carl_trainer_state_get(trainer, "prototypes.weight", back, 23), CARL_INVALID_ARGUMENT, "24");
@@ -117,7 +129,10 @@ static void test_bad_input(void) {
     FAILS(carl_trainer_create("{\"prototypes\": 0}", &trainer), CARL_INVALID_CONFIG, "prototypes");
     FAILS(carl_trainer_create("{\"prototypes\": 1e300}", &trainer), CARL_INVALID_CONFIG, "prototypes");
     FAILS(carl_trainer_create("{\"temperature\": -1}", &trainer), CARL_INVALID_CONFIG, "temperature");
-    FAILS(carl_trainer_create("{\"prototypes\": 16777216, \"projector\": [1048576]}", &trainer), CARL_INVALID_CONFIG, "parameters");
+    FAILS(
+        carl_trainer_create("{\"prototypes\": 16777216, \"projector\": [1048576]}", &trainer), CARL_INVALID_CONFIG,
+        "parameters"
+    );
     CHECK(trainer == NULL);
     FAILS(carl_trainer_step(NULL, images, COUNT, NULL, 0, NULL), CARL_INVALID_HANDLE, "NULL");
     FAILS(carl_trainer_step((carl_trainer *)0x1234, images, COUNT, NULL, 0, NULL), CARL_INVALID_HANDLE, "trainer");
@@ -188,11 +203,26 @@ static void test_objective(void) {
     CHECK(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, gradients, gc) == CARL_OK);
     CHECK(isfinite(result.loss) && fabs(result.loss - result.consistency - result.prior) < 1e-9);
     CHECK(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, NULL, NULL, NULL) == CARL_OK);
-    FAILS(carl_assignment_loss(&options, views, 1, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "views");
-    FAILS(carl_assignment_loss(&options, views, 2, 0, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "batch");
-    FAILS(carl_assignment_loss(&options, views, 2, 3, INT64_MAX, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "dimension");
-    FAILS(carl_assignment_loss(&options, views, 2, 3, 2, NULL, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "prototypes");
-    FAILS(carl_assignment_loss(NULL, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "options");
+    FAILS(
+        carl_assignment_loss(&options, views, 1, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
+        "views"
+    );
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 0, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
+        "batch"
+    );
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, INT64_MAX, c, 4, NULL, 0, NULL, &result, NULL, NULL),
+        CARL_INVALID_ARGUMENT, "dimension"
+    );
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, NULL, 4, NULL, 0, NULL, &result, NULL, NULL),
+        CARL_INVALID_ARGUMENT, "prototypes"
+    );
+    FAILS(
+        carl_assignment_loss(NULL, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
+        "options"
+    );
     options.partition_size = 2;
     options.seed = 5;
     CHECK(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, gradients, gc) == CARL_OK);
@@ -203,30 +233,63 @@ static void test_objective(void) {
     for (int k = 0; k < 4; k++) left_over += gc[2 * k] == 0 && gc[2 * k + 1] == 0;
     CHECK(left_over == 1);
     options.partition_size = 5;
-    FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "partition_size");
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
+        "partition_size"
+    );
     options.partition_size = -1;
-    FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "partition_size");
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
+        "partition_size"
+    );
     options.partition_size = INT64_MAX;
-    FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "partition_size");
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
+        "partition_size"
+    );
     options.partition_size = INT32_MAX;
-    FAILS(carl_assignment_loss(&options, views, 2, 1 << 29, 2, c, INT32_MAX, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "2^40");
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 1 << 29, 2, c, INT32_MAX, NULL, 0, NULL, &result, NULL, NULL),
+        CARL_INVALID_ARGUMENT, "2^40"
+    );
     options.partition_size = 0;
-    FAILS(carl_assignment_loss(&options, views, 2, INT64_MAX, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "batch");
-    FAILS(carl_assignment_loss(&options, views, 2, 2000000000, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "rows");
-    FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, (int64_t)1 << 31, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "prototype_count");
+    FAILS(
+        carl_assignment_loss(&options, views, 2, INT64_MAX, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL),
+        CARL_INVALID_ARGUMENT, "batch"
+    );
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 2000000000, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL),
+        CARL_INVALID_ARGUMENT, "rows"
+    );
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, (int64_t)1 << 31, NULL, 0, NULL, &result, NULL, NULL),
+        CARL_INVALID_ARGUMENT, "prototype_count"
+    );
     options.temperature = NAN;
-    FAILS(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT, "temperature");
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
+        "temperature"
+    );
 }
 
 static void test_views_and_neighbours(void) {
     size_t views = 0;
     int32_t sizes[8];
-    CHECK(carl_views_describe("\"multicrop\"", 3, sizes, 8, &views) == CARL_OK && views == 8 && sizes[0] == 32 && sizes[7] == 16);
+    CHECK(
+        carl_views_describe("\"multicrop\"", 3, sizes, 8, &views) == CARL_OK && views == 8 && sizes[0] == 32 &&
+        sizes[7] == 16
+    );
     FAILS(carl_views_describe("\"multicorp\"", 3, NULL, 0, &views), CARL_INVALID_CONFIG, "multicrop");
     char expanded[2048];
     size_t needed = 0;
-    CHECK(carl_views_expand("\"multicrop\"", 224, 3, NULL, 0, &needed) == CARL_OK && needed > 100 && needed <= sizeof expanded);
-    CHECK(carl_views_expand("\"multicrop\"", 224, 3, expanded, sizeof expanded, &needed) == CARL_OK && strlen(expanded) + 1 == needed);
+    CHECK(
+        carl_views_expand("\"multicrop\"", 224, 3, NULL, 0, &needed) == CARL_OK && needed > 100 &&
+        needed <= sizeof expanded
+    );
+    CHECK(
+        carl_views_expand("\"multicrop\"", 224, 3, expanded, sizeof expanded, &needed) == CARL_OK &&
+        strlen(expanded) + 1 == needed
+    );
     CHECK(strstr(expanded, "\"size\":96") != NULL || strstr(expanded, "\"size\": 96") != NULL);
     FAILS(carl_views_expand("\"multicrop\"", 224, 3, expanded, 10, &needed), CARL_INVALID_ARGUMENT, "capacity");
     FAILS(carl_views_expand("\"multicrop\"", 0, 3, NULL, 0, &needed), CARL_INVALID_ARGUMENT, "view_size");
@@ -237,32 +300,68 @@ static void test_views_and_neighbours(void) {
     size_t counts[1] = {COUNT * 64};
     CHECK(carl_make_views(images, COUNT, "{\"size\": 8}", 1, 0, NULL, 0, outs, counts, 1) == CARL_OK);
     counts[0]--;
-    FAILS(carl_make_views(images, COUNT, "{\"size\": 8}", 1, 0, NULL, 0, outs, counts, 1), CARL_INVALID_ARGUMENT, "out_counts[0]");
-    FAILS(carl_make_views(images, COUNT, "{\"size\": 8}", 1, 0, NULL, 0, outs, counts, 2), CARL_INVALID_ARGUMENT, "out_views");
-    FAILS(carl_make_views(images, COUNT, "{\"sizes\": 8}", 1, 0, NULL, 0, outs, counts, 1), CARL_INVALID_CONFIG, "sizes");
+    FAILS(
+        carl_make_views(images, COUNT, "{\"size\": 8}", 1, 0, NULL, 0, outs, counts, 1), CARL_INVALID_ARGUMENT,
+        "out_counts[0]"
+    );
+    FAILS(
+        carl_make_views(images, COUNT, "{\"size\": 8}", 1, 0, NULL, 0, outs, counts, 2), CARL_INVALID_ARGUMENT,
+        "out_views"
+    );
+    FAILS(
+        carl_make_views(images, COUNT, "{\"sizes\": 8}", 1, 0, NULL, 0, outs, counts, 1), CARL_INVALID_CONFIG, "sizes"
+    );
     FAILS(carl_make_views(images, 0, "{\"size\": 8}", 1, 0, NULL, 0, outs, counts, 1), CARL_INVALID_ARGUMENT, "count");
     float references[6] = {1, 0, 0, 1, -1, 0}, query[2] = {0.9f, 0.1f}, similarities[2];
     int64_t neighbours[2], labels[3] = {0, 1, 1}, predicted[1];
     CHECK(carl_nearest_neighbours(references, 3, query, 1, 2, 2, 1, neighbours, similarities) == CARL_OK);
     CHECK(neighbours[0] == 0 && neighbours[1] == 1 && similarities[0] > 0.99f);
-    CHECK(carl_knn_classify(references, labels, 3, query, 1, 2, 2, 1, 0.1, 1, predicted) == CARL_OK && predicted[0] == 0);
+    CHECK(
+        carl_knn_classify(references, labels, 3, query, 1, 2, 2, 1, 0.1, 1, predicted) == CARL_OK && predicted[0] == 0
+    );
     FAILS(carl_nearest_neighbours(references, 3, query, 1, 2, 4, 1, neighbours, NULL), CARL_INVALID_ARGUMENT, "k");
     int64_t ks[2] = {3, 1}, both[2];
-    CHECK(carl_knn_classify_several(references, labels, 3, query, 1, 2, 2, ks, 2, 0.1, 1, both) == CARL_OK && both[1] == 0);
-    FAILS(carl_knn_classify_several(references, labels, 3, query, 1, 2, 2, ks, 0, 0.1, 1, both), CARL_INVALID_ARGUMENT, "k_count");
-    FAILS(carl_knn_classify_several(references, labels, 3, query, 1, 2, 2, NULL, 2, 0.1, 1, both), CARL_INVALID_ARGUMENT, "k");
+    CHECK(
+        carl_knn_classify_several(references, labels, 3, query, 1, 2, 2, ks, 2, 0.1, 1, both) == CARL_OK && both[1] == 0
+    );
+    FAILS(
+        carl_knn_classify_several(references, labels, 3, query, 1, 2, 2, ks, 0, 0.1, 1, both), CARL_INVALID_ARGUMENT,
+        "k_count"
+    );
+    FAILS(
+        carl_knn_classify_several(references, labels, 3, query, 1, 2, 2, NULL, 2, 0.1, 1, both), CARL_INVALID_ARGUMENT,
+        "k"
+    );
     double precision[2];
     int64_t relevant[2], query_label[1] = {1}, cutoff[1] = {2};
-    CHECK(carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 0, 1, precision, relevant) == CARL_OK);
+    CHECK(
+        carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 0, 1, precision, relevant) == CARL_OK
+    );
     CHECK(relevant[0] == 2 && relevant[1] == 1 && precision[1] == 0.25 && precision[0] > 0.58 && precision[0] < 0.59);
-    CHECK(carl_retrieval(references, labels, 3, query, query_label, 1, 2, NULL, 0, 0, 1, precision, relevant) == CARL_OK);
-    FAILS(carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 1, 1, precision, relevant), CARL_INVALID_ARGUMENT, "leave_one_out");
-    FAILS(carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 2, 1, precision, relevant), CARL_INVALID_ARGUMENT, "leave_one_out");
-    FAILS(carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 0, 1, NULL, relevant), CARL_INVALID_ARGUMENT, "precision");
+    CHECK(
+        carl_retrieval(references, labels, 3, query, query_label, 1, 2, NULL, 0, 0, 1, precision, relevant) == CARL_OK
+    );
+    FAILS(
+        carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 1, 1, precision, relevant),
+        CARL_INVALID_ARGUMENT, "leave_one_out"
+    );
+    FAILS(
+        carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 2, 1, precision, relevant),
+        CARL_INVALID_ARGUMENT, "leave_one_out"
+    );
+    FAILS(
+        carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 0, 1, NULL, relevant),
+        CARL_INVALID_ARGUMENT, "precision"
+    );
     cutoff[0] = 4;
-    FAILS(carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 0, 1, precision, relevant), CARL_INVALID_ARGUMENT, "cutoff");
+    FAILS(
+        carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 0, 1, precision, relevant),
+        CARL_INVALID_ARGUMENT, "cutoff"
+    );
     labels[2] = 2;
-    FAILS(carl_knn_classify(references, labels, 3, query, 1, 2, 2, 1, 0.1, 1, predicted), CARL_INVALID_ARGUMENT, "label");
+    FAILS(
+        carl_knn_classify(references, labels, 3, query, 1, 2, 2, 1, 0.1, 1, predicted), CARL_INVALID_ARGUMENT, "label"
+    );
 }
 
 /* Two trainers in two threads give what each gives alone; one handle in two threads is refused or served, never broken.
@@ -315,8 +414,13 @@ static void on_message(carl_log_level level, const char *message, void *context)
 static void test_log(void) {
     CHECK(carl_set_log_callback(on_message, &messages) == CARL_OK);
     carl_trainer *trainer = NULL;
-    CHECK(carl_trainer_create("{\"width\": 0.125, \"in_channels\": 1, \"prototypes\": 6, \"projector\": [4], \"prior_weight\": 0,"
-                              " \"learning_rate\": 0.2, \"temperature\": 0.05, \"views\": [{\"size\": 8, \"count\": 2}]}", &trainer) == CARL_OK);
+    CHECK(
+        carl_trainer_create(
+            "{\"width\": 0.125, \"in_channels\": 1, \"prototypes\": 6, \"projector\": [4], \"prior_weight\": 0,"
+            " \"learning_rate\": 0.2, \"temperature\": 0.05, \"views\": [{\"size\": 8, \"count\": 2}]}",
+            &trainer
+        ) == CARL_OK
+    );
     for (int i = 0; i < 300 && !messages; i++)
         CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, NULL) == CARL_OK);
     CHECK(messages == 1);

@@ -101,7 +101,9 @@ static void test_struct_sizes(void) {
     uint64_t wrong[] = {0, 3, 7, 9, UINT64_MAX, (uint64_t)1 << 40};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         report.metrics.struct_size = wrong[i];
-        FAILS(carl_trainer_step(trainer, images, COUNT, NULL, 0, &report.metrics), CARL_INVALID_ARGUMENT, "struct_size");
+        FAILS(
+            carl_trainer_step(trainer, images, COUNT, NULL, 0, &report.metrics), CARL_INVALID_ARGUMENT, "struct_size"
+        );
     }
 
     union { carl_assignment_options options; uint8_t bytes[sizeof(carl_assignment_options) + 64]; } given;
@@ -116,7 +118,9 @@ static void test_struct_sizes(void) {
         CHECK(given.options.struct_size == size);
         for (size_t i = size; i < sizeof given.bytes; i++) CHECK(given.bytes[i] == 0xEE);
         /* What the caller's struct does not have keeps its default, whatever lies behind it. */
-        CHECK(carl_assignment_loss(&given.options, views, 2, 2, 2, c, 3, NULL, 0, NULL, &result, NULL, NULL) == CARL_OK);
+        CHECK(
+            carl_assignment_loss(&given.options, views, 2, 2, 2, c, 3, NULL, 0, NULL, &result, NULL, NULL) == CARL_OK
+        );
         CHECK(result.loss == whole.loss);
     }
     FAILS(carl_assignment_options_init(&given.options, 4), CARL_INVALID_ARGUMENT, "struct_size");
@@ -127,8 +131,10 @@ static void test_struct_sizes(void) {
 
 /* 2^63 values: 8,388,608 images that share one pixel row. */
 static void test_product_of_sizes(void) {
-    carl_trainer *trainer = make("{\"in_channels\": 1024, \"width\": 0.015625, \"projector\": [2], \"prototypes\": 2, \"threads\": 1,"
-                                 " \"views\": [{\"size\": 4096, \"count\": 64}]}");
+    carl_trainer *trainer = make(
+        "{\"in_channels\": 1024, \"width\": 0.015625, \"projector\": [2], \"prototypes\": 2, \"threads\": 1,"
+        " \"views\": [{\"size\": 4096, \"count\": 64}]}"
+    );
     static uint8_t row[1024];
     size_t count = 8388608;
     carl_image *many = malloc(count * sizeof *many);
@@ -136,9 +142,14 @@ static void test_product_of_sizes(void) {
     for (size_t i = 0; i < count; i++) many[i] = (carl_image){row, 1, 1, 1024, 0, 1024};
     FAILS(carl_trainer_step(trainer, many, count, NULL, 0, NULL), CARL_OUT_OF_MEMORY, "memory");
     float out[8];
-    FAILS(carl_trainer_embed_images(trainer, many, count, 4096, CARL_PROJECTION, out, 8), CARL_INVALID_ARGUMENT, "out_count");
+    FAILS(
+        carl_trainer_embed_images(trainer, many, count, 4096, CARL_PROJECTION, out, 8), CARL_INVALID_ARGUMENT,
+        "out_count"
+    );
     carl_batch batch = {(const float *)row, INT32_MAX, 65535, 65535, 1024};
-    FAILS(carl_trainer_embed(trainer, &batch, CARL_PROJECTION, out, (size_t)INT32_MAX * 2), CARL_INVALID_ARGUMENT, "2^40");
+    FAILS(
+        carl_trainer_embed(trainer, &batch, CARL_PROJECTION, out, (size_t)INT32_MAX * 2), CARL_INVALID_ARGUMENT, "2^40"
+    );
 }
 
 /* Millions of images in few bytes, in calls that are to take memory for each: an error, soon. */
@@ -186,7 +197,8 @@ static void test_memory(void) {
         "{\"width\": 0.125, \"projector\": [2], \"view_size\": 8, \"prototypes\": 4194304}",
         "{\"width\": 8, \"view_size\": 8}",
         "{\"width\": 0.125, \"projector\": [1048576, 2], \"view_size\": 8}",
-        "{\"width\": 0.125, \"projector\": [2], \"view_size\": 8, \"prototypes\": 100000, \"partition_size\": 1, \"teacher_momentum\": 0.9}",
+        "{\"width\": 0.125, \"projector\": [2], \"view_size\": 8, \"prototypes\": 100000, \"partition_size\": 1, "
+        "\"teacher_momentum\": 0.9}",
     };
     for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
         carl_trainer *other = NULL;
@@ -281,7 +293,9 @@ static void test_long_texts(void) {
     size_t length = 0;
     length += (size_t)sprintf(text, "{");
     for (int i = 0; i < 60000; i++)
-        length += (size_t)sprintf(text + length, "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}", i ? "," : "", i);
+        length += (size_t)sprintf(
+            text + length, "%s\"%d\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}", i ? "," : "", i
+        );
     length += (size_t)sprintf(text + length, "}");
     header = length;
     CHECK(ftruncate(file, 0) == 0 && lseek(file, 0, SEEK_SET) == 0);
@@ -301,11 +315,16 @@ static void test_divergence(void) {
     for (int i = 0; i < 2 * 8 * 8 * 3; i++) view[i] = i < 8 * 8 * 3 ? -3e38f : 3e38f;
     carl_batch views[2] = {{view, 2, 8, 8, 3}, {view, 2, 8, 8, 3}};
     static const char *configs[] = {
-        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 12, \"partition_size\": 6, \"projector\": [4, 3], \"threads\": 1}",
-        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 13, \"partition_size\": 5, \"projector\": [4, 3], \"teacher_momentum\": 0.5}",
-        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 3, \"projector\": [4, 3], \"normalize_embedding\": false}",
-        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 100, \"objective\": \"carp\", \"learning_rate\": 1000000, \"projector\": [4, 3]}",
-        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 9, \"learning_rate\": 1000000, \"optimizer\": \"adamw\", \"projector\": [4, 3],"
+        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 12, \"partition_size\": 6, \"projector\": [4, 3], "
+        "\"threads\": 1}",
+        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 13, \"partition_size\": 5, \"projector\": [4, 3], "
+        "\"teacher_momentum\": 0.5}",
+        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 3, \"projector\": [4, 3], \"normalize_embedding\": "
+        "false}",
+        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 100, \"objective\": \"carp\", \"learning_rate\": "
+        "1000000, \"projector\": [4, 3]}",
+        "{\"width\": 0.015625, \"view_size\": 8, \"prototypes\": 9, \"learning_rate\": 1000000, \"optimizer\": "
+        "\"adamw\", \"projector\": [4, 3],"
         " \"normalize_prototypes\": false, \"temperature\": 1e-30}",
     };
     for (size_t i = 0; i < sizeof configs / sizeof *configs; i++) {
@@ -339,7 +358,9 @@ static void test_variances(void) {
     float out[COUNT * 64];
     int64_t width = 0;
     CHECK(carl_trainer_output_width(trainer, CARL_FEATURES, &width) == CARL_OK && width == 64);
-    FAILS(carl_trainer_embed_images(trainer, images, COUNT, 0, CARL_FEATURES, out, COUNT * 64), CARL_NOT_FINITE, "image 0");
+    FAILS(
+        carl_trainer_embed_images(trainer, images, COUNT, 0, CARL_FEATURES, out, COUNT * 64), CARL_NOT_FINITE, "image 0"
+    );
 }
 
 /* ---- The process */
@@ -432,7 +453,10 @@ static void test_locks_of_forked_children(void) {
             carl_trainer *trainers[4];
             pthread_t threads[3];
             void *done = NULL;
-            for (int j = 0; j < 4; j++) trainers[j] = make("{\"width\": 0.25, \"prototypes\": 8, \"view_size\": 16, \"projector\": [16, 8], \"threads\": 4}");
+            for (int j = 0; j < 4; j++)
+                trainers[j] = make(
+                    "{\"width\": 0.25, \"prototypes\": 8, \"view_size\": 16, \"projector\": [16, 8], \"threads\": 4}"
+                );
             CHECK(carl_trainer_step(trainers[0], images, COUNT, NULL, 0, NULL) == CARL_OK);
             for (int j = 0; j < 3; j++) CHECK(pthread_create(&threads[j], NULL, ask, trainers[j]) == 0);
             CHECK(ask(trainers[3]));
@@ -481,7 +505,10 @@ static void test_cancelling(void) {
             while (status == CARL_OK) {
                 switch (call) {
                 case 0: status = carl_knn_classify(rows, labels, n, rows, n, dimension, 1, 200, 0.1, 0, numbers); break;
-                case 1: status = carl_retrieval(rows, labels, n, rows, labels, n, dimension, NULL, 0, 0, 2, precision, numbers); break;
+                case 1:
+                    status =
+                        carl_retrieval(rows, labels, n, rows, labels, n, dimension, NULL, 0, 0, 2, precision, numbers);
+                    break;
                 case 2: status = carl_trainer_step(trainer, many, 512, NULL, 0, NULL); break;
                 default: status = carl_nearest_neighbours(rows, n, rows, n, dimension, 5, 1, NULL, NULL);
                 }

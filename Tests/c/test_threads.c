@@ -19,7 +19,9 @@
 enum { COUNT = 12, PROTOTYPES = 6, MOST = 8 };
 static uint8_t pixels[COUNT][SIDE][SIDE];
 static carl_image images[COUNT];
-#define MODEL "\"width\": 0.125, \"in_channels\": 1, \"prototypes\": 6, \"projector\": [8, 4], \"views\": [{\"size\": 8, \"count\": 2}]"
+#define MODEL \
+    "\"width\": 0.125, \"in_channels\": 1, \"prototypes\": 6, \"projector\": [8, 4], \"views\": [{\"size\": 8, " \
+    "\"count\": 2}]"
 static const char *ONE_THREAD = "{" MODEL ", \"threads\": 1}";
 static const char *TWO_THREADS = "{" MODEL ", \"threads\": 2}";
 
@@ -106,7 +108,10 @@ static void *use(void *argument) {
     for (int i = 0; i < 32; i++) {
         carl_status status;
         switch ((i + mine->thread) % 8) {
-        case 0: status = carl_trainer_embed_images(mine->trainer, images, COUNT, 0, CARL_PROBABILITIES, out, COUNT * PROTOTYPES); break;
+        case 0:
+            status =
+                carl_trainer_embed_images(mine->trainer, images, COUNT, 0, CARL_PROBABILITIES, out, COUNT * PROTOTYPES);
+            break;
         case 1: status = carl_trainer_state_get(mine->trainer, "prototypes.weight", out, PROTOTYPES * 4); break;
         case 2: status = carl_trainer_config(mine->trainer, config, sizeof config, NULL); break;
         case 3: status = carl_trainer_output_width(mine->trainer, CARL_FEATURES, &width); break;
@@ -199,7 +204,8 @@ static void *embed_or_train(void *argument) {
         } else {
             carl_encoder *copy = NULL;
             status = carl_encoder_from_trainer(mine->trainer, 0, &copy);
-            if (copy) CHECK(carl_encoder_embed_images(copy, images, COUNT, 0, CARL_PROJECTION, out, COUNT * 4) == CARL_OK);
+            if (copy)
+                CHECK(carl_encoder_embed_images(copy, images, COUNT, 0, CARL_PROJECTION, out, COUNT * 4) == CARL_OK);
             CHECK(carl_encoder_free(copy) == CARL_OK);
         }
         mine->served += status == CARL_OK;
@@ -214,10 +220,17 @@ static void test_encoders(const char *config) {
     for (int i = 0; i < 3; i++) CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, NULL) == CARL_OK);
     float wanted[COUNT * 4];
     carl_encoder *one = NULL, *two = NULL;
-    CHECK(carl_encoder_from_trainer(trainer, 0, &one) == CARL_OK && carl_encoder_from_trainer(trainer, 0, &two) == CARL_OK);
+    CHECK(
+        carl_encoder_from_trainer(trainer, 0, &one) == CARL_OK && carl_encoder_from_trainer(trainer, 0, &two) == CARL_OK
+    );
     CHECK(carl_encoder_embed_images(one, images, COUNT, 0, CARL_PROJECTION, wanted, COUNT * 4) == CARL_OK);
-    struct embedding users[5] = {{one, trainer, wanted, 0, 0}, {two, trainer, wanted, 0, 0}, {two, trainer, wanted, 0, 0},
-                                 {NULL, trainer, wanted, 0, 0}, {NULL, trainer, wanted, 0, 0}};
+    struct embedding users[5] = {
+        {one, trainer, wanted, 0, 0},
+        {two, trainer, wanted, 0, 0},
+        {two, trainer, wanted, 0, 0},
+        {NULL, trainer, wanted, 0, 0},
+        {NULL, trainer, wanted, 0, 0}
+    };
     together(5, embed_or_train, users, sizeof users[0]);
     for (int i = 0; i < 5; i++) CHECK(users[i].other == 0);
     CHECK(users[0].served == 20 && users[1].served + users[2].served > 0 && users[3].served + users[4].served > 0);
@@ -253,13 +266,20 @@ static void *compute(void *argument) {
         carl_assignment_options_init(&options, sizeof options);
         options.threads = 2;
         options.partition_size = i % 2 ? 3 : 0;
-        CHECK(carl_assignment_loss(&options, embeddings, 2, COUNT, 4, prototypes, PROTOTYPES, NULL, 0, NULL, &result, NULL,
-                                   mine->gradient) == CARL_OK);
+        CHECK(
+            carl_assignment_loss(
+                &options, embeddings, 2, COUNT, 4, prototypes, PROTOTYPES, NULL, 0, NULL, &result, NULL, mine->gradient
+            ) == CARL_OK
+        );
         mine->loss = result.loss;
         CHECK(carl_make_views(images, COUNT, "{\"size\": 8}", 1, 0, NULL, 2, outs, counts, 1) == CARL_OK);
         CHECK(carl_nearest_neighbours(features, COUNT, features, COUNT, 4, 3, 2, mine->neighbours, NULL) == CARL_OK);
         CHECK(carl_knn_classify(features, labels, COUNT, features, COUNT, 4, 3, 3, 0.1, 2, mine->predicted) == CARL_OK);
-        CHECK(carl_retrieval(features, labels, COUNT, features, labels, COUNT, 4, NULL, 0, 1, 2, precision, mine->relevant) == CARL_OK);
+        CHECK(
+            carl_retrieval(
+                features, labels, COUNT, features, labels, COUNT, 4, NULL, 0, 1, 2, precision, mine->relevant
+            ) == CARL_OK
+        );
         mine->precision[0] = precision[0];
         mine->precision[1] = precision[COUNT - 1];
         /* the message of a failed call is the thread's own */
@@ -302,7 +322,9 @@ static void listen(carl_log_level level, const char *message, void *context) {
     struct listener *listener = context;
     if (atomic_load(&listener->finished)) atomic_fetch_add(&listener->late, 1);
     if (level == CARL_LOG_WARNING && strstr(message, "collapse")) atomic_fetch_add(&listener->messages, 1);
-    nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);  /* the other threads get a chance to take it away meanwhile */
+    nanosleep(
+        &(struct timespec){.tv_nsec = 1000000}, NULL
+    ); /* the other threads get a chance to take it away meanwhile */
     if (atomic_load(&listener->finished)) atomic_fetch_add(&listener->late, 1);
 }
 

@@ -12,7 +12,8 @@
 
 enum { COUNT = 6, PIXELS = 12 * 12, MOST = 200 };
 
-static const char *CONFIG = "{\"width\": 0.125, \"stem\": \"small\", \"prototypes\": 6, \"projector\": [8, 4], \"threads\": 1,"
+static const char *CONFIG = "{\"width\": 0.125, \"stem\": \"small\", \"prototypes\": 6, \"projector\": [8, 4], "
+                            "\"threads\": 1,"
                             " \"zero_init_residual\": false, \"seed\": 3, \"views\": [{\"size\": 12, \"count\": 2}]}";
 static char path[] = "/tmp/carl-weights-XXXXXX";
 
@@ -63,10 +64,12 @@ static void write_file(carl_trainer *trainer, const char *prefix, fault fault) {
         offset = end;
         written++;
     }
-    length += (size_t)sprintf(header + length,
-                              ",\"%sfc.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[%zu,%zu]}"
-                              ",\"%sbn1.num_batches_tracked\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[%zu,%zu]}}",
-                              prefix, offset, offset + 8, prefix, offset + 8, offset + 16);
+    length += (size_t)sprintf(
+        header + length,
+        ",\"%sfc.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[%zu,%zu]}"
+        ",\"%sbn1.num_batches_tracked\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[%zu,%zu]}}",
+        prefix, offset, offset + 8, prefix, offset + 8, offset + 16
+    );
     FILE *file = fopen(path, "wb");
     uint64_t size = length;
     fwrite(&size, 8, 1, file);
@@ -131,8 +134,10 @@ static void test_features_are_those_of_the_trainer(void) {
     carl_encoder_free(encoder);
 
     /* another trainer, and its teacher */
-    carl_trainer *other = make("{\"width\": 0.125, \"stem\": \"small\", \"prototypes\": 5, \"projector\": [4],"
-                               " \"threads\": 1, \"teacher_momentum\": 0.9, \"views\": [{\"size\": 12, \"count\": 2}]}");
+    carl_trainer *other = make(
+        "{\"width\": 0.125, \"stem\": \"small\", \"prototypes\": 5, \"projector\": [4],"
+        " \"threads\": 1, \"teacher_momentum\": 0.9, \"views\": [{\"size\": 12, \"count\": 2}]}"
+    );
     CHECK(carl_trainer_load_weights(other, path) == CARL_OK);
     CHECK(carl_trainer_embed(other, &COLOURS, CARL_FEATURES, got, COUNT * FEATURES) == CARL_OK);
     CHECK(memcmp(wanted, got, sizeof got) == 0);
@@ -204,8 +209,10 @@ static void test_what_does_not_fit(void) {
 /* Steps of a trainer whose encoder is frozen, on features that were computed before. */
 static void test_steps_on_features(void) {
     carl_trainer *learning = make(CONFIG);
-    carl_trainer *trainer = make("{\"width\": 0.125, \"stem\": \"small\", \"prototypes\": 6, \"projector\": [8, 4], \"threads\": 1,"
-                                 " \"train_encoder\": \"none\", \"views\": [{\"size\": 12, \"count\": 2}]}");
+    carl_trainer *trainer = make(
+        "{\"width\": 0.125, \"stem\": \"small\", \"prototypes\": 6, \"projector\": [8, 4], \"threads\": 1,"
+        " \"train_encoder\": \"none\", \"views\": [{\"size\": 12, \"count\": 2}]}"
+    );
     static float features[2 * COUNT * FEATURES];
     for (int view = 0; view < 2; view++)
         CHECK(carl_trainer_embed(trainer, &COLOURS, CARL_FEATURES, features + view * COUNT * FEATURES,
@@ -238,13 +245,17 @@ static void test_other_files(void) {
     carl_encoder *encoder = NULL;
     carl_trainer *trainer = NULL;
     carl_classifier *classifier = NULL;
-    static const unsigned char starts[2][16] = {"PK\3\4\0\0\10\10\0\0\0\0\0\0\0", "\200\2\212\nl\374\234F\371 j\250P\31."};
+    static const unsigned char starts[2][16] = {
+        "PK\3\4\0\0\10\10\0\0\0\0\0\0\0", "\200\2\212\nl\374\234F\371 j\250P\31."
+    };
     for (int i = 0; i < 2; i++) {
         FILE *file = fopen(path, "wb");
         for (int k = 0; k < 64; k++) fwrite(starts[i], 1, 16, file);
         fclose(file);
         char line[200];
-        sprintf(line, "torch.load('%s', map_location='cpu', weights_only=True).items()}, '%s.safetensors')\"", path, path);
+        sprintf(
+            line, "torch.load('%s', map_location='cpu', weights_only=True).items()}, '%s.safetensors')\"", path, path
+        );
         FAILS(carl_weights_describe(path, NULL, 0, NULL), CARL_FILE_ERROR, line);
         FAILS(carl_encoder_from_weights(path, NULL, 1, &encoder), CARL_FILE_ERROR, line);
         FAILS(carl_encoder_load(path, 1, &encoder), CARL_FILE_ERROR, line);

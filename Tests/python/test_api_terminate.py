@@ -193,7 +193,10 @@ def test_a_handler_of_the_program_stays_and_decides(images):
     signal.signal(signal.SIGTERM, own)
     signal.signal(signal.SIGINT, own)
     seen = []
-    note = lambda model, metrics: seen.append((signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)))  # noqa: E731
+
+    def note(model, metrics):
+        seen.append((signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)))
+
     model = small_model(callbacks=[note, kill(signal.SIGTERM, 3), kill(signal.SIGINT, 4)]).fit(images)
     assert model.trainer_.step_count == 10 and handled == [signal.SIGTERM, signal.SIGINT] and set(seen) == {(own, own)}
     assert signal.getsignal(signal.SIGTERM) is own

@@ -13,6 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "Sources" / "CARL"
 #: Lines from which on a file says why.
 LONGEST = {".swift": 300, ".py": 400}
+#: Columns of a line of prose or code. Rows of a table cannot be wrapped, nor a line that an error prints; texts of the
+#: Swift tests are data.
+COLUMNS = 120
+UNWRAPPED = ("|", 'python -c "import torch')
 
 DECLARATION = re.compile(
     r"^(?:(?:public|package|final|indirect|@\w+(?:\([^)]*\))?) )*"
@@ -62,6 +66,12 @@ def sources() -> dict[str, dict[str, str]]:
     return files
 
 
+def tracked(*paths: str) -> list[str]:
+    """Names of files; none outside a checkout."""
+    run = subprocess.run(["git", "ls-files", *paths], cwd=ROOT, capture_output=True, text=True, check=False)
+    return run.stdout.split()
+
+
 def test_the_table_lists_the_folders():
     assert sorted(folders()) == sorted(sources())
 
@@ -76,14 +86,22 @@ def test_the_check_finds_an_upward_reference():
 
 
 def test_long_files_say_why():
-    tracked = subprocess.run(
-        ["git", "ls-files", "Sources", "python"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.split()
     long = []
-    for name in tracked:
+    for name in tracked("Sources", "python"):
         file = ROOT / name
         if file.suffix in LONGEST and file.exists():
             text = file.read_text()
             if len(text.splitlines()) > LONGEST[file.suffix] and "One file" not in text:
                 long.append(name)
+    assert long == []
+
+
+def test_lines_are_not_too_long():
+    long = []
+    for name in tracked("*.md", "*.py", "*.swift", "*.c", "*.h"):
+        if name.startswith("Tests/CARLTests/") or not (ROOT / name).exists():
+            continue
+        for number, line in enumerate((ROOT / name).read_text(encoding="utf-8").splitlines(), 1):
+            if len(line) > COLUMNS and not (name.endswith(".md") and line.lstrip().startswith(UNWRAPPED)):
+                long.append(f"{name}:{number}")
     assert long == []

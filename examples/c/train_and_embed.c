@@ -39,14 +39,19 @@ int main(void) {
                 int on = i % 3 == 0 ? across : i % 3 == 1 ? down : across ^ down;
                 pixels[i][y][x] = (uint8_t)(on ? bright : 20);
             }
-        images[i] = (carl_image){.pixels = &pixels[i][0][0], .height = SIDE, .width = SIDE, .channels = 1, .row_stride = SIDE};
+        images[i] =
+            (carl_image){.pixels = &pixels[i][0][0], .height = SIDE, .width = SIDE, .channels = 1, .row_stride = SIDE};
     }
 
     carl_trainer *trainer = NULL;
-    check(carl_trainer_create("{\"width\": 0.25, \"in_channels\": 1, \"prototypes\": 16, \"projector\": [64, 32],"
-                              " \"learning_rate\": 0.03, \"views\": [{\"size\": 16, \"scale\": [0.5, 1], \"count\": 2}]}",
-                              &trainer),
-          "carl_trainer_create");
+    check(
+        carl_trainer_create(
+            "{\"width\": 0.25, \"in_channels\": 1, \"prototypes\": 16, \"projector\": [64, 32],"
+            " \"learning_rate\": 0.03, \"views\": [{\"size\": 16, \"scale\": [0.5, 1], \"count\": 2}]}",
+            &trainer
+        ),
+        "carl_trainer_create"
+    );
 
     for (int step = 1; step <= STEPS; step++) {
         carl_metrics metrics = {.struct_size = sizeof metrics};
@@ -61,7 +66,10 @@ int main(void) {
     size_t floats = (size_t)width * COUNT;
     float *features = malloc(floats * sizeof *features), *again = malloc(floats * sizeof *again);
     if (!features || !again) return 1;
-    check(carl_trainer_embed_images(trainer, images, COUNT, 0, CARL_FEATURES, features, floats), "carl_trainer_embed_images");
+    check(
+        carl_trainer_embed_images(trainer, images, COUNT, 0, CARL_FEATURES, features, floats),
+        "carl_trainer_embed_images"
+    );
 
     const char *path = "train_and_embed.carl";
     check(carl_trainer_save(trainer, path, NULL), "carl_trainer_save");
@@ -70,7 +78,9 @@ int main(void) {
     /* An encoder only embeds: this is what an application ships with. */
     carl_encoder *encoder = NULL;
     check(carl_encoder_load(path, 0, &encoder), "carl_encoder_load");
-    check(carl_encoder_embed_images(encoder, images, COUNT, 0, CARL_FEATURES, again, floats), "carl_encoder_embed_images");
+    check(
+        carl_encoder_embed_images(encoder, images, COUNT, 0, CARL_FEATURES, again, floats), "carl_encoder_embed_images"
+    );
     check(carl_encoder_free(encoder), "carl_encoder_free");
     remove(path);
 

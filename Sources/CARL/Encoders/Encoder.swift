@@ -26,8 +26,8 @@ struct EncoderPass {
     /// The feature map that was pooled, (B, h, w, F), or the patches' tokens, (B, h, w, D): for objectives that compare
     /// positions. It is the pass's own and gone after `backward`.
     let map: Activation
-    /// Adds the gradients of all parameters that are not frozen, given those of the features and, where an objective has
-    /// one, of the map. Consumes both gradients and the pass, not x. To be called once.
+    /// Adds the gradients of all parameters that are not frozen, given those of the features and, where an objective
+    /// has one, of the map. Consumes both gradients and the pass, not x. To be called once.
     let backward: (_ features: Activation, _ map: Activation?) throws -> Void
 }
 

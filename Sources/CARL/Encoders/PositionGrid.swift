@@ -1,5 +1,5 @@
-/// Resamples position embeddings, learnt for a square grid of patches, to another grid: bicubic with antialiasing (Keys'
-/// a = -0.5), as timm does, and DINOv2 for its models with registers. A grid of the same size is taken as it is.
+/// Resamples position embeddings, learnt for a square grid of patches, to another grid: bicubic with antialiasing
+/// (Keys' a = -0.5), as timm does, and DINOv2 for its models with registers. A grid of the same size is taken as it is.
 struct PositionGrid {
     /// Patches of a side of the learnt grid.
     let side: Int

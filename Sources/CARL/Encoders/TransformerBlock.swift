@@ -235,7 +235,8 @@ struct TransformerBlock {
         tape.release(workspace)
     }
 
-    /// Lends the gradient of a branch, given that of the sum it was added to; adds the gradient of LayerScale's factors.
+    /// Lends the gradient of a branch, given that of the sum it was added to; adds the gradient of LayerScale's
+    /// factors.
     private func withBranchGradient(
         _ gradient: Activation, _ branch: Activation?, _ scale: Int?, _ keep: [Float]?, _ memory: ModelMemory,
         _ compute: Compute, _ body: (UnsafePointer<Float>) throws -> Void

@@ -1,6 +1,6 @@
 /// A vision transformer (Dosovitskiy et al., arXiv 2010.11929) up to its features: patches as tokens, blocks, a last
-/// normalisation, then the class token, the mean of the patches, or both. Names and numerics are timm's; DINOv2's models
-/// with and without registers are of this form.
+/// normalisation, then the class token, the mean of the patches, or both. Names and numerics are timm's; DINOv2's
+/// models with and without registers are of this form.
 struct VisionTransformer: Encoder {
     struct Variant {
         /// D, 64 for each head.

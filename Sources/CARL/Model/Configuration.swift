@@ -298,8 +298,9 @@ public struct Configuration: Equatable, Sendable {
         doc:
             """
             what operands of products are rounded to, in layers where it is faster, and what feature maps of ResNets \
-            are kept as between layers; sums, weights, statistics, loss and optimizer are float32 with each. `\"bf16\"`: bfloat16, an error on a processor without its dot product \
-            (AVX512_BF16); `\"auto\"`: `\"bf16\"` where the processor has that, else `\"float32\"`; \
+            are kept as between layers; sums, weights, statistics, loss and optimizer are float32 with each. \
+            `\"bf16\"`: bfloat16, an error on a processor without its dot product (AVX512_BF16); \
+            `\"auto\"`: `\"bf16\"` where the processor has that, else `\"float32\"`; \
             `\"bf16-emulated\"`: the roundings of `\"bf16\"` on any processor, slower than `\"float32\"`
             """)
     public var precision = Precision.float32

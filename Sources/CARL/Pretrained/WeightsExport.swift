@@ -47,8 +47,8 @@ enum WeightsNote {
         ]
     }
 
-    /// The configuration that a note makes of the encoder's keys, which the tensors say: of the note, the keys of images
-    /// and "pool" are taken, and `preprocessing` stands where it is silent.
+    /// The configuration that a note makes of the encoder's keys, which the tensors say: of the note, the keys of
+    /// images and "pool" are taken, and `preprocessing` stands where it is silent.
     static func read(_ note: String, over encoder: JSONObject, _ preprocessing: Preprocessing) throws -> Configuration {
         guard let note = try JSONValue.parse(note).object else {
             throw CARLError.configuration("a JSON object is wanted")

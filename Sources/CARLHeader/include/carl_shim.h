@@ -12,8 +12,9 @@ void shim_set_last_error(const char *message);
 /* 1 when the processor has the instructions that the kernels are compiled for. */
 int shim_cpu_supported(void);
 
-/* 1 in the thread of a forked child that was a thread of its parent. Swift's locks and its once remember the number that the system gave a
- * thread, which is another one in the child: where two threads meet at a lock, they would wait for ever. */
+/* 1 in the thread of a forked child that was a thread of its parent. Swift's locks and its once remember the number
+ * that the system gave a thread, which is another one in the child: where two threads meet at a lock, they would wait
+ * for ever. */
 int shim_thread_was_forked(void);
 
 /* The lock of the table of handles, which a forked child finds free. */

@@ -85,8 +85,8 @@ import Testing
         #expect(relativeError(DirectConvolution.weightGradient(x, dy, s), byW) < 1e-7)
     }
 
-    /// Where weights stay, what is packed of them is kept: for windows that overlap in another order than for those that
-    /// are gathered.
+    /// Where weights stay, what is packed of them is kept: for windows that overlap in another order than for those
+    /// that are gathered.
     @Test(arguments: [Precision.float32, .emulatedBF16]) func keptFiltersServeAllSizes(_ precision: Precision) throws {
         let (channels, filters, kernel) = (3, 64, 7)
         var layout = ParameterLayout()

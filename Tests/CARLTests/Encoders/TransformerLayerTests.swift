@@ -113,8 +113,8 @@ import Testing
         withExtendedLifetime((parameters, input, gradient)) {}
     }
 
-    /// Rows of more than one stage. Biases' gradients are sums of parts of rows, and those of large weights chains along
-    /// all rows, for any number of threads.
+    /// Rows of more than one stage. Biases' gradients are sums of parts of rows, and those of large weights chains
+    /// along all rows, for any number of threads.
     @Test(arguments: [(24, 104), (392, 680)])
     func gradientsOfManyRows(_ widths: (Int, Int)) throws {
         let (inputs, outputs) = widths

@@ -49,7 +49,8 @@ import Testing
         #expect(try Configuration(json: made.json.serialized()) == made)
     }
 
-    /// What was saved before small views were standard goes on as it began, and so does a run whose length is told later.
+    /// What was saved before small views were standard goes on as it began, and so does a run whose length is told
+    /// later.
     @Test func runsThatHadNoneHaveNone() throws {
         let saved = #"{"objective": "carl-contrast", "view_size": 32, "total_steps": 100"#
         for end in ["}", #", "early_view_size": null, "early_steps": null}"#] {

@@ -9,8 +9,8 @@ enum ParameterKind {
     /// Shaped (out, in, kh, kw) for torch, and (kh, kw, in, out) in memory.
     var isConvolution: Bool { self == .convolutionWeight || self == .patchWeight }
 
-    /// Normalisation's scale and shift, all biases, and what tokens start from: left alone by LARS (You, Gitman, Ginsburg, arXiv 1708.03888, as used
-    /// in self-supervised learning).
+    /// Normalisation's scale and shift, all biases, and what tokens start from: left alone by LARS (You, Gitman,
+    /// Ginsburg, arXiv 1708.03888, as used in self-supervised learning).
     var isScaleOrBias: Bool { self == .bias || self == .normScale || self == .normShift || self == .token }
 }
 

@@ -66,8 +66,8 @@ struct RowLinear {
             bias: memory.parameters + bias + columns.lowerBound)
     }
 
-    /// The share of some inputs, x (rows, inputs.count), in some rows of x W^T + b: those of the first inputs are written
-    /// with the bias, further ones added.
+    /// The share of some inputs, x (rows, inputs.count), in some rows of x W^T + b: those of the first inputs are
+    /// written with the bias, further ones added.
     func multiply(
         _ x: UnsafePointer<Float>, _ rows: Int, _ weights: PackedGEMM.Right, inputs: Range<Int>, into y: FloatPointer,
         _ memory: ModelMemory

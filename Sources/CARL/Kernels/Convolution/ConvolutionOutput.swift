@@ -17,8 +17,8 @@ struct ConvolutionOutput {
     /// Values of memory that a part of `count` pixels needs.
     func scratch(_ count: Int) -> Int { values.isBFloat16 ? count * channels : 0 }
 
-    /// Where the values of pixels `range` are to be written, or with `accumulate` added: pixel i at `i * channels`. They
-    /// may lie in `scratch`.
+    /// Where the values of pixels `range` are to be written, or with `accumulate` added: pixel i at `i * channels`.
+    /// They may lie in `scratch`.
     func pixels(_ range: Range<Int>, _ scratch: FloatPointer, accumulate: Bool) -> FloatPointer {
         guard values.isBFloat16 else { return values.float32 }
         let at = range.lowerBound * channels
@@ -48,7 +48,8 @@ struct ConvolutionOutput {
         }
     }
 
-    /// Lends memory for all of `rows` pixels, and the epilogue of a product that writes, or with `accumulate` adds, there.
+    /// Lends memory for all of `rows` pixels, and the epilogue of a product that writes, or with `accumulate` adds,
+    /// there.
     func whole(
         _ rows: Int, accumulate: Bool, _ compute: Compute, _ epilogue: Epilogue?,
         _ body: (_ target: FloatPointer, _ epilogue: Epilogue?) throws -> Void

@@ -62,8 +62,8 @@ enum Im2colConvolution {
         }
     }
 
-    /// The windows of output pixels as the left operand of a product: float32 values, or words of two where x is kept as
-    /// bfloat16 and the product takes such.
+    /// The windows of output pixels as the left operand of a product: float32 values, or words of two where x is kept
+    /// as bfloat16 and the product takes such.
     private struct Patches {
         let x: StoredValues
         let shape: ConvolutionShape

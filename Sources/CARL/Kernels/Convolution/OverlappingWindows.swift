@@ -1,11 +1,11 @@
 /// Convolution of few channels whose windows overlap: the first layer of an encoder, 7x7 with stride 2 or 3x3 with
 /// stride 1.
 ///
-/// im2col copies each pixel as often as there are windows with it. Here the image rows that an output row reads are laid
-/// side by side, pixel column by pixel column, (x, ky, channel): the window of output pixel ox is then kernel columns
-/// from column ox * stride on, contiguous, and the one beside it begins stride columns further on. So a pixel is copied
-/// once for each output row that reads it, and the windows are a left operand whose rows overlap in memory. The filters'
-/// values are packed in that order, (kx, ky, channel).
+/// im2col copies each pixel as often as there are windows with it. Here the image rows that an output row reads are
+/// laid side by side, pixel column by pixel column, (x, ky, channel): the window of output pixel ox is then kernel
+/// columns from column ox * stride on, contiguous, and the one beside it begins stride columns further on. So a pixel
+/// is copied once for each output row that reads it, and the windows are a left operand whose rows overlap in memory.
+/// The filters' values are packed in that order, (kx, ky, channel).
 enum OverlappingWindows {
     /// Channels up to which copying pixels is a large share of the work.
     private static let mostChannels = 8

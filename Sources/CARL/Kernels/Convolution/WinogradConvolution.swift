@@ -145,8 +145,8 @@ enum WinogradConvolution {
         func parts(_ stage: Int) -> Range<Int> {
             stage * plan.partsPerStage..<min(plan.parts.count, (stage + 1) * plan.partsPerStage)
         }
-        // Of one stage's few tiles a position is soon multiplied: a thread takes some, so that it prefetches the filters
-        // of its own next one.
+        // Of one stage's few tiles a position is soon multiplied: a thread takes some, so that it prefetches the
+        // filters of its own next one.
         let runs = stages == 1 && compute.threads <= 6 ? (positions + 2) / 3 : positions
         let counts = (0..<stages).flatMap { [parts($0).count, runs, parts($0).count] }
         compute.parallelPhases(counts) { phase, item, worker in

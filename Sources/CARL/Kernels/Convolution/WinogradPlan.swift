@@ -50,8 +50,8 @@ struct WinogradPlan {
         cost(shape) < shape.operations / 2
     }
 
-    /// What a forward pass costs, in multiply-adds of the direct method that take as long; infinite where this method is
-    /// not possible.
+    /// What a forward pass costs, in multiply-adds of the direct method that take as long; infinite where this method
+    /// is not possible.
     static func cost(_ shape: ConvolutionShape) -> Double {
         guard shape.kernel == 3 && shape.padding == 1 else { return .infinity }
         let positions: Int

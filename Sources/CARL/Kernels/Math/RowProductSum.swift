@@ -63,8 +63,8 @@ enum RowProductSum {
 
         func panelMemory(_ memory: FloatPointer, _ rows: Int) -> FloatPointer { memory + rows * blocks * blockColumns }
 
-        /// Brings rows `taken`, of `stage`, to their places in memory for `rows` rows. `sums`, if given, gets the sums of
-        /// the columns of x added.
+        /// Brings rows `taken`, of `stage`, to their places in memory for `rows` rows. `sums`, if given, gets the sums
+        /// of the columns of x added.
         func copy(
             _ taken: Range<Int>, of stage: Range<Int>, to memory: FloatPointer, rows: Int, scratch: FloatPointer,
             sums: FloatPointer?
@@ -126,8 +126,8 @@ enum RowProductSum {
             }
         }
 
-        /// Adds the product of `depth` rows (of words) that lie in memory for `rows` rows: a block of columns of x with some
-        /// panels of dy.
+        /// Adds the product of `depth` rows (of words) that lie in memory for `rows` rows: a block of columns of x with
+        /// some panels of dy.
         func multiply(
             _ memory: FloatPointer, rows: Int, depth: Int, block: Int, panels: Range<Int>, to dw: FloatPointer
         ) {

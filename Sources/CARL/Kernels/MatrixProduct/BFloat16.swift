@@ -3,8 +3,8 @@ import CBFloat16
 /// Float32 values rounded to bfloat16 (the upper half of a float32), two to a word of 32 bits as the dot product reads
 /// them: the value of the lower depth in the lower half.
 ///
-/// To nearest, ties to even; NaN stays NaN and infinity infinity. Subnormal values become zero of their sign, as for the
-/// processor's own conversion: the dot product would take them for zero.
+/// To nearest, ties to even; NaN stays NaN and infinity infinity. Subnormal values become zero of their sign, as for
+/// the processor's own conversion: the dot product would take them for zero.
 enum BFloat16 {
     #if CARL_AVX512
         typealias Words = SIMD16<UInt32>

@@ -7,7 +7,8 @@ import CBFloat16
 /// VDPBF16PS takes sums and products below 2^-126 for zero, float32 instructions keep them.
 enum BFloat16Kernel {
     /// Rows `rows` and columns `columns` of a tile of C; operands as `MicroKernel` reads them, words in the place of
-    /// values. To the sums that are stored, rows of `addend` are added if there is one, `distance` from one to the next.
+    /// values. To the sums that are stored, rows of `addend` are added if there is one, `distance` from one to the
+    /// next.
     @inline(never)
     static func tile(
         _ format: ProductFormat, _ depth: Int, _ a: UnsafePointer<Float>, rowStride: Int, rows: Int, aStep: Int,

@@ -8,7 +8,8 @@ import CMachine
 struct MicroKernel {
     #if CARL_AVX512
         static let rows = 8
-        /// A tile may have one row more: 7 x 7 pixels, the last feature map of photos, would waste seven rows otherwise.
+        /// A tile may have one row more: 7 x 7 pixels, the last feature map of photos, would waste seven rows
+        /// otherwise.
         static let mostRows = 9
     #else
         static let rows = 6

@@ -17,13 +17,13 @@ enum PackedGEMM {
     /// Values of panels that are far: 256 KiB.
     static let farCount = 1 << 16
 
-    /// C (m x n) = A (m x k) * B (k x n), or added to C. `ldc`: from a row of C to the next one. `bias`, of n values, is
-    /// what each row of C starts from, unless C is added to.
+    /// C (m x n) = A (m x k) * B (k x n), or added to C. `ldc`: from a row of C to the next one. `bias`, of n values,
+    /// is what each row of C starts from, unless C is added to.
     ///
     /// Each value is one chain of fused multiply-adds along k in pieces of 256: the same however m and n are cut up.
     ///
-    /// With a `b` of pairs, values of `a` are rounded to bfloat16 some rows at a time, and pieces are of 512; where both
-    /// are pairs already, k counts words.
+    /// With a `b` of pairs, values of `a` are rounded to bfloat16 some rows at a time, and pieces are of 512; where
+    /// both are pairs already, k counts words.
     static func multiply(
         _ m: Int, _ n: Int, _ k: Int, _ a: Left, _ b: Right, _ c: FloatPointer, _ ldc: Int, accumulate: Bool,
         bias: UnsafePointer<Float>? = nil

@@ -49,7 +49,8 @@ extension PackedGEMM {
         /// The panels are too many to stay in the second level cache: the next one is prefetched while rows of A pass
         /// by the one before.
         var isFar = false
-        /// Other than float32: its values are words of two bfloat16 values, neighbours along the depth (see `BFloat16`).
+        /// Other than float32: its values are words of two bfloat16 values, neighbours along the depth (see
+        /// `BFloat16`).
         var format = ProductFormat.float32
 
         /// The same from a column on, a multiple of `width`.

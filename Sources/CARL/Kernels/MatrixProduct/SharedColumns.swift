@@ -11,8 +11,8 @@ enum SharedColumns {
     private static let slice = 8
     /// Parts of rows for each thread from which on rows alone are shared evenly.
     private static let partsPerThread = 8
-    /// Items of work for each thread: few, so that panels that lie side by side, each prefetched while the one before is
-    /// multiplied, mostly go to one thread.
+    /// Items of work for each thread: few, so that panels that lie side by side, each prefetched while the one before
+    /// is multiplied, mostly go to one thread.
     private static let itemsPerThread = 2
     /// Multiply-adds below which sharing costs more than it gains: tens of microseconds of one thread.
     private static let leastWork = 1 << 20

@@ -1,5 +1,5 @@
-/// A batch of feature maps: NHWC, contiguous, float32 but where `storage` says otherwise. Vectors are maps of height and
-/// width 1.
+/// A batch of feature maps: NHWC, contiguous, float32 but where `storage` says otherwise. Vectors are maps of height
+/// and width 1.
 ///
 /// Shape legend used throughout: B images, H x W pixels, C channels; rows = B * H * W, so that the memory is also a
 /// row-major matrix (rows, C), which is what a 1x1 convolution, a linear layer and BatchNorm see.

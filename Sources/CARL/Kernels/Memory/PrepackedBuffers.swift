@@ -38,7 +38,8 @@ struct DerivedValues {
 }
 
 extension Compute {
-    /// Takes memory for `count` values that are derived from `weights`; see `PrepackedBuffers` for what they are known by.
+    /// Takes memory for `count` values that are derived from `weights`; see `PrepackedBuffers` for what they are known
+    /// by.
     ///
     /// - Parameters:
     ///   - keeps: false for a form that a later call may not mistake for this one, such as a backward pass's.

@@ -40,9 +40,9 @@ public final class Workspace {
         free[block.capacity, default: []].append(block)
     }
 
-    /// A block of `count` values for as long as a kernel runs, content undefined: the smallest waiting one that is large
-    /// enough, or else the largest of them grows. So there are as many blocks as kernels hold at a time, each as large as
-    /// the largest that is asked of it.
+    /// A block of `count` values for as long as a kernel runs, content undefined: the smallest waiting one that is
+    /// large enough, or else the largest of them grows. So there are as many blocks as kernels hold at a time, each as
+    /// large as the largest that is asked of it.
     ///
     /// - Throws: as `take`.
     func takePassing(_ count: Int) throws -> FloatBuffer {

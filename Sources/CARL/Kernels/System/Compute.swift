@@ -52,8 +52,8 @@ public final class Compute {
         return single
     }
 
-    /// Runs a call that may fail half way: memory it took and did not give back is let go, and so is what it kept of the
-    /// weights.
+    /// Runs a call that may fail half way: memory it took and did not give back is let go, and so is what it kept of
+    /// the weights.
     ///
     /// - Parameter whole: the body itself sees to it that it is carried out whole or not at all, as a training step is.
     ///   Otherwise a cancellation that comes before the end counts: what was skipped must not pass for a result.

@@ -5,7 +5,8 @@ import Synchronization
 public enum IdleCompute {
     /// Bytes of memory that are kept at most.
     private static let most = 128 << 20
-    /// An unmanaged `Compute`. Without a lock: a forked child, and a call inside another one, find it or make their own.
+    /// An unmanaged `Compute`. Without a lock: a forked child, and a call inside another one, find it or make their
+    /// own.
     private static let kept = Atomic<UnsafeMutableRawPointer?>(nil)
 
     /// Calls `body` as `Compute.call` does, with float32 operands.
