@@ -5,7 +5,7 @@ import Testing
 /// Winograd convolution against a direct convolution in Double.
 @Suite("Winograd convolution")
 struct WinogradTests {
-    static let sizes = [1, 2, 4, 5, 7, 9, 13]
+    static let sizes = [1, 2, 3, 4, 5, 7, 9, 13]
     static let channels = [1, 3, 16, 17, 64]
 
     @Test func theShapesReachEveryWayOfCuttingUp() {
@@ -22,6 +22,8 @@ struct WinogradTests {
             #expect(plans.contains { $0.partsPerStage > 1 && $0.parts.count > $0.partsPerStage })
         }
         check(WinogradStride1.self, stride: 1)
+        check(WinogradStride1Five.self, stride: 1)
+        check(WinogradStride1Three.self, stride: 1)
         check(WinogradStride2.self, stride: 2)
     }
 
@@ -44,7 +46,8 @@ struct WinogradTests {
         } + channels.flatMap { ic in channels.map { oc in shape(2, 5, 9, ic, oc) } } + [
             shape(3, 13, 13, 64, 64), shape(9, 32, 32, 8, 24), shape(3, 4, 4, 256, 256), shape(70, 4, 7, 264, 256),
             shape(300, 1, 1, 320, 328),
-            shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8),
+            shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8), shape(30, 20, 20, 24, 40), shape(40, 10, 10, 40, 24),
+            shape(50, 5, 5, 264, 256), shape(60, 3, 3, 256, 328), shape(30, 15, 6, 17, 24),
         ]
 
     static func shape(
@@ -125,7 +128,8 @@ struct WinogradTests {
     @Test(arguments: [
         shape(3, 13, 13, 17, 64), shape(9, 32, 32, 8, 24), shape(40, 7, 5, 16, 16), shape(70, 4, 7, 264, 256),
         shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8), shape(18, 64, 60, 8, 24, stride: 2),
-        shape(70, 16, 9, 256, 264, stride: 2),
+        shape(70, 16, 9, 256, 264, stride: 2), shape(30, 20, 20, 24, 40), shape(50, 5, 5, 264, 256),
+        shape(60, 3, 3, 256, 328),
     ])
     func resultsDoNotDependOnThreads(_ shape: ConvolutionShape) throws {
         let data = try Case(shape)
@@ -165,6 +169,16 @@ struct WinogradTests {
             }
         }
         #expect(results[0] == results[1] && results[0] == results[2])
+    }
+
+    /// Tiles of the size with the fewest multiplications, so that feature maps that are no multiple of four waste little.
+    @Test(arguments: [
+        (32, 32, WinogradTileSize.four), (28, 28, .four), (56, 56, .four), (20, 20, .five), (10, 10, .five),
+        (5, 5, .five), (14, 14, .five), (15, 15, .five), (3, 3, .three), (6, 6, .three), (4, 4, .four), (7, 7, .four),
+        (8, 8, .four), (1, 1, .three), (20, 4, .four),
+    ])
+    func tilesSuitTheMap(_ height: Int, _ width: Int, _ expected: WinogradTileSize) {
+        #expect(WinogradTileSize.best(height: height, width: width) == expected)
     }
 
     @Test func isChosenWhereItIsPossibleAndPays() {

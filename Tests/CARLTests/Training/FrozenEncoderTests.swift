@@ -52,7 +52,8 @@ import Testing
         }
     }
 
-    /// A step on the features that the encoder gives for the views is the step on the views.
+    /// A step on the features that the encoder gives for the views is the step on the views. Rounding differs: what
+    /// convolutions are computed by depends on how many images there are.
     @Test(arguments: ["", #", "teacher_momentum": 0.9"#, #", "recompute": true"#, #", "encoder": "resnet50""#])
     func stepsOnCachedFeatures(_ more: String) throws {
         let (whole, cached) = (
@@ -68,12 +69,12 @@ import Testing
                 }
                 let a = try whole.step(views: views)
                 let b = try cached.step(features: features.base, views: 3, batch: 5, globalViews: 2)
-                #expect(abs(a.loss - b.loss) < 1e-6 * abs(a.loss) && a.step == b.step)
-                #expect(abs(a.gradientNorm - b.gradientNorm) < 1e-5 * a.gradientNorm)
+                #expect(abs(a.loss - b.loss) < 1e-5 * abs(a.loss) && a.step == b.step)
+                #expect(abs(a.gradientNorm - b.gradientNorm) < 1e-4 * a.gradientNorm)
             }
         }
         for (a, b) in zip(try TrainerTests.state(whole), try TrainerTests.state(cached)) {
-            for (x, y) in zip(a, b) { #expect(abs(x - y) <= 1e-5 * max(1, abs(x))) }
+            for (x, y) in zip(a, b) { #expect(abs(x - y) <= 3e-5 * max(1, abs(x))) }
         }
     }
 

@@ -1,22 +1,27 @@
 /// 3x3 convolution of padding 1 and stride 1 or 2 by Winograd's method, see `WinogradAlgorithm`: at stride 1 a quarter
-/// of the direct method's multiplications, at stride 2 nine sixteenths, as one matrix product (tiles, IC) x (IC, OC)
-/// per position of a transformed tile.
+/// of the direct method's multiplications (tiles of 4 x 4 pixels; 0.22 of 5 x 5, 0.31 of 3 x 3), at stride 2 nine
+/// sixteenths, as one matrix product (tiles, IC) x (IC, OC) per position of a transformed tile.
 ///
-/// Rounding errors are five to ten times the direct method's: for 16 to 512 channels of random values, 1e-6 to 3e-6 of
-/// the result, both root mean square.
+/// Rounding errors are two to ten times the direct method's: for 16 to 512 channels of random values, 1e-6 to 4e-6 of
+/// the result, both root mean square; of 256 channels 2.6e-6 with tiles of 4 x 4 pixels, 4.1e-6 of 5 x 5 and 1.4e-6 of
+/// 3 x 3.
 enum WinogradConvolution {
     /// The parts for which `epilogue` is called by `forward`.
     static func parts(_ shape: ConvolutionShape) -> PartNumbers {
-        shape.stride == 1
-            ? numbers(shape, forwardGrid(shape, WinogradStride1.self))
-            : numbers(shape, forwardGrid(shape, WinogradStride2.self))
+        switch WinogradMethod(shape) {
+        case .stride1(.four): numbers(shape, forwardGrid(shape, WinogradStride1.self))
+        case .stride1(.five): numbers(shape, forwardGrid(shape, WinogradStride1Five.self))
+        case .stride1(.three): numbers(shape, forwardGrid(shape, WinogradStride1Three.self))
+        case .stride2: numbers(shape, forwardGrid(shape, WinogradStride2.self))
+        }
     }
 
     /// The parts for which `epilogue` is called by `dataGradient`.
     static func gradientParts(_ shape: ConvolutionShape) -> PartNumbers {
-        shape.stride == 1
-            ? numbers(shape, gradientGrid(shape, WinogradStride1.self))
-            : numbers(shape, gradientGrid(shape, WinogradStride2Gradient.self))
+        switch WinogradMethod(shape) {
+        case .stride1: parts(shape)
+        case .stride2: numbers(shape, gradientGrid(shape, WinogradStride2Gradient.self))
+        }
     }
 
     /// y = conv(x), for `epilogue` see its type.
@@ -29,7 +34,12 @@ enum WinogradConvolution {
                 forwardGrid(shape, Algorithm.self), x, shape.inChannels, weights, y, shape.outChannels, shape, compute,
                 backward: false, accumulate: false, alongside: alongside, epilogue: epilogue)
         }
-        if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2.self) }
+        switch WinogradMethod(shape) {
+        case .stride1(.four): try run(WinogradStride1.self)
+        case .stride1(.five): try run(WinogradStride1Five.self)
+        case .stride1(.three): try run(WinogradStride1Three.self)
+        case .stride2: try run(WinogradStride2.self)
+        }
     }
 
     /// dx = the gradient of the input, written or added.
@@ -43,16 +53,26 @@ enum WinogradConvolution {
                 compute, backward: true,
                 accumulate: accumulate, alongside: alongside, epilogue: epilogue)
         }
-        if shape.stride == 1 { try run(WinogradStride1.self) } else { try run(WinogradStride2Gradient.self) }
+        switch WinogradMethod(shape) {
+        case .stride1(.four): try run(WinogradStride1.self)
+        case .stride1(.five): try run(WinogradStride1Five.self)
+        case .stride1(.three): try run(WinogradStride1Three.self)
+        case .stride2: try run(WinogradStride2Gradient.self)
+        }
     }
 
     /// Adds the weight gradient G^T [sum over tiles of (B^T d B)^T (A dY A^T)] G to `dw`, (9 * IC, OC).
     static func weightGradient(
         _ x: ConvolutionInput, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape, _ compute: Compute
     ) throws {
-        if shape.stride == 1 {
+        switch WinogradMethod(shape) {
+        case .stride1(.four):
             try weightGradient(forwardGrid(shape, WinogradStride1.self), x, dy, dw, shape, compute)
-        } else {
+        case .stride1(.five):
+            try weightGradient(forwardGrid(shape, WinogradStride1Five.self), x, dy, dw, shape, compute)
+        case .stride1(.three):
+            try weightGradient(forwardGrid(shape, WinogradStride1Three.self), x, dy, dw, shape, compute)
+        case .stride2:
             try weightGradient(forwardGrid(shape, WinogradStride2.self), x, dy, dw, shape, compute)
         }
     }
@@ -74,7 +94,7 @@ enum WinogradConvolution {
     }
 
     static func filterPosition<Algorithm: WinogradAlgorithm>(_ position: Int, _: Algorithm.Type) -> Int {
-        Algorithm.filterPoint(position / Algorithm.points) * WinogradFilters.points
+        Algorithm.filterPoint(position / Algorithm.points) * Algorithm.filterPoints
             + Algorithm.filterPoint(position % Algorithm.points)
     }
 
@@ -86,9 +106,11 @@ enum WinogradConvolution {
         let plan = WinogradPlan(shape, grid)
         let positions = Algorithm.points * Algorithm.points
         let memory = try compute.takeDerived(
-            weights, WinogradFilters.count(sourceChannels, targetChannels), keeps: !backward)
+            weights, WinogradFilters.count(points: Algorithm.filterPoints, sourceChannels, targetChannels),
+            keeps: !backward)
         defer { compute.give(memory) }
-        let filters = WinogradFilters(depth: sourceChannels, columns: targetChannels, values: memory.base)
+        let filters = WinogradFilters(
+            points: Algorithm.filterPoints, depth: sourceChannels, columns: targetChannels, values: memory.base)
         if !memory.isReady { filters.transform(Algorithm.self, weights, forDataGradient: backward, compute) }
         let zeros = try takeZeros(sourceChannels, compute)
         defer { compute.workspace.give(zeros) }

@@ -1,11 +1,8 @@
 /// Transformed filters of a Winograd convolution, as panels for `PackedGEMM`: position p of the filter from input k to
 /// output c is value `p * positionStride + (c / width * depth + k) * width + c % width`, with the width of a panel.
-///
-/// Both strides have 6 x 6 different values of a filter.
 struct WinogradFilters {
-    /// Transformed values along a side of a filter.
-    static let points = 6
-
+    /// Transformed values along a side of a filter, `WinogradAlgorithm.filterPoints`.
+    let points: Int
     /// Channels that are summed over: IC, or OC for the data gradient.
     let depth: Int
     /// Channels of the result: OC, or IC for the data gradient.
@@ -29,13 +26,17 @@ struct WinogradFilters {
     var positionStride: Int { Self.positionStride(depth, columns) }
 
     /// Values of memory for all positions.
-    static func count(_ depth: Int, _ columns: Int) -> Int { points * points * positionStride(depth, columns) }
+    static func count(points: Int, _ depth: Int, _ columns: Int) -> Int {
+        points * points * positionStride(depth, columns)
+    }
+
+    private var count: Int { Self.count(points: points, depth, columns) }
 
     /// The filters of a position as the right side of a product.
     func right(_ position: Int) -> PackedGEMM.Right {
         PackedGEMM.Right(
             base: values + position * positionStride, panelStride: depth * Self.width, depthStride: Self.width,
-            isFar: Self.count(depth, columns) >= Self.leastFar)
+            isFar: count >= Self.leastFar)
     }
 
     /// G g G^T of all filters of `weights`, (9, IC, OC). For the data gradient the filters are turned by 180 degrees
@@ -48,7 +49,7 @@ struct WinogradFilters {
         let side = Self.blockSide
         let blocks = (columns + side - 1) / side
         let grain = max(1, (1 << 12) / (side * depth))
-        let nonTemporal = Self.count(depth, columns) > Self.mostInCaches
+        let nonTemporal = count > Self.mostInCaches
         compute.parallelRanges(blocks, grain: grain) { _, range in
             withUnsafeTemporaryAllocation(byteCount: 9 * side * side * MemoryLayout<Float>.stride, alignment: 64) {
                 memory in

@@ -39,9 +39,9 @@ struct WinogradPlan {
         tilesPerStage = min(parts.size * partsPerStage, grid.tileRows) * grid.tilesAcross
     }
 
-    /// Half as many tiles where a tile has 81 values.
+    /// Half as many tiles where a tile has 81 values, three quarters where it has 49.
     private static func scaled<Algorithm: WinogradAlgorithm>(_ tiles: Int, _: Algorithm.Type) -> Int {
-        Algorithm.points > 6 ? tiles / 2 : tiles
+        Algorithm.points > 7 ? tiles / 2 : Algorithm.points == 7 ? tiles * 3 / 4 : tiles
     }
 
     /// Whether this method is possible for a shape and faster than `Im2colConvolution`: false for tiles that lie mostly
@@ -54,22 +54,24 @@ struct WinogradPlan {
     /// is not possible.
     static func cost(_ shape: ConvolutionShape) -> Double {
         guard shape.kernel == 3 && shape.padding == 1 else { return .infinity }
-        let positions: Int
-        switch shape.stride {
-        case 1: positions = WinogradStride1.points * WinogradStride1.points
-        case 2: positions = WinogradStride2.points * WinogradStride2.points
-        default: return .infinity
-        }
+        guard shape.stride == 1 || shape.stride == 2 else { return .infinity }
+        let (points, filterPoints, outputs) =
+            switch WinogradMethod(shape) {
+            case .stride1(let size): (size.points, size.points, size.outputs)
+            case .stride2: (WinogradStride2.points, WinogradStride2.filterPoints, WinogradStride2.outputs)
+            }
+        let positions = Double(points * points)
         // Fitted to measurements.
         let perProduct: Double = 1.1
-        let perFilter: Double = 1000
+        let perFilter = 1000.0 / 36 * Double(filterPoints * filterPoints)
         let perTransform: Double = 62
         // Transforms of a tile: of eight channels, and of single ones where fewer are left.
         func transforms(_ channels: Int) -> Double { Double(channels / 8 + channels % 8) }
         let filters = Double(shape.inChannels) * Double(shape.outChannels)
-        let tiles = Double(shape.batch) * Double((shape.outHeight + 3) / 4) * Double((shape.outWidth + 3) / 4)
-        return filters * (perProduct * Double(positions) * tiles + perFilter)
-            + tiles * perTransform * Double(positions) * (transforms(shape.inChannels) + transforms(shape.outChannels))
+        func tiled(_ side: Int) -> Double { Double((side + outputs - 1) / outputs) }
+        let tiles = Double(shape.batch) * tiled(shape.outHeight) * tiled(shape.outWidth)
+        return filters * (perProduct * positions * tiles + perFilter)
+            + tiles * perTransform * positions * (transforms(shape.inChannels) + transforms(shape.outChannels))
     }
 
     /// Tile rows transformed at a time for the weight gradient, by each thread for itself or by all for one another.

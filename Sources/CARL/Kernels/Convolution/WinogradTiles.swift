@@ -128,7 +128,7 @@ extension WinogradForwardAlgorithm {
     private static func addFilterGradient<V: WinogradLane>(
         _: V.Type, _ u: UnsafePointer<Float>, _ stride: Int, _ dw: FloatPointer, _ step: Int, _ half: FloatPointer
     ) {
-        let side = WinogradFilters.points
+        let side = filterPoints
         for j in 0..<side {
             let source = u + j &* stride
             let column = half + slot &* j
@@ -176,9 +176,9 @@ extension WinogradAlgorithm {
             let column = half + slot &* j
             filter({ V.load(source + 3 &* $0 &* step) }, { (i: Int, x: V) in x.store(column + 3 &* slot &* i) })
         }
-        for i in 0..<WinogradFilters.points {
+        for i in 0..<filterPoints {
             let row = half + 3 &* slot &* i
-            filter({ V.load(row + slot &* $0) }, { (j: Int, x: V) in put(WinogradFilters.points &* i &+ j, x) })
+            filter({ V.load(row + slot &* $0) }, { (j: Int, x: V) in put(filterPoints &* i &+ j, x) })
         }
     }
 }

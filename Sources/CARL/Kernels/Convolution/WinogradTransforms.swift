@@ -9,6 +9,8 @@
 protocol WinogradAlgorithm {
     /// Transformed values along a side of a tile.
     static var points: Int { get }
+    /// Transformed values along a side of a filter.
+    static var filterPoints: Int { get }
     /// Input pixels along a side of a tile.
     static var window: Int { get }
     /// Input pixels from a tile's first one to the next tile's.
@@ -23,7 +25,7 @@ protocol WinogradAlgorithm {
     static func input<V: WinogradLane>(_ d: (Int) -> V, _ put: (Int, V) -> Void)
     /// A^T m: `points` values to `outputs`.
     static func output<V: WinogradLane>(_ m: (Int) -> V, _ put: (Int, V) -> Void)
-    /// G g: three values to `WinogradFilters.points`.
+    /// G g: three values to `filterPoints`.
     static func filter<V: WinogradLane>(_ g: (Int) -> V, _ put: (Int, V) -> Void)
 }
 
@@ -31,7 +33,7 @@ protocol WinogradAlgorithm {
 protocol WinogradForwardAlgorithm: WinogradAlgorithm {
     /// A y: `outputs` values to `points`.
     static func outputGradient<V: WinogradLane>(_ y: (Int) -> V, _ put: (Int, V) -> Void)
-    /// G^T u: `WinogradFilters.points` values to three.
+    /// G^T u: `filterPoints` values to three.
     static func filterGradient<V: WinogradLane>(_ u: (Int) -> V, _ put: (Int, V) -> Void)
 }
 
@@ -40,6 +42,7 @@ protocol WinogradForwardAlgorithm: WinogradAlgorithm {
 /// turned round.
 enum WinogradStride1: WinogradForwardAlgorithm {
     static let points = 6
+    static let filterPoints = 6
     static let window = 6
     static let windowStep = 4
     static let windowStart = -1
@@ -119,7 +122,7 @@ enum WinogradStride1: WinogradForwardAlgorithm {
 
 /// What F(4, 2) with points 0, 1, -1, 2 and infinity is made of: a filter of two taps, four results from five inputs
 /// with 5 multiplications instead of 8. The matrices follow from the points by Toom and Cook's construction.
-private enum TwoTaps {
+enum TwoTaps {
     @inline(__always)
     static func input<V: WinogradLane>(_ d0: V, _ d1: V, _ d2: V, _ d3: V, _ d4: V, _ put: (Int, V) -> Void) {
         let difference = d3 - d1
@@ -155,6 +158,7 @@ private enum TwoTaps {
 /// values share one filter value.
 enum WinogradStride2: WinogradForwardAlgorithm {
     static let points = 9
+    static let filterPoints = 6
     static let window = 9
     static let windowStep = 8
     static let windowStart = -1
@@ -214,6 +218,7 @@ enum WinogradStride2: WinogradForwardAlgorithm {
 /// multiplications instead of 12.
 enum WinogradStride2Gradient: WinogradAlgorithm {
     static let points = 9
+    static let filterPoints = 6
     static let window = 5
     static let windowStep = 4
     static let windowStart = 0

@@ -9,7 +9,8 @@ extension WinogradConvolution {
         let shared = filters > WinogradPlan.fewFilters
         let copies = shared ? 1 : compute.threads
         let stride = WinogradPlan.stride(filters)
-        let count = WinogradFilters.points * WinogradFilters.points * stride
+        let filterPositions = Algorithm.filterPoints * Algorithm.filterPoints
+        let count = filterPositions * stride
         let memory = try compute.workspace.takePassing(copies * count)
         defer { compute.workspace.givePassing(memory) }
         let zeros = try takeZeros(max(shape.inChannels, shape.outChannels), compute)
@@ -22,7 +23,7 @@ extension WinogradConvolution {
             : try separateWeightGradients(operands, memory.base, count, stride, compute)
         compute.parallelRanges(filters, grain: 1 << 12) { _, range in
             for copy in 1..<max(filled, 1) {
-                for position in 0..<WinogradFilters.points * WinogradFilters.points {
+                for position in 0..<filterPositions {
                     let sum = memory.base + position * stride
                     let other = sum + copy * count
                     for i in range { sum[i] += other[i] }
@@ -110,7 +111,7 @@ extension WinogradConvolution {
                 var prefetch = Prefetch(steps: operands.positions * PackedGEMM.tiles(operands.ic, operands.oc, tiles))
                 operands.x.prefetch(source, &prefetch)
                 operands.dy.prefetch(target, &prefetch)
-                for filter in 0..<WinogradFilters.points * WinogradFilters.points {
+                for filter in 0..<Algorithm.filterPoints * Algorithm.filterPoints {
                     operands.multiply(
                         filter, tiles, v, vStride, m, mStride, own + filter * stride,
                         accumulate: part > range.lowerBound, &prefetch)
@@ -125,7 +126,7 @@ extension WinogradConvolution {
         _ operands: WeightGradientOperands<Algorithm>, _ u: FloatPointer, _ stride: Int, _ compute: Compute
     ) throws -> Int {
         let grid = operands.grid
-        let filterPositions = WinogradFilters.points * WinogradFilters.points
+        let filterPositions = Algorithm.filterPoints * Algorithm.filterPoints
         let rowsPerStage = WinogradPlan.weightGradientRows(grid, separate: false)
         let stageTiles = rowsPerStage * grid.tilesAcross
         let vStride = WinogradPlan.stride(stageTiles * operands.vRow)
