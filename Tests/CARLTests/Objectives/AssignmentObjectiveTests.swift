@@ -22,6 +22,8 @@ import Testing
         #expect(judge(["assigned_prototypes": 7]) == .sharedPrototypes)
         #expect(judge(["assigned_prototypes": 8]) == .none)
         #expect(judge(["embedding_std": 0.045]) == .shrunkenEmbedding)
+        #expect(judge(["embedding_std": 0.045, "contrast": 4]) == .none)
+        #expect(judge(["embedding_std": 0.02, "contrast": 4]) == .shrunkenEmbedding)
         #expect(judge(["embedding_std": 0.003, "assigned_prototypes": 1]) == .constantEmbedding)
         #expect(judge(["effective_prototypes": 1.05, "assigned_prototypes": 1]) == .fewPrototypes)
         #expect(judge(["max_probability": 0.0034]) == .uniform)
