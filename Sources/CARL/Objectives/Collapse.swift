@@ -30,8 +30,8 @@ public enum Collapse: Int32, Sendable {
         if count > 2, let assigned = terms["assigned_prototypes"], assigned < 1 + 0.05 * Double(min(count, images)) {
             return .sharedPrototypes
         }
-        // A contrast spreads a crowded embedding again within some hundred steps: runs that end well are at 0.4 early on,
-        // those that fail without it at 0.2.
+        // A contrast spreads a crowded embedding again within some hundred steps: runs that end well are at 0.4 early
+        // on, those that fail without it at 0.2.
         return spread < (terms["contrast"] == nil ? 0.6 : 0.25) * filled ? .shrunkenEmbedding : .none
     }
 
