@@ -54,24 +54,8 @@ enum WinogradStride1Five: WinogradForwardAlgorithm {
 
     @inline(__always)
     static func input<V: WinogradLane>(_ d: (Int) -> V, _ put: (Int, V) -> Void) {
-        let (d0, d1, d2, d3, d4, d5, d6) = (d(0), d(1), d(2), d(3), d(4), d(5), d(6))
-        put(5, d5.addingProduct(-5, d3).addingProduct(4, d1))
-        let e0 = d1.addingProduct(-0.5, d0)
-        let e1 = d2.addingProduct(-0.5, d1)
-        let e2 = d3.addingProduct(-0.5, d2)
-        let e3 = d4.addingProduct(-0.5, d3)
-        let e4 = d5.addingProduct(-0.5, d4)
-        let e5 = d6.addingProduct(-0.5, d5)
-        let even = e4.addingProduct(-4, e2)
-        let odd = e3.addingProduct(-4, e1)
-        let evenOuter = e4 - e2
-        let oddOuter = (e3 - e1).doubled
-        put(0, e4.addingProduct(-5, e2).addingProduct(4, e0))
-        put(1, even + odd)
-        put(2, even - odd)
-        put(3, evenOuter + oddOuter)
-        put(4, evenOuter - oddOuter)
-        put(6, e5.addingProduct(-5, e3).addingProduct(4, e1))
+        put(5, d(5).addingProduct(-5, d(3)).addingProduct(4, d(1)))
+        WinogradStride1.input({ d($0 &+ 1).addingProduct(-0.5, d($0)) }) { (i: Int, x: V) in put(i == 5 ? 6 : i, x) }
     }
 
     @inline(__always)
