@@ -227,8 +227,8 @@ carl_status carl_trainer_set_profiling(carl_trainer *trainer, int32_t enabled);
 
 /* The profile as JSON, copied like carl_trainer_config: an array, in the order of first use, of
  * {"layer", "work", "method", "calls", "seconds", "operations", "bytes"}; work is "forward", "weight gradient", "data
- * gradient", "normalise", ...; operations counts those of the direct method, bytes the operands and results of a call
- * once. CARL_INVALID_STATE without a profile. */
+ * gradient", "gradients" (both in one pass), "normalise", ...; operations counts those of the direct method, bytes the
+ * operands and results of a call once. CARL_INVALID_STATE without a profile. */
 carl_status carl_trainer_profile(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
 /* ---- 5. Trainer, exact control --------------------------------------------------------------------------------- */

@@ -129,6 +129,11 @@ CARL_BFLOAT16_TARGET static void carl_bfloat16_tile(
     ptrdiff_t b_step, float *c, ptrdiff_t ldc, ptrdiff_t columns, const float *addend, ptrdiff_t distance
 ) {
     ptrdiff_t last = rows - 1;
+    /* What the tile is stored to has long been there when its sums are ready. */
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        __builtin_prefetch(c + i * ldc, 1, 3);
+        __builtin_prefetch(c + i * ldc + 16, 1, 3);
+    }
 #define CARL_ROW(i) \
     const uint32_t *a##i = a + (i < last ? i : last) * row_stride; \
     carl_sums16 left##i = {0}, right##i = {0};

@@ -161,9 +161,10 @@ class Trainer(StateHandle):
     def profile(self) -> list[dict[str, Any]]:
         """Where the time of the steps since `start_profile` went, in the order of first use.
 
-        Each row has `layer`, `work` ("forward", "weight gradient", "data gradient", "normalise", ...), `method` (how a
-        convolution was computed), `calls`, `seconds`, `operations` (floating-point operations of the direct method) and
-        `bytes` (operands and results, each once a call). InvalidStateError before `start_profile`.
+        Each row has `layer`, `work` ("forward", "weight gradient", "data gradient", "gradients" for both in one pass,
+        "normalise", ...), `method` (how a convolution was computed), `calls`, `seconds`, `operations` (floating-point
+        operations of the direct method) and `bytes` (operands and results, each once a call). InvalidStateError before
+        `start_profile`.
         """
         rows: list[dict[str, Any]] = json.loads(string_from(LIB.carl_trainer_profile, self._handle) or "[]")
         return rows

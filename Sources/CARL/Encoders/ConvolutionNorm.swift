@@ -78,11 +78,8 @@ struct ConvolutionNorm {
             try summed.map { try norm.pendingGradient($0, memory, compute) }
             ?? norm.backward(dz, followed, tape.y, tape.norm, memory, compute)
         defer { gradient.release(compute.workspace) }
-        try convolution.weightGradient(x, .init(gradient), memory, compute)
-        if let dx {
-            try convolution.dataGradient(
-                x, .init(gradient), into: dx, accumulate: accumulate, memory, compute, alongside: below?.reads ?? [],
-                epilogue: below?.add)
-        }
+        try convolution.gradients(
+            x, .init(gradient), into: dx, accumulate: accumulate, memory, compute, alongside: below?.reads ?? [],
+            epilogue: below?.add)
     }
 }

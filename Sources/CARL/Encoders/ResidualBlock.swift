@@ -126,25 +126,24 @@ struct ResidualBlock {
         for i in stride(from: last, through: 1, by: -1) {
             let (convolution, norm, before) = (path[i].convolution, path[i - 1].norm, tape.path[i - 1])
             let input = before.y
-            try convolution.weightGradient(input, pending: before.norm, .init(flowing), memory, compute)
             let next = try workspace.takeActivation(like: input, storage: input.storage)
             // What the normalisation before needs first is summed while the gradient is in cache.
             let sums = try norm.takeGradientSums(
                 convolution.gradientParts(convolution.shape(input), compute), next, before.y, before.norm, .relu,
                 compute)
-            try convolution.dataGradient(
-                input, .init(flowing), into: next, accumulate: false, memory, compute, alongside: sums.reads,
-                epilogue: sums.add)
+            try convolution.gradients(
+                input, pending: before.norm, .init(flowing), into: next, accumulate: false, memory, compute,
+                alongside: sums.reads, epilogue: sums.add)
             flowing.release(workspace)
             if let own { workspace.give(own) }
             own = next
             flowing = try norm.pendingGradient(sums, memory, compute)
         }
         let first = path[0].convolution
-        try first.weightGradient(tape.x, .init(flowing), memory, compute)
         var dx: Activation? = gradient
         var sums: BatchNorm.GradientSums?
         if isLowest {
+            try first.weightGradient(tape.x, .init(flowing), memory, compute)
             if let downsample, let skip = tape.skip {
                 try downsample.backward(
                     gradient, .nothing, x: tape.x, skip, into: nil, accumulate: false, memory, compute)
@@ -156,14 +155,14 @@ struct ResidualBlock {
             let input = try workspace.takeActivation(like: tape.x, storage: tape.x.storage)
             sums = try below(
                 downsample.convolution.gradientParts(downsample.convolution.shape(tape.x), compute), input)
-            try first.dataGradient(tape.x, .init(flowing), into: input, accumulate: false, memory, compute)
+            try first.gradients(tape.x, .init(flowing), into: input, accumulate: false, memory, compute)
             try downsample.backward(
                 gradient, .nothing, x: tape.x, skip, into: input, accumulate: true, below: sums, memory, compute)
             workspace.give(gradient)
             dx = input
         } else {
             sums = try below(first.gradientParts(first.shape(tape.x), compute), gradient)
-            try first.dataGradient(
+            try first.gradients(
                 tape.x, .init(flowing), into: gradient, accumulate: true, memory, compute,
                 alongside: sums?.reads ?? [], epilogue: sums?.add)
         }

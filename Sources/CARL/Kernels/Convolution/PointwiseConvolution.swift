@@ -88,4 +88,58 @@ enum PointwiseConvolution {
             x.pixels(rows, scratch) + rows.lowerBound * ic
         }
     }
+    /// Pixels from which on both gradients are computed in one pass: their maps no longer stay in a cache from one to
+    /// the other.
+    private static let leastJoinedRows = 1 << 12
+
+    static func joinsGradients(_ shape: ConvolutionShape) -> Bool {
+        shape.outRows >= leastJoinedRows && RowProductSum.isSmall(shape.inChannels, shape.outChannels)
+    }
+
+    /// Both gradients, of some pixels at a time, so that the maps are read from memory once: the weights' is added to
+    /// `dw`, the data's written to `dx` or added.
+    static func gradients(
+        _ x: ConvolutionInput, _ dy: ConvolutionInput, _ weights: UnsafePointer<Float>, addTo dw: FloatPointer,
+        _ dx: ConvolutionOutput, _ shape: ConvolutionShape, _ compute: Compute, accumulate: Bool,
+        alongside: [StoredValues], epilogue: Epilogue?
+    ) throws {
+        let (ic, oc) = (shape.inChannels, shape.outChannels)
+        let parts = gradientParts(shape)
+        // Parts that the weights' product takes together, for which a few rows are too few.
+        let together = max(1, RowProductSum.rowsPerPart / parts.size)
+        let items = (parts.count + together - 1) / together
+        func members(_ item: Int) -> Range<Int> { item * together..<min(parts.count, (item + 1) * together) }
+        func rows(_ item: Int) -> Range<Int> {
+            let own = members(item)
+            return parts[own.lowerBound].lowerBound..<parts[own.upperBound - 1].upperBound
+        }
+        let dyCount = dy.scratch(together * parts.size)
+        try PackedMatrix.with(
+            weights, rows: shape.outRows, depth: oc, columns: ic, transposed: true, forward: false, compute
+        ) { right in
+            try RowProductSum.addSeparately(
+                to: dw, ic, oc, rows: shape.outRows, over: items, scratch: dyCount + dx.scratch(parts.size), compute
+            ) { item, next, sum, scratch in
+                let all = rows(item)
+                let gradient = dy.pixels(all, scratch)
+                var prefetch = Prefetch(steps: PackedGEMM.tiles(all.count, ic, right.format.words(oc)))
+                if let next {
+                    dx.prefetch(rows(next), alongside: alongside, &prefetch)
+                    dy.prefetch(rows(next), &prefetch)
+                }
+                for part in members(item) {
+                    let rows = parts[part]
+                    let written = dx.pixels(rows, scratch + dyCount, accumulate: accumulate)
+                    PackedGEMM.multiply(
+                        rows.count, ic, oc,
+                        .init(base: gradient + rows.lowerBound * oc, rowStride: oc, depthStride: 1), right,
+                        written + rows.lowerBound * ic, ic, accumulate: accumulate, &prefetch)
+                    dx.finish(part, rows, written, epilogue)
+                }
+                sum.add(all, dy: .init(gradient, channels: oc)) { rows, scratch in
+                    x.pixels(rows, scratch) + rows.lowerBound * ic
+                }
+            }
+        }
+    }
 }

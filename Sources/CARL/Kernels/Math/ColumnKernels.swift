@@ -163,39 +163,64 @@ enum ColumnKernels {
     ) {
         sumGradient.update(repeating: 0, count: channels)
         sumProduct.update(repeating: 0, count: channels)
-        let width = FloatVector.scalarCount
-        let vectors = channels / width &* width
-        for r in 0..<rows {
-            let at = r &* channels
-            var c = 0
-            func add(_ g: FloatVector, _ value: FloatVector) {
-                storeVector(loadVector(sumGradient + c) + g, sumGradient + c)
-                storeVector(fmaVector(g, value - loadVector(mean + c), loadVector(sumProduct + c)), sumProduct + c)
-                c &+= width
+        let sums = ColumnSums(channels: channels, mean: mean, sumGradient: sumGradient, sumProduct: sumProduct)
+        if let result {
+            sums.add(y, rows) { at, _, _ in
+                let open = result.vector(at) .> 0
+                let g = FloatVector.zero.replacing(with: loadVector(dz + at), where: open)
+                storeVector(g, dz + at)
+                return g
             }
-            if let result {
-                while c < vectors {
-                    let open = result.vector(at &+ c) .> 0
-                    let g = FloatVector.zero.replacing(with: loadVector(dz + at + c), where: open)
-                    storeVector(g, dz + at + c)
-                    add(g, y.vector(at &+ c))
-                }
-            } else if relu {
-                while c < vectors {
-                    let value = y.vector(at &+ c)
-                    let open = fmaVector(value, loadVector(a + c), loadVector(b + c)) .> 0
-                    add(FloatVector.zero.replacing(with: loadVector(dz + at + c), where: open), value)
-                }
-            } else {
-                while c < vectors { add(loadVector(dz + at + c), y.vector(at &+ c)) }
+        } else if relu {
+            sums.add(y, rows) { at, c, value in
+                let open = fmaVector(value, loadVector(a + c), loadVector(b + c)) .> 0
+                return FloatVector.zero.replacing(with: loadVector(dz + at), where: open)
             }
-            while c < channels {
-                let i = at &+ c
-                if let result, !(result[i] > 0) { dz[i] = 0 }
-                let g = relu && !(y[i] * a[c] + b[c] > 0) ? 0 : dz[i]
+        } else {
+            sums.add(y, rows) { at, _, _ in loadVector(dz + at) }
+        }
+        for c in channels / FloatVector.scalarCount * FloatVector.scalarCount..<channels {
+            for at in stride(from: c, to: rows * channels, by: channels) {
+                if let result, !(result[at] > 0) { dz[at] = 0 }
+                let g = relu && !(y[at] * a[c] + b[c] > 0) ? 0 : dz[at]
                 sumGradient[c] += g
-                sumProduct[c] += g * (y[i] - mean[c])
-                c &+= 1
+                sumProduct[c] += g * (y[at] - mean[c])
+            }
+        }
+    }
+
+    /// Sums of g and of g * (y - mean) of the columns that fill vectors.
+    private struct ColumnSums {
+        let channels: Int
+        let mean: UnsafePointer<Float>
+        let sumGradient: FloatPointer
+        let sumProduct: FloatPointer
+
+        /// Adds rows of y with what `gradient` gives for the values from number `at` on, those of columns from c on.
+        @inline(__always)
+        func add(
+            _ y: StoredValues, _ rows: Int, gradient: (_ at: Int, _ c: Int, _ value: FloatVector) -> FloatVector
+        ) {
+            // Two rows at a time, so that the sums are loaded and stored half as often.
+            for first in stride(from: 0, to: rows, by: 2) {
+                let second = first &+ 1
+                var c = 0
+                while c &+ FloatVector.scalarCount <= channels {
+                    let center = loadVector(mean + c)
+                    var (sum, product) = (loadVector(sumGradient + c), loadVector(sumProduct + c))
+                    @inline(__always)
+                    func add(_ at: Int) {
+                        let value = y.vector(at)
+                        let g = gradient(at, c, value)
+                        sum += g
+                        product = fmaVector(g, value - center, product)
+                    }
+                    add(first &* channels &+ c)
+                    if second < rows { add(second &* channels &+ c) }
+                    storeVector(sum, sumGradient + c)
+                    storeVector(product, sumProduct + c)
+                    c &+= FloatVector.scalarCount
+                }
             }
         }
     }

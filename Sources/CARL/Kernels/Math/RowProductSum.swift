@@ -1,13 +1,16 @@
 /// dw (m, n) += x^T dy, summed over many rows: the weight gradient of a convolution that is a matrix product.
 ///
 /// Some rows at a time are brought to memory as the micro-kernel reads them, columns of x in tiles and those of dy in
-/// panels. A small result is summed by each thread over rows of its own; a
-/// large one is shared by the threads, each value of it one chain of fused multiply-adds along the rows. Of bfloat16
-/// operands, a word of two rows' values is in the place of a value, and memory has half as many rows.
+/// panels. A small result is summed by each thread over rows of its own; a large one is shared by the threads, each
+/// value of it one chain of fused multiply-adds along the rows. Of bfloat16 operands, a word of two rows' values is in
+/// the place of a value, and memory has half as many rows.
 enum RowProductSum {
+    /// Gives the first of some rows of x, one behind the other; it may make them in `scratch`, which has room for 16.
+    typealias Rows = (_ rows: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float>
+
     /// Values of a result that each thread sums by itself, up to 1 MiB.
     private static let mostSeparately = 1 << 18
-    private static let rowsPerPart = 256
+    static let rowsPerPart = 256
     private static let rowsPerStage = 1024
     /// Columns of x in a block, rows of the result that an item has.
     private static let blockColumns = 16 * MicroKernel.rows
@@ -19,35 +22,32 @@ enum RowProductSum {
 
     /// - Parameters:
     ///   - m: values of a row of x. n: of dy.
-    ///   - x: gives the first of some rows of x, one behind the other; it may make them in memory for as many.
     ///   - columnSums: gets the sums of the columns of x added, a multiple of 8, whatever the number of threads in the
     ///     same order.
     static func add(
         to dw: FloatPointer, _ m: Int, _ n: Int, rows: Int, dy: ConvolutionInput, columnSums: FloatPointer? = nil,
-        _ compute: Compute,
-        x: (_ rows: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float>
+        _ compute: Compute, x: Rows
     ) throws {
-        try withoutActuallyEscaping(x) { x in
-            let format = compute.format(rows: m, columns: n, depth: rows)
-            let operands = Operands(m: m, n: n, dy: dy, x: x, format: format)
-            let isSmall = m * n <= mostSeparately
-            let sums = try columnSums.map { _ in
-                try RowSums(rows, values: m, rowsPerPart: isSmall ? rowsPerPart : sharedRows, compute)
-            }
-            if isSmall {
-                try addSeparately(to: dw, operands, rows: rows, sums, compute)
-            } else {
-                try addShared(to: dw, operands, rows: rows, sums, compute)
-            }
-            if let columnSums { sums?.add(to: columnSums, compute) }
+        let isSmall = isSmall(m, n)
+        let sums = try columnSums.map { _ in
+            try RowSums(rows, values: m, rowsPerPart: isSmall ? rowsPerPart : sharedRows, compute)
         }
+        if isSmall {
+            let parts = (rows + rowsPerPart - 1) / rowsPerPart
+            try addSeparately(to: dw, m, n, rows: rows, over: parts, scratch: 0, compute) { part, _, sum, _ in
+                let taken = part * rowsPerPart..<min(rows, (part + 1) * rowsPerPart)
+                sum.add(taken, dy: dy, columnSums: sums?[part], x: x)
+            }
+        } else {
+            try addShared(to: dw, m, n, rows: rows, dy: dy, sums, compute, x: x)
+        }
+        if let columnSums { sums?.add(to: columnSums, compute) }
     }
 
-    private struct Operands {
+    /// The operands in memory.
+    fileprivate struct Operands {
         let m: Int
         let n: Int
-        let dy: ConvolutionInput
-        let x: (_ rows: Range<Int>, _ scratch: FloatPointer) -> UnsafePointer<Float>
         let format: ProductFormat
 
         /// Blocks of columns of x.
@@ -67,7 +67,7 @@ enum RowProductSum {
         /// of the columns of x added.
         func copy(
             _ taken: Range<Int>, of stage: Range<Int>, to memory: FloatPointer, rows: Int, scratch: FloatPointer,
-            sums: FloatPointer?
+            dy: ConvolutionInput, sums: FloatPointer?, x: Rows
         ) {
             for first in stride(from: taken.lowerBound, to: taken.upperBound, by: copiedRows) {
                 let some = first..<min(taken.upperBound, first + copiedRows)
@@ -156,31 +156,63 @@ enum RowProductSum {
         #endif
     }
 
-    private static func addSeparately(
-        to dw: FloatPointer, _ operands: Operands, rows: Int, _ sums: RowSums?, _ compute: Compute
+    /// Whether a result of m rows and n columns is so small that each thread sums it by itself.
+    static func isSmall(_ m: Int, _ n: Int) -> Bool { m * n <= mostSeparately }
+
+    /// Adds to a small result what `body` adds to the sum it is given, for each item its share of `rows` rows. `body`
+    /// is told the item that its thread takes next, and has memory for `scratch` values.
+    static func addSeparately(
+        to dw: FloatPointer, _ m: Int, _ n: Int, rows: Int, over items: Int, scratch count: Int, _ compute: Compute,
+        _ body: (_ item: Int, _ next: Int?, _ sum: OwnSum, _ scratch: FloatPointer) -> Void
     ) throws {
-        let memoryRows = operands.format.words(rowsPerPart)
-        let count = operands.count(memoryRows)
-        let scratch = try compute.scratch(count + operands.copyCount, for: compute.threads)
-        let parts = (rows + rowsPerPart - 1) / rowsPerPart
-        try PartialSums.add(to: dw, operands.m * operands.n, over: parts, compute) { partial, worker, range in
-            for part in range where !Cancellation.isRequested {
-                let taken = part * rowsPerPart..<min(rows, (part + 1) * rowsPerPart)
-                let memory = scratch[worker]
+        let operands = Operands(m: m, n: n, format: compute.format(rows: m, columns: n, depth: rows))
+        let ownCount = OwnSum.memoryCount(operands)
+        let memory = try compute.scratch(ownCount + count, for: compute.threads)
+        try PartialSums.add(to: dw, m * n, over: items, compute) { partial, worker, range in
+            let sum = OwnSum(operands: operands, memory: memory[worker], dw: partial)
+            for item in range where !Cancellation.isRequested {
+                body(item, item + 1 < range.upperBound ? item + 1 : nil, sum, memory[worker] + ownCount)
+            }
+        }
+    }
+
+    /// A thread's own sum.
+    struct OwnSum {
+        fileprivate let operands: Operands
+        fileprivate let memory: FloatPointer
+        fileprivate let dw: FloatPointer
+
+        private static func operandsCount(_ operands: Operands) -> Int {
+            operands.count(operands.format.words(rowsPerPart))
+        }
+
+        fileprivate static func memoryCount(_ operands: Operands) -> Int {
+            operandsCount(operands) + operands.copyCount
+        }
+
+        /// Adds the product of rows `range`; the rest as of `RowProductSum.add`.
+        func add(_ range: Range<Int>, dy: ConvolutionInput, columnSums: FloatPointer? = nil, x: Rows) {
+            let words = operands.format.words
+            let scratch = memory + Self.operandsCount(operands)
+            for first in stride(from: range.lowerBound, to: range.upperBound, by: rowsPerPart) {
+                let taken = first..<min(range.upperBound, first + rowsPerPart)
                 operands.copy(
-                    taken, of: taken, to: memory, rows: memoryRows, scratch: memory + count, sums: sums?[part])
+                    taken, of: taken, to: memory, rows: words(rowsPerPart), scratch: scratch, dy: dy, sums: columnSums,
+                    x: x)
                 for block in 0..<operands.blocks {
                     operands.multiply(
-                        memory, rows: memoryRows, depth: operands.format.words(taken.count), block: block,
-                        panels: 0..<operands.panels, to: partial)
+                        memory, rows: words(rowsPerPart), depth: words(taken.count), block: block,
+                        panels: 0..<operands.panels, to: dw)
                 }
             }
         }
     }
 
     private static func addShared(
-        to dw: FloatPointer, _ operands: Operands, rows count: Int, _ sums: RowSums?, _ compute: Compute
+        to dw: FloatPointer, _ m: Int, _ n: Int, rows count: Int, dy: ConvolutionInput, _ sums: RowSums?,
+        _ compute: Compute, x: Rows
     ) throws {
+        let operands = Operands(m: m, n: n, format: compute.format(rows: m, columns: n, depth: count))
         let stageRows = operands.format.words(min(count, rowsPerStage))
         let memory = try compute.workspace.takePassing(operands.count(stageRows))
         defer { compute.workspace.givePassing(memory) }
@@ -195,8 +227,8 @@ enum RowProductSum {
                 let first = rows.lowerBound + item * sharedRows
                 let taken = first..<min(rows.upperBound, first + sharedRows)
                 operands.copy(
-                    taken, of: rows, to: memory.base, rows: stageRows, scratch: scratch[worker],
-                    sums: sums?[first / sharedRows])
+                    taken, of: rows, to: memory.base, rows: stageRows, scratch: scratch[worker], dy: dy,
+                    sums: sums?[first / sharedRows], x: x)
                 return
             }
             let first = item / operands.blocks * itemPanels

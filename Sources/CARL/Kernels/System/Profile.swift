@@ -5,6 +5,8 @@ public final class Profile {
     /// What is done in a layer.
     public enum Work: String, CaseIterable, Sendable {
         case forward, weightGradient = "weight gradient", dataGradient = "data gradient"
+        /// Both in one pass.
+        case gradients
         /// Normalising, with ReLU and residual addition; backward of the same.
         case normalise, normaliseBackward = "normalise backward"
         case backward, update
