@@ -27,7 +27,8 @@ struct UnitRows {
         let firstBad = Atomic<Int>(count)
         compute.parallelRanges(count, grain: max(1, (1 << 15) / dimension)) { _, range in
             for row in range {
-                target[row] = Self.norm(base + row &* dimension, dimension)
+                let values = base + row &* dimension
+                target[row] = DoubleSum.dot(values, values, dimension).squareRoot()
                 if !target[row].isFinite {
                     firstBad.min(row, ordering: .relaxed)
                     return
@@ -66,22 +67,5 @@ struct UnitRows {
                 for i in 0..<dimension { panel[i &* width] = Float(Double(source[i]) * power) * inverse + 0 }
             }
         }
-    }
-
-    /// In Float64: no square of a Float32 overflows or vanishes there.
-    private static func norm(_ row: UnsafePointer<Float>, _ dimension: Int) -> Double {
-        var sums = SIMD8<Double>.zero
-        var i = 0
-        while i &+ 8 <= dimension {
-            let values = SIMD8<Double>(load8(row + i))
-            sums.addProduct(values, values)
-            i &+= 8
-        }
-        var sum = sums.sum()
-        while i < dimension {
-            sum += Double(row[i]) * Double(row[i])
-            i &+= 1
-        }
-        return sum.squareRoot()
     }
 }

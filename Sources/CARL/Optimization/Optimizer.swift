@@ -109,14 +109,24 @@ struct Optimizer {
         let norms = try HeapArray(pieces.count, repeating: (0.0, 0.0), for: "the norms of pieces of the parameters")
         let (decay, scale) = (Float(weightDecay), Float(gradientScale))
         compute.parallel(pieces.count) { item, _ in
-            var (weights, steps) = (0.0, 0.0)
-            for i in pieces[item].range {
+            var (weights, steps) = (DoubleSum(), DoubleSum())
+            let range = pieces[item].range
+            var i = range.lowerBound
+            while i &+ 8 <= range.upperBound {
+                let w = load8(memory.parameters + i)
+                let g = load8(memory.gradients + i) * scale + decay * w
+                weights.add(w, times: w)
+                steps.add(g, times: g)
+                i &+= 8
+            }
+            while i < range.upperBound {
                 let w = memory.parameters[i]
                 let g = memory.gradients[i] * scale + decay * w
-                weights += Double(w) * Double(w)
-                steps += Double(g) * Double(g)
+                weights.add(w, times: w)
+                steps.add(g, times: g)
+                i &+= 1
             }
-            norms[item] = (weights, steps)
+            norms[item] = (weights.value, steps.value)
         }
         var sums = [(Double, Double)](repeating: (0, 0), count: layout.parameters.count)
         for (item, piece) in pieces.enumerated() {
@@ -150,9 +160,8 @@ struct Optimizer {
         let pieces = (count + piece - 1) / piece
         let sums = try HeapArray(pieces, repeating: 0.0, for: "the norms of pieces of the parameters")
         compute.parallel(pieces) { item, _ in
-            var sum = 0.0
-            for i in item * piece..<min(count, (item + 1) * piece) { sum += Double(values[i]) * Double(values[i]) }
-            sums[item] = sum
+            let first = values + item * piece
+            sums[item] = DoubleSum.dot(first, first, min(piece, count - item * piece))
         }
         return (0..<pieces).reduce(0.0) { $0 + sums[$1] }.squareRoot()
     }

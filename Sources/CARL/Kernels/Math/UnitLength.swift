@@ -2,28 +2,10 @@
 enum UnitLength {
     static let shortest = 1e-12
 
-    /// Sum of products in float64, in four sums so that additions need not wait for each other.
-    @inline(__always)
-    private static func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ n: Int) -> Double {
-        var sums = SIMD4<Double>.zero
-        var i = 0
-        while i &+ 4 <= n {
-            sums[0] += Double(a[i]) * Double(b[i])
-            sums[1] += Double(a[i &+ 1]) * Double(b[i &+ 1])
-            sums[2] += Double(a[i &+ 2]) * Double(b[i &+ 2])
-            sums[3] += Double(a[i &+ 3]) * Double(b[i &+ 3])
-            i &+= 4
-        }
-        var rest = 0.0
-        while i < n {
-            rest += Double(a[i]) * Double(b[i])
-            i &+= 1
-        }
-        return sums.sum() + rest
-    }
-
     /// What a row is divided by.
-    static func length(_ row: UnsafePointer<Float>, _ n: Int) -> Double { max(dot(row, row, n).squareRoot(), shortest) }
+    static func length(_ row: UnsafePointer<Float>, _ n: Int) -> Double {
+        max(DoubleSum.dot(row, row, n).squareRoot(), shortest)
+    }
 
     /// unit (rows, n) = x / |x|; `inverses` (rows) get 1 / |x|. `unit` may be `x`.
     static func forward(
@@ -52,7 +34,7 @@ enum UnitLength {
                 let g = gradient + row &* n
                 let inverse = Double(inverses[row])
                 // Below the shortest length the divisor is a constant.
-                let radial = inverse < 0.999 / shortest ? dot(u, g, n) : 0
+                let radial = inverse < 0.999 / shortest ? DoubleSum.dot(u, g, n) : 0
                 for i in 0..<n { g[i] = Float((Double(g[i]) - radial * Double(u[i])) * inverse) }
             }
         }
