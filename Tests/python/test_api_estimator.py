@@ -36,8 +36,12 @@ def test_fit_and_use(images):
     assert np.array_equal(small_model().fit_predict(images), clusters)
 
 
-def test_learning_rate_follows_a_cosine_over_all_epochs(images):
+def test_learning_rate_falls_at_the_end_of_all_epochs(images):
     rates = [metrics.learning_rate for metrics in small_model(epochs=3).fit(images).history_]
+    kept = len(rates) - len(rates) // 5
+    assert rates[:kept] == pytest.approx([0.01] * kept)
+    assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(0.01 / (len(rates) // 5))
+    rates = [metrics.learning_rate for metrics in small_model(epochs=3, schedule="cosine").fit(images).history_]
     assert rates[0] == pytest.approx(0.01) and rates == sorted(rates, reverse=True) and rates[-1] < 0.001
 
 

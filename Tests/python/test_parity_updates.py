@@ -32,7 +32,7 @@ UPDATES = {
     "sgd": dict(),
     "sgd without momentum": dict(momentum=0.0),
     "sgd without decay": dict(weight_decay=0.0),
-    "sgd, schedule": dict(warmup_steps=2, total_steps=5, min_learning_rate=0.001),
+    "sgd, schedule": dict(schedule="cosine", warmup_steps=2, total_steps=5, min_learning_rate=0.001),
     "lars": dict(optimizer="lars", learning_rate=2.0),
     "lars, clipped": dict(optimizer="lars", learning_rate=2.0, clip_norm=0.1, weight_decay=0.3),
     "lars, residuals of scale 1": dict(optimizer="lars", zero_init_residual=False),
@@ -47,7 +47,7 @@ UPDATES = {
         freeze_prototypes=3, accumulate=2, clip_norm=0.1, optimizer="adamw", learning_rate=0.003
     ),
     "teacher": dict(teacher_momentum=0.8),
-    "teacher towards 1": dict(teacher_momentum=0.5, total_steps=4),
+    "teacher towards 1": dict(schedule="cosine", teacher_momentum=0.5, total_steps=4),
     "teacher, accumulated": dict(teacher_momentum=0.8, accumulate=2, optimizer="lars"),
 }
 STEPS = 6

@@ -121,10 +121,10 @@ class TrainerKeys:
         trust_coefficient: of LARS: the update of a tensor has this share of the tensor's own length, times the learning
             rate (above 0, at most 10^6; default 0.02 ("carp": 0.001)).
         schedule: after the warm-up: "cosine" down to min_learning_rate at total_steps; "trapezoid": constant, then
-            linearly down in the last decay_steps; "constant" ("cosine", "constant", "trapezoid"; default "cosine" when
-            total_steps is given, else "constant").
-        warmup_steps: steps in which the learning rate rises linearly (0 to 2^31 - 1; default total_steps / 20
-            (trapezoid: 0)).
+            linearly down in the last decay_steps; "constant" ("cosine", "constant", "trapezoid"; default with
+            total_steps "trapezoid" ("carl", "carp": "cosine"), without "constant").
+        warmup_steps: steps in which the learning rate rises linearly (0 to 2^31 - 1; default total_steps / 20 (schedule
+            given as "trapezoid": 0)).
         total_steps: steps of the schedule: calls of step, accumulating ones included (1 to 2^31 - 1).
         decay_steps: of a trapezoid alone: the length of its decay; a list makes stages one behind the other, each of
             which takes an equal share of the learning rate away (1 to 2^31 - 1, or a list of 1 to 64; default a fifth

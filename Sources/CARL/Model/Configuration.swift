@@ -200,7 +200,11 @@ public struct Configuration: Equatable, Sendable {
         doc: "of LARS: the update of a tensor has this share of the tensor's own length, times the learning rate")
     public var trustCoefficient = 0.02
     @Setting(
-        "schedule", .optimization, standard: "`\"cosine\"` when `total_steps` is given, else `\"constant\"`",
+        "schedule", .optimization,
+        standard:
+            """
+            with `total_steps` `\"trapezoid\"` (`\"carl\"`, `\"carp\"`: `\"cosine\"`), without `\"constant\"`
+            """,
         doc:
             """
             after the warm-up: `\"cosine\"` down to `min_learning_rate` at `total_steps`; `\"trapezoid\"`: constant, \
@@ -208,7 +212,8 @@ public struct Configuration: Equatable, Sendable {
             """)
     public var schedule: Schedule? = nil
     @Setting(
-        "warmup_steps", .optimization, in: 0...0x7fff_ffff, standard: "`total_steps` / 20 (trapezoid: 0)",
+        "warmup_steps", .optimization, in: 0...0x7fff_ffff,
+        standard: "`total_steps` / 20 (`schedule` given as `\"trapezoid\"`: 0)",
         doc: "steps in which the learning rate rises linearly")
     public var warmupSteps = 0
     @Setting(

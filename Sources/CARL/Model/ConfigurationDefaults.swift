@@ -172,8 +172,10 @@ extension Configuration {
             $learningRate.setDefault(2e-3 * min(batches, 16).squareRoot())
             $weightDecay.setDefault(0.01)
         }
-        // The beginning of a trapezoid does not depend on its length.
+        // The beginning of a trapezoid that is asked for does not depend on its length.
         $warmupSteps.setDefault(schedule == .trapezoid ? 0 : (totalSteps ?? 0) / Self.warmupShare)
+        // Learns more in as many steps than a cosine does (docs/results.md).
+        if objective == .contrast && totalSteps != nil && schedule == nil { $schedule.setDefault(.trapezoid) }
         if schedule == .cosine && totalSteps == nil {
             throw CARLError.configuration(
                 """
@@ -206,11 +208,17 @@ extension Configuration {
     /// Prototypes of one softmax: of a block, or all.
     var softmaxSize: Int { partitionSize > 0 ? partitionSize : prototypes }
 
-    /// What acted before there was a key for it.
-    private static let valuesBefore: [(String, JSONValue)] = [
-        ("objective", .string("carl")), ("trust_coefficient", .number(0.001)), ("contrast_weight", .number(0)),
-        ("early_steps", .number(0)),
-    ]
+    /// What acted before there was a key for it, or another default.
+    private static func valuesBefore(_ saved: JSONObject) -> [(String, JSONValue)] {
+        var values: [(String, JSONValue)] = [
+            ("objective", .string("carl")), ("trust_coefficient", .number(0.001)), ("contrast_weight", .number(0)),
+            ("early_steps", .number(0)),
+        ]
+        if saved["objective"] == .string(ObjectiveKind.contrast.rawValue), saved["total_steps"]?.number != nil {
+            values.append(("schedule", .string(Schedule.cosine.rawValue)))
+        }
+        return values
+    }
 
     /// A configuration as `json` gives it, of this or an earlier version: keys that were not there yet have the value
     /// that stood for them.
@@ -218,7 +226,7 @@ extension Configuration {
         guard let saved = try JSONValue.parse(json).object else {
             throw CARLError.configuration("the saved configuration is not a JSON object")
         }
-        let missing = Self.valuesBefore.filter { saved[$0.0] == nil || saved[$0.0] == .null }
+        let missing = Self.valuesBefore(saved).filter { saved[$0.0] == nil || saved[$0.0] == .null }
         try self.init(.object(JSONObject(saved.members.map { ($0.key, $0.value) } + missing)))
     }
 

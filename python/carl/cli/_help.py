@@ -136,12 +136,12 @@ HELP: dict[str, dict[str, str]] = {
         ),
         "schedule": (
             'after the warm-up: "cosine" down to min_learning_rate at total_steps; "trapezoid": constant, then '
-            'linearly down in the last decay_steps; "constant" ("cosine", "constant", "trapezoid"; default "cosine"'
-            ' when total_steps is given, else "constant").'
+            'linearly down in the last decay_steps; "constant" ("cosine", "constant", "trapezoid"; default with '
+            'total_steps "trapezoid" ("carl", "carp": "cosine"), without "constant").'
         ),
         "warmup_steps": (
-            "steps in which the learning rate rises linearly (0 to 2^31 - 1; default total_steps / 20 (trapezoid: "
-            "0))."
+            "steps in which the learning rate rises linearly (0 to 2^31 - 1; default total_steps / 20 (schedule "
+            'given as "trapezoid": 0)).'
         ),
         "total_steps": "steps of the schedule: calls of step, accumulating ones included (1 to 2^31 - 1).",
         "decay_steps": (
