@@ -46,6 +46,18 @@ def test_profile_covers_the_layers_and_changes_nothing():
         measured.profile()
 
 
+def test_profile_of_gradients_in_one_pass():
+    random = np.random.default_rng(0)
+    with carl.Trainer({**SMALL, "encoder": "resnet50"}) as trainer:
+        trainer.start_profile()
+        trainer.step_views([random.standard_normal((16, 12, 12, 1), dtype=np.float32) for _ in range(2)])
+        rows = {(row["layer"], row["work"]): row for row in trainer.profile()}
+    # a 1x1 convolution of 2 x 16 x 12 x 12 pixels
+    both = rows["encoder.layer1.0.conv3", "gradients"]
+    assert both["operations"] == 2 * rows["encoder.layer1.0.conv3", "forward"]["operations"] > 0
+    assert ("encoder.layer1.0.conv3", "weight gradient") not in rows
+
+
 def test_peak_rate_is_plausible():
     assert 1e9 < speed.peak_rate(1) < 1e12
     with pytest.raises(carl.CARLError, match="threads"):

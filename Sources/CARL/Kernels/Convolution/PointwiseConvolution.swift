@@ -88,6 +88,7 @@ enum PointwiseConvolution {
             x.pixels(rows, scratch) + rows.lowerBound * ic
         }
     }
+
     /// Pixels from which on both gradients are computed in one pass: their maps no longer stay in a cache from one to
     /// the other.
     private static let leastJoinedRows = 1 << 12
