@@ -9,12 +9,12 @@
 SimCLR, SwAV, BYOL, DINO, Barlow Twins and VICReg with lightly's heads and losses on PyTorch. support/peer_methods.py
 states each one's setting and where it was published. Of each only the learning rate is searched: without --rates at a
 half, once, twice and four times the published one (0.03, 0.06, 0.12 and 0.24 for those with SGD). --option sets others,
-such as simclr.temperature=0.2.
+such as simclr.temperature=0.2, or simclr.schedule=trapezoid with simclr.warmup=0.05, this library's default schedule.
 
 The same for all, and as study.py has it: the training images and their order, the views (carl.make_views, the same
 numbers for the same seed), ResNet with 3x3 stem and width factor, the batch of 128, what judges. The weights start as
 PyTorch's layers do. The budget is --epochs, or --seconds of training: the speed is measured first, then the number of
-steps is fixed, so that the cosine ends at about that time. Views shown are those that train; the forward passes of a
+steps is fixed, so that the schedule ends at about that time. Views shown are those that train; the forward passes of a
 teacher are in the seconds only.
 
 On the CPU in channels_last with as many threads as the library takes, views made by a thread ahead of the step,

@@ -50,7 +50,14 @@ class Method(nn.Module):
     title = ""
     rate = 0.06
     options: dict[str, Any] = {}
-    common: dict[str, Any] = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "trust": 0.02, "warmup": 0.0}
+    common: dict[str, Any] = {
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "trust": 0.02,
+        "warmup": 0.0,
+        "schedule": "cosine",
+    }
 
     def __init__(self, encoder: nn.Module, options: dict[str, Any]) -> None:
         super().__init__()

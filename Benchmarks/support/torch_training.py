@@ -23,6 +23,8 @@ from .processor import has_bfloat16
 AHEAD = 2
 #: Steps that warm up, and that are timed, before a run of given seconds.
 WARM, TIMED = 3, 12
+#: A trapezoid falls over the last of so many parts of the steps.
+DECAY = 5
 #: Images embedded at a time.
 EMBEDDED = 500
 
@@ -109,21 +111,26 @@ class Precision:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16)
 
 
-def share_of_rate(step: int, steps: int, warmup: float) -> float:
-    """Linear from 0 over a share `warmup` of the steps, then a cosine that ends at 0."""
+def share_of_rate(step: int, steps: int, warmup: float, schedule: str) -> float:
+    """Linear from 0 over a share `warmup` of the steps; then, with "cosine", a cosine that ends at 0; with "trapezoid",
+    this library's default, constant, and linearly to 0 over the last fifth of the steps."""
     warm = round(warmup * steps)
     if step < warm:
         return (step + 1) / warm
+    if schedule == "trapezoid":
+        return min(1, (steps - step) / max(1, steps // DECAY))
+    if schedule != "cosine":
+        raise SystemExit(f"schedule: got {schedule!r}, want cosine or trapezoid")
     return (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) / 2
 
 
 def steps_of(method: Method, views: Views, steps: int, rate: float, precision: Precision) -> Iterator[float]:
     """Trains for `steps` and yields each step's loss."""
-    optimizer = optimizer_of(method, rate)
+    optimizer, chosen = optimizer_of(method, rate), method.chosen
     method.train()
     for step, batch in enumerate(views(steps)):
         for group in optimizer.param_groups:
-            group["lr"] = rate * share_of_rate(step, steps, method.chosen["warmup"])
+            group["lr"] = rate * share_of_rate(step, steps, chosen["warmup"], chosen["schedule"])
         method.before_step()
         optimizer.zero_grad(set_to_none=True)
         with precision():
