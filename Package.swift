@@ -51,7 +51,7 @@ let package = Package(
             name: "CARLTests", dependencies: ["CARL", "COpenBLAS"], exclude: ["Views/goldens.json"],
             swiftSettings: kernelFlags),
     ],
-    // Kernels share raw memory among the threads of concurrentPerform, disjoint by construction: mode 6 has no way to
+    // Kernels share raw memory among the threads of the pool, disjoint by construction: mode 6 has no way to
     // say so.
     swiftLanguageModes: [.v5]
 )

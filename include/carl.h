@@ -20,7 +20,8 @@
  * to parameters that are not const. Handles are made by a create, resume or load call and ended by the free call of
  * their type; free of NULL does nothing. A pointer may be NULL only where its comment says so; elsewhere NULL is
  * CARL_INVALID_ARGUMENT. A handle that was freed, or is of another type, is CARL_INVALID_HANDLE. No input makes
- * the library crash, exit, raise a signal or print. Texts (JSON, names, paths) have at most 1 MiB.
+ * the library crash, exit, raise a signal or print. Texts (JSON, names, paths) have at most 1 MiB. Pointers are aligned
+ * as their type wants it. After an error, what is in an output buffer is undefined.
  *
  * Memory. A call that needs more than the system gives returns CARL_OUT_OF_MEMORY. Where the system overcommits, memory
  * that was given may not be there when it is written to, and the system then ends the process. So large requests, and
@@ -32,7 +33,8 @@
  * library reads and writes no more, and what a caller does not have keeps its default.
  *
  * Threads. Different handles may be used in different threads at once. A handle serves one call at a time: a second
- * one, made meanwhile, returns CARL_BUSY and changes nothing.
+ * one, made meanwhile, returns CARL_BUSY and changes nothing. A thread that makes calls needs a stack of 256 KiB at
+ * least.
  *
  * After fork() a child may go on with the library and with its parent's handles, but for those in use at that moment.
  * Calls of the thread that was forked are carried out by a new thread, which is where a log function is then called.
@@ -62,7 +64,7 @@ enum {
     CARL_BUSY = 4,              /* the handle is in use by another thread */
     CARL_OUT_OF_MEMORY = 5,
     CARL_FILE_ERROR = 6,        /* not readable, not writable, or not what it should be */
-    CARL_NOT_FINITE = 7,        /* the loss or a gradient is NaN or infinite; the parameters were not changed */
+    CARL_NOT_FINITE = 7,        /* the loss, a gradient or an output is NaN or infinite; nothing was changed */
     CARL_INVALID_STATE = 8,     /* right call, wrong moment: for example gradients before the first step */
     CARL_UNSUPPORTED_CPU = 9,   /* this build needs instructions that the processor lacks */
     CARL_INTERNAL_ERROR = 10,
@@ -70,7 +72,7 @@ enum {
 };
 
 /* The sentence that explains the last failed call of this thread; "" if none failed. It names the argument, what it was
- * and what was wanted. Valid until the thread's next failing call. Never NULL. */
+ * and what was wanted. At most 4095 bytes. Valid until the thread's next failing call, or its end. Never NULL. */
 const char *carl_last_error(void);
 
 /* The name of a status, such as "CARL_OK"; "unknown status" for other numbers. Never NULL. */
@@ -169,7 +171,8 @@ carl_status carl_trainer_free(carl_trainer *trainer);
 
 /* One training step on `count` images (at least 2): makes the views that the configuration describes, runs forward and
  * backward, updates the parameters.
- *   indices  the images' places in the caller's data set, of `count` numbers, or NULL to number images as they come.
+ *   indices  the images' places in the caller's data set, `count` numbers below 2^40, or NULL to number images as they
+ *            come.
  *            A view depends on (seed, epoch, index, view) alone.
  *   epoch    0 .. 2^24 - 1; ignored when indices is NULL.
  *   metrics  may be NULL. */
@@ -212,8 +215,8 @@ carl_status carl_trainer_resume(const char *path, const char *overrides_json, ca
 carl_status carl_trainer_notes(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
 /* The complete configuration with every default filled in, as JSON. Copies at most `capacity` bytes with a final 0;
- * `needed` (may be NULL) gets the size with the final 0. buffer may be NULL when capacity is 0. Too small a buffer is
- * CARL_INVALID_ARGUMENT and `needed` is set. */
+ * `needed` (may be NULL) gets the size with the final 0. To ask for the size alone: buffer NULL, capacity 0. Too small
+ * a buffer is CARL_INVALID_ARGUMENT and `needed` is set. */
 carl_status carl_trainer_config(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
 /* The numbers of the last step by name, as a JSON object: the objective's terms, their weights, diagnostics. It holds
@@ -267,11 +270,12 @@ carl_status carl_trainer_state_set(carl_trainer *trainer, const char *name, cons
 
 /* Replaces the encoder's weights and running statistics, those of the teacher's encoder too, by those of a weights file
  * (section 6): all, or none when the call fails. The configuration must be of the file's encoder: create the trainer
- * with "config" of carl_weights_describe; its in_channels may be changed. Meant for a trainer before its first step;
- * later, the optimizer's moments stay. */
+ * with "config" of carl_weights_describe; its in_channels may be changed, and "early_steps": 0 keeps views at one size.
+ * Meant for a trainer before its first step; later, the optimizer's moments stay. */
 carl_status carl_trainer_load_weights(carl_trainer *trainer, const char *path);
 
-/* The gradient of the last step's loss, before weight decay and clipping. CARL_INVALID_STATE before the first step. */
+/* The gradient of the last step's loss, before weight decay and clipping. CARL_INVALID_STATE before the first step and
+ * after one that failed. */
 carl_status carl_trainer_gradient_get(carl_trainer *trainer, const char *name, float *out, size_t count);
 
 /* ---- 6. Encoder ------------------------------------------------------------------------------------------------ */
@@ -366,15 +370,14 @@ typedef struct carl_classifier_metrics {
 
 /* Makes a classifier around a copy of the encoder. config_json: an object with "classes" and, if wanted,
  *   freeze_encoder      true: the encoder stays bit by bit as it is, in evaluation mode (running statistics of
- * BatchNorm); false
+ *                       BatchNorm); false
  *   from_scratch        true: only the encoder's architecture is taken, its weights are drawn from the seed; false
  *   label_smoothing     0 .. 1; 0. The label's target is 1 - s + s / classes, every other class's s / classes
  *   learning_rate, head_learning_rate    of the encoder and of the linear layer; 0.01 and 0.1
  *   momentum, weight_decay               of both; 0.9 and 5e-4. g += decay w; m = momentum m + g; w -= rate m
- *   schedule, warmup_steps, total_steps  as a trainer's: "cosine" to 0 when total_steps is given, else "constant"
+ *   schedule, warmup_steps, total_steps  "cosine" (to 0 at total_steps) when that is given, else "constant"; 0; none
  *   view                one specification as in a trainer's "views"; what it leaves out is a random crop and a flip, of
- * the size and
- *                       normalisation of the encoder's first view
+ *                       the size and normalisation of the encoder's first view
  *   seed, threads       0, 0 (all) */
 carl_status carl_classifier_create(carl_encoder *encoder, const char *config_json, carl_classifier **out);
 carl_status carl_classifier_free(carl_classifier *classifier);
@@ -457,9 +460,9 @@ typedef struct carl_assignment_result {
 /* Consistency and prior of `views` embeddings and K prototypes, with gradients.
  *   embeddings     `views` pointers (at least 2 without targets), each to (batch, dimension)
  *   prototypes     (prototype_count, dimension), before normalisation
- *   targets        NULL, or `target_count` pointers to a teacher's embeddings (batch, dimension): pairs are then (view
- * a, target b)
- *                  with a != b, and targets get no gradient. target_prototypes: the teacher's, NULL for the same.
+ *   targets        NULL, or `target_count` pointers to a teacher's embeddings (batch, dimension): pairs are then
+ *                  (view a, target b) with a != b, and targets get no gradient. target_prototypes: the teacher's, NULL
+ *                  for the same.
  *   grad_views     NULL, or `views` pointers to (batch, dimension)
  *   grad_prototypes  NULL, or (prototype_count, dimension) */
 carl_status carl_assignment_loss(const carl_assignment_options *options,
@@ -472,10 +475,10 @@ carl_status carl_assignment_loss(const carl_assignment_options *options,
 
 /* Makes augmented views as training does. spec_json: one view's specification or a list of them, or a preset name in
  * quotes (the configuration key "views"). View v of image i goes to out[v] + i * size * size * channels, where size is
- * that view's. A view depends on (seed, epoch, index, its place in the list) alone. seed: any; epoch: 0 .. 2^24 - 1.
- * `indices` as in carl_trainer_step; NULL numbers the images 0, 1, ... threads: 0 (all processors) to 1024.
- * out: `out_views` pointers, as many as the specification makes (with each spec's "count"). out_counts: floats at each
- * pointer, checked. */
+ * that view's. At most 256 views. A view depends on (seed, epoch, index, its place in the list) alone. seed: any;
+ * epoch: 0 .. 2^24 - 1. `indices` as in carl_trainer_step; NULL numbers the images 0, 1, ... threads: 0 (all
+ * processors) to 1024. out: `out_views` pointers, as many as the specification makes (with each spec's "count").
+ * out_counts: floats at each pointer, checked. */
 carl_status carl_make_views(const carl_image *images, size_t count, const char *spec_json, uint64_t seed,
                             uint64_t epoch,
                             const uint64_t *indices, int32_t threads, float *const *out, const size_t *out_counts,
@@ -533,7 +536,9 @@ enum { CARL_LOG_INFO = 0, CARL_LOG_WARNING = 1 };
 
 /* Receives messages such as the warning that a run collapses. Called in the thread of the call that caused it, by one
  * thread at a time. NULL (the default): none. When carl_set_log_callback returns, the function that was set before is
- * not running and is not called again; made from within that function, the call returns at once. */
+ * not running and is not called again; made from within that function, the call returns at once. The function runs
+ * within the call that caused the message, whose handle is CARL_BUSY meanwhile: it must return (no longjmp, no C++
+ * exception), and must not wait for a thread that calls the library. */
 typedef void (*carl_log_callback)(carl_log_level level, const char *message, void *context);
 carl_status carl_set_log_callback(carl_log_callback callback, void *context);
 
@@ -541,13 +546,14 @@ carl_status carl_set_log_callback(carl_log_callback callback, void *context);
 int32_t carl_default_threads(void);
 
 /* Float32 operations a second that this machine reaches at best with `threads` threads (0: the default), from fused
- * multiply-adds in registers alone: what speeds are measured against. Takes about a tenth of a second. */
+ * multiply-adds in registers alone: what speeds are measured against. No more threads than processors are counted.
+ * Takes about a tenth of a second. */
 carl_status carl_peak_rate(int32_t threads, double *operations_per_second);
 
 /* Cancelling. Calls that this thread makes from now on look at *flag often, at least several times a second; once it is
  * not 0 they return CARL_CANCELLED and leave their object as it was (a training step that has begun to update is
- * finished). The flag stays the caller's, must outlive the calls, and may be set by any thread or a signal handler.
- * Output buffers may then hold anything. NULL: no flag. */
+ * finished). A flag that is taken back before a call has seen it does not end that call; one that was seen does. The
+ * flag stays the caller's, must outlive the calls, and may be set by any thread or a signal handler. NULL: no flag. */
 carl_status carl_set_cancel_flag(const volatile int32_t *flag);
 
 /* Asks all calls that are running in the process, whichever thread made them, to end with CARL_CANCELLED. May be called

@@ -34,13 +34,30 @@ void shim_lock_table(void) { pthread_mutex_lock(&table_lock); }
 
 void shim_unlock_table(void) { pthread_mutex_unlock(&table_lock); }
 
+static pthread_mutex_t log_lock;
+
+void shim_lock_log(void) { pthread_mutex_lock(&log_lock); }
+
+void shim_unlock_log(void) { pthread_mutex_unlock(&log_lock); }
+
+static void make_log_lock(void) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&log_lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
 static void after_fork(void) {
     was_forked = 1;
+    /* The parent's log function may be under way for any time, so that a fork cannot wait for its end. */
+    make_log_lock();
     shim_unlock_table();
 }
 
 /* Nobody changes the table while the process is copied. */
 __attribute__((constructor)) static void watch_forks(void) {
+    make_log_lock();
     pthread_atfork(shim_lock_table, shim_unlock_table, after_fork);
 }
 

@@ -32,11 +32,11 @@ private func assignmentOptions(_ options: carl_assignment_options, prototypes: I
     var result = AssignmentOptions()
     result.temperature = options.temperature
     result.priorWeight = options.prior_weight
-    result.normalizeEmbedding = options.normalize_embedding != 0
-    result.normalizePrototypes = options.normalize_prototypes != 0
-    result.stopGradient = options.stop_gradient != 0
-    result.symmetric = options.symmetric != 0
-    result.priorOverTargets = options.prior_over_targets != 0
+    result.normalizeEmbedding = try flag(options.normalize_embedding, "normalize_embedding")
+    result.normalizePrototypes = try flag(options.normalize_prototypes, "normalize_prototypes")
+    result.stopGradient = try flag(options.stop_gradient, "stop_gradient")
+    result.symmetric = try flag(options.symmetric, "symmetric")
+    result.priorOverTargets = try flag(options.prior_over_targets, "prior_over_targets")
     result.partitionSize = try size(options.partition_size, "partition_size", 0...prototypes)
     return result
 }
@@ -57,6 +57,7 @@ public func carl_assignment_loss(
         let dimension = try size(dimension, "dimension", 1...(1 << 24))
         let count = try size(prototype_count, "prototype_count", 1...Int(Int32.max))
         let options = try assignmentOptions(raw, prototypes: count)
+        let threads = try size(raw.threads, "threads", 0...1024)
         let targetCount = targets == nil ? 0 : try size(target_count, "target_count", 1...256)
         let views = try size(views, "views", (targetCount > 0 ? 1 : 2)...256)
         guard batch <= Int(Int32.max) / (views + targetCount) else {
@@ -99,8 +100,15 @@ public func carl_assignment_loss(
             grad_prototypes.update(repeating: 0, count: count * dimension)
             inputs.prototypeGradient = grad_prototypes
         }
-        let threads = try size(raw.threads, "threads", 0...1024)
         let outcome = try IdleCompute.call(threads: threads) { try ConsistentAssignment(options, $0).evaluate(inputs) }
+        guard outcome.loss.isFinite else {
+            throw InterfaceError(
+                CARL_NOT_FINITE,
+                """
+                the loss is \(outcome.loss): values that are not finite in the embeddings, targets or prototypes, or a \
+                temperature too small for them (\(options.temperature))
+                """)
+        }
         result?.pointee = carl_assignment_result(
             loss: outcome.loss, consistency: outcome.consistency, prior: outcome.prior)
     }

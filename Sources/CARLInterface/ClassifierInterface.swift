@@ -33,8 +33,8 @@ public func carl_classifier_step(
 ) -> carl_status {
     withClassifier(classifier) { object in
         try checkSize(metrics)
-        try checkEpoch(epoch, indices)
         try checkImages(images, count)
+        try checkPlaces(epoch, indices, count)
         try object.value.checkBatch(count)
         let labels = try required(labels, "labels")
         let result = try SourceImage.collect(count) {

@@ -47,8 +47,9 @@ public func carl_encoder_from_trainer(
     guarded {
         let out = try required(out, "out")
         out.pointee = nil
+        let teacher = try flag(teacher, "teacher")
         let evaluator = try Handles.use(trainer, as: TrainableObject<Trainer>.self, "trainer") {
-            try Evaluator(copying: $0.value, teacher: teacher != 0)
+            try Evaluator(copying: $0.value, teacher: teacher)
         }
         out.pointee = Handles.add(EncoderObject(evaluator))
     }

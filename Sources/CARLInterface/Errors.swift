@@ -40,7 +40,9 @@ func guarded(_ body: () throws -> Void) -> carl_status {
         }
     }
     guard let failure else { return carl_status(CARL_OK) }
-    failure.message.withCString { shim_set_last_error($0) }
+    // A text of the caller's that is quoted may hold the character that ends C's.
+    let parts = failure.message.split(separator: "\0", omittingEmptySubsequences: false)
+    parts.joined(separator: "\\0").withCString { shim_set_last_error($0) }
     return failure.status
 }
 
@@ -109,6 +111,9 @@ func text(_ pointer: UnsafePointer<CChar>?, _ name: String) throws -> String {
 func optionalJSON(_ pointer: UnsafePointer<CChar>?, _ name: String) throws -> JSONValue? {
     try pointer.map { try JSONValue.parse(try text($0, name)) }
 }
+
+/// A truth value of C's: 0 or 1.
+func flag(_ value: Int32, _ name: @autoclosure () -> String) throws -> Bool { try size(value, name(), 0...1) == 1 }
 
 /// A count that a caller passed, checked to fit what follows.
 func size<Number: BinaryInteger>(_ value: Number, _ name: @autoclosure () -> String, _ range: ClosedRange<Int>) throws

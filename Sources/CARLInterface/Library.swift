@@ -66,7 +66,7 @@ public func carl_default_threads() -> Int32 { Int32(ThreadCount.available) }
 public func carl_peak_rate(_ threads: Int32, _ operations_per_second: UnsafeMutablePointer<Double>?) -> carl_status {
     guarded {
         let out = try required(operations_per_second, "operations_per_second")
-        out.pointee = try PeakRate.measure(Compute(threads: try size(threads, "threads", 0...1024)))
+        out.pointee = try IdleCompute.call(threads: size(threads, "threads", 0...1024)) { try PeakRate.measure($0) }
     }
 }
 

@@ -1,37 +1,26 @@
 import CARL
 import CARLHeader
-#if canImport(Glibc)
-    import Glibc
-#else
-    import Darwin
-#endif
 
 /// The caller's log function. It is called under a lock, so that it is never called again once another one, or none,
 /// has been set. The lock may be taken by its own thread again: the function may set another one.
 private final class LogSink: @unchecked Sendable {
-    private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private var callback: carl_log_callback?
     private var context: UnsafeMutableRawPointer?
 
-    init() {
-        var attributes = pthread_mutexattr_t()
-        pthread_mutexattr_init(&attributes)
-        pthread_mutexattr_settype(&attributes, Int32(PTHREAD_MUTEX_RECURSIVE))
-        pthread_mutex_init(lock, &attributes)
-        pthread_mutexattr_destroy(&attributes)
-    }
-
     func set(_ callback: carl_log_callback?, _ context: UnsafeMutableRawPointer?) {
-        pthread_mutex_lock(lock)
+        shim_lock_log()
+        // No process is copied between the two.
+        shim_lock_table()
         (self.callback, self.context) = (callback, context)
-        pthread_mutex_unlock(lock)
+        shim_unlock_table()
+        shim_unlock_log()
     }
 
     func send(_ level: carl_log_level, _ message: UnsafePointer<CChar>) {
-        pthread_mutex_lock(lock)
+        shim_lock_log()
         let (callback, context) = (callback, context)
         callback?(level, message, context)
-        pthread_mutex_unlock(lock)
+        shim_unlock_log()
     }
 }
 

@@ -17,14 +17,30 @@ public func carl_nearest_neighbours(
     guarded {
         let shape = try shape(n, m, dimension)
         let k = try size(k, "k", 1...shape.n)
-        let compute = try Compute(threads: try size(threads, "threads", 0...1024))
-        try compute.call {
+        try IdleCompute.call(threads: try size(threads, "threads", 0...1024)) { compute in
             try NearestNeighbours.search(
                 references: try required(references, "references"), n: shape.n,
                 queries: try required(queries, "queries"),
                 m: shape.m, dimension: shape.dimension, k: k, neighbours: neighbours, similarities: similarities,
                 compute: compute)
         }
+    }
+}
+
+/// Classifies with each of some numbers of neighbours, which `ks` reads once the number of references is known.
+private func classify(
+    _ references: UnsafePointer<Float>?, _ labels: UnsafePointer<Int64>?, _ n: Int64, _ queries: UnsafePointer<Float>?,
+    _ m: Int64, _ dimension: Int64, _ classes: Int64, _ temperature: Double, _ threads: Int32,
+    _ predicted: UnsafeMutablePointer<Int64>?, ks: (_ references: Int) throws -> [Int]
+) throws {
+    let shape = try shape(n, m, dimension)
+    let ks = try ks(shape.n)
+    let classes = try size(classes, "classes", 1...(1 << 24))
+    try IdleCompute.call(threads: try size(threads, "threads", 0...1024)) { compute in
+        try NearestNeighbours.classify(
+            references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
+            queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes,
+            ks: ks, temperature: temperature, predicted: try required(predicted, "predicted"), compute: compute)
     }
 }
 
@@ -35,16 +51,8 @@ public func carl_knn_classify(
     _ predicted: UnsafeMutablePointer<Int64>?
 ) -> carl_status {
     guarded {
-        let shape = try shape(n, m, dimension)
-        let k = try size(k, "k", 1...shape.n)
-        let classes = try size(classes, "classes", 1...(1 << 24))
-        let compute = try Compute(threads: try size(threads, "threads", 0...1024))
-        try compute.call {
-            try NearestNeighbours.classify(
-                references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
-                queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes,
-                ks: [k],
-                temperature: temperature, predicted: try required(predicted, "predicted"), compute: compute)
+        try classify(references, labels, n, queries, m, dimension, classes, temperature, threads, predicted) {
+            [try size(k, "k", 1...$0)]
         }
     }
 }
@@ -65,16 +73,8 @@ public func carl_knn_classify_several(
     _ threads: Int32, _ predicted: UnsafeMutablePointer<Int64>?
 ) -> carl_status {
     guarded {
-        let shape = try shape(n, m, dimension)
-        let ks = try numbers(k, k_count, "k", 1...shape.n)
-        let classes = try size(classes, "classes", 1...(1 << 24))
-        let compute = try Compute(threads: try size(threads, "threads", 0...1024))
-        try compute.call {
-            try NearestNeighbours.classify(
-                references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
-                queries: try required(queries, "queries"), m: shape.m, dimension: shape.dimension, classes: classes,
-                ks: ks,
-                temperature: temperature, predicted: try required(predicted, "predicted"), compute: compute)
+        try classify(references, labels, n, queries, m, dimension, classes, temperature, threads, predicted) {
+            try numbers(k, k_count, "k", 1...$0)
         }
     }
 }
@@ -90,9 +90,8 @@ public func carl_retrieval(
     guarded {
         let shape = try shape(n, m, dimension)
         let cutoffs = cutoff_count == 0 ? [] : try numbers(cutoffs, cutoff_count, "cutoff", 1...shape.n)
-        let leaveOneOut = try size(leave_one_out, "leave_one_out", 0...1) == 1
-        let compute = try Compute(threads: try size(threads, "threads", 0...1024))
-        try compute.call {
+        let leaveOneOut = try flag(leave_one_out, "leave_one_out")
+        try IdleCompute.call(threads: try size(threads, "threads", 0...1024)) { compute in
             try Retrieval.averagePrecision(
                 references: try required(references, "references"), labels: try required(labels, "labels"), n: shape.n,
                 queries: try required(queries, "queries"), queryLabels: try required(query_labels, "query_labels"),

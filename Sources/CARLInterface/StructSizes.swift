@@ -6,7 +6,7 @@ import CARLHeader
 
 /// Checks the size that a caller's struct says it has.
 func structSize(_ size: UInt64, _ name: String, whole: Int) throws -> Int {
-    guard size >= UInt64(MemoryLayout<UInt64>.size), size <= 1 << 16, size % 4 == 0 else {
+    guard size >= UInt64(MemoryLayout<UInt64>.size), size <= 1 << 16, size % 8 == 0 else {
         throw InterfaceError(
             CARL_INVALID_ARGUMENT,
             """

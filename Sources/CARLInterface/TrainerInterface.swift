@@ -34,8 +34,8 @@ public func carl_trainer_step(
 ) -> carl_status {
     withTrainer(trainer) { object in
         try checkSize(metrics)
-        try checkEpoch(epoch, indices)
         try checkImages(images, count)
+        try checkPlaces(epoch, indices, count)
         try object.value.checkBatch(count)
         let result = try SourceImage.collect(count) {
             try sourceImage(images, $0)

@@ -17,10 +17,12 @@ public func carl_make_views(
         guard count > 0, let channels = images.map({ Int($0[0].channels) }) else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "count: got 0 images, want at least 1")
         }
-        guard epoch < 1 << 24 else {
-            throw InterfaceError(CARL_INVALID_ARGUMENT, "epoch: got \(epoch), want 0 to \((1 << 24) - 1)")
-        }
+        try checkPlaces(epoch, indices, count, always: true)
         let views = ViewSpec.views(try specifications(spec_json, channels: channels))
+        guard views.count <= 256 else {
+            throw InterfaceError(
+                CARL_INVALID_ARGUMENT, "spec_json: makes \(views.count) views, at most 256 are possible")
+        }
         guard out_views == views.count else {
             throw InterfaceError(
                 CARL_INVALID_ARGUMENT, "out_views: got \(out_views), the specification makes \(views.count)")

@@ -5,7 +5,9 @@
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -470,6 +472,40 @@ static void test_locks_of_forked_children(void) {
     }
 }
 
+/* The log function of another thread is under way, for as long as it likes, when the process is forked. */
+static int entered[2], leave[2];
+
+static void stay(carl_log_level level, const char *message, void *context) {
+    (void)level, (void)message, (void)context;
+    char byte = 0;
+    CHECK(write(entered[1], &byte, 1) == 1 && read(leave[0], &byte, 1) == 1);
+}
+
+static void *step_until_warned(void *trainer) {
+    static float constant[2 * SIDE * SIDE * 3];
+    const carl_batch same[2] = {{constant, 2, SIDE, SIDE, 3}, {constant, 2, SIDE, SIDE, 3}};
+    for (int i = 0; i < 40; i++) CHECK(carl_trainer_step_views(trainer, same, 2, NULL) == CARL_OK);
+    return NULL;
+}
+
+static void test_fork_while_logging(void) {
+    CHECK(pipe(entered) == 0 && pipe(leave) == 0 && carl_set_log_callback(stay, NULL) == CARL_OK);
+    pthread_t logging;
+    char byte = 0;
+    CHECK(pthread_create(&logging, NULL, step_until_warned, make(SMALL)) == 0);
+    CHECK(read(entered[0], &byte, 1) == 1);
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(60);
+        CHECK(carl_set_log_callback(NULL, NULL) == CARL_OK);
+        step_until_warned(make(SMALL));
+        _exit(0);
+    }
+    int status = 1;
+    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(write(leave[1], &byte, 1) == 1 && pthread_join(logging, NULL) == 0);
+}
+
 /* ---- Patience */
 
 static volatile int32_t flag;
@@ -528,6 +564,101 @@ static void test_cancelling(void) {
     free(labels);
 }
 
+/* Another thread raises the flag any time after it was asked to: for a moment, or until the call has ended. */
+static atomic_int asked, ended, stays;
+static atomic_long nanoseconds;
+
+static double clock_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
+}
+
+static void *raise_when_asked(void *unused) {
+    while (!atomic_load(&ended)) {
+        if (!atomic_load(&asked)) {
+            sched_yield();
+            continue;
+        }
+        double up = clock_now() + (double)atomic_load(&nanoseconds);
+        while (clock_now() < up) {}
+        flag = 1;
+        if (!atomic_load(&stays)) {
+            while (clock_now() < up + 20000) {}
+            flag = 0;
+        }
+        atomic_store(&asked, 0);
+    }
+    return unused;
+}
+
+static void ask_within(double most, int stay) {
+    atomic_store(&stays, stay);
+    atomic_store(&nanoseconds, (long)(most * (rand() / (RAND_MAX + 1.0))));
+    atomic_store(&asked, 1);
+}
+
+static carl_status wait_for(carl_status status) {
+    while (atomic_load(&asked)) sched_yield();
+    flag = 0;
+    CHECK(status == CARL_OK || status == CARL_CANCELLED);
+    return status;
+}
+
+/* A call ends as cancelled, or its result is whole; memory that others have used before holds no index. */
+static void test_cancelling_at_any_moment(void) {
+    enum { ROUNDS = 300, MOST = 128 };
+    carl_trainer *trainer = make(
+        "{\"width\": 0.25, \"train_encoder\": \"none\", \"projector\": [64], \"prototypes\": 128, \"threads\": 1}"
+    );
+    carl_encoder *encoder = NULL;
+    int64_t width = 0;
+    CHECK(carl_encoder_from_trainer(trainer, 0, &encoder) == CARL_OK);
+    CHECK(carl_encoder_output_width(encoder, CARL_FEATURES, &width) == CARL_OK);
+    size_t count = (size_t)COUNT * (size_t)width;
+    float *features = malloc(2 * MOST * (size_t)width * sizeof *features);
+    float *expected = malloc(count * sizeof *expected), *found = malloc(count * sizeof *found);
+    if (!features || !expected || !found) return;
+    for (size_t i = 0; i < 2 * MOST * (size_t)width; i++) features[i] = (float)rand() / (float)RAND_MAX - 0.5f;
+    double step = 1e9, embedding = 1e9;
+    for (int i = 0; i < 5; i++) { /* the first ones take memory */
+        double start = clock_now();
+        CHECK(carl_encoder_embed_images(encoder, images, COUNT, 32, CARL_FEATURES, expected, count) == CARL_OK);
+        embedding = fmin(embedding, clock_now() - start);
+        start = clock_now();
+        CHECK(carl_trainer_step_features(trainer, features, 2, MOST, 0, 2 * MOST * (size_t)width, NULL) == CARL_OK);
+        step = fmin(step, clock_now() - start);
+    }
+    pthread_t raising;
+    CHECK(pthread_create(&raising, NULL, raise_when_asked, NULL) == 0 && carl_set_cancel_flag(&flag) == CARL_OK);
+    int cancelled = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        int64_t batch = 2 + rand() % (MOST - 2);
+        for (int k = 0; k < 4; k++) { /* what another part of the program may have left in memory */
+            size_t size = (size_t)(50000 + rand() % 1000000);
+            volatile char *used = malloc(size);
+            if (used) memset((char *)used, 0x3f, size);
+            free((char *)used);
+        }
+        ask_within(step * (double)batch / MOST, i % 4 != 0);
+        size_t values = 2 * (size_t)batch * (size_t)width;
+        if (wait_for(carl_trainer_step_features(trainer, features, 2, batch, 0, values, NULL))) cancelled++;
+        ask_within(embedding, 0);
+        if (wait_for(carl_encoder_embed_images(encoder, images, COUNT, 32, CARL_FEATURES, found, count))) cancelled++;
+        else CHECK(memcmp(found, expected, count * sizeof *found) == 0);
+    }
+    atomic_store(&ended, 1);
+    pthread_join(raising, NULL);
+    flag = 1; /* at least this one, whatever the machine is busy with */
+    double rate = 0;
+    CHECK(carl_peak_rate(1, &rate) == CARL_CANCELLED && rate == 0);
+    CHECK(carl_set_cancel_flag(NULL) == CARL_OK && carl_peak_rate(64, &rate) == CARL_OK && rate > 1e8 && rate < 1e14);
+    printf("cancelled %d of %d calls at any moment\n", cancelled, 2 * ROUNDS);
+    free(features);
+    free(expected);
+    free(found);
+}
+
 int main(int argc, char **argv) {
     only = argc > 1 ? argv[1] : NULL;
     draw();
@@ -540,8 +671,10 @@ int main(int argc, char **argv) {
     run("no descriptor", test_descriptors);
     run("file size", test_file_size);
     run("cancelling", test_cancelling);
+    run("cancelling at any moment", test_cancelling_at_any_moment);
     run("fork", test_fork);
     run("locks of forked children", test_locks_of_forked_children);
+    run("fork while logging", test_fork_while_logging);
     if (!SANITIZED) {
         run("no threads", test_no_threads);
         run("little room", test_little_room);

@@ -39,9 +39,10 @@ def test_many_copies_of_a_row_do_not_hide_it():
         evaluate.nearest_neighbours(values, values[:2], 1, exclude_self=True)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, ">f4", np.uint8, np.int64, bool])
 def test_features_of_any_precision(dtype):
-    values, labels = rows().astype(np.float16), np.arange(30) % 2
+    values, labels = np.abs(3 * rows()).astype(np.float16), np.arange(30) % 2
+    values = values if np.dtype(dtype).kind == "f" else np.floor(values).astype(dtype)
     single = values.astype(np.float32)
     given = values.astype(dtype)
     for function in (
@@ -49,12 +50,14 @@ def test_features_of_any_precision(dtype):
         lambda x: evaluate.knn(x, labels, x, k=3).predictions,
         lambda x: evaluate.retrieval(x, labels).average_precision,
         lambda x: evaluate.outliers(x, 3),
+        lambda x: evaluate.Whitening().fit_transform(x),
     ):
         np.testing.assert_array_equal(function(given), function(single))
     with pytest.raises(carl.InvalidArgumentError, match="finite"):
         evaluate.nearest_neighbours(np.full((3, 2), 1e300), k=1)
-    with pytest.raises(carl.InvalidArgumentError, match="got dtype int64, want float32"):
-        evaluate.nearest_neighbours(np.ones((3, 2), np.int64), k=1)
+    for wrong in (np.ones((3, 2), complex), np.array([["a", "b"]] * 3), np.ones((3, 2), object)):
+        with pytest.raises(carl.InvalidArgumentError, match=f"references: got dtype {wrong.dtype}, want real numbers"):
+            evaluate.nearest_neighbours(wrong, k=1)
 
 
 @pytest.mark.parametrize("names", [np.array(["cat", "dog"]), np.array(["cat", "dog"], object), np.array([False, True])])
@@ -79,6 +82,18 @@ def test_labels_of_any_kind(names):
 def test_labels_of_two_kinds_are_told():
     with pytest.raises(carl.InvalidArgumentError, match="test_y: got labels such as 0, train_y has such as 'cat'"):
         evaluate.knn(rows(4), np.array(["cat", "dog"] * 2), rows(4), np.arange(4) % 2, 1)
+
+
+def test_fingerprints_are_of_pixels():
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5), np.uint8)
+    mark = evaluate.fingerprint(pixels)
+    pillow = pytest.importorskip("PIL.Image")
+    same = (pixels[..., None], carl.as_source(pixels[None]).read(np.array([0]))[0], pillow.fromarray(pixels))
+    assert [evaluate.fingerprint(each) for each in same] == [mark] * 3
+    assert mark not in [evaluate.fingerprint(each) for each in (pixels.T, pixels + 1, pixels[:, ::-1])]
+    for wrong, words in (("photos/a.jpg", "got str"), (pixels / 255, "got dtype float64, want uint8")):
+        with pytest.raises(carl.InvalidArgumentError, match=f"image: {words}"):
+            evaluate.fingerprint(wrong)
 
 
 def test_groups_of_copies():
@@ -126,12 +141,17 @@ def test_the_outlier_is_the_image_unlike_all_others():
     [
         ({"threshold": 0}, "threshold"),
         ({"threshold": 1.5}, "at most 1"),
+        ({"threshold": "x"}, "threshold: got 'x', want a number"),
         ({"fingerprints": ["a"]}, "fingerprints: got 1"),
+        ({"fingerprints": "abcd"}, "fingerprints: got str, want a list of texts"),
+        ({"fingerprints": 3}, "fingerprints: got int, want a list of texts"),
+        ({"fingerprints": ["a", "b", "c", [1]]}, r"fingerprints\[3\]: got list, want a text of fingerprint"),
     ],
 )
-def test_wrong_options_of_duplicates(options, words):
+@pytest.mark.parametrize("function", [evaluate.duplicates, evaluate.near_misses])
+def test_wrong_options_of_duplicates(function, options, words):
     with pytest.raises(carl.InvalidArgumentError, match=words):
-        evaluate.duplicates(rows(4), **options)
+        function(rows(4), **options)
 
 
 def test_pairs_just_below_the_threshold():

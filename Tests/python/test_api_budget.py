@@ -237,6 +237,31 @@ def test_memory_is_kept_by_smaller_batches_then_recompute(images, monkeypatch):
         small_model(epochs=1, memory="3M").fit(source)
 
 
+@pytest.mark.parametrize("early", [None, 0])
+def test_measuring_keeps_within_the_limit_too(images, monkeypatch, early):
+    from carl.budget import Setting
+    from carl.sources import as_source
+
+    held = []
+    monkeypatch.setattr(_calibration, "resident_memory", lambda: held[-1] if held else 0)
+    step = carl.Trainer.step
+
+    def recorded(trainer, *arguments):
+        metrics = step(trainer, *arguments)
+        held.append(metrics.memory_bytes)
+        return metrics
+
+    monkeypatch.setattr(carl.Trainer, "step", recorded)
+    source = as_source(np.concatenate([images] * 2))
+    base = carl.TrainerConfig(in_channels=3, prototypes=6, projector=[16, 8], stem="small", early_steps=early)
+    setting = Setting(32, 0.125, 64)
+    need = _calibration.Calibration(source, base, 0.0).need(setting)
+    limit = max(held) // 2
+    held.clear()
+    assert _calibration.Calibration(source, base, 0.0, limit=limit).need(setting) == pytest.approx(need, rel=0.15)
+    assert max(held) < limit
+
+
 def test_what_is_planned_is_what_is_held(images):
     source = np.concatenate([images] * 8)
     from carl.budget import Setting

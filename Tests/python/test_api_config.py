@@ -56,6 +56,8 @@ def test_forms_and_overrides(form):
     [
         ({"prototipes": 4}, ["prototipes", "prototypes"]),
         ({"learning_rates": 4}, ["learning_rates", "learning_rate"]),
+        ({"lr": 0.1}, ["'lr'; did you mean 'learning_rate'?"]),
+        ({"device": "cuda"}, ["'device'; there is none: everything runs on the processor"]),
         ({"prototypes": 0}, ["prototypes"]),
         ({"prototypes": 4, "partition_size": 5}, ["partition_size", "from 0 to", "4, got 5"]),
         ({"partition_size": -1}, ["partition_size"]),
@@ -120,6 +122,27 @@ def test_malformed_json(text):
 def test_other_types(config):
     with pytest.raises(carl.ConfigurationError):
         carl.Trainer(config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"learning_rate": float("nan")}, "learning_rate: got nan, want a finite number"),
+        ({"width": np.float32("inf")}, "width: got inf, want a finite number"),
+        ({"mean": [float("nan")]}, "mean[0]: got nan, want a finite number"),
+        ({"prior_weight": {"start": float("inf"), "end": 1, "steps": 2}}, "prior_weight.start: got inf, want a finite"),
+        ({"views": [{"size": 24, "jitter": np.array([0.1, np.nan])}]}, "views[0].jitter[1]: got nan, want a finite"),
+        ({"views": [{"size": 24, b"area": 1}]}, "views[0]: got a key of type bytes, want text"),
+        ({"seed": np.random.default_rng(0)}, "seed: got a value of type Generator, want a whole number"),
+        ({"seed": 10**5000}, "seed: got a number of 16610 bits"),
+        ({"projector": {1, 2}}, "projector: got a value of type set, want a number, text"),
+    ],
+)
+def test_what_json_cannot_express_names_the_key(changes, words):
+    values = {key: value for key, value in SMALL.items() if key != "view_size" or "views" not in changes}
+    with pytest.raises(carl.ConfigurationError) as caught:
+        carl.Trainer({**values, **changes})
+    assert words in str(caught.value)
 
 
 def test_the_dataclass_knows_its_keys():

@@ -89,7 +89,7 @@ def test_strided_features(features):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"train_x": lambda x: x.astype(np.int64)}, "train_x.*int64"),
+        ({"train_x": lambda x: x.astype(complex)}, "train_x.*complex128"),
         ({"train_x": lambda x: x[0]}, "train_x"),
         ({"train_x": lambda x: x[:0]}, "train_x.*empty"),
         ({"test_x": lambda x: x[:, :3]}, "test_x"),

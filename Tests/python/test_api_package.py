@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import importlib.util
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -114,6 +116,21 @@ def test_missing_library_lists_what_was_tried(monkeypatch, tmp_path):
     done = run_python("import carl", CARL_LIBRARY=str(tmp_path / "nowhere.so"))
     assert done.returncode != 0
     assert "nowhere.so" in done.stderr and "CARL_LIBRARY" in done.stderr and "LibraryError" in done.stderr
+
+
+def test_the_command_says_in_a_line_that_the_library_is_missing(tmp_path):
+    (tmp_path / "carl").write_text("import sys\nfrom carl.cli import main\nsys.exit(main())\n")
+    for library, words in ((tmp_path / "nowhere.so", "Tried: "), (tmp_path / "carl", "invalid ELF header|too short")):
+        for command in ([str(tmp_path / "carl")], ["-m", "carl"]):
+            done = subprocess.run(
+                [sys.executable, *command, "info"],
+                env={**os.environ, "CARL_LIBRARY": str(library), "PYTHONPATH": str(Path(carl.__file__).parents[1])},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+            assert re.match(f"carl: libcarl could not be loaded.*({words}).*CARL_LIBRARY", done.stderr)
 
 
 def test_every_place_is_tried(monkeypatch):

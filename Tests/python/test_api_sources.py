@@ -45,11 +45,19 @@ def test_arrays_of_any_strides(images):
     assert as_source(source) is source
 
 
+def test_a_single_image_is_told_how_to_be_passed(images):
+    Image = pytest.importorskip("PIL.Image")
+    for single in (images[0], images[0, ..., 0], Image.fromarray(images[0]), Image.fromarray(images[0, ..., 0])):
+        with pytest.raises(carl.InvalidArgumentError, match=r"pass one image as image\[None\], of Pillow as \[image\]"):
+            as_source(single)
+        assert len(as_source([single])) == 1
+
+
 def test_lists_of_differing_sizes(images):
     source = as_source([images[0], images[1, :5], images[2, :, :7]])
     assert [image.shape for image in source.read(np.array([2, 1]))] == [(12, 7, 3), (5, 12, 3)]
     with pytest.raises(carl.InvalidArgumentError, match=r"images\[1\]"):
-        as_source([images[0], images[0, ..., :1]])
+        as_source([images[0], images[0, ..., :2]])
 
 
 def test_pillow_images_in_a_list(images):

@@ -166,11 +166,11 @@ def test_any_strides_are_read_right(photos, change):
         (np.zeros((2, 8, 8, 3), bool), "dtype bool"),
         (np.zeros((2, 8, 8, 3), object), "dtype object"),
         (np.zeros((2, 8), np.uint8), "shape"),
-        (np.zeros((8, 8, 3), np.uint8), r"pass image\[None\]"),
+        (np.zeros((8, 8, 3), np.uint8), r"as image\[None\]"),
         (np.zeros((2, 3, 9, 9), np.uint8), "transpose"),
         (np.zeros((1, 1, 70000, 3), np.uint8), "65535"),
         (np.zeros((1, 2, 2, 1025), np.uint8), "1024"),
-        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)], r"images\[1\].*channel"),
+        ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 2), np.uint8)], r"images\[1\].*channel"),
         ([np.zeros((8, 8, 3), np.uint8), None], r"images\[1\]"),
         ([[1, 2], [3, 4]], r"images\[0\]"),
         (None, "images: got NoneType"),
@@ -308,8 +308,18 @@ def test_extreme_but_valid(photos):
                 assert np.isfinite(view).all() and np.abs(view).max() < 3
     assert carl.make_views(photos[:1, :2, :2], {"size": 4096, "blur_p": 1})[0].shape == (1, 4096, 4096, 3)
     assert np.isfinite(
-        carl.make_views(photos, {"size": 8}, 2**64 - 1, epoch=2**24 - 1, indices=np.full(6, 2**63 - 1))[0]
+        carl.make_views(photos, {"size": 8}, 2**64 - 1, epoch=2**24 - 1, indices=np.full(6, 2**40 - 1))[0]
     ).all()
+
+
+def test_places_that_would_be_those_of_others_are_refused(photos, make_trainer):
+    """Views are drawn by 40 bits of an image's place and 8 of the view's."""
+    with pytest.raises(carl.InvalidArgumentError, match=r"indices\[5\]: got 1099511627776, want 0 to 1099511627775"):
+        carl.make_views(photos, {"size": 8}, indices=np.array([0, 1, 2, 3, 4, 2**40]))
+    with pytest.raises(carl.InvalidArgumentError, match=r"indices\[0\]: got"):
+        make_trainer().step(photos, indices=np.full(6, 2**40))
+    with pytest.raises(carl.InvalidArgumentError, match="makes 257 views, at most 256"):
+        carl.make_views(photos[:1], [{"size": 1, "count": 64}] * 4 + [{"size": 1}])
 
 
 def test_careless_c_calls(photos):

@@ -237,6 +237,13 @@ def test_forms_of_the_set(images, labelled, tmp_path):
         wanted = OnlineEvaluation((pixels, labels), 3)
         assert (wanted.references, wanted.queries) == (32, 8)
         expected = wanted.judge(trainer)
+        with carl.Encoder.from_trainer(trainer) as encoder:
+            assert {**wanted.judge(encoder), "seconds": 0} == {**expected, "seconds": 0}
+        model = small_model(epochs=1, in_channels=3).fit(pixels)
+        assert wanted.judge(model)["knn"] == wanted.judge(model.trainer_)["knn"]
+        for wrong in (small_model(), 3):
+            with pytest.raises(carl.InvalidArgumentError, match="want a carl.Trainer or a carl.CARL that is fitted"):
+                wanted.judge(wrong)
         for form in [
             str(tmp_path / "set.npz"),
             tmp_path / "set.npz",

@@ -179,9 +179,14 @@ def test_what_cannot_be_exported(tmp_path):
     for path in ("", "a\0b", None, 7):
         with pytest.raises((wrong, TypeError, carl.FileError)):
             export_model(trainer, path)
-    for model, words in ((7, "model: got int"), (carl.CARL(), "not fitted")):
+    for model, words in (
+        (7, "model: got int"),
+        (carl.CARL(), r"is not fitted yet: call fit\(\) before its encoder is used$"),
+    ):
         with pytest.raises((wrong, carl.NotFittedError), match=words):
             export_model(model, old)
+    with pytest.raises(carl.NotFittedError, match="before its encoder is used$"):
+        carl.evaluate.linear_probe(carl.CARL(), *[np.zeros((2, 8, 8), np.uint8), [0, 1]] * 2)
     encoder = carl.Encoder.from_trainer(trainer)
     with encoder, pytest.raises(wrong, match="teacher: a carl.Encoder has none"):
         export_model(encoder, old, teacher=True)

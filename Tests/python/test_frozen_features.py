@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
 
 import carl
+from carl._feature_file import FeatureFile
 from carl._frozen import FrozenFeatures, FrozenReader, rounds_of, training_specs
 from carl.runs import read_metrics, read_usage
 from conftest import same_state, small_model
@@ -168,6 +171,47 @@ def test_a_run_that_is_interrupted_before_its_first_step_goes_on(photos, tmp_pat
         frozen_model(epochs=2, run_dir=tmp_path / "run").fit(photos)
     model = frozen_model(epochs=2, run_dir=tmp_path / "run").fit(photos, resume=True)
     assert same_state(model.trainer_, whole.trainer_) and len(made) > 3
+
+
+def test_a_file_that_is_cut_short_while_it_is_read_is_an_error(photos, tmp_path):
+    """A mapped file would end the process with SIGBUS."""
+    run = tmp_path / "run"
+
+    def cut(model, metrics):
+        os.truncate(run / "features.npy", 200)
+
+    with pytest.raises(carl.FileError, match=r"features\.npy became shorter"):
+        frozen_model(epochs=3, run_dir=run, callbacks=cut).fit(photos)
+
+
+def test_a_disk_that_is_full_is_an_error_before_the_first_image(photos, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(carl.FileError, match=r"cannot write .*features\.npy: No space left"):
+        frozen_model(epochs=3, run_dir=tmp_path / "run").fit(photos)
+
+
+def test_features_in_a_file_are_those_in_memory(tmp_path):
+    shape = (7, 3, 2, 5)
+    values = np.random.default_rng(0).random(shape, np.float32)
+    file = FeatureFile(tmp_path / "features.npy", shape, made=True)
+    for number in range(3):
+        for view in range(2):
+            for images in ([4, 0], [6], [1, 2, 3, 5]):
+                file[np.array(images), number, view] = values[images, number, view]
+    file.complete()
+    assert np.array_equal(np.load(file.path), values)
+    for found in (file, FeatureFile(file.path, shape)):
+        for indices in ([], [3], [5, 1, 1, 6], range(7)):
+            assert np.array_equal(found[np.array(indices, np.uint64)], values[list(indices)])
+    for other in ((7, 3, 2, 4), (8, 3, 2, 5)):
+        with pytest.raises(carl.FileError, match="want float32"):
+            FeatureFile(file.path, other)
+    os.truncate(file.path, 500)
+    with pytest.raises(carl.FileError, match="cut short"):
+        FeatureFile(file.path, shape)
 
 
 def test_features_of_other_images_or_damaged_ones_are_made_anew(photos, images, tmp_path):

@@ -47,6 +47,34 @@ def test_a_run_on_files_goes_on(files, tmp_path, monkeypatch, capsys):
     assert main(["plot", "counts", run]) == 0 and main(["report", run, "--images", "6"]) == 0
 
 
+def test_a_run_folder_that_images_lie_in_is_refused(files, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    (tmp_path / "link").symlink_to(photos)
+    (photos / "cats").mkdir()
+    Path(files[0]).rename(photos / "cats" / "00.png")
+    for data, out in (
+        ([photos], photos),
+        ([photos], tmp_path / "link"),
+        ([photos], photos / "cats"),
+        (files[1:], photos),
+    ):
+        assert main(["train", *map(str, data), "--out", str(out), "epochs=1", *SMALL]) == 1
+        error = capsys.readouterr().err
+        assert f"--out: {out} is a folder of the images" in error and "such as runs/" in error
+    assert sorted(path.name for path in photos.iterdir() if path.suffix != ".png") == ["cats"]
+    # A folder of its own below them is none of theirs.
+    assert main(["train", str(photos), "--out", str(photos / "runs"), "epochs=1", *SMALL]) == 0
+    assert main(["train", str(photos), "--out", str(photos / "runs"), "--resume", "epochs=2", "--quiet"]) == 0
+
+
+def test_a_run_among_its_images_says_how_they_are_parted(files, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    (photos / "config.json").write_text("{}")
+    assert main(["train", str(photos), "--out", str(tmp_path / "run"), *SMALL]) == 1
+    assert "photos is a run folder: it goes on in place" in (error := capsys.readouterr().err)
+    assert "If it holds images too, to train on: move what the run has written" in error
+
+
 def test_files_that_are_gone(files, tmp_path, capsys):
     run = str(tmp_path / "run")
     assert main(["train", *files, "--out", run, "epochs=1", *SMALL]) == 0

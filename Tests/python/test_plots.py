@@ -82,6 +82,17 @@ def test_curves_draw_every_series(tmp_path):
     assert b"<svg" in written(plots.curves(history(1)), tmp_path / "c.svg")
 
 
+def test_curves_of_a_run_folder(tmp_path, images):
+    run = tmp_path / "run"
+    small_model(epochs=2, run_dir=run).fit(images, eval_set=(images, np.arange(40) % 2))
+    told = plots.curves(runs.read_metrics(run), runs.read_config(run), runs.read_evaluations(run))
+    for path in (run, str(run)):
+        figure = plots.curves(path)
+        assert [len(axes.lines) for axes in figure.axes] == [len(axes.lines) for axes in told.axes]
+    with pytest.raises(carl.FileError, match="no such run folder"):
+        plots.curves("no/such/run")
+
+
 def test_curves_take_gaps_and_long_runs():
     rows = history(7001)
     rows[5]["loss"] = float("nan")
@@ -183,6 +194,8 @@ def test_entropies_against_a_plain_computation():
     ("call", "words"),
     [
         (lambda: plots.curves([]), "history"),
+        (lambda: plots.curves([1, 2]), "history: got list, want the metrics of each step"),
+        (lambda: plots.curves(3), "history: got int, want the metrics of each step"),
         (lambda: plots.entropy([]), "history"),
         (lambda: plots.usage([]), "records"),
         (lambda: plots.usage(records([0, 9]), 5), "from 0 to 4"),

@@ -235,6 +235,18 @@ def test_a_folder_that_becomes_a_file_or_was_one(images, tmp_path):
         small_model(run_dir=tmp_path / "config").fit(images)
 
 
+def test_a_run_folder_where_a_file_is_wanted_names_its_file(tmp_path, images):
+    run = tmp_path / "run"
+    small_model(epochs=1, run_dir=run).fit(images)
+    for load in (carl.Encoder, carl.Trainer.resume, lambda path: carl.CARL(weights=path).fit(images)):
+        with pytest.raises(carl.FileError) as caught:
+            load(run)
+        for part in ("it is a folder, want a file", "checkpoints/last.carl", "exported/encoder.safetensors"):
+            assert part in str(caught.value)
+        with pytest.raises(carl.FileError, match="it is a folder, want a file$"):
+            load(tmp_path)
+
+
 _READ_ONLY = """
 import ctypes, os, sys, tempfile
 if os.getuid() == 0:  # root may write everywhere: by capabilities, which are given away here

@@ -183,7 +183,7 @@ def test_the_least_side_keeps_the_pixels_of_the_smallest_crop():
         ((5,), "spec"),
         (({"sise": 3},), "size"),
         (([],), "list of 1"),
-        (({"size": float("nan")},), "JSON"),
+        (({"size": float("nan")},), "spec.size: got nan"),
     ):
         with pytest.raises((carl.ConfigurationError, carl.InvalidArgumentError), match=words):
             expand_views(*arguments)

@@ -357,6 +357,18 @@ def test_gray_among_colour(images):
     assert as_source([gray, Image.fromarray(images[1])]).channels == 3
     assert as_source([gray, gray]).channels == 1
     assert as_source([gray, gray], 3).channels == 3
+    arrays = [images[0, ..., 0], images[1]]
+    want = np.stack([np.repeat(images[0, ..., :1], 3, axis=2), images[1]])
+    for mixed in (arrays, [images[0, ..., :1], images[1]], [gray, images[1]]):
+        for channels in (None, 3):
+            for order in ([0, 1], [1, 0]):
+                source = as_source([mixed[place] for place in order], channels)
+                np.testing.assert_array_equal(np.stack(source.read(np.arange(2))), want[order])
+    with small_model(in_channels=3).fit([images[0, ..., 0], *images]).trainer_ as trainer:
+        np.testing.assert_array_equal(trainer.embed_images(arrays), trainer.embed_images(want))
+    for others in ([images[0, ..., :2], images[1]], [arrays[0], images[0, ..., :2]]):
+        with pytest.raises(carl.InvalidArgumentError, match=r"images\[1\]: got \d channel\(s\), want \d as in"):
+            as_source(others)
 
 
 # ---- Streams

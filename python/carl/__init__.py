@@ -13,7 +13,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from ._c_api import LIB as _LIB
+from ._libpath import refuse_command as _refuse_command
+from .errors import LibraryError
+
+try:
+    from ._c_api import LIB as _LIB
+except LibraryError as error:
+    _refuse_command(error)
+    raise
 from ._c_api import LIBRARY_PATH as _LIBRARY_PATH
 from ._c_api import set_log_callback
 from ._c_api import string_from as _string_from
@@ -32,7 +39,6 @@ from .errors import (
     InvalidArgumentError,
     InvalidHandleError,
     InvalidStateError,
-    LibraryError,
     MissingPackageError,
     NotFiniteError,
     NotFittedError,

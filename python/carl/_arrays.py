@@ -146,10 +146,13 @@ def float_array(value: Any, name: str, shape: Sequence[str | int], *, finite: bo
 
 
 def feature_array(value: Any, name: str, shape: Sequence[str | int]) -> np.ndarray:
-    """``float_array`` of features, which come from files and other packages in any precision: floats of 16 and 64 bits
-    are rounded to float32."""
+    """``float_array`` of features, which come from files and other packages as any real numbers, raw pixels too: what
+    is no float32 is rounded to it."""
     array = as_array(value, name)
-    if array.dtype.kind == "f" and array.dtype != np.float32:
+    if array.dtype.kind not in "fiub":
+        hint = ": convert with .astype(numpy.float32)" if array.dtype.kind in "OV" else ""
+        raise InvalidArgumentError(f"{name}: got dtype {array.dtype}, want real numbers{hint}")
+    if array.dtype != np.float32:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
     return float_array(array, name, shape)

@@ -43,7 +43,7 @@ from .errors import (
     UnsupportedProcessorError,
 )
 
-#: The version of carl.h that the declarations below were written from.
+#: The version of carl.h that the declarations (_declarations.py) were written from.
 ABI_VERSION = 2
 
 OUTPUTS = {"features": 0, "projection": 1, "probabilities": 2, "logits": 3}

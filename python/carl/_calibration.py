@@ -110,7 +110,7 @@ class Calibration:
     """Measures the time and memory of settings on the images of a source.
 
     base: the configuration that a setting is put into. seconds: how long to time a setting. room: bytes that images
-    may fill which are kept once they are read.
+    may fill which are kept once they are read. limit: bytes that the process may hold, None for what the machine has.
     """
 
     def __init__(
@@ -120,9 +120,10 @@ class Calibration:
         seconds: float,
         clock: Callable[[], float] = time.perf_counter,
         room: float = 0.0,
+        limit: int | None = None,
     ) -> None:
         self._source, self._seconds, self._clock = source, seconds, clock
-        self._base, self._room = base, room
+        self._base, self._room, self._limit = base, room, limit
         self._known: dict[tuple[int | None, float, bool], Measured] = {}
 
     def config(self, setting: Setting) -> TrainerConfig:
@@ -179,12 +180,14 @@ class Calibration:
     def _measured(self, setting: Setting, count: int) -> Measured:
         config = self.config(setting)
         batches, reading = self._read(count, least_side(self._specs(config)), int(config.seed or 0))
-        images, few = batches[0], max(2, count // 2)
         size = early_size(config)
-        early_steps = 0 if size is None else 1 + _FEWEST
+        early_steps = 0 if size is None else 3 + _FEWEST
         with Trainer(config.replace(batch_size=count, early_view_size=size, early_steps=early_steps)) as trainer:
+            count = self._fewer(trainer, batches[0], 1.0 if size is None else ((config.view_size or size) / size) ** 2)
+            batches = [batch[:count] for batch in batches]
+            images, few = batches[0], max(2, count // 2)
             ends = []
-            for step in range(early_steps):  # the first is not timed: code is read, memory allocated
+            for step in range(max(0, early_steps - 2)):  # the first is not timed: code is read, memory allocated
                 trainer.step(batches[step % len(batches)])
                 ends.append(self._clock())
             small = trainer.step(images[:few])
@@ -196,9 +199,8 @@ class Calibration:
                 now = self._clock()
                 times.append((now - before) / count)
                 before = now
-            each = (
-                max(0.0, (large.memory_bytes - small.memory_bytes) / (len(images) - few)) if len(images) > few else 0.0
-            )
+            more = len(images) - few
+            each = max(0.0, (large.memory_bytes - small.memory_bytes) / more) if more else large.memory_bytes / few
             # Parameters, their gradients and moments, and the copy that is made when the number of steps is decided.
             parameters = sum(info.count for info in trainer._tensors().values()) * 4
             fixed = max(0.0, large.memory_bytes - each * len(images)) + 6 * parameters
@@ -208,6 +210,19 @@ class Calibration:
             share = min(1.0, float(np.median(np.diff(ends))) / count / seconds)
         pixels = sum(np.asarray(image).nbytes for image in images) / len(images)
         return Measured(seconds, fixed, each, share, None if share is None else size, reading, max(1.0, pixels))
+
+    def _fewer(self, trainer: Trainer, images: Any, growth: float) -> int:
+        """How many of the images a step may have within the memory, at least 2: by what steps of 2 and of 4 of them
+        take, whose views have a share of the later ones' pixels (1 / growth)."""
+        two, four = (trainer.step(images[:count]).memory_bytes for count in (2, min(4, len(images))))
+        if len(images) < 4:
+            return len(images)
+        each = growth * max(0.0, (four - two) / 2)
+        room = available_memory() * _OF_FREE
+        if self._limit is not None:
+            room = min(room, self._limit - resident_memory())
+        fits = (room + four) / _MARGIN - max(0.0, growth * two - 2 * each)
+        return max(2, min(len(images), int(fits / each))) if each else len(images)
 
     def _read(self, count: int, side: int, seed: int) -> tuple[list[Any], float]:
         """Some batches as training reads them, and the seconds that an image took; of a stream, which is read by
@@ -269,7 +284,7 @@ def make_plan(
     if calibration is None:
         # Of a limit, about as much is left as training takes.
         kept = room_for_images(None if limit is None else (limit - resident_memory()) / 2) if keep_images else 0
-        calibration = Calibration(source, base, _SHARE * (seconds or 10.0), clock, kept)
+        calibration = Calibration(source, base, _SHARE * (seconds or 10.0), clock, kept, limit)
     pairs = rungs(side, given)
     if seconds is None:
         pairs = [

@@ -6,8 +6,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+from .errors import OutOfMemoryError
 from .metrics import Metrics
+
+if TYPE_CHECKING:
+    from .estimator import CARL
 
 #: Steps of a running mean.
 _WINDOW = 50
@@ -66,10 +73,24 @@ class AgreementWatch:
         )
 
 
+@contextmanager
+def naming_sizes(model: CARL) -> Iterator[None]:
+    """Where there is too little memory for a step, the error says which parameters decide how much it takes."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        config = model.config_
+        raise OutOfMemoryError(
+            f"{error}: {config.batch_size} images a step with views of {config.view_size} pixels at width "
+            f"{config.width} want more. Try a smaller batch_size, view_size or width, recompute=True, or memory=, "
+            "which chooses them"
+        ) from error
+
+
 def warn_constant_rate() -> None:
     warnings.warn(
         "the iterable of batches does not tell its length, so the learning rate stays constant; give total_steps for a "
-        "cosine",
+        "schedule that ends",
         UserWarning,
         stacklevel=4,
     )

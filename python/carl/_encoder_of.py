@@ -28,7 +28,7 @@ def encoder_of(model: Any) -> Iterator[Encoder]:
             yield model._untrained(model.in_channels or 3)  # which stays the model's
             return
         if trainer is None and hasattr(model, "_untrained"):
-            raise not_fitted(type(model).__name__, "it is evaluated")
+            raise not_fitted(type(model).__name__, "its encoder is used")
         if not isinstance(trainer, Trainer):
             raise InvalidArgumentError(
                 f"model: got {type(model).__name__}, want a carl.CARL, carl.Trainer, carl.Encoder, or the path of a "

@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from . import _arrays
 from ._calibration import Plan, make_plan
-from ._diagnostics import warn_constant_rate, warn_of_sizes
+from ._diagnostics import naming_sizes, warn_constant_rate, warn_of_sizes
 from ._frozen import frozen_features, keeps_features, rounds_of, training_specs
 from ._given import write_given
 from ._input import channels_of, samples_of, typical_side
-from ._notes import saved_notes
+from ._notes import refuse_changes, saved_notes
 from ._opening import describe_run, full_steps, hints, length_of, measure
 from ._pace import Pace
 from ._parameters import LIMITS, OWN_KEYS
 from ._pretrained import pretrained, run_config, with_rates, with_weights
 from ._resolved import is_transformer
+from ._run_place import check_place
 from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
 from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch
@@ -59,6 +60,7 @@ def claim_run(model: CARL, stack: ExitStack, going_on: Callable[[RunFolder], boo
         run = RunFolder(model.run_dir)
         if number > 1:
             run = RunFolder(f"{os.path.abspath(run.path)}-{number}")
+        check_place(model.run_dir, model._given)
         try:
             run.claim(going_on)
         except (BusyError, InvalidArgumentError):
@@ -200,6 +202,7 @@ def resume_from(
         )
     per_epoch = steps_per_epoch(source, position.batch_size)
     old = trainer.config
+    refuse_changes(model.get_params(), notes.get("params", {}), old, checkpoint)
     changes: dict[str, Any] = {"epochs": epochs, "threads": model.threads}
     if model.budget is not None:
         model._pace = _remaining_pace(model, old, notes, checkpoint, started)
@@ -262,7 +265,9 @@ def train(
         _check_room(model, run)
     keep = keep_features and keeps_features(model, source)
     begun = [] if model.weights_ is None else ["weights: {file} ({family}), SHA-256 {sha256}".format(**model.weights_)]
-    for line in [*begun, *(says or []), *_opening(model, source, position, epochs, last_step, keep)]:
+    with naming_sizes(model):
+        opening = _opening(model, source, position, epochs, last_step, keep)
+    for line in [*begun, *(says or []), *opening]:
         if run is not None:
             run.log(line)
         if model.progress:
@@ -282,24 +287,25 @@ def train(
             if run is not None:  # to go on with, as of a step that is interrupted
                 run.save(model.trainer_, model._notes())
             raise
-    TrainingLoop(
-        model,
-        source,
-        position,
-        epochs if model._pace is None else _NO_LIMIT,
-        int(model.config_.seed or 0),
-        run,
-        callbacks,
-        bool(model.progress),
-        every,
-        broken,
-        least_side(specs),
-        evaluation,
-        schedule,
-        last_step,
-        model._pace,
-        frozen,
-    ).run()
+    with naming_sizes(model):
+        TrainingLoop(
+            model,
+            source,
+            position,
+            epochs if model._pace is None else _NO_LIMIT,
+            int(model.config_.seed or 0),
+            run,
+            callbacks,
+            bool(model.progress),
+            every,
+            broken,
+            least_side(specs),
+            evaluation,
+            schedule,
+            last_step,
+            model._pace,
+            frozen,
+        ).run()
 
 
 def _opening(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _arrays
+from ._feature_file import FeatureFile
 from ._memory import available_memory, resident_memory
 from ._reading import parse_json, read_text
 from ._writing import replace_file
@@ -61,7 +62,7 @@ class FrozenFeatures:
     each view specification as that makes views, none twice.
     """
 
-    def __init__(self, values: np.ndarray, specs: list[ViewSpec], seed: int) -> None:
+    def __init__(self, values: np.ndarray | FeatureFile, specs: list[ViewSpec], seed: int) -> None:
         self._values, self._seed = values, seed
         self._counts = [int(spec["count"]) for spec in specs]
         sizes = [spec["size"] for spec in specs for _ in range(int(spec["count"]))]
@@ -129,14 +130,16 @@ def frozen_features(
     views = sum(int(spec["count"]) for spec in specs)
     shape = (len(source), rounds_of(model.feature_views, views, epochs), views, trainer.output_width("features"))
     key = _key(trainer, source, specs, seed) if run is not None else None
-    values = None if run is None or key is None else _kept(run.path, key, shape, source, broken)
-    if values is not None and run is not None:
+    kept = None if run is None or key is None else _kept(run.path, key, shape, source, broken)
+    values: np.ndarray | FeatureFile
+    if kept is not None and run is not None:
         run.log(f"features of {shape[1] * views} views an image are there already: {run.path / _VALUES}")
+        values = kept
     else:
         values = _room(shape, run, model.memory)
         lost = _compute(values, trainer, source, specs, seed, broken, bool(model.progress))
-        if run is not None and isinstance(values, np.memmap):
-            values.flush()
+        if run is not None and isinstance(values, FeatureFile):
+            values.complete()
             replace_file(run.path / _KEY, json.dumps({"key": key, "shape": shape, "broken": lost}))
     return FrozenFeatures(values, specs, seed)
 
@@ -160,7 +163,7 @@ def training_specs(config: TrainerConfig) -> list[ViewSpec]:
 
 
 def _compute(
-    values: np.ndarray,
+    values: np.ndarray | FeatureFile,
     trainer: Trainer,
     source: ImageSource,
     specs: list[ViewSpec],
@@ -202,8 +205,8 @@ def _next_good(place: int, count: int, broken: BrokenImages) -> int:
     return next(found for step in range(count) if (found := (place + step) % count) not in broken)
 
 
-def _room(shape: tuple[int, ...], run: RunFolder | None, memory: Any) -> np.ndarray:
-    """An array for the features: a file in a run folder, else memory, as much as there is."""
+def _room(shape: tuple[int, ...], run: RunFolder | None, memory: Any) -> np.ndarray | FeatureFile:
+    """A place for the features: a file in a run folder, else memory, as much as there is."""
     size = 4 * int(np.prod(shape, dtype=np.int64))
     what = f"features of {shape[1] * shape[2]} views of {shape[0]} images take {memory_text(size)}"
     if run is not None:
@@ -211,10 +214,7 @@ def _room(shape: tuple[int, ...], run: RunFolder | None, memory: Any) -> np.ndar
         free = shutil.disk_usage(run.path).free
         if size > free:
             raise FileError(f"{run.path}: {what}, its disk has {memory_text(free)} left: choose fewer feature_views")
-        try:
-            return np.lib.format.open_memmap(run.path / _VALUES, "w+", np.float32, shape)
-        except OSError as error:
-            raise FileError(f"cannot write {run.path / _VALUES}: {error}") from error
+        return FeatureFile(run.path / _VALUES, shape, made=True)
     room = available_memory() * _OF_FREE
     if memory is not None:
         room = min(room, parse_memory(memory) - resident_memory())
@@ -243,17 +243,15 @@ def _key(trainer: Trainer, source: ImageSource, specs: list[ViewSpec], seed: int
 
 def _kept(
     folder: Path, key: str, shape: tuple[int, ...], source: ImageSource, broken: BrokenImages
-) -> np.ndarray | None:
+) -> FeatureFile | None:
     """What an interrupted run has left, if it is of the same images, encoder and views."""
     try:
         kept = parse_json(read_text(folder / _KEY))
         if kept["key"] != key or tuple(kept["shape"]) != shape:
             return None
-        values: np.ndarray = np.load(folder / _VALUES, mmap_mode="r")
+        values = FeatureFile(folder / _VALUES, shape)
         lost = [(int(place), str(name), str(reason)) for place, name, reason in kept["broken"]]
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if values.shape != shape or values.dtype != np.float32:
         return None
     for place, name, reason in lost:
         broken.add(place, name, FileError(reason))

@@ -17,6 +17,8 @@ from .errors import InvalidArgumentError
 #: Limits of carl_image in carl.h, checked here so that an error names the shape.
 MAX_SIDE = 65535
 MAX_CHANNELS = 1024
+#: What to do with a single image where several are wanted.
+_ONE_IMAGE = "pass one image as image[None], of Pillow as [image]"
 
 #: carl_image as a NumPy record, so that a batch of descriptions is filled without a Python loop.
 IMAGE_RECORD = np.dtype(
@@ -68,11 +70,11 @@ def image_shape(dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> tupl
         if shape[2] in (3, 4) and min(shape[:2]) > 4:
             raise InvalidArgumentError(
                 f"{name}: got shape {shape}, which looks like one colour image; want (B, H, W) or (B, H, W, C): "
-                "pass image[None]"
+                f"{_ONE_IMAGE}"
             )
         checked = (*shape, 1)
     elif len(shape) != 4:
-        hint = ": reshape rows of pixels to images" if len(shape) == 2 else ""
+        hint = f": {_ONE_IMAGE}; reshape rows of pixels to images" if len(shape) == 2 else ""
         raise InvalidArgumentError(f"{name}: got shape {shape}, want (B, H, W) or (B, H, W, C){hint}")
     else:
         refuse_bands_first(shape, name)
@@ -164,18 +166,22 @@ def _pack_list(images: Sequence[Any], name: str) -> PackedImages:
     if len(images) == 0:
         raise InvalidArgumentError(f"{name}: got an empty list, want images")
     records = np.zeros(len(images), IMAGE_RECORD)
-    keep: list[np.ndarray] = []
-    channels = 0
-    for place, image in enumerate(images):
-        array = one_image(image, f"{name}[{place}]")
+    keep = alike([one_image(image, f"{name}[{place}]") for place, image in enumerate(images)], name)
+    for place, array in enumerate(keep):
         if not _rows_usable(array.strides, array.shape):
-            array = np.ascontiguousarray(array)
-        if place == 0:
-            channels = array.shape[2]
-        elif array.shape[2] != channels:
-            raise InvalidArgumentError(
-                f"{name}[{place}]: got {array.shape[2]} channel(s), want {channels} as in {name}[0]"
-            )
-        keep.append(array)
+            array = keep[place] = np.ascontiguousarray(array)
         records[place] = (array.ctypes.data, *array.shape, 0, _row_stride(array.strides[0], *array.shape))
-    return PackedImages(records, channels, keep)
+    return PackedImages(records, keep[0].shape[2], keep)
+
+
+def alike(images: list[np.ndarray], name: str, channels: int | None = None) -> list[np.ndarray]:
+    """Images (H, W, C) with the same number of channels: gray ones among those of three are repeated, and all gray ones
+    where `channels` is 3."""
+    if channels == 3 or {image.shape[2] for image in images} == {1, 3}:
+        images = [np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image for image in images]
+    for place, image in enumerate(images):
+        if image.shape[2] != images[0].shape[2]:
+            raise InvalidArgumentError(
+                f"{name}[{place}]: got {image.shape[2]} channel(s), want {images[0].shape[2]} as in {name}[0]"
+            )
+    return images

@@ -49,6 +49,18 @@ def processor_has_avx512() -> bool:
     return all(word in words for word in (b"avx512f", b"avx512bw", b"avx512cd", b"avx512dq", b"avx512vl"))
 
 
+def refuse_command(error: Exception) -> None:
+    """Ends the process with the error in one line if it is the command `carl` or `python -m carl`: the package is
+    imported before any code of the command, which tells all other errors so."""
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""
+    as_module = program == "-m" and ("-m", "carl") in zip(sys.orig_argv, sys.orig_argv[1:])
+    if program == "carl" or as_module:
+        lines = str(error).splitlines()
+        tried = "; ".join(line.strip() for line in lines if line.startswith(" "))
+        others = [line for line in lines if not line.startswith(" ")]
+        sys.exit(" ".join(["carl:", others[0], *([f"{tried}."] if tried else []), *others[1:]]))
+
+
 def not_found_message(attempts: list[tuple[str, str]]) -> str:
     """The error text: every place tried and why it failed, then what to do."""
     lines = ["libcarl could not be loaded. Tried:"]

@@ -4,12 +4,18 @@ images were."""
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import FileError
+from .config import TrainerConfig, dump_json
+from .errors import FileError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from .trainer import Trainer
+
+
+#: Keys of a configuration that may change when a run goes on.
+_FREE = ("epochs", "total_steps", "threads")
 
 
 def saved_notes(trainer: Trainer, file: str | os.PathLike[str]) -> dict[str, Any]:
@@ -47,6 +53,23 @@ def saved_notes(trainer: Trainer, file: str | os.PathLike[str]) -> dict[str, Any
     if wrong is not None:
         raise FileError(f"{os.fspath(file)}: its notes are damaged: {wrong} is {str(notes[wrong])[:40]!r}")
     return notes
+
+
+def refuse_changes(
+    given: Mapping[str, Any], stored: Mapping[str, Any], config: TrainerConfig, file: str | os.PathLike[str]
+) -> None:
+    """InvalidArgumentError for a parameter that is given but is neither what the file's model was given nor what is in
+    force there: a run that goes on stays as it was started."""
+    for key, now in vars(config).items():
+        wanted = given.get(key)
+        if wanted is None or key in _FREE:
+            continue
+        same = dump_json(wanted, key)
+        if same not in (dump_json(stored.get(key)), dump_json(now)):
+            raise InvalidArgumentError(
+                f"{key}: got {wanted!r}, but {os.fspath(file)} was made with {now!r}, which stays: leave it out, or "
+                "start a new run"
+            )
 
 
 def _is_budget_note(note: Any) -> bool:

@@ -38,7 +38,7 @@ LIMITS: dict[str, tuple[int, int]] = {
     "early_steps": (0, 2147483647),
     "batch_size": (2, 1000000),
     "epochs": (1, 1000000),
-    "seed": (0, 9007199254740992),
+    "seed": (0, 9007199254740991),
     "threads": (0, 1024),
 }
 
@@ -123,8 +123,7 @@ class TrainerKeys:
         schedule: after the warm-up: "cosine" down to min_learning_rate at total_steps; "trapezoid": constant, then
             linearly down in the last decay_steps; "constant" ("cosine", "constant", "trapezoid"; default with
             total_steps "trapezoid" ("carl", "carp": "cosine"), without "constant").
-        warmup_steps: steps in which the learning rate rises linearly (0 to 2^31 - 1; default total_steps / 20 (schedule
-            given as "trapezoid": 0)).
+        warmup_steps: steps in which the learning rate rises linearly (0 to 2^31 - 1; default total_steps / 20).
         total_steps: steps of the schedule: calls of step, accumulating ones included (1 to 2^31 - 1).
         decay_steps: of a trapezoid alone: the length of its decay; a list makes stages one behind the other, each of
             which takes an equal share of the learning rate away (1 to 2^31 - 1, or a list of 1 to 64; default a fifth
@@ -160,7 +159,7 @@ class TrainerKeys:
         batch_size: images of a step, for loops over data such as CARL.fit (2 to 10^6; default 128).
         epochs: passes over the images, for the same; total_steps ends a run before them if it comes first (1 to 10^6;
             default 100).
-        seed: of initial weights, views, partitions and orders (0 to 2^53; default 0).
+        seed: of initial weights, views, partitions and orders (0 to 2^53 - 1; default 0).
         threads: threads of the computation; 0 is the default (0 to 1024; default CARL_NUM_THREADS, else all processors
             this process may use).
     """

@@ -50,7 +50,15 @@ def check_regular(path: str | os.PathLike[str]) -> None:
 def _check_mode(name: str, mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = next((kind for of_kind, kind in _KINDS if of_kind(mode)), "of an unknown kind")
-        raise FileError(f"cannot read {name}: it is {kind}, want a file")
+        raise FileError(f"cannot read {name}: it is {kind}, want a file{_of_run(os.fsdecode(name))}")
+
+
+def _of_run(folder: str) -> str:
+    """Which files of a run's folder may have been meant, if it is one."""
+    files = (("", "checkpoints", "last.carl"), ("as weights ", "exported", "encoder.safetensors"))
+    places = [(use, os.path.join(folder, *parts)) for use, *parts in files]
+    found = [use + place for use, place in places if os.path.isfile(place)]
+    return f", such as the run's {', or '.join(found)}" if found else ""
 
 
 def _descriptor(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:

@@ -52,19 +52,24 @@ class _StepFunction(Callback):
         self._function(model, metrics)
 
 
+def _name(item: Any) -> str:
+    return f"the class {item.__name__}" if isinstance(item, type) else type(item).__name__
+
+
 def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike] | None) -> list[Callback]:
     """A list of callbacks from one, several, or none."""
     if callbacks is None:
         return []
-    items = [callbacks] if isinstance(callbacks, Callback) or callable(callbacks) else list(callbacks)
+    several = isinstance(callbacks, Iterable) and not isinstance(callbacks, Callback) and not callable(callbacks)
+    items: list[Any] = list(callbacks) if several else [callbacks]  # type: ignore[arg-type]
     result: list[Callback] = []
     for item in items:
         if isinstance(item, Callback):
             result.append(item)
-        elif callable(item):
+        elif callable(item) and not isinstance(item, type):
             result.append(_StepFunction(item))
         else:
             raise InvalidArgumentError(
-                f"callbacks: got {type(item).__name__}, want carl.Callback objects or functions of (model, metrics)"
+                f"callbacks: got {_name(item)}, want carl.Callback objects or functions of (model, metrics)"
             )
     return result

@@ -92,7 +92,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
     @property
     def _handle(self) -> Any:
         if "_pointer" not in vars(self):
-            raise not_fitted(type(self).__name__, "predict")
+            raise not_fitted(type(self).__name__, "it is used")
         return super()._handle
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ._parameters import TrainerKeys, ViewSpec
 from ._reading import parse_json
 from ._shown import line
-from ._spelling import nearest
+from ._spelling import elsewhere, nearest
 from .errors import ConfigurationError
 
 
@@ -80,11 +81,47 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a value of type {type(value).__name__} cannot be part of a configuration")
 
 
-def dump_json(value: Any) -> str:
+def dump_json(value: Any, name: str = "") -> str:
+    """`value` as JSON. name: what errors call it; those of a configuration name its key."""
     try:
         return json.dumps(value, default=_plain, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"not expressible in JSON: {error}") from None
+        raise ConfigurationError(
+            _refused(value, name) or f"{name or 'config'}: not expressible in JSON: {error}"
+        ) from None
+
+
+#: What is wanted of a key whose value cannot be written, by the annotation of the key.
+_WANTED = {"int": "a whole number", "float": "a finite number", "str": "text", "bool": "True or False"}
+#: How deep values are looked into for what is wrong; one that contains itself has no end.
+_DEEPEST = 16
+
+
+def _refused(value: Any, place: str, deep: int = 0) -> str | None:
+    """What of a value JSON cannot express, with its place, such as views[0].jitter[1]; None if nothing is found."""
+    kinds = {field.name: str(field.type).removesuffix(" | None") for field in dataclasses.fields(TrainerConfig)}
+    want = _WANTED.get(kinds.get(place, ""))
+    if deep > _DEEPEST:
+        return f"{place}: got a value that is nested more than {_DEEPEST} deep"
+    if value is not None and not isinstance(value, (str, int, float, dict, list, tuple)):
+        try:
+            value = _plain(value)
+        except TypeError:
+            want = want or "a number, text, True or False, or a list or dict of such"
+            return f"{place}: got a value of type {type(value).__name__}, want {want}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{place}: got {value}, want {want or 'a finite number'}"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"{place}: got a number of {value.bit_length()} bits, want one of at most 64"
+    parts: Iterable[tuple[str, Any]] = ()
+    if isinstance(value, dict):
+        wrong = [key for key in value if not isinstance(key, (str, int, float, type(None)))]
+        if wrong:
+            return f"{place or 'config'}: got a key of type {type(wrong[0]).__name__}, want text"
+        parts = ((f"{place}.{key}" if place else str(key), item) for key, item in value.items())
+    elif isinstance(value, (list, tuple)):
+        parts = ((f"{place}[{number}]", item) for number, item in enumerate(value))
+    return next((found for name, item in parts if (found := _refused(item, name, deep + 1)) is not None), None)
 
 
 def parse_list(text: str, name: str) -> list[Any]:
@@ -124,6 +161,11 @@ def merged_json(config: TrainerConfig | Mapping[str, Any] | str | None, override
         if not isinstance(key, str):
             raise ConfigurationError(f"config: got a key of type {type(key).__name__}, want text")
     values.update({key: value for key, value in overrides.items() if value is not None})
+    known = [field.name for field in dataclasses.fields(TrainerConfig)]
+    for key in values:  # the library, which refuses them too, knows no other package's names
+        hint = elsewhere(key, known)
+        if hint:
+            raise ConfigurationError(f"unknown configuration key {key!r}{hint}")
     return dump_json(values)
 
 

@@ -78,9 +78,9 @@ class Terminated(SystemExit):
 
 
 def not_fitted(name: str, method: str, weights: bool = False) -> NotFittedError:
-    """The error for a call of `method` before ``fit``; scikit-learn's own exception too when scikit-learn is loaded.
-    weights: the model has a weights file, whose features can be had at once."""
-    message = f"this {name} is not fitted yet: call fit() before {method}()"
+    """The error for a call of `method`, or for what it says in words, before ``fit``; scikit-learn's own exception too
+    when scikit-learn is loaded. weights: the model has a weights file, whose features can be had at once."""
+    message = f"this {name} is not fitted yet: call fit() before {method}{'()' if method.isidentifier() else ''}"
     if weights:
         message += (
             '; without it transform() gives the "features" of the weights, as carl.Encoder.from_weights and '

@@ -54,7 +54,7 @@ class CARL(Parameters, EstimatorRules):
 
     ::
 
-        model = carl.CARL(encoder="resnet18", prototypes=300, epochs=20)
+        model = carl.CARL(encoder="resnet18", prototypes=128, epochs=20)
         model.fit(images)  # uint8 (N, H, W) or (N, H, W, C); list of arrays; folder; iterable of batches
         features = model.transform(images)  # float32 (N, F)
         clusters = model.predict(images)  # int64 (N,)
@@ -125,9 +125,9 @@ class CARL(Parameters, EstimatorRules):
             folder's eval.jsonl.
 
         resume: True goes on from the last checkpoint in run_dir, if there is one; a path goes on from that checkpoint
-            or run folder. The checkpoint's configuration stands, except threads, epochs and total_steps. The result is
-            bitwise that of a run without the interruption. Of a budget, what is left of it counts: the time until the
-            checkpoint was spent.
+            or run folder. The checkpoint's configuration stands, except threads, epochs and total_steps: other values
+            are an InvalidArgumentError. The result is bitwise that of a run without the interruption. Of a budget, what
+            is left of it counts: the time until the checkpoint was spent.
 
         A run_dir that holds a run, which this fit does not resume, is an InvalidArgumentError; one that another process
         or model trains into is a BusyError. A file that cannot be written (full disk, removed folder) is a FileError:
@@ -185,7 +185,8 @@ class CARL(Parameters, EstimatorRules):
     def partial_fit(self, images: Any, y: Any = None) -> CARL:
         """One pass over images, on top of what was learnt before. The first call makes the model.
 
-        The learning rate stays constant unless total_steps is given. budget and memory are of ``fit``.
+        The learning rate stays constant unless total_steps is given, after ``fit`` too, whose schedule has come to its
+        end. budget and memory are of ``fit``.
         """
         with ExitStack() as stack:
             run = claim_run(self, stack, lambda run: self._stamp is not None and run.stamp() == self._stamp)
@@ -199,6 +200,9 @@ class CARL(Parameters, EstimatorRules):
                 size = batch_size_for(source, checked_batch_size(self))
                 position = Position(self._position.epoch, 0, samples_of(source), size)
                 self._position = position
+                if self.total_steps is None and self.config_.total_steps is not None:
+                    self.trainer_.reconfigure(schedule="constant", total_steps=None, decay_steps=None)
+                    self.config_ = self.trainer_.config
             train(self, source, position, position.epoch + 1, run)
         return self
 

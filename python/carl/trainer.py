@@ -31,7 +31,7 @@ class Trainer(StateHandle):
 
     ::
 
-        trainer = carl.Trainer(encoder="resnet18", stem="small", prototypes=300)
+        trainer = carl.Trainer(encoder="resnet18", stem="small", prototypes=128)
         for batch in batches:                # uint8 (B, H, W, C)
             metrics = trainer.step(batch)
         features = trainer.embed_images(images)

@@ -10,7 +10,7 @@ import numpy as np
 from . import _arrays, _images
 from ._c_api import LIB, call, check_call, pointers
 from .config import dump_json
-from .errors import ConfigurationError, InvalidArgumentError
+from .errors import InvalidArgumentError
 
 
 def make_views(
@@ -62,7 +62,4 @@ def spec_text(spec: Any) -> bytes:
     """A specification as C takes it."""
     if not isinstance(spec, (str, dict, list, tuple)):
         raise InvalidArgumentError(f"spec: got {type(spec).__name__}, want a dict, a list of dicts, or a preset's name")
-    try:
-        return _arrays.c_text(dump_json(spec), "spec")
-    except ConfigurationError as error:
-        raise ConfigurationError(f"spec: {error}") from None
+    return _arrays.c_text(dump_json(spec, "spec"), "spec")

@@ -263,11 +263,7 @@ struct TransformerBlock {
                 }
             }
         }
-        if let scale, let gradients = memory.gradients {
-            sums.add(to: gradients + scale, compute)
-        } else {
-            compute.workspace.give(sums.memory)
-        }
+        sums.add(to: scale.flatMap { place in memory.gradients.map { $0 + place } }, compute)
         try body(scaled.base)
     }
 }

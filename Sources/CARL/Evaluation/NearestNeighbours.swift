@@ -55,7 +55,7 @@ public enum NearestNeighbours {
         }
         for row in 0..<n where labels[row] < 0 || labels[row] >= classes {
             throw CARLError.invalidArgument(
-                "label \(row) is \(labels[row]); with \(classes) classes it must be in 0 ... \(classes - 1)")
+                "labels[\(row)]: got \(labels[row]), want 0 to \(classes - 1) (there are \(classes) classes)")
         }
         let rising = ks.indices.sorted { ks[$0] < ks[$1] }
         let ballots = try (0..<compute.workers).map { _ in try Ballot(voters: most) }

@@ -111,14 +111,14 @@ public enum Retrieval {
 /// Sorts the references of one query and adds up precisions. The memory for it, of one worker.
 private final class Ranking {
     private let n: Int
-    private let memory: FloatBuffer
+    private let memory: HeapArray<UInt64>
     private let keys: UnsafeMutablePointer<UInt64>
     private let sorted: UnsafeMutablePointer<UInt64>
 
     init(_ n: Int) throws {
         self.n = n
-        memory = try FloatBuffer(CheckedSize.product(4, n, of: "a ranking"), zeroed: false)
-        keys = UnsafeMutableRawPointer(memory.base).bindMemory(to: UInt64.self, capacity: 2 * n)
+        memory = try HeapArray(CheckedSize.product(2, n, of: "a ranking"), repeating: 0, for: "a ranking")
+        keys = memory.base
         sorted = keys + n
     }
 

@@ -8,21 +8,12 @@ struct UnitRows {
     let count: Int
     let dimension: Int
     private let base: UnsafePointer<Float>
-    private let norms: DoubleBuffer
-
-    private final class DoubleBuffer {
-        let base: UnsafeMutablePointer<Double>
-        private let memory: FloatBuffer
-        init(_ count: Int) throws {
-            memory = try FloatBuffer(2 * count, zeroed: false)
-            base = UnsafeMutableRawPointer(memory.base).bindMemory(to: Double.self, capacity: count)
-        }
-    }
+    private let norms: HeapArray<Double>
 
     /// - Throws: `CARLError.invalidArgument` that names the first row with NaN or infinity.
     init(_ base: UnsafePointer<Float>, _ count: Int, _ dimension: Int, name: String, _ compute: Compute) throws {
         (self.base, self.count, self.dimension) = (base, count, dimension)
-        norms = try DoubleBuffer(count)
+        norms = try HeapArray(count, repeating: 0, for: "the norms of \(count) rows")
         let target = norms.base
         let firstBad = Atomic<Int>(count)
         compute.parallelRanges(count, grain: max(1, (1 << 15) / dimension)) { _, range in

@@ -26,7 +26,7 @@ public final class FileOutput {
     /// - Throws: `CARLError.file` with the path and the system's reason, or what `body` throws.
     public static func replace(_ path: String, _ body: (FileOutput) throws -> Void) throws {
         try checkPath(path)
-        var target = path
+        var target = destination(path)
         var permissions: mode_t?
         if let resolved = realpath(path, nil) {
             target = String(cString: resolved)
@@ -62,6 +62,22 @@ public final class FileOutput {
             fsync(folder)
             close(folder)
         }
+    }
+
+    /// Where a symbolic link to a file that is not there yet leads; `path` itself if it is none.
+    private static func destination(_ path: String) -> String {
+        var path = path
+        var target = [CChar](repeating: 0, count: Int(PATH_MAX))
+        for _ in 0..<40 {  // links of links, as many as the system follows
+            let length = readlink(path, &target, target.count)
+            guard length > 0, length < target.count else { break }
+            guard let link = String(validating: target[..<length].lazy.map(UInt8.init(bitPattern:)), as: UTF8.self)
+            else {
+                break
+            }
+            path = link.hasPrefix("/") ? link : (path.lastIndex(of: "/").map { String(path[...$0]) } ?? "") + link
+        }
+        return path
     }
 
     /// Replaces the file at `path` with a text.

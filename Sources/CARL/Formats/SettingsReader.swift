@@ -37,7 +37,7 @@ public struct SettingsReader {
 
     func integer(_ key: String, _ limits: SettingLimits) throws -> Int? {
         guard let value = value(key) else { return nil }
-        let range = limits.range ?? -0x1p53...0x1p53
+        let range = limits.range ?? -(0x1p53 - 1)...0x1p53 - 1
         guard let result = value.integer, range.contains(Double(result)) else {
             throw error(key, "a whole number from \(brief(range.lowerBound)) to \(brief(range.upperBound))")
         }

@@ -213,7 +213,7 @@ public struct Configuration: Equatable, Sendable {
     public var schedule: Schedule? = nil
     @Setting(
         "warmup_steps", .optimization, in: 0...0x7fff_ffff,
-        standard: "`total_steps` / 20 (`schedule` given as `\"trapezoid\"`: 0)",
+        standard: "`total_steps` / 20",
         doc: "steps in which the learning rate rises linearly")
     public var warmupSteps = 0
     @Setting(
@@ -315,7 +315,7 @@ public struct Configuration: Equatable, Sendable {
         "epochs", .data, in: 1...1_000_000,
         doc: "passes over the images, for the same; `total_steps` ends a run before them if it comes first")
     public var epochs = 100
-    @Setting("seed", .data, in: 0...0x1p53, doc: "of initial weights, views, partitions and orders")
+    @Setting("seed", .data, in: 0...0x1p53 - 1, doc: "of initial weights, views, partitions and orders")
     public var seed: UInt64 = 0
     @Setting(
         "threads", .data, in: 0...1024, standard: "`CARL_NUM_THREADS`, else all processors this process may use",

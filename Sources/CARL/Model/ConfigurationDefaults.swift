@@ -172,10 +172,8 @@ extension Configuration {
             $learningRate.setDefault(2e-3 * min(batches, 16).squareRoot())
             $weightDecay.setDefault(0.01)
         }
-        // The beginning of a trapezoid that is asked for does not depend on its length.
-        $warmupSteps.setDefault(schedule == .trapezoid ? 0 : (totalSteps ?? 0) / Self.warmupShare)
-        // Learns more in as many steps than a cosine does (docs/results.md).
-        if objective == .contrast && totalSteps != nil && schedule == nil { $schedule.setDefault(.trapezoid) }
+        $warmupSteps.setDefault((totalSteps ?? 0) / Self.warmupShare)
+        if totalSteps != nil && schedule == nil { $schedule.setDefault(objective.schedule) }
         if schedule == .cosine && totalSteps == nil {
             throw CARLError.configuration(
                 """

@@ -29,6 +29,15 @@ public enum ObjectiveKind: String, SettingChoice {
         }
     }
 
+    /// Of the learning rate, where the number of steps is known. With the contrast a trapezoid learns more than a
+    /// cosine in as many steps (docs/results.md); without it that was not measured.
+    var schedule: Configuration.Schedule {
+        switch self {
+        case .carl, .carp: .cosine
+        case .contrast: .trapezoid
+        }
+    }
+
     /// Sets what the name stands for, except for keys that were given.
     func setDefaults(of configuration: inout Configuration) {
         switch self {

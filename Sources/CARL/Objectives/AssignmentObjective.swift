@@ -119,7 +119,7 @@ final class AssignmentTraining: ObjectiveTraining {
         result.terms["used_prototypes"] = Double(used)
         result.terms["dead_prototypes"] = Double(dead)
 
-        collapse = Collapse.judge(
+        let collapse = Collapse.judge(
             result.terms, count: objective.softmaxSize, dimension: objective.dimension, images: images)
         // One kind may follow on another; a step or two without any do not end a collapse.
         collapseSteps = collapse == .none ? max(0, collapseSteps - 3) : collapseSteps + 1
@@ -148,13 +148,11 @@ final class AssignmentTraining: ObjectiveTraining {
 
     var counters: [(name: String, value: Int)] {
         [
-            ("collapse", Int(collapse.rawValue)), ("collapse_steps", collapseSteps),
-            ("collapse_warned", hasWarned ? 1 : 0),
+            ("collapse_steps", collapseSteps), ("collapse_warned", hasWarned ? 1 : 0),
         ]
     }
 
     func restore(_ counters: (_ name: String) -> Int?) {
-        collapse = Collapse(rawValue: Int32(truncatingIfNeeded: counters("collapse") ?? 0)) ?? .none
         collapseSteps = counters("collapse_steps") ?? 0
         hasWarned = counters("collapse_warned").map { $0 != 0 } ?? (collapseSteps >= Self.patience)
     }

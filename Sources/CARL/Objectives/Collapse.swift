@@ -32,8 +32,11 @@ public enum Collapse: Int32, Sendable {
         }
         // A contrast spreads a crowded embedding again within some hundred steps: runs that end well are at 0.4 early
         // on, those that fail without it at 0.2.
-        return spread < (terms["contrast"] == nil ? 0.6 : 0.25) * filled ? .shrunkenEmbedding : .none
+        return spread < (contrasts(terms) ? 0.25 : 0.6) * filled ? .shrunkenEmbedding : .none
     }
+
+    /// Whether the images of the step were contrasted.
+    private static func contrasts(_ terms: Terms) -> Bool { (terms["contrast_weight"] ?? 0) > 0 }
 
     /// What was seen and what to try; nil for none.
     ///
@@ -82,7 +85,7 @@ public enum Collapse: Int32, Sendable {
                 \(priorWeight)), a smaller \"learning_rate\"
                 """
             // The contrast spreads the images of a step, which takes hundreds of steps where they are much alike.
-            guard terms["contrast"] != nil else { return "\(seen) Try \(tried) or a \"contrast_weight\"" }
+            guard Self.contrasts(terms) else { return "\(seen) Try \(tried) or a \"contrast_weight\"" }
             return """
                 \(seen) Try \(tried), unless \"embedding_std\" rises: early in a run the contrast spreads it again
                 """

@@ -33,7 +33,7 @@ struct PartitionedAssignment {
             let totals = try HeapArray(partition.blocks, repeating: AssignmentTotals(), for: "the terms of each block")
             if shared {
                 let alone = try compute.alone(workers)
-                try withEmbeddingGradients(embeddings, problem, workers: partition.blocks, compute) {
+                try withEmbeddingGradients(embeddings, problem, over: partition.blocks, compute) {
                     gradients, worker, range in
                     for block in range where !Cancellation.isRequested {
                         totals[block] = evaluate(indices(block), tiles[worker], gradients, alone[worker])
@@ -59,7 +59,8 @@ struct PartitionedAssignment {
         var totals = statistics.totals(problem)
         totals.entropy = tile.prior(statistics, compute)
         totals.prior = logarithm(Double(indices.count)) - totals.entropy
-        if let votes = problem.inputs.votes {
+        // Of a call that was cancelled, argmax may not have been computed.
+        if let votes = problem.inputs.votes, !Cancellation.isRequested {
             for row in 0..<problem.studentRows { votes[indices[Int(statistics.argmax[row])]] &+= 1 }
         }
         guard problem.wantsGradient else { return totals }
@@ -70,10 +71,10 @@ struct PartitionedAssignment {
     }
 }
 
-/// Calls `body` once per worker with ranges that cover `0 ..< workers`, and with memory of (V B, D) to add gradients of
+/// Calls `body` once per worker with ranges that cover `0 ..< items`, and with memory of (V B, D) to add gradients of
 /// the embeddings to; they end up added to `embeddings`.
 func withEmbeddingGradients(
-    _ embeddings: FloatPointer?, _ problem: AssignmentProblem, workers items: Int, _ compute: Compute,
+    _ embeddings: FloatPointer?, _ problem: AssignmentProblem, over items: Int, _ compute: Compute,
     _ body: (_ gradients: FloatPointer?, _ worker: Int, _ range: Range<Int>) -> Void
 ) throws {
     guard let embeddings else {

@@ -76,7 +76,7 @@ struct StreamedAssignment {
             for row in 0..<problem.studentRows { dots[0].base[row] += dots[worker].base[row] }
         }
 
-        try withEmbeddingGradients(embeddings, problem, workers: tiles, compute) { gradients, worker, range in
+        try withEmbeddingGradients(embeddings, problem, over: tiles, compute) { gradients, worker, range in
             for tile in range where !Cancellation.isRequested {
                 memory[worker].load(indices(tile), alone[worker])
                 memory[worker].exponentials(less: known)

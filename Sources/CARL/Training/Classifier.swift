@@ -111,7 +111,7 @@ public final class Classifier {
         _ images: UnsafeBufferPointer<SourceImage>, labels: UnsafePointer<Int32>, indices: UnsafePointer<UInt64>? = nil,
         epoch: UInt64 = 0
     ) throws -> Metrics {
-        try compute.call(whole: true) {
+        try call(whole: true) {
             let start = monotonicSeconds()
             try check(batch: images.count, labels)
             try encoderConfiguration.checkChannels(images)
@@ -129,7 +129,7 @@ public final class Classifier {
 
     /// One step on normalised images made by the caller.
     public func step(_ images: FloatImages, labels: UnsafePointer<Int32>) throws -> Metrics {
-        try compute.call(whole: true) {
+        try call(whole: true) {
             let start = monotonicSeconds()
             try images.check("images", channels: encoderConfiguration.inChannels, compute)
             try check(batch: images.batch, labels)
@@ -178,6 +178,11 @@ public final class Classifier {
         return try compute.workspace.takeActivation(batch, height, width, encoderConfiguration.inChannels)
     }
 
+    /// A call that uses both memories: an error leaves nothing half done in either.
+    func call<Result>(whole: Bool = false, _ body: () throws -> Result) throws -> Result {
+        try compute.call(whole: whole) { try evaluationCompute.call(whole: whole, body) }
+    }
+
     private func takeStep(_ x: Activation, _ labels: UnsafePointer<Int32>, start: Double) throws -> Metrics {
         let factor = configuration.rateFactor(step: counters.step)
         var metrics = Metrics()
@@ -185,7 +190,7 @@ public final class Classifier {
         metrics.learningRate = factor * configuration.learningRate
         metrics.headLearningRate = factor * configuration.headLearningRate
 
-        hasGradients = true
+        hasGradients = false
         let outcome = try StepTransaction.attempt([encoderState, headState], compute) {
             try passForwardAndBack(x, labels)
         } loss: {
@@ -199,6 +204,7 @@ public final class Classifier {
                 """
             )
         }
+        hasGradients = true
         metrics.loss = outcome.pass.loss
         metrics.accuracy = outcome.pass.terms["accuracy"] ?? 0
         metrics.gradientNorm = outcome.gradientNorm
@@ -273,7 +279,9 @@ public final class Classifier {
 
     /// Copies the gradient of the last step's loss, before weight decay, in torch's layout. A frozen encoder has none.
     public func readGradient(_ name: String, into target: FloatPointer, count: Int) throws {
-        guard hasGradients else { throw CARLError.state("there are no gradients before the first step") }
+        guard hasGradients else {
+            throw CARLError.state("there are no gradients before the first step, or of one that failed")
+        }
         let entries = encoderState.gradientEntries + headState.gradientEntries
         try entries.named(name, count: count).read(into: target)
     }

@@ -43,7 +43,7 @@ public struct ClassifierConfiguration: Equatable, Sendable {
             """
     )
     public var viewChanges = ViewChanges()
-    @Setting("seed", .classifier, in: 0...0x1p53, doc: "of initial weights and views")
+    @Setting("seed", .classifier, in: 0...0x1p53 - 1, doc: "of initial weights and views")
     public var seed: UInt64 = 0
     @Setting(
         "threads", .classifier, in: 0...1024, standard: "`CARL_NUM_THREADS`, else all processors this process may use",

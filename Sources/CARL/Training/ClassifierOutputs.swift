@@ -23,11 +23,6 @@ extension Classifier: ImageEmbedding {
         }
     }
 
-    /// A call that uses both memories.
-    private func call<Result>(_ body: () throws -> Result) throws -> Result {
-        try compute.call { try evaluationCompute.call(body) }
-    }
-
     private func evaluate(_ x: Activation, _ output: ModelOutput, into out: FloatPointer, first: Int) throws {
         let features = try encoder.evaluate(x, encoderState.memory, evaluationCompute)
         defer { evaluationCompute.workspace.give(features) }

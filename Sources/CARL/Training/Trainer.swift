@@ -80,20 +80,6 @@ public final class Trainer {
         try images.withUnsafeBufferPointer { try step($0, indices: indices, epoch: epoch) }
     }
 
-    /// Checks a number of images of a step, and that the values of their views fit in memory, before anything of that
-    /// size is allocated. Small first views count with their later size: a run that cannot end does not begin.
-    public func checkBatch(_ count: Int) throws {
-        guard count >= 2 else {
-            throw CARLError.invalidArgument(
-                "images: got \(count), need at least 2 (BatchNorm and the prior are statistics over the batch)")
-        }
-        let pixels = configuration.viewSpecs.reduce(0) { $0 + $1.count * $1.size * $1.size }
-        let bytes = try CheckedSize.product(
-            count, pixels, configuration.inChannels, MemoryLayout<Float>.stride,
-            of: "views (images, pixels of all views, channels, bytes)")
-        try MemoryLimit.require(bytes, for: "the views of \(count) images")
-    }
-
     /// The same on images in the caller's memory.
     public func step(
         _ images: UnsafeBufferPointer<SourceImage>, indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0
@@ -118,6 +104,20 @@ public final class Trainer {
             metrics.viewSeconds = viewSeconds
             return metrics
         }
+    }
+
+    /// Checks a number of images of a step, and that the values of their views fit in memory, before anything of that
+    /// size is allocated. Small first views count with their later size: a run that cannot end does not begin.
+    public func checkBatch(_ count: Int) throws {
+        guard count >= 2 else {
+            throw CARLError.invalidArgument(
+                "images: got \(count), need at least 2 (BatchNorm and the prior are statistics over the batch)")
+        }
+        let pixels = configuration.viewSpecs.reduce(0) { $0 + $1.count * $1.size * $1.size }
+        let bytes = try CheckedSize.product(
+            count, pixels, configuration.inChannels, MemoryLayout<Float>.stride,
+            of: "views (images, pixels of all views, channels, bytes)")
+        try MemoryLimit.require(bytes, for: "the views of \(count) images")
     }
 
     /// One step on normalised views made by the caller: V batches of the same images in the same order. Views as large
@@ -174,7 +174,7 @@ public final class Trainer {
         var metrics = Metrics()
         metrics.step = counters.step + 1
         metrics.learningRate = configuration.learningRate(step: counters.step)
-        hasGradients = true
+        hasGradients = false
         let outcome = try StepTransaction.attempt([training], compute) {
             try passForwardAndBack(views, through: encoder ?? model.encoder, crops)
         } loss: {
@@ -187,6 +187,7 @@ public final class Trainer {
                 warm-up or \"clip_norm\"
                 """)
         }
+        hasGradients = true
         var result = outcome.pass
         metrics.gradientNorm = outcome.gradientNorm
 
@@ -196,6 +197,14 @@ public final class Trainer {
             metrics.collapse = objective.stepTaken(counters.step, images: views.batch, &result)
             metrics.updated = try update(&metrics)
             if let warning = objective.warning(metrics.collapse, result) { warn?("collapse: " + warning) }
+            if let total = configuration.totalSteps, metrics.step == total + 1, metrics.learningRate == 0 {
+                warn?(
+                    """
+                    schedule: step \(metrics.step) is past \"total_steps\" (\(total)), the learning rate is 0, and \
+                    nothing is learnt from here on. Set \"total_steps\" to more steps, or \"schedule\" to \
+                    \"constant\" without it
+                    """)
+            }
         }
         (metrics.loss, metrics.terms) = (result.loss, result.terms)
         lastTerms = result.terms
@@ -268,7 +277,9 @@ public final class Trainer {
 
     /// Copies the gradient of the last step's loss, before weight decay and clipping, in torch's layout.
     public func readGradient(_ name: String, into target: FloatPointer, count: Int) throws {
-        guard hasGradients else { throw CARLError.state("there are no gradients before the first step") }
+        guard hasGradients else {
+            throw CARLError.state("there are no gradients before the first step, or of one that failed")
+        }
         try training.gradientEntries.named(name, count: count).read(into: target)
     }
 }

@@ -75,8 +75,10 @@ struct TrainingFile {
         let known = try counters()
         var result = TrainingCounters()
         for name in names {
-            guard let number = known(name), number >= 0 else {
-                throw CARLError.file("\(file.path): the counter \"\(name)\" is missing or not a whole number")
+            // So that those of the steps which follow can be written and read again.
+            guard let number = known(name), number >= 0, number < 1 << 52 else {
+                throw CARLError.file(
+                    "\(file.path): the counter \"\(name)\" is missing or no whole number from 0 to 2^52 - 1")
             }
             switch name {
             case "step": result.step = number
@@ -98,7 +100,12 @@ struct TrainingFile {
         let bytes = try tensor(entry.name, entry.shape)
         guard let base = bytes.baseAddress else { return }
         try Cancellation.check()
-        let values = base.assumingMemoryBound(to: Float.self)
+        // Another program's file may have its tensors anywhere.
+        let isAligned = UInt(bitPattern: base) % UInt(MemoryLayout<Float>.alignment) == 0
+        let copy = isAligned ? nil : try FloatBuffer(bytes.count / MemoryLayout<Float>.stride, zeroed: false)
+        copy.map { UnsafeMutableRawPointer($0.base).copyMemory(from: base, byteCount: bytes.count) }
+        defer { withExtendedLifetime(copy) {} }
+        let values = copy.map { UnsafePointer($0.base) } ?? base.assumingMemoryBound(to: Float.self)
         if let fault = entry.fault(in: values) {
             throw CARLError.file("\(file.path): tensor \"\(entry.name)\": \(fault)")
         }

@@ -62,7 +62,7 @@ extension ViewSpec {
             local.scale = [0.05, 0.2]
             return [base, local]
         default:
-            let hint = JSONValue.nearest(name, in: presetNames).map { "; did you mean \"\($0)\"?" } ?? ""
+            let hint = JSONValue.nearest(name, in: presetNames).map { "; did you mean \"\($0)\"?" } ?? "."
             throw CARLError.configuration(
                 "\"views\": there is no preset \"\(name)\"\(hint) Presets are \(presetNames.joined(separator: ", "))")
         }

@@ -21,6 +21,11 @@ int shim_thread_was_forked(void);
 void shim_lock_table(void);
 void shim_unlock_table(void);
 
+/* The lock under which the log function is called. It may be taken by its own thread again. A forked child finds it
+ * free, whoever held it in the parent. */
+void shim_lock_log(void);
+void shim_unlock_log(void);
+
 /* Calls body(context) in a new thread and waits for it; in this one when there is none to be had. */
 void shim_run_in_new_thread(void (*body)(void *context), void *context);
 

@@ -226,8 +226,8 @@ private func cosine(_ a: ArraySlice<Float>, _ b: ArraySlice<Float>) -> Double {
         }
         try classify([1, 0])
         #expect(predicted == [1, 0])
-        refused("label 1 is 2; with 2 classes it must be in 0 ... 1") { try classify([0, 2]) }
-        refused("label 0 is -1") { try classify([-1, 0]) }
+        refused("labels[1]: got 2, want 0 to 1 (there are 2 classes)") { try classify([0, 2]) }
+        refused("labels[0]: got -1") { try classify([-1, 0]) }
         refused("classes is 0") { try classify([0, 0], classes: 0) }
         refused("temperature is -1.0") { try classify([0, 0], temperature: -1) }
         refused("temperature is nan") { try classify([0, 0], temperature: .nan) }

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 @testable import CARL
@@ -27,14 +28,16 @@ import Testing
                 #expect(throws: CARLError.self) { try compute.call {} }
                 Cancellation.shielded { #expect(!Cancellation.isRequested) }
                 #expect(Cancellation.isRequested)
+                // What was left out stays so, whatever becomes of the flag.
+                flag.pointee = 0
+                #expect(Cancellation.isRequested)
+                #expect(throws: CARLError.self) { try Cancellation.check() }
             }
             // Outside of the call the flag is nobody's.
             #expect(!Cancellation.isRequested)
         }
     }
 
-    /// A trainer whose step was cancelled at any moment is as before, and its next step is what it would have been.
-    ///
     /// A step that was taken is reported, whatever comes after: the flag is a value that the optimizer changes from 0.
     @Test func aCancellationAfterTheStepIsNotOfTheStep() throws {
         let trainer = try Trainer(
@@ -53,6 +56,8 @@ import Testing
         }
     }
 
+    /// A trainer whose step was cancelled at any moment is as before, and its next step is what it would have been.
+    ///
     /// The flag is a value that the step itself changes from 0: a running mean in the forward pass, a gradient in the
     /// backward pass.
     @Test(arguments: [1, 2]) func aCancelledStepChangesNothing(threads: Int) throws {
@@ -95,29 +100,77 @@ import Testing
         }
     }
 
+    /// One image through a wide network: most of the time goes into its filters, which are kept.
+    private static let wide = #"{"width": 0.5, "prototypes": 4, "view_size": 12, "projector": [8], "threads": 2}"#
+
+    private func withImage<Result>(_ body: (SourceImage) throws -> Result) rethrows -> Result {
+        let pixels: [UInt8] = (0..<432).map { (i: Int) -> UInt8 in UInt8(truncatingIfNeeded: i &* 37 &+ i / 7) }
+        return try pixels.withUnsafeBufferPointer {
+            try body(SourceImage(pixels: $0.baseAddress!, height: 12, width: 12, channels: 3, rowStride: 36))
+        }
+    }
+
+    /// Cancels `call`, which prepares what `kept` holds, at many moments; `result` is then what it was before.
+    private func cancelAtManyMoments(
+        _ kept: PrepackedBuffers, _ call: () throws -> Void, result: () throws -> [Float]
+    ) throws {
+        let expected = try result()
+        func forget() {
+            // So that memory which is used again does not hold the right values by chance.
+            for buffer in kept.buffers.values { buffer.base.update(repeating: .nan, count: buffer.count) }
+            kept.clear()
+        }
+        forget()
+        let before = monotonicSeconds()
+        try call()
+        let whole = monotonicSeconds() - before
+        let moments = 60
+        var cancelled = 0
+        for moment in 0..<moments {
+            forget()
+            try withFlag { flag in
+                // The first time for certain, whenever a busy machine lets the other thread run.
+                if moment == 0 { flag.pointee = 1 }
+                let end = monotonicSeconds() + whole * Double(moment) / Double(moments)
+                nonisolated(unsafe) let flag = flag
+                let thread = Thread {
+                    while monotonicSeconds() < end {}
+                    flag.pointee = 1
+                }
+                thread.start()
+                defer { while !thread.isFinished { usleep(100) } }
+                do { try Cancellation.with(flag) { try call() } } catch CARLError.cancelled { cancelled += 1 }
+            }
+            #expect(try result() == expected)
+        }
+        #expect(cancelled > 0)
+    }
+
     /// What is derived from fixed weights and kept is not kept half done.
     @Test func aCancelledEmbeddingLeavesNoHalfFilledMemory() throws {
-        let trainer = try Trainer(
-            Configuration(json: #"{"width": 0.25, "prototypes": 4, "view_size": 16, "projector": [8]}"#))
-        let encoder = try Evaluator(copying: trainer, teacher: false)
-        let images: [Float] = (0..<3840).map { (i: Int) -> Float in Float(i % 17) / 17 }
-        let batch = images.withUnsafeBufferPointer {
-            FloatImages($0.baseAddress!, batch: 5, height: 16, width: 16, channels: 3)
+        let encoder = try Evaluator(copying: Trainer(Configuration(json: Self.wide)), teacher: false)
+        let kept = try #require(encoder.compute.prepackedFilters)
+        try withImage { image in
+            func features() throws -> [Float] {
+                var values = [Float](repeating: 0, count: try encoder.width(.features))
+                try encoder.embed([image], size: 0, .features, into: &values)
+                return values
+            }
+            try cancelAtManyMoments(kept, { _ = try features() }, result: features)
         }
-        let width = try encoder.width(.features)
-        var expected = [Float](repeating: 0, count: 5 * width)
-        var found = expected
-        try trainer.evaluator.embed(batch, .features, into: &expected)
-        withFlag { flag in
-            flag.pointee = 1
-            _ = Cancellation.with(flag) {
-                #expect(throws: CARLError.cancelled("the call was cancelled")) {
-                    try encoder.embed(batch, .features, into: &found)
-                }
+    }
+
+    @Test func aCancelledStepOfAFrozenEncoderLeavesNoHalfFilledMemory() throws {
+        let encoder = try Evaluator(copying: Trainer(Configuration(json: Self.wide)), teacher: false)
+        let classifier = try Classifier(
+            JSONValue.parse(#"{"classes": 2, "freeze_encoder": true, "threads": 2}"#), encoder: encoder)
+        let kept = try #require(classifier.evaluationCompute.prepackedFilters)
+        try withImage { image in
+            try cancelAtManyMoments(kept, { _ = try classifier.step([image], labels: [1]) }) {
+                var values = [Float](repeating: 0, count: try classifier.width(.features))
+                try classifier.embed([image], size: 0, .features, into: &values)
+                return values
             }
         }
-        try encoder.embed(batch, .features, into: &found)
-        #expect(found == expected)
-        withExtendedLifetime(images) {}
     }
 }

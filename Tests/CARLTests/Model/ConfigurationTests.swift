@@ -66,12 +66,15 @@ import Testing
         let long = try configuration(#"{"total_steps": 200}"#)
         #expect(long.warmupSteps == 10 && long.schedule == .trapezoid && plain.schedule == nil)
         #expect(try Configuration(saved: long.json.serialized()) == long)
-        #expect(try configuration(#"{"total_steps": 200, "objective": "carl"}"#).schedule == nil)
+        for objective in ["carl", "carp"] {
+            let known = try configuration("{\"total_steps\": 200, \"objective\": \"\(objective)\"}")
+            #expect(known.schedule == .cosine && known.warmupSteps == 10)
+        }
         let cosine = try Configuration(saved: #"{"objective": "carl-contrast", "total_steps": 200, "schedule": null}"#)
         #expect(cosine.schedule == .cosine && cosine.warmupSteps == 10)
         #expect(try configuration(#"{"total_steps": 200, "warmup_steps": 0}"#).warmupSteps == 0)
         let carl = try configuration(#"{"objective": "carl"}"#)
-        #expect(try configuration(#"{"total_steps": 200, "schedule": "trapezoid"}"#).warmupSteps == 0)
+        #expect(try configuration(#"{"total_steps": 200, "schedule": "trapezoid"}"#) == long)
         #expect(
             carl.optimizer == .lars && carl.learningRate == 0.2 && carl.contrastWeight == Ramp(0)
                 && carl.prototypes == 300 && carl.priorWeight == Ramp(3.2))

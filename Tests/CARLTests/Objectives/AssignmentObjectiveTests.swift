@@ -22,13 +22,43 @@ import Testing
         #expect(judge(["assigned_prototypes": 7]) == .sharedPrototypes)
         #expect(judge(["assigned_prototypes": 8]) == .none)
         #expect(judge(["embedding_std": 0.045]) == .shrunkenEmbedding)
-        #expect(judge(["embedding_std": 0.045, "contrast": 4]) == .none)
-        #expect(judge(["embedding_std": 0.02, "contrast": 4]) == .shrunkenEmbedding)
+        #expect(judge(["embedding_std": 0.045, "contrast_weight": 4]) == .none)
+        #expect(judge(["embedding_std": 0.02, "contrast_weight": 4]) == .shrunkenEmbedding)
         #expect(judge(["embedding_std": 0.003, "assigned_prototypes": 1]) == .constantEmbedding)
         #expect(judge(["effective_prototypes": 1.05, "assigned_prototypes": 1]) == .fewPrototypes)
         #expect(judge(["max_probability": 0.0034]) == .uniform)
         // Of a few images it cannot be told.
         #expect(judge(["embedding_std": 0.045, "assigned_prototypes": 1], images: 15) == .none)
+    }
+
+    /// As a run reports it: with a contrast, which spreads a crowded embedding again, one is not a collapse yet.
+    @Test(arguments: [(0.0, Collapse.shrunkenEmbedding), (4, .none)])
+    func aCrowdedEmbeddingIsJudgedByTheRunsTerms(weight: Double, wanted: Collapse) throws {
+        let (batch, d) = (64, 16)
+        var settings = AssignmentObjective.Settings()
+        settings.contrastWeight = Ramp(weight)
+        var layout = ParameterLayout()
+        let run = try AssignmentTraining(AssignmentObjective(&layout, prototypes: 30, dimension: d, settings))
+        let state = try TrainingState(layout, .init(optimizer: .sgd))
+        try layout.initialize(state.parameters.base, state.statistics.base, seed: 3)
+        let (z, gradients) = (try FloatBuffer(2 * batch * d), try FloatBuffer(2 * batch * d))
+        var random = RandomStream(seed: 5, purpose: .order)
+        // Around one direction, half as far from each other as all over the sphere.
+        for i in 0..<2 * batch * d { z.base[i] = (i % d == 0 ? 7 : 0) + random.normal() }
+        let compute = try Compute(threads: 1)
+        let evaluated = try run.evaluate(
+            ObjectiveBatch(
+                step: 0, batch: batch, dimension: d,
+                embeddings: [UnsafePointer(z.base), UnsafePointer(z.base + batch * d)],
+                gradients: [gradients.base, gradients.base + batch * d], globalViews: 2, memory: state.memory), compute)
+        let spread = try #require(evaluated.terms["embedding_std"]) * Double(d).squareRoot()
+        #expect(spread > 0.25 && spread < 0.6)
+        var collapse = Collapse.none
+        for step in 1...30 {
+            var result = evaluated
+            collapse = run.stepTaken(step, images: batch, &result)
+        }
+        #expect(collapse == wanted)
     }
 
     @Test func spreadIsTheEntropyOfTheVotes() throws {
@@ -131,7 +161,7 @@ import Testing
         #expect(advice(.sharedPrototypes, detached: false).contains("want 4.138 or more"))
         // A contrast need not be recommended to who has one.
         #expect(advice(.shrunkenEmbedding).contains("or a \"contrast_weight\""))
-        terms["contrast"] = 4.5
+        terms["contrast_weight"] = 4
         #expect(advice(.shrunkenEmbedding).contains("unless \"embedding_std\" rises: early in a run the contrast"))
         #expect(!advice(.shrunkenEmbedding).contains("contrast_weight"))
         #expect(Collapse.none.advice(terms, count: 100, dimension: 16, steps: 30, detached: true) == nil)

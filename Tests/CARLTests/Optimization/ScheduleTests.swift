@@ -25,8 +25,8 @@ import Testing
     @Test func theBeginningDoesNotDependOnTheEnd() throws {
         let open = try Self.rates(#", "warmup_steps": 3"#, steps: 20)
         #expect(try Array(Self.rates(#", "warmup_steps": 3, "total_steps": 30, "decay_steps": 10"#, steps: 20)) == open)
-        let first = try Self.rates(#", "total_steps": 17, "decay_steps": [7, 5]"#, steps: 12)
-        #expect(try Self.rates(#", "total_steps": 42, "decay_steps": [7, 30]"#, steps: 12) == first)
+        let first = try Self.rates(#", "warmup_steps": 1, "total_steps": 17, "decay_steps": [7, 5]"#, steps: 12)
+        #expect(try Self.rates(#", "warmup_steps": 1, "total_steps": 42, "decay_steps": [7, 30]"#, steps: 12) == first)
     }
 
     @Test func theTeacherFollowsTheDecay() throws {

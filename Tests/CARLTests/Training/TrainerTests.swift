@@ -269,4 +269,18 @@ import Testing
             #expect(try Configuration(configuration.json) == configuration)
         }
     }
+
+    /// Steps behind the end of the schedule, at which the learning rate is 0, are told once.
+    @Test func stepsPastTheScheduleAreTold() throws {
+        for (more, told) in [("", 1), (", \"min_learning_rate\": 0.001", 0), (", \"schedule\": \"constant\"", 0)] {
+            let trainer = try Self.trainer("\"total_steps\": 3\(more)")
+            var warnings: [String] = []
+            trainer.warn = { warnings.append($0) }
+            for step in 0..<3 { _ = try Self.step(trainer, seed: UInt64(step)) }
+            #expect(warnings.isEmpty)
+            for step in 3..<6 { _ = try Self.step(trainer, seed: UInt64(step)) }
+            #expect(warnings.count == told, "\(more)")
+            if told > 0 { #expect(warnings[0].contains("step 4 is past \"total_steps\" (3)")) }
+        }
+    }
 }

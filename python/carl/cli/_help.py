@@ -139,10 +139,7 @@ HELP: dict[str, dict[str, str]] = {
             'linearly down in the last decay_steps; "constant" ("cosine", "constant", "trapezoid"; default with '
             'total_steps "trapezoid" ("carl", "carp": "cosine"), without "constant").'
         ),
-        "warmup_steps": (
-            "steps in which the learning rate rises linearly (0 to 2^31 - 1; default total_steps / 20 (schedule "
-            'given as "trapezoid": 0)).'
-        ),
+        "warmup_steps": "steps in which the learning rate rises linearly (0 to 2^31 - 1; default total_steps / 20).",
         "total_steps": "steps of the schedule: calls of step, accumulating ones included (1 to 2^31 - 1).",
         "decay_steps": (
             "of a trapezoid alone: the length of its decay; a list makes stages one behind the other, each of which"
@@ -203,7 +200,7 @@ HELP: dict[str, dict[str, str]] = {
             "passes over the images, for the same; total_steps ends a run before them if it comes first (1 to 10^6;"
             " default 100)."
         ),
-        "seed": "of initial weights, views, partitions and orders (0 to 2^53; default 0).",
+        "seed": "of initial weights, views, partitions and orders (0 to 2^53 - 1; default 0).",
         "threads": (
             "threads of the computation; 0 is the default (0 to 1024; default CARL_NUM_THREADS, else all processors"
             " this process may use)."

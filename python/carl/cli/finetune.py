@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from .supervised import FINETUNE, add_protocol, add_save, check_save, label_part, number, opened, options_of, show
@@ -45,17 +46,31 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
+    from ..errors import InvalidArgumentError
 
     check_save(arguments)
     with opened(arguments) as (encoder, (train, train_labels, test, test_labels), judged):
-        result = evaluate.finetune(
-            encoder,
-            train,
-            train_labels,
-            test,
-            test_labels,
-            **arguments.labels,
-            balanced=not arguments.unbalanced,
-            **options_of(arguments, "from_scratch", "head_learning_rate", "save"),
-        )
+        try:
+            result = evaluate.finetune(
+                encoder,
+                train,
+                train_labels,
+                test,
+                test_labels,
+                **arguments.labels,
+                balanced=not arguments.unbalanced,
+                **options_of(arguments, "from_scratch", "head_learning_rate", "save"),
+            )
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(_in_options(str(error))) from error
     return show(arguments, result, judged)
+
+
+def _in_options(message: str) -> str:
+    """An error of the function with the command's options in place of its arguments."""
+    message = re.sub(
+        r"such as ([\d.]+), or labels_per_class",
+        lambda found: f"such as --labels {float(found[1]):.0%}, or a number of each class, such as --labels 5/class",
+        message,
+    )
+    return message.replace("label_fraction:", "--labels:").replace("balanced=False", "--unbalanced")

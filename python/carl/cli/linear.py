@@ -28,12 +28,17 @@ def add(subparsers: Any) -> None:
         "--method", choices=["sgd", "logistic"], default="sgd", help="how the layer is trained (default: %(default)s)"
     )
     add_save(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import evaluate
 
+    if arguments.method == "logistic":
+        for option in ("epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing"):
+            if getattr(arguments, option) is not None:
+                name = option.replace("_", "-")
+                arguments.parser.error(f"--{name}: is of --method sgd; logistic regression has none of it")
     check_save(arguments)
     with opened(arguments) as (encoder, data, judged):
         result = evaluate.linear_probe(encoder, *data, **options_of(arguments, "method", "save"))

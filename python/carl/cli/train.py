@@ -29,8 +29,8 @@ def add(subparsers: Any) -> None:
         "on ends bit by bit where it would have ended without the pause. A key that does not exist is an error that "
         "names the nearest.",
         """
-        carl train photos/ prototypes=300 epochs=50 --out runs/photos
-        carl train photos/ --prototypes 300 --epochs 50                 # the same
+        carl train photos/ prototypes=128 epochs=50 --out runs/photos
+        carl train photos/ --prototypes 128 --epochs 50                 # the same
         carl train photos/ --budget 20m --memory 4G                     # chooses sizes and epochs for this machine
         carl train photos/ --config photos.json learning_rate=0.03      # the file first, key=value on top
         carl train photos/ views='[{"size": 64, "count": 2}]' prior_weight='{"start": 4, "end": 1, "steps": 1000}'
@@ -104,6 +104,8 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from .._given import given_of
+    from .._run_place import check_place
     from .._values import checked_range
     from ..errors import ConfigurationError, InvalidArgumentError, Terminated
     from ..estimator import CARL
@@ -124,6 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
         with suppress(argparse.ArgumentTypeError):  # told as of any other value
             params["value_range"] = value_range(params["value_range"])
     CARL().set_params(**params)  # unknown keys first, whatever else is wrong
+    check_place(out, given_of(data, image_key), "--out")
     refuse_if_in_use(out)
     checkpoint = RunFolder(out).checkpoint
     if checkpoint.exists():
@@ -186,7 +189,11 @@ def _places(arguments: argparse.Namespace) -> tuple[str | list[str] | None, str,
         data = None
     if data is not None and os.path.isdir(data) and is_run_folder(data):
         if arguments.out is not None and os.path.realpath(arguments.out) != os.path.realpath(data):
-            raise InvalidArgumentError(f"{data} is a run folder: it goes on in place, so --out is not needed")
+            raise InvalidArgumentError(
+                f"{data} is a run folder: it goes on in place, so --out is not needed. If it holds images too, to "
+                "train on: move what the run has written (config.json, checkpoints, *.jsonl, ...) to a folder of its "
+                "own"
+            )
         if not arguments.resume:
             raise InvalidArgumentError(f"{data} is the folder of a run: add --resume to go on with it")
         return None, data, True

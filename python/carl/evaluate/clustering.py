@@ -62,8 +62,9 @@ def cluster(
     """Compares clusters with labels, integers, text or booleans (N,) of at least two classes. Needs scikit-learn and
     SciPy.
 
-    assignments: integers (N,), the cluster of each sample, such as ``CARL.predict`` gives; or floats (N, D), features,
-        whose rows are then divided by their l2 norm and clustered by k-means (the best of `runs` runs, k-means++).
+    assignments: integers (N,), the cluster of each sample, such as ``CARL.predict`` gives; or numbers (N, D),
+        features, whose rows are then divided by their l2 norm and clustered by k-means (the best of `runs` runs,
+        k-means++).
     clusters, seed, runs: of k-means. clusters: by default the number of classes.
     """
     features = _features(assignments)
@@ -95,7 +96,7 @@ def k_means(features: Any, clusters: int, *, seed: int = 0, runs: int = 10) -> n
 def _features(value: Any) -> np.ndarray | None:
     """Checked features, or None for what must be assignments."""
     array = _arrays.as_array(value, "features") if is_array_like(value) else np.asarray(value)
-    if array.ndim != 2 or array.dtype.kind != "f":
+    if array.ndim != 2 or array.dtype.kind not in "fiub":
         return None
     return _arrays.feature_array(value, "features", ("N", "D"))
 

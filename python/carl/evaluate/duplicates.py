@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .. import _arrays
+from .. import _arrays, _images
 from .._shown import ShownFields
 from ..errors import InvalidArgumentError
 from .knn import nearest_neighbours
@@ -44,8 +44,8 @@ class DuplicateGroup(ShownFields):
 
 def fingerprint(image: Any) -> str:
     """Text that is the same for images of the same pixels, however their files are written. image: uint8 (H, W) or
-    (H, W, C)."""
-    array = np.ascontiguousarray(image)
+    (H, W, C), (H, W) being the same as (H, W, 1), or a Pillow image."""
+    array = np.ascontiguousarray(_images.one_image(image, "image"))
     return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()
 
 
@@ -58,7 +58,7 @@ def duplicates(
 ) -> list[DuplicateGroup]:
     """Groups of images that are copies of one another, in the order of their first images; no image is in two.
 
-    features: floats (N, D). Similarity is the cosine of the angle between two images' features after the mean of all
+    features: numbers (N, D). Similarity is the cosine of the angle between two images' features after the mean of all
         is taken off: what all images share says nothing about two of them. Of few images less is taken off,
         1 - 4/N of it, since their mean is mostly themselves.
     fingerprints: N texts of ``fingerprint``, by which exact copies are known; None looks for near ones alone.
@@ -67,11 +67,8 @@ def duplicates(
         one to adjust: the pairs that ``near_misses`` gives say to what.
     """
     values = _arrays.feature_array(features, "features", ("N", "D"))
-    if threshold is not None and _arrays.real(threshold, "threshold", 0.0, above=True) > 1:
-        raise InvalidArgumentError(f"threshold: got {threshold}, want a cosine similarity above 0 and at most 1")
-    if fingerprints is not None and len(fingerprints) != len(values):
-        raise InvalidArgumentError(f"fingerprints: got {len(fingerprints)}, features has {len(values)} rows")
-    marks = list(map(str, range(len(values)))) if fingerprints is None else list(fingerprints)
+    _check_threshold(threshold)
+    marks = _marks(fingerprints, len(values))
     copies: dict[str, list[int]] = {}
     for place, mark in enumerate(marks):
         copies.setdefault(mark, []).append(place)
@@ -109,7 +106,8 @@ def near_misses(
     places with their similarities, the most similar first, each image once. Arguments as of ``duplicates``."""
     values = _arrays.feature_array(features, "features", ("N", "D"))
     count = _arrays.integer(count, "count", 1, 2**31 - 1)
-    marks = list(range(len(values))) if fingerprints is None else list(fingerprints)
+    _check_threshold(threshold)
+    marks = _marks(fingerprints, len(values))
     firsts = np.array(sorted({mark: place for place, mark in reversed(list(enumerate(marks)))}.values()))
     near, similarities = _similar(_centred(values)[firsts], threshold, threads)
     rows, columns = np.nonzero((similarities < threshold) & (near > np.arange(len(near))[:, None]))
@@ -123,6 +121,32 @@ def near_misses(
         if len(found) == count:
             break
     return found
+
+
+def _check_threshold(threshold: float | None) -> None:
+    if threshold is not None and _arrays.real(threshold, "threshold", 0.0, above=True) > 1:
+        raise InvalidArgumentError(f"threshold: got {threshold}, want a cosine similarity above 0 and at most 1")
+
+
+def _marks(fingerprints: Sequence[str] | None, count: int) -> list[str]:
+    """What is equal for exact copies; where nothing is known of them, no two are."""
+    if fingerprints is None:
+        return list(map(str, range(count)))
+    if isinstance(fingerprints, str) or not isinstance(fingerprints, Iterable):
+        raise InvalidArgumentError(
+            f"fingerprints: got {type(fingerprints).__name__}, want a list of texts of fingerprint(), one an image"
+        )
+    marks = list(fingerprints)
+    if len(marks) != count:
+        raise InvalidArgumentError(f"fingerprints: got {len(marks)}, features has {count} rows")
+    for place, mark in enumerate(marks):
+        try:
+            hash(mark)
+        except TypeError:
+            raise InvalidArgumentError(
+                f"fingerprints[{place}]: got {type(mark).__name__}, want a text of fingerprint()"
+            ) from None
+    return marks
 
 
 def _centred(values: np.ndarray) -> np.ndarray:

@@ -51,8 +51,8 @@ def nearest_neighbours(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k most similar references of each query by cosine similarity, exact, the most similar first.
 
-    references: floats (N, D). queries: floats (M, D); None for the references themselves. Returns indices int64 (M, k)
-    and similarities float32 (M, k).
+    references: numbers (N, D). queries: numbers (M, D); None for the references themselves. Returns indices int64
+    (M, k) and similarities float32 (M, k).
 
     exclude_self: queries are the references, row for row, and no row is a neighbour of itself. Its exact copies are. k
         is at most N - 1 then.
@@ -135,8 +135,8 @@ def knn(
     Each test sample takes the label with the largest vote among its k nearest training samples; a vote weighs
     exp(similarity / temperature), or 1 when temperature is 0.
 
-    train_x: floats (N, D); train_y: integers of 0 or more, text or booleans (N,), of at least two classes. test_x:
-        floats (M, D); test_y: labels (M,), without which there are predictions alone. Test labels that no training
+    train_x: numbers (N, D); train_y: integers of 0 or more, text or booleans (N,), of at least two classes. test_x:
+        numbers (M, D); test_y: labels (M,), without which there are predictions alone. Test labels that no training
         sample has can only be wrong: some are a warning, none in common an error.
     k: a number, or several, which share one search.
     whiten: both sets are whitened first, as `Whitening` says, by the training samples' covariance: with many of them

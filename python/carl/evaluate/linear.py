@@ -57,7 +57,7 @@ def linear_probe(
     """Trains a linear layer on the frozen encoder's features and tests it: the linear evaluation protocol.
 
     model: carl.CARL, carl.Trainer, carl.Encoder, or the path of a checkpoint or run folder. It is not changed. None,
-        with method "logistic", when the images are features already, float32 (N, F).
+        with method "logistic", when the images are features already, numbers (N, F).
     train_images, test_images: whatever ``carl.as_source`` takes, except streams of batches.
     train_labels, test_labels: integers of at least 0, bools or text, (N,); the path of a file of them; None for those
         of class folders or a labelled archive. Test labels that no training image has are a warning that names them,

@@ -21,6 +21,7 @@ from .knn import knn
 from .pixels import pixel_features, pixel_side
 
 if TYPE_CHECKING:
+    from ..estimator import CARL
     from ..trainer import Trainer
 
 #: Neighbours that vote, fewer where there are fewer references; temperature of the vote.
@@ -108,13 +109,20 @@ class OnlineEvaluation:
     def queries(self) -> int:
         return len(self._query_places)
 
-    def judge(self, trainer: Trainer) -> dict[str, float]:
-        """knn, linear: accuracies from 0 to 1; raw_pixels: of the same k-NN on the images' pixels, as of
-        ``pixel_features``, which any learning should beat; seconds: what it took."""
+    def judge(self, trainer: Trainer | CARL) -> dict[str, float]:
+        """Of a trainer's present model, or a fitted ``carl.CARL``'s: knn, linear: accuracies from 0 to 1; raw_pixels:
+        of the same k-NN on the images' pixels, as of ``pixel_features``, which any learning should beat; seconds: what
+        it took."""
         start = time.perf_counter()
+        if not hasattr(trainer, "embed_images"):
+            if not hasattr(trainer, "trainer_"):
+                raise InvalidArgumentError(
+                    f"trainer: got {type(trainer).__name__}, want a carl.Trainer or a carl.CARL that is fitted"
+                )
+            trainer = trainer.trainer_
         features = _embed(trainer.embed_images, self._references, self._reference_places)
         asked = _embed(trainer.embed_images, self._queries, self._query_places)
-        threads = trainer.config.threads or None
+        threads = getattr(getattr(trainer, "config", None), "threads", None) or None  # a carl.Encoder has none
         if self._raw_pixels is None:
             self._raw_pixels = self._knn(*self._pixels(), threads)
         weights, biases = fit_probe(features, self._labels, len(self._classes))

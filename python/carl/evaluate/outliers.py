@@ -15,7 +15,7 @@ def outliers(features: Any, k: int = 10, *, threads: int | None = None) -> np.nd
     """float32 (N,): mean cosine similarity of each image to its `k` nearest others. The lowest are the outliers:
     ``scores.argsort()`` has them first.
 
-    features: floats (N, D), N at least 2. k: at most N - 1.
+    features: numbers (N, D), N at least 2. k: at most N - 1.
     """
     values = _arrays.feature_array(features, "features", ("N", "D"))
     if len(values) < 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,8 @@ def split_targets(
         if len(none):
             raise InvalidArgumentError(
                 f"label_fraction: {fraction} of {len(targets)} images leaves class {classes[none[0]].item()!r} "
-                f"({counts[none[0]]} images) no sample: take a larger share, or labels_per_class"
+                f"({counts[none[0]]} images) no sample: take a larger share, such as "
+                f"{min(1.0, math.ceil(100 / shares.min()) / 100)}, or labels_per_class"
             )
     else:
         wanted = np.full(len(classes), _arrays.integer(per_class, "labels_per_class", 1, 2**31 - 1))

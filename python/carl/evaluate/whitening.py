@@ -35,7 +35,7 @@ class Whitening:
         return line(type(self).__name__, {"shrinkage": self.shrinkage, **fitted})
 
     def fit(self, features: Any, y: Any = None) -> Whitening:
-        """features: floats (N, D), N at least 2. y is ignored."""
+        """features: numbers (N, D), N at least 2. y is ignored."""
         rows = _arrays.feature_array(features, "features", ("N", "D"))
         if len(rows) < 2:
             raise InvalidArgumentError(f"features: got {len(rows)} row, want at least 2 to tell how they vary")

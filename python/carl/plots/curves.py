@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,39 @@ if TYPE_CHECKING:
 
 
 def curves(
-    history: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]] | str | os.PathLike[str],
     config: Mapping[str, Any] | None = None,
     evaluations: Sequence[Mapping[str, Any]] = (),
 ) -> Figure:
     """Loss and its terms, prototypes in use, confidence and agreement, spread of the embedding, learning rate and
     speed, by step; and the accuracies on labelled images, if there were evaluations.
 
-    history: metrics of each step, as ``CARL.history_`` or ``carl.runs.read_metrics`` give them.
+    history: metrics of each step, as ``CARL.history_`` or ``carl.runs.read_metrics`` give them; or the path of a run's
+        folder, of which config and evaluations are taken too where they are not given.
     config: the configuration, which adds the number of prototypes and the healthy spread, 1/sqrt(D), for comparison.
     evaluations: as ``CARL.evaluations_`` or ``carl.runs.read_evaluations`` give them.
     """
+    if isinstance(history, (str, os.PathLike)):
+        from ..runs import read_config, read_evaluations, read_metrics, run_folder
+
+        folder = run_folder(history)
+        config = read_config(folder) if config is None else config
+        return _drawn(read_metrics(folder), config, evaluations or read_evaluations(folder))
+    if not _are_rows(history):
+        raise InvalidArgumentError(
+            f"history: got {type(history).__name__}, want the metrics of each step, as CARL.history_ or "
+            "carl.runs.read_metrics give them, or the path of a run's folder"
+        )
+    return _drawn(history, config, evaluations)
+
+
+def _are_rows(value: object) -> bool:
+    return isinstance(value, Sequence) and all(isinstance(row, Mapping) for row in value[:1])
+
+
+def _drawn(
+    history: Sequence[Mapping[str, Any]], config: Mapping[str, Any] | None, evaluations: Sequence[Mapping[str, Any]]
+) -> Figure:
     if not len(history):
         raise InvalidArgumentError("history: is empty: no step has been taken")
     config = config or {}

@@ -11,7 +11,6 @@ from .. import _arrays, _images
 from .._decode import is_gray, to_array
 from .._layout import channels_last
 from .._values import Values
-from ..errors import InvalidArgumentError
 from .base import Images, ImageSource, whole
 from .items import is_pillow
 from .mapped import prepare_random_reads, read_rows
@@ -48,7 +47,8 @@ class ArraySource(ImageSource):
 class ListSource(ImageSource):
     """A list of images (H, W) or (H, W, C), arrays or Pillow images, of any sizes.
 
-    channels: 1 or 3 makes Pillow images gray or RGB; None makes them gray if all of them are, else RGB.
+    channels: 1 or 3 makes Pillow images gray or RGB; None makes them gray if all of them are, else RGB. Gray arrays are
+        repeated where others have three channels, or 3 are asked for.
     value_range: as of ``ArraySource``.
     """
 
@@ -58,13 +58,8 @@ class ListSource(ImageSource):
         values = Values(value_range)
         if channels is None and all(is_pillow(image) for image in images):
             channels = 1 if all(is_gray(image) for image in images) else 3
-        self._images = [_one(image, f"{name}[{place}]", channels, values) for place, image in enumerate(images)]
-        channels = self._images[0].shape[2]
-        for place, image in enumerate(self._images):
-            if image.shape[2] != channels:
-                raise InvalidArgumentError(
-                    f"{name}[{place}]: got {image.shape[2]} channel(s), want {channels} as in {name}[0]"
-                )
+        found = [_one(image, f"{name}[{place}]", channels, values) for place, image in enumerate(images)]
+        self._images = _images.alike(found, name, channels)
 
     def __len__(self) -> int:
         return len(self._images)

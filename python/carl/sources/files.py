@@ -144,6 +144,13 @@ def _images_below(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) 
         raise FileError(f"cannot read the folder {folder}: {error}") from error
 
 
+def holds_images(folder: str) -> bool:
+    """Whether there is an image in a folder or below it, which need not exist. A run's pictures are none."""
+    if not os.path.isdir(folder) or _is_run(folder):
+        return False
+    return next(_images_below(folder, "", ()), None) is not None
+
+
 def _is_run(folder: str) -> bool:
     """Whether a run has written here, whose pictures are none of the images that it was made from."""
     return os.path.isfile(os.path.join(folder, "config.json")) and (

@@ -105,10 +105,6 @@ struct LayerNorm {
                 x.base + at, moments: moments + 2 * rows.lowerBound, gradient.base + at, rows.count,
                 addingTo: dx.base + at, sums: sums[part], normalised: gradient.base + at, memory)
         }
-        if let gradients = memory.gradients {
-            sums.add(to: gradients + scale, compute)
-        } else {
-            compute.workspace.give(sums.memory)
-        }
+        sums.add(to: memory.gradients.map { $0 + scale }, compute)
     }
 }

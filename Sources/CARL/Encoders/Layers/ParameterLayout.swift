@@ -46,7 +46,7 @@ struct StatisticSlot {
 /// Hands out places in the parameter and statistics memory while a model is put together.
 ///
 /// All parameters of a model live in one allocation (gradients, momenta and the teacher's likewise), so that the
-/// optimizer, the moving average, clipping, a sum over ranks and a checkpoint are each one loop.
+/// optimizer, the moving average, clipping and a checkpoint are each one loop.
 struct ParameterLayout {
     private(set) var parameters: [ParameterSlot] = []
     private(set) var statistics: [StatisticSlot] = []

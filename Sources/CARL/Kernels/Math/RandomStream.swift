@@ -18,7 +18,7 @@ public struct RandomStream {
     /// - Parameters:
     ///   - major: for example the epoch (24 bits are used).
     ///   - minor: for example the index of an image (40 bits are used).
-    ///   - lane: for example the index of a view (8 bits are used).
+    ///   - lane: for example the index of a view (16 bits are used).
     public init(seed: UInt64, purpose: Purpose, major: UInt64 = 0, minor: UInt64 = 0, lane: UInt64 = 0) {
         key = (UInt32(truncatingIfNeeded: seed), UInt32(truncatingIfNeeded: seed >> 32))
         counter = SIMD4(

@@ -22,13 +22,14 @@ struct RowSums {
     /// Those of a part.
     subscript(part: Int) -> FloatPointer { memory.base + part * values }
 
-    /// Adds the sums of all parts to `result`, and gives the memory back.
-    func add(to result: FloatPointer, _ compute: Compute) {
+    /// Adds the sums of all parts to `result`, if there is one, and gives the memory back.
+    func add(to result: FloatPointer?, _ compute: Compute) {
+        defer { compute.workspace.give(self.memory) }
+        guard let result else { return }
         let (parts, values, memory) = (parts.count, values, memory.base)
         compute.parallelRanges(values, grain: 256) { _, range in
             for part in 0..<parts { for i in range { result[i] += memory[part &* values &+ i] } }
         }
-        compute.workspace.give(self.memory)
     }
 
     /// Calls `body` with each part's rows and sums, then adds them all to `result`.

@@ -33,7 +33,7 @@ public enum MatrixProduct {
         func from(row: Int, column: Int) -> UnsafePointer<Float> { base + (row &* rowStride &+ column &* columnStride) }
     }
 
-    /// Rows `rows` and columns `columns` of C, with `memory` to pack into.
+    /// The part of C in `rowRange` and `columnRange`, with `memory` to pack into.
     static func multiply(
         _ rowRange: Range<Int>, _ columnRange: Range<Int>, _ k: Int, _ a: Operand, _ b: Operand, _ c: FloatPointer,
         _ ldc: Int, alpha: Float,
@@ -150,8 +150,8 @@ extension MatrixProduct {
 }
 
 extension Compute {
-    /// C (m x n) = alpha op(A) (m x k) op(B) (k x n) + beta C, with row strides `lda`, `ldb`, `ldc`; `beta` is 0 or 1.
-    /// Blocks of C are shared among the threads. With a `format` other than float32, values of A and of alpha B are
+    /// C (m x n) = alpha op(A) (m x k) op(B) (k x n), with row strides `lda`, `ldb`, `ldc`; with `accumulate` added to
+    /// C. Blocks of C are shared among the threads. With a `format` other than float32, values of A and of alpha B are
     /// rounded to bfloat16.
     func multiply(
         _ m: Int, _ n: Int, _ k: Int,

@@ -9,14 +9,18 @@ import Synchronization
 ///
 /// A call is given what to look at by the thread that makes it, and the threads that work for the call look at the
 /// same. Loops leave out the items they have not begun; what they were to compute is then undefined, so whoever uses it
-/// checks first. Every request for workspace memory does, hence every layer.
+/// checks first, and before anything of it serves as an index. Every request for workspace memory checks, hence every
+/// layer. Once a thread has seen that the call should end, it stays so for the whole call, whatever becomes of the
+/// caller's flag: what was left out can never pass for computed.
 public enum Cancellation {
     /// What a call looks at. Lives on the stack of the thread that makes the call, as long as the call.
-    struct Request {
+    struct Request: ~Copyable {
         /// The caller's flag: not 0 means stop.
         let flag: UnsafePointer<Int32>?
         /// `everyone` when the call began.
         let generation: UInt
+        /// Whether a thread has seen that the call should end.
+        let seen = Atomic<Bool>(false)
     }
 
     /// Grows when all calls of the process are asked to end.
@@ -38,8 +42,13 @@ public enum Cancellation {
     @inline(__always)
     public static var isRequested: Bool {
         guard let request = current?.assumingMemoryBound(to: Request.self) else { return false }
-        return request.pointee.generation != everyone.load(ordering: .relaxed)
-            || (request.pointee.flag?.pointee ?? 0) != 0
+        if request.pointee.seen.load(ordering: .relaxed) { return true }
+        guard
+            request.pointee.generation != everyone.load(ordering: .relaxed)
+                || (request.pointee.flag?.pointee ?? 0) != 0
+        else { return false }
+        request.pointee.seen.store(true, ordering: .relaxed)
+        return true
     }
 
     /// - Throws: `CARLError.cancelled` when the call that this thread works for should end.

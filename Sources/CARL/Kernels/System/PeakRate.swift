@@ -1,20 +1,23 @@
 /// How fast this machine multiplies and adds at best: what speeds are measured against.
 public enum PeakRate {
-    /// Floating-point operations a second of all `compute`'s threads together, from fused multiply-adds on registers
+    /// Floating-point operations a second of all `compute`'s workers together, from fused multiply-adds on registers
     /// alone: the best of some tries of about ten milliseconds each.
-    public static func measure(_ compute: Compute) -> Double {
+    ///
+    /// - Throws: `CARLError.cancelled`.
+    public static func measure(_ compute: Compute) throws -> Double {
         let rounds = 1 << 20
         var best = 0.0
-        var checks = [Float](repeating: 0, count: compute.threads)
-        checks.withUnsafeMutableBufferPointer { checks in
+        var checks = [Float](repeating: 0, count: compute.workers)
+        try checks.withUnsafeMutableBufferPointer { checks in
             let sums = checks.baseAddress!
             for _ in 0..<8 {
                 let start = monotonicSeconds()
-                compute.parallel(compute.threads) { item, _ in sums[item] = chains(rounds) }
+                compute.parallel(compute.workers) { item, _ in sums[item] = chains(rounds) }
+                try Cancellation.check()
                 let seconds = monotonicSeconds() - start
                 // Ten chains, two operations each.
                 let operations = Double(rounds) * Double(10 * FloatVector.scalarCount * 2)
-                best = max(best, Double(compute.threads) * operations / seconds)
+                best = max(best, Double(compute.workers) * operations / seconds)
             }
         }
         return checks.allSatisfy { $0.isFinite } ? best : 0

@@ -51,7 +51,7 @@ final class SleepingThread {
     /// Before `wake`, with the lock held.
     ///
     /// - Parameter processor: the caller's, which the thread does not begin on if it may use another one; -1 for any.
-    func want(notOn processor: Int32, now: Double = now()) {
+    func want(notOn processor: Int32, now: Double = monotonicSeconds()) {
         if processor >= 0, now >= leftAlone { keepOff(processor) }
         isWanted = true
     }
@@ -76,18 +76,11 @@ final class SleepingThread {
     }
 
     /// Whether a work that the thread was placed for was preempted.
-    func note(preempted: Bool, now: Double = now()) {
+    func note(preempted: Bool, now: Double = monotonicSeconds()) {
         harms = preempted ? harms + 1 : 0
         if harms < 2 { return }
         harms = 0
         leftAlone = now + Self.restraint
-    }
-
-    /// Seconds of the monotonic clock.
-    private static func now() -> Double {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 
     private func keepOff(_ processor: Int32) {
