@@ -1,4 +1,3 @@
-import Foundation
 import Testing
 
 @testable import CARL
@@ -100,7 +99,6 @@ import Testing
         }
     }
 
-    /// One image through a wide network: most of the time goes into its filters, which are kept.
     private static let wide = #"{"width": 0.5, "prototypes": 4, "view_size": 12, "projector": [8], "threads": 2}"#
 
     private func withImage<Result>(_ body: (SourceImage) throws -> Result) rethrows -> Result {
@@ -110,53 +108,60 @@ import Testing
         }
     }
 
-    /// Cancels `call`, which prepares what `kept` holds, at many moments; `result` is then what it was before.
-    private func cancelAtManyMoments(
-        _ kept: PrepackedBuffers, _ call: () throws -> Void, result: () throws -> [Float]
+    /// Cancels the call that takes its buffer number `last`, before that is filled.
+    private final class CancellingBuffers: PrepackedBuffers {
+        var last = Int.max
+        var flag: UnsafeMutablePointer<Int32>?
+        private var taken = 0
+
+        override func memory(
+            _ source: UnsafePointer<Float>, _ count: Int, _ format: ProductFormat, isArranged: Bool
+        ) throws -> (buffer: FloatBuffer, filled: Bool) {
+            let (buffer, filled) = try super.memory(source, count, format, isArranged: isArranged)
+            if !filled {
+                // What is there may be the right values of before.
+                buffer.base.update(repeating: .nan, count: buffer.count)
+                taken += 1
+                if taken == last { flag?.pointee = 1 }
+            }
+            return (buffer, filled)
+        }
+    }
+
+    /// Cancels `call` at each buffer that it takes for what is kept; `result` is then what it was before.
+    private func cancelAtEveryBuffer(
+        of compute: Compute, _ call: () throws -> Void, result: () throws -> [Float]
     ) throws {
         let expected = try result()
-        func forget() {
-            // So that memory which is used again does not hold the right values by chance.
-            for buffer in kept.buffers.values { buffer.base.update(repeating: .nan, count: buffer.count) }
-            kept.clear()
-        }
-        forget()
-        let before = monotonicSeconds()
-        try call()
-        let whole = monotonicSeconds() - before
-        let moments = 60
         var cancelled = 0
-        for moment in 0..<moments {
-            forget()
-            try withFlag { flag in
-                // The first time for certain, whenever a busy machine lets the other thread run.
-                if moment == 0 { flag.pointee = 1 }
-                let end = monotonicSeconds() + whole * Double(moment) / Double(moments)
-                nonisolated(unsafe) let flag = flag
-                let thread = Thread {
-                    while monotonicSeconds() < end {}
-                    flag.pointee = 1
-                }
-                thread.start()
-                defer { while !thread.isFinished { usleep(100) } }
-                do { try Cancellation.with(flag) { try call() } } catch CARLError.cancelled { cancelled += 1 }
+        for last in 1...200 {
+            let buffers = CancellingBuffers()
+            compute.prepackedFilters = buffers
+            let ended = try withFlag { flag in
+                (buffers.last, buffers.flag) = (last, flag)
+                defer { buffers.flag = nil }
+                do {
+                    try Cancellation.with(flag) { try call() }
+                    return true
+                } catch CARLError.cancelled { return false }
             }
             #expect(try result() == expected)
+            if ended { break }
+            cancelled += 1
         }
-        #expect(cancelled > 0)
+        #expect(cancelled > 15)
     }
 
     /// What is derived from fixed weights and kept is not kept half done.
     @Test func aCancelledEmbeddingLeavesNoHalfFilledMemory() throws {
         let encoder = try Evaluator(copying: Trainer(Configuration(json: Self.wide)), teacher: false)
-        let kept = try #require(encoder.compute.prepackedFilters)
         try withImage { image in
             func features() throws -> [Float] {
                 var values = [Float](repeating: 0, count: try encoder.width(.features))
                 try encoder.embed([image], size: 0, .features, into: &values)
                 return values
             }
-            try cancelAtManyMoments(kept, { _ = try features() }, result: features)
+            try cancelAtEveryBuffer(of: encoder.compute, { _ = try features() }, result: features)
         }
     }
 
@@ -164,9 +169,10 @@ import Testing
         let encoder = try Evaluator(copying: Trainer(Configuration(json: Self.wide)), teacher: false)
         let classifier = try Classifier(
             JSONValue.parse(#"{"classes": 2, "freeze_encoder": true, "threads": 2}"#), encoder: encoder)
-        let kept = try #require(classifier.evaluationCompute.prepackedFilters)
         try withImage { image in
-            try cancelAtManyMoments(kept, { _ = try classifier.step([image], labels: [1]) }) {
+            try cancelAtEveryBuffer(
+                of: classifier.evaluationCompute, { _ = try classifier.step([image], labels: [1]) }
+            ) {
                 var values = [Float](repeating: 0, count: try classifier.width(.features))
                 try classifier.embed([image], size: 0, .features, into: &values)
                 return values

@@ -1,13 +1,15 @@
 /// What is derived from weights that do not change, such as packed or transformed filters: computed once, and known by
 /// the weights' address, the format of the products that read it, and whether these take the weights in another order.
-final class PrepackedBuffers {
-    struct Key: Hashable {
+///
+/// Not final for tests, which end a call between the taking of a buffer and its filling.
+class PrepackedBuffers {
+    private struct Key: Hashable {
         let source: UnsafePointer<Float>
         let format: ProductFormat
         let isArranged: Bool
     }
 
-    private(set) var buffers: [Key: FloatBuffer] = [:]
+    private var buffers: [Key: FloatBuffer] = [:]
 
     /// The buffer for `source`, and whether it was there before; if not, the caller fills it.
     func memory(
