@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 
@@ -11,6 +12,7 @@ import pytest
 import carl
 from carl import _features
 from carl.cli import main
+from carl.cli._outputs import write_csv
 from conftest import small_model
 
 
@@ -90,3 +92,13 @@ def test_a_source_says_what_it_is(place, kind):
         "stream": "BatchStream(batches from ",
     }
     assert repr(carl.as_source(given)).startswith(words[kind])
+
+
+def test_tables_quote_every_end_of_a_line(tmp_path):
+    names = ["a\rb.png", "c\nd.png", "e\r\nf.png", "plain.png"]
+    _features.write_features(tmp_path / "f.csv", np.zeros((4, 1), np.float32), names)
+    write_csv(str(tmp_path / "g.csv"), ["name", "carl0"], ([name, "0.0"] for name in names))
+    assert (tmp_path / "f.csv").read_bytes() == (tmp_path / "g.csv").read_bytes()
+    assert (tmp_path / "f.csv").read_bytes().endswith(b"\nplain.png,0.0\n")
+    with open(tmp_path / "f.csv", encoding="utf-8", newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == names

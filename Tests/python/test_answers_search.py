@@ -263,6 +263,7 @@ def test_outliers(run, tmp_path, capsys):
     scores = [float(row["similarity"]) for row in table]
     assert len(table) == 26 and scores == sorted(scores) and len(kept["outliers"]) == 2
     assert kept["outliers"][0]["name"] == table[0]["name"]
+    assert kept["median"] == pytest.approx((scores[12] + scores[13]) / 2)
     model = carl.load(run / "run")
     features = model.transform([row["name"] for row in table])
     np.testing.assert_allclose(evaluate.outliers(features, 3), scores, atol=1e-4)

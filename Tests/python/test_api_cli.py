@@ -145,3 +145,15 @@ def test_demo_on_a_small_set(images, tmp_path, monkeypatch, capsys, length, over
     assert json.loads((tmp_path / "out" / "results.json").read_text())["knn"] == results["knn"]
     for name in ("curves", "counts", "gallery"):
         assert (tmp_path / "out" / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_goes_on_with_its_own_value_range(tmp_path, capsys):
+    np.save(tmp_path / "f.npy", np.random.default_rng(0).random((40, 16, 16), np.float32))
+    place, run = str(tmp_path / "f.npy"), str(tmp_path / "run")
+    arguments = ["train", place, *SMALL_ARGUMENTS, "value_range=0,1", "in_channels=1", "--out", run, "--quiet"]
+    assert main([*arguments, "epochs=1"]) == 0
+    assert main([*arguments, "epochs=2", "--resume"]) == 0
+    assert main([*arguments, "epochs=2", "--resume", "value_range=[0,1]"]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "epochs=2", "--resume", "value_range=0,2"]) == 1
+    assert "value_range: got [0.0, 2.0]" in capsys.readouterr().err

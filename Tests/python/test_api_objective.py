@@ -181,3 +181,21 @@ def test_make_views_is_what_training_sees(images):
 def test_bad_views(images, spec, seed, error):
     with pytest.raises(error):
         carl.make_views(images, spec, seed)
+
+
+@pytest.mark.parametrize("dimension, count", [(1, 100_000), (16, 2**19), (16, 2**19 + 1)])
+def test_sums_over_many_prototypes_keep_their_digits(dimension, count):
+    random = np.random.default_rng(0)
+    views = random.standard_normal((2, 2, dimension)).astype(np.float32)
+    prototypes = random.standard_normal((count, dimension)).astype(np.float32)
+    found = carl.assignment_loss(views, prototypes, temperature=1 if dimension == 1 else 0.1, prior_weight=1)
+    z = views.astype(np.float64) / np.linalg.norm(views.astype(np.float64), axis=-1, keepdims=True)
+    c = prototypes.astype(np.float64) / np.linalg.norm(prototypes.astype(np.float64), axis=-1, keepdims=True)
+    scores = z @ c.T / (1 if dimension == 1 else 0.1)
+    p = np.exp(scores - scores.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    mean = p.mean((0, 1))
+    prior = np.log(count) + (mean * np.log(mean)).sum()
+    consistency = -np.log((p[0] * p[1]).sum(-1)).mean()
+    assert found.prior == pytest.approx(prior, abs=2e-6) and found.prior > -2e-6
+    assert found.consistency == pytest.approx(consistency, rel=1e-6)

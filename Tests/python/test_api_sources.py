@@ -87,6 +87,21 @@ def test_npz_with_labels(images, tmp_path):
         as_source(tmp_path / "z.npz")
 
 
+@pytest.mark.parametrize(
+    "name, beside",
+    [
+        ("t-images.idx3-ubyte", "t-labels.idx1-ubyte"),
+        ("t-images.idx3-ubyte.gz", "t-labels.idx1-ubyte"),
+        ("t-images-idx3-ubyte.gz", "t-labels-idx1-ubyte"),
+        ("t-images-idx3-ubyte", "t-labels-idx1-ubyte.gz"),
+    ],
+)
+def test_labels_beside_idx_files(images, tmp_path, name, beside):
+    write_idx(tmp_path / beside, np.arange(40, dtype=np.uint8))
+    source = as_source(write_idx(tmp_path / name, images[..., 0]))
+    assert list(source.labels) == list(range(40))
+
+
 @pytest.mark.parametrize("name", ["train-images-idx3-ubyte.gz", "train-images-idx3-ubyte", "other.idx"])
 def test_idx(images, tmp_path, name):
     path = write_idx(tmp_path / name, images[..., 0])

@@ -247,6 +247,40 @@ def test_resume_overrides(trainer, tmp_path):
             carl.Trainer.resume(tmp_path / "t.carl", **bad)
 
 
+def test_parameters_that_were_frozen_start_as_new_ones_with_adamw(make_trainer, images, tmp_path):
+    """Their moments are 0, and corrected as such: the first step has the length of the learning rate."""
+    trainer = make_trainer(optimizer="adamw", learning_rate=0.001, weight_decay=0.0, train_encoder="none")
+    for _ in range(30):
+        trainer.step(images)
+    trainer.reconfigure(train_encoder="all")
+    for _ in range(2):
+        before = trainer.state_dict()
+        trainer.step(images)
+        after = trainer.state_dict()
+        for name in ("encoder.conv1.weight", "encoder.layer1.0.conv1.weight"):
+            assert np.abs(after[name] - before[name]).max() < 0.0015
+        trainer.save(tmp_path / "t.carl")
+        trainer = carl.Trainer.resume(tmp_path / "t.carl")
+
+
+def test_accumulate_changes_between_updates_alone(make_trainer, images):
+    trainer = make_trainer(accumulate=4, learning_rate=0.05)
+
+    def moves(steps):
+        for _ in range(steps):
+            before = trainer.state_dict()["prototypes.weight"]
+            trainer.step(images)
+            yield not np.array_equal(before, trainer.state_dict()["prototypes.weight"])
+
+    assert list(moves(3)) == [False, False, False]
+    with pytest.raises(carl.ConfigurationError, match="accumulate.*3 step"):
+        trainer.reconfigure(accumulate=2)
+    trainer.reconfigure(learning_rate=0.1)
+    assert list(moves(1)) == [True]
+    trainer.reconfigure(accumulate=3)
+    assert list(moves(6)) == [False, False, True] * 2
+
+
 def test_pickle_and_copies_go_on_alike(trainer, images, no_leak):
     trainer.step(images)
     for copied in (pickle.loads(pickle.dumps(trainer)), copy.deepcopy(trainer), copy.copy(trainer)):

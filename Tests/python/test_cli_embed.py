@@ -161,7 +161,16 @@ def test_parquet_without_pyarrow(place, tmp_path, no_work, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "link", ["itself", "symbolic", "hard", "of the checkpoint", "of an image in the folder", "of a pattern"]
+    "link",
+    [
+        "itself",
+        "symbolic",
+        "hard",
+        "of the checkpoint",
+        "of an image in the folder",
+        "of a pattern",
+        "of a pattern of any depth",
+    ],
 )
 def test_what_is_read_is_never_written(place, tmp_path, no_work, capsys, link):
     images, out, data = place / "x.npy", tmp_path / "f.npy", place / "x.npy"
@@ -176,6 +185,9 @@ def test_what_is_read_is_never_written(place, tmp_path, no_work, capsys, link):
         out.symlink_to(images)
     elif link == "of an image in the folder":
         data, images = place / "photos", next((place / "photos" / "cat").iterdir())
+        out.symlink_to(images)
+    elif link == "of a pattern of any depth":
+        data, images = place / "**" / "*.png", next((place / "photos" / "cat").iterdir())
         out.symlink_to(images)
     else:
         data = place / "x*.npy"

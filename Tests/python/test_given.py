@@ -89,13 +89,14 @@ def test_files_that_are_gone(files, tmp_path, capsys):
     assert losses(run) == before
 
 
-@pytest.mark.parametrize("form", ["list", "array", "iterator", "source"])
+@pytest.mark.parametrize("form", ["list", "array", "iterator", "source", "patterns"])
 def test_in_python(form, files, tmp_path):
     given = {
         "list": files,
         "array": np.array(files),
         "iterator": (Path(file) for file in files),
         "source": carl.as_source(files),
+        "patterns": [str(tmp_path / "photos" / f"{ten}*.png") for ten in range(4)],
     }[form]
     small_model(epochs=1, run_dir=tmp_path / "run").fit(given)
     assert carl.load(tmp_path / "run")._given.images == files

@@ -11,6 +11,7 @@ import pytest
 import carl
 from carl import evaluate
 from carl.cli import main
+from carl.sources.subset import SubsetSource, readable
 from conftest import small_model
 
 Image = pytest.importorskip("PIL.Image")
@@ -61,6 +62,48 @@ def test_a_broken_image_ends_no_evaluation(tmp_path, model, caplog):
     assert len(small_model(epochs=1).fit(train, eval_set=train).evaluations_) == 2
     with pytest.raises(carl.FileError, match=r"3\.png"):
         small_model(epochs=1, on_error="raise").fit(photos(tmp_path / "z", "q"), eval_set=train)
+
+
+def test_a_class_of_which_no_image_can_be_read_is_none(tmp_path, model):
+    pytest.importorskip("sklearn")
+    whole, test = photos(tmp_path / "train", "bcd", 21), photos(tmp_path / "test", "bcd", 21, seed=1)
+    options = {"method": "logistic", "progress": False}
+    expected = evaluate.linear_probe(model, whole, None, test, None, **options)
+    (whole / "a").mkdir()
+    (whole / "a" / "0.png").write_bytes(b"no image")
+    found = evaluate.linear_probe(model, whole, None, test, None, **options)
+    assert found.classes == 3 and found.accuracy == expected.accuracy and found.per_class == expected.per_class
+    assert set(found.predictions) <= set("bcd")
+    fitted = carl.Classifier(model, freeze_encoder=True, epochs=1, progress=False).fit(whole)
+    assert list(fitted.classes_) == list("bcd")
+    shutil.rmtree(whole / "c")
+    shutil.rmtree(whole / "d")
+    with pytest.raises(carl.InvalidArgumentError, match="one class only"):
+        evaluate.linear_probe(model, whole, None, test, None, **options)
+
+
+@pytest.mark.parametrize("names", [list("abcd"), list("ab")])
+def test_numbers_that_are_no_place_among_the_names_are_refused(model, images, names):
+    class Set:
+        targets = [-1 if len(names) == 4 and place % 3 == 0 else place % 4 for place in range(len(images))]
+        classes = names
+
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, place):
+            return images[place], self.targets[place]
+
+    with pytest.raises(carl.InvalidArgumentError, match=r"labels\[\d\]: got (-1|2), want 0 to [13]"):
+        evaluate.linear_probe(model, Set(), None, Set(), None, epochs=1, progress=False)
+    with pytest.raises(carl.InvalidArgumentError, match="class names"):
+        carl.Classifier(model, freeze_encoder=True, epochs=1, progress=False).fit(Set())
+
+
+def test_negative_numbers_in_a_file_are_no_names(tmp_path, model, images):
+    (tmp_path / "labels.txt").write_text("\n".join(str(place % 3 - 1) for place in range(len(images))))
+    with pytest.raises(carl.InvalidArgumentError, match="got -1, want labels of at least 0"):
+        evaluate.linear_probe(model, images, tmp_path / "labels.txt", images, tmp_path / "labels.txt", epochs=1)
 
 
 def test_cluster_leaves_broken_images_out(tmp_path, model):
@@ -171,3 +214,43 @@ def test_clusters_against_text():
     numbers = np.arange(30) % 3
     found = evaluate.cluster(numbers, np.array(["a", "b", "c"])[numbers])
     assert found.nmi == pytest.approx(1) and found.labels == 3
+
+
+class Mine(carl.sources.ImageSource):
+    """A source of one's own, image 7 of which is broken."""
+
+    def __init__(self, seed):
+        self.labels = np.arange(42) % 2
+        random = np.random.default_rng(seed)
+        self._pixels = (random.integers(0, 80, (42, 16, 16, 3)) + 60 * self.labels[:, None, None, None]).astype(
+            np.uint8
+        )
+
+    def __len__(self):
+        return 42
+
+    def read(self, indices):
+        if 7 in indices:
+            raise carl.FileError("the network is away")
+        return self._pixels[indices]
+
+    def describe(self):
+        return "mine"
+
+
+@pytest.mark.parametrize("wrapped", [lambda source: source, lambda source: SubsetSource(source, np.arange(42))])
+def test_a_broken_image_of_a_source_of_ones_own(model, wrapped):
+    train, test = wrapped(Mine(0)), wrapped(Mine(1))
+    options = {"method": "logistic", "progress": False}
+    result = evaluate.linear_probe(model, train, None, test, None, on_error="skip", **options)
+    assert result.test_samples == 41
+    with pytest.raises(carl.FileError, match="the network is away"):
+        evaluate.linear_probe(model, train, None, test, None, on_error="raise", **options)
+
+
+def test_arrays_are_not_read_for_broken_images(monkeypatch):
+    source = carl.as_source(np.zeros((4, 8, 8, 3), np.uint8))
+    monkeypatch.setattr(type(source), "read", lambda self, indices: pytest.fail("was read"))
+    assert readable(source, "train_images") == (source, None)
+    part = SubsetSource(source, np.arange(2))
+    assert readable(part, "train_images") == (part, None)

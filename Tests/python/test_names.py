@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -67,6 +68,16 @@ def test_a_classifier_of_such_classes_is_saved(strange):
     evaluate.finetune(model, photos, None, photos, None, label_fraction=1, epochs=1, seeds=0, progress=False, save=file)
     with carl.Classifier.load(file) as classifier:
         assert classifier.classes_.tolist() == ["cl\\xe9", "猫"]
+
+
+def test_such_names_are_printed_as_escapes(strange, monkeypatch):
+    photos, run = str(strange / "photos"), str(strange / "run")
+    assert main(["train", photos, *KEYS, "--quiet", "--out", run]) == 0
+    for extra in ([], ["--json"]):
+        out = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict", write_through=True)
+        monkeypatch.setattr(sys, "stdout", out)
+        assert main(["outliers", run, photos, "-k", "2", "--quiet", *extra]) == 0
+        assert b"udce9" in out.buffer.getvalue()
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "2>&- >&-", ">&-"])

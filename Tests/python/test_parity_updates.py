@@ -46,6 +46,7 @@ UPDATES = {
     "frozen prototypes, accumulated, clipped, adamw": dict(
         freeze_prototypes=3, accumulate=2, clip_norm=0.1, optimizer="adamw", learning_rate=0.003
     ),
+    "frozen prototypes, adamw": dict(freeze_prototypes=3, optimizer="adamw", learning_rate=0.003),
     "teacher": dict(teacher_momentum=0.8),
     "teacher towards 1": dict(schedule="cosine", teacher_momentum=0.5, total_steps=4),
     "teacher, accumulated": dict(teacher_momentum=0.8, accumulate=2, optimizer="lars"),

@@ -213,3 +213,51 @@ def test_a_source_of_ones_own(images):
 
     model = model_of().fit(Own())
     assert model.broken_images_ == {"image 11": "the network is away"} and len(model.history_) == 10
+
+
+def test_an_image_with_a_side_that_is_too_long_is_a_broken_one(photos, images):
+    wide = np.zeros((2, 70000, 3), np.uint8)
+    Image.fromarray(wide).save(photos / "12.png")
+    model = model_of(max_broken=0.2, epochs=1).fit(photos)
+    assert model.broken_images_[str(photos / "12.png")] == "has 70000 x 2 pixels, want sides of at most 65535"
+    with pytest.raises(carl.FileError, match=r"12\.png: has 70000 x 2 pixels"):
+        as_source([photos / "12.png"]).read(np.arange(1))
+    items = [{"image": image, "__key__": f"k{number}"} for number, image in enumerate([*images, wide])]
+    fitted = model_of(epochs=1).fit(iter_again(items))
+    assert fitted.broken_images_ == {"k40": "has 70000 x 2 pixels, want sides of at most 65535"}
+    for given in (wide, Image.fromarray(wide)):
+        with pytest.raises(carl.InvalidArgumentError, match=r"2 x 70000 pixels"):
+            model.trainer_.step([images[0], given])
+
+
+def test_broken_items_of_streams_leave_their_rows_empty(images):
+    model = small_model(epochs=1).fit(images)
+    items = [encoded(image) for image in images[:6]]
+    items[3:3] = [b"junk"]
+    items += [b"more junk"]
+    with pytest.warns(UserWarning, match="row of NaN.*image [37] of the stream") as told:
+        rows = model.transform(iter(items), on_error="nan")
+    assert len(told) == 2 and list(np.flatnonzero(np.isnan(rows).all(axis=1))) == [3, 7]
+    np.testing.assert_allclose(rows[~np.isnan(rows).any(axis=1)], model.transform(images[:6]), rtol=1e-5, atol=1e-6)
+    batches = [images[:3], b"junk", list(images[3:5]), images[5]]
+    with pytest.warns(UserWarning, match="row of NaN"):
+        rows = model.transform(iter(batches), on_error="nan")
+    assert list(np.flatnonzero(np.isnan(rows).any(axis=1))) == [3]
+    np.testing.assert_allclose(rows[~np.isnan(rows).any(axis=1)], model.transform(images[:6]), rtol=1e-5, atol=1e-6)
+    with pytest.raises(carl.FileError, match="image 3 of the stream"):
+        model.transform(iter(items))
+
+
+def test_an_empty_source_of_ones_own():
+    class Empty(carl.sources.ImageSource):
+        def __len__(self):
+            return 0
+
+        def read(self, indices):
+            return []
+
+        def describe(self):
+            return "nothing"
+
+    with pytest.raises(carl.InvalidArgumentError, match="images: got none from nothing, want images"):
+        carl.CARL(progress=False).fit(Empty())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tarfile
 
 import numpy as np
 import pytest
@@ -230,3 +231,31 @@ def test_the_share_of_several_steps_is_that_of_their_time():
     clock.add(waited=1, seconds=1)
     clock.add(waited=0, seconds=6)
     assert clock.share == 1 / 8
+
+
+def test_the_callers_pillow_images_stay_as_they_are(images, tmp_path):
+    for number in range(32):  # more than are looked at to learn their size
+        save(tmp_path / f"{number}.jpg", np.kron(images[number], np.ones((8, 8, 1), np.uint8)))
+    pairs = [(Image.open(tmp_path / f"{number}.jpg"), number % 2) for number in range(32)]
+    model = small_model(view_size=12, epochs=1).fit(pairs)
+    assert {image.size for image, _ in pairs} == {(96, 96)}
+    fresh = [(Image.open(tmp_path / f"{number}.jpg"), number % 2) for number in range(32)]
+    assert np.array_equal(model.transform(pairs), model.transform(fresh))
+
+
+def test_patterns_of_any_depth_and_in_lists(images, tmp_path):
+    for number, place in enumerate(["a.png", "x/b.png", "x/y/c.png"]):
+        save(tmp_path / "deep" / place, images[number])
+    np.save(tmp_path / "u.npy", images[:4])
+    with tarfile.open(tmp_path / "u.tar", "w") as archive:
+        archive.add(tmp_path / "deep" / "a.png", "a.png")
+    deep = str(tmp_path / "deep" / "**" / "*.png")
+    for given in (deep, [deep], tmp_path / "deep" / "**"):
+        source = as_source(given)
+        assert np.array_equal(np.stack(source.read(np.arange(len(source)))), images[:3])
+    assert len(as_source([str(tmp_path / "u*.tar")])) == 1
+    assert len(as_source([str(tmp_path / "u*.npy"), str(tmp_path / "deep" / "*.png")])) == 5
+    save(tmp_path / "deep" / "[1].png", images[5])  # a file is no pattern
+    assert as_source([tmp_path / "deep" / "[1].png"]).paths == [str(tmp_path / "deep" / "[1].png")]
+    with pytest.raises(carl.FileError, match=r"none\*\.png"):
+        as_source([str(tmp_path / "none*.png")])

@@ -4,6 +4,7 @@ be used."""
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -175,6 +176,26 @@ def test_tar_with_folders_and_other_members(images, tmp_path):
         write_tar(tmp_path / "y.tar", {"1.png": encoded(images[0]), "1.cls": b"cat", "2.png": encoded(images[1])})
     )
     assert source.labels is None
+
+
+def test_hard_links_in_tars(images, tmp_path, caplog):
+    for name, image in (("a/1.png", images[0]), ("a/2.png", images[1])):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(encoded(image))
+    (tmp_path / "set" / "b").mkdir()
+    for link, name in (("b/3.png", "a/2.png"), ("b/4.png", "b/3.png")):
+        os.link(tmp_path / "set" / name, tmp_path / "set" / link)
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name in ("a/1.png", "a/2.png", "b/3.png", "b/4.png"):
+            archive.add(tmp_path / "set" / name, name)
+        assert [member.islnk() for member in archive.getmembers()] == [False, False, True, True]
+        lost = tarfile.TarInfo("b/5.png")
+        lost.type, lost.linkname = tarfile.LNKTYPE, "elsewhere.png"
+        archive.addfile(lost)
+    source = as_source(tmp_path / "x.tar")
+    assert list(source.labels) == [0, 0, 1, 1] and source.class_names == ["a", "b"]
+    assert np.array_equal(all_of(source), images[[0, 1, 1, 1]])
+    assert "b/5.png, a link to elsewhere.png" in caplog.text
 
 
 def test_damaged_tars(images, tmp_path):

@@ -70,6 +70,18 @@ def encode_labels(labels: Any, name: str, count: int | None = None) -> tuple[np.
     return classes, places.reshape(-1).astype(np.int64)
 
 
+def kept_classes(
+    classes: np.ndarray, targets: np.ndarray, places: np.ndarray | None, name: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classes and targets of the images at `places` (None: all), which could be read: a class none of whose images
+    could is no class. InvalidArgumentError if fewer than two are left."""
+    if places is not None:
+        own, targets = np.unique(targets[places], return_inverse=True)
+        classes, targets = classes[own], targets.reshape(-1).astype(np.int64)
+    check_classes(classes, name)
+    return classes, targets
+
+
 def fit_targets(labels: Any, classes: Any, count: int) -> tuple[np.ndarray, np.ndarray | int]:
     """int64 (N,): the place of each label among the classes, and those. Labels that are whole numbers as floats, which
     tables have, are taken for integers. InvalidArgumentError for labels that are no class.

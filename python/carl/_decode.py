@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._layout import MAX_SIDE
 from ._reading import Reader
 from ._values import Values
 from .errors import CARLError, FileError
@@ -50,14 +51,15 @@ def to_array(
 
     values: how gray values of other types than bytes become bytes; `name` is the image's, for errors.
 
-    least_side: the image is halved while both sides stay at least so many pixels. JPEG files are decoded at the smaller
-    size, which is much faster; other pixels are averaged. The result depends on the file and this number alone.
+    least_side: the image is halved, by averaging its pixels, while both sides stay at least so many pixels.
+
+    The image stays as it is: it may be the caller's. FileError for one that is larger than the library takes.
     """
     Image = pillow()
-    if least_side is not None:
-        image.draft(None, (least_side, least_side))
     unsigned = image.format in ("PNG", "PPM")  # some releases of Pillow open 16 bits of these as "I", of 32 bits
     image = _upright(image)
+    if max(image.size) > MAX_SIDE:
+        raise FileError(f"has {image.width} x {image.height} pixels, want sides of at most {MAX_SIDE}")
     gray = is_gray(image) if channels is None else channels == 1
     told = values  # where None, nobody counts what was told of a set
     values = values or Values()
@@ -105,8 +107,14 @@ def decode(
     values: Values | None = None,
     name: str = "image",
 ) -> np.ndarray:
-    """The image in a file, by its path or open. Raises what Pillow raises."""
+    """The image in a file, by its path or open, as of ``to_array``. Raises what Pillow raises.
+
+    With `least_side` JPEG files are decoded at the smaller size, which is much faster. The result depends on the file
+    and this number alone.
+    """
     with _opened(file) as image:
+        if least_side is not None:
+            image.draft(None, (least_side, least_side))  # changes the image itself, so only one opened here
         return to_array(image, channels, least_side, values, name)
 
 

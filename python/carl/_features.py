@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import numpy as np
 
@@ -120,10 +120,26 @@ def write_predictions(
         (_write_csv if ending == ".csv" else _write_parquet)(file, columns, probabilities, heads)
 
 
+def csv_rows(text: TextIO) -> Any:
+    """A ``csv.writer`` of lines that end with \\n, which quotes names with any end of a line. Older releases of Python
+    quote a lone \\r only where it is part of their own line's end."""
+    return csv.writer(_Lines(text), lineterminator="\r\n")
+
+
+class _Lines:
+    """The file of ``csv_rows``."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+
+    def write(self, row: str) -> None:
+        self._text.write(row.removesuffix("\r\n") + "\n")
+
+
 def _write_csv(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, heads: list[str]) -> None:
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     try:
-        rows = csv.writer(text, lineterminator="\n")
+        rows = csv_rows(text)
         rows.writerow([*columns, *heads])
         for place, row in enumerate(values):
             # The text of a float32 is the shortest that reads back as the same number.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from contextlib import suppress
@@ -48,15 +49,28 @@ class Given(NamedTuple):
             )
 
 
+def matching(path: str) -> list[str]:
+    """The paths that a pattern stands for, in order; none for a path that exists, or is no pattern. ``**`` stands for
+    any number of folders."""
+    if not glob.has_magic(path) or os.path.exists(path):
+        return []
+    found = sorted(glob.glob(path, recursive=True))
+    if "**" in path:  # folders are found beside their own files, which would come twice
+        found = [match for match in found if not os.path.isdir(match)] or found
+    return found
+
+
 def given_of(images: Any, image_key: str | None = None) -> Given:
-    """What was given to ``fit``: a path, paths, or a source of such; nothing of images that came without paths."""
+    """What was given to ``fit``: a path, paths, or a source of such; nothing of images that came without paths. Of
+    patterns in a list the paths are noted that they stand for now."""
     known = getattr(images, "given", None)
     if isinstance(known, Given):
         return known
     if isinstance(images, np.ndarray) and images.dtype.kind in "OU" and images.ndim == 1:
         images = images.tolist()
     if isinstance(images, (list, tuple)) and images and all(isinstance(item, (str, os.PathLike)) for item in images):
-        return Given([str(path_of(item)) for item in images], image_key)
+        paths = [os.path.expanduser(os.fsdecode(item)) for item in images]
+        return Given([str(path_of(found)) for path in paths for found in matching(path) or [path]], image_key)
     return Given(path_of(images), image_key)
 
 

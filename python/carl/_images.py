@@ -11,11 +11,10 @@ import numpy as np
 
 from . import _arrays
 from ._c_api import carl_image
-from ._layout import channels_last, refuse_bands_first
+from ._layout import MAX_SIDE, channels_last, refuse_bands_first
 from .errors import InvalidArgumentError
 
-#: Limits of carl_image in carl.h, checked here so that an error names the shape.
-MAX_SIDE = 65535
+#: A limit of carl_image in carl.h, checked here as MAX_SIDE is, so that an error names the shape.
 MAX_CHANNELS = 1024
 #: What to do with a single image where several are wanted.
 _ONE_IMAGE = "pass one image as image[None], of Pillow as [image]"
@@ -88,6 +87,7 @@ def one_image(value: Any, name: str) -> np.ndarray:
     if hasattr(value, "convert") and hasattr(value, "getbands"):
         from ._decode import to_array
 
+        _check_sides((value.height, value.width, 1), (value.height, value.width, 1), name)
         value = to_array(value)
     array = _arrays.as_array(channels_last(value, name), name)
     _check_bytes(array.dtype, name)

@@ -11,6 +11,7 @@ import numpy as np
 from . import _images
 from .errors import InvalidArgumentError
 from .sources import BatchStream, ImageSource
+from .sources.broken import BrokenImages
 from .sources.labelled import opened
 from .sources.loader import MOST_IMAGES, images_at_once, read_parts
 
@@ -88,12 +89,15 @@ def image_parts(
     images: Any, channels: int, on_error: str = "raise", says: str = ROW_OF_NAN, value_range: Any = None
 ) -> Iterator[Any]:
     """The images, some at a time, in what ``embed_images`` takes; with on_error "nan" a list has None for those that
-    cannot be read, of which a warning `says` what that means."""
+    cannot be read, of which a warning `says` what that means. In a batch that the caller has made they are an error."""
     if on_error not in ("raise", "nan"):
         raise InvalidArgumentError(f'on_error: got {on_error!r}, want "raise" or "nan"')
     with opened(images, channels, value_range) as source:
         if isinstance(source, BatchStream):
-            yield from source.batches_of(MOST_IMAGES, keep_last=True)
+            if on_error == "nan":
+                yield from _with_gaps(source, says)
+            else:
+                yield from source.batches_of(MOST_IMAGES, keep_last=True)
             return
         for part in read_parts(source, images_at_once(source)):
             errors = [item for item in part if isinstance(item, BaseException)] if isinstance(part, list) else []
@@ -102,3 +106,39 @@ def image_parts(
             for error in errors:
                 warnings.warn(f"{says}: {error}", UserWarning, stacklevel=3)
             yield [None if isinstance(item, BaseException) else item for item in part] if errors else part
+
+
+def _with_gaps(stream: BatchStream, says: str) -> Iterator[Any]:
+    """The images of a stream, some at a time, with None for single ones that cannot be decoded."""
+    gaps = _Gaps(says)
+    for images in stream.batches_of(1, gaps):  # one at a time: so the gaps fall between the right ones
+        if isinstance(images, list):
+            gaps.waiting += images
+        elif gaps.waiting:
+            yield gaps.taken()
+        if not isinstance(images, list):
+            yield images
+        elif len(gaps.waiting) >= MOST_IMAGES:
+            yield gaps.taken()
+    if gaps.waiting:
+        yield gaps.taken()
+
+
+class _Gaps(BrokenImages):
+    """Any number of broken images: each is warned of, and leaves None among those that wait for their turn."""
+
+    def __init__(self, says: str) -> None:
+        super().__init__(None)
+        self._says = says
+        self.waiting: list[Any] = []
+
+    def add(self, place: int | None, name: str, error: BaseException) -> None:
+        warnings.warn(f"{self._says}: {error}", UserWarning, stacklevel=3)
+        self.waiting.append(None)
+
+    def count_tried(self, images: int) -> None:
+        pass
+
+    def taken(self) -> list[Any]:
+        taken, self.waiting = self.waiting, []
+        return taken

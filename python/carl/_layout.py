@@ -10,6 +10,9 @@ import numpy as np
 from ._array_like import is_tensor, shared
 from .errors import InvalidArgumentError
 
+#: Of an image's sides, the limit of carl_image in carl.h.
+MAX_SIDE = 65535
+
 
 def is_bands_first(shape: Sequence[int]) -> bool:
     """Whether an image of three dimensions is (C, H, W) rather than (H, W, C): one or three in front of two larger

@@ -15,7 +15,7 @@ from ._array_like import is_array_like, label_values
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
 from ._cards import classifier_card
 from ._checkpoint import checkpoint_file
-from ._classes import fit_targets, places_among
+from ._classes import fit_targets, kept_classes, places_among
 from ._classifier_parameters import ClassifierParameters
 from ._encoder_of import encoder_of
 from ._features import COLUMNS
@@ -169,7 +169,10 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
             if untrained:
                 model = self.model_ = model._unfitted().fit(source)
             source, places = readable_images(source, "images", self.on_error)
-            targets = targets if places is None else targets[places]
+            if self.classes is None and isinstance(classes, np.ndarray):
+                classes, targets = kept_classes(classes, targets, places, "labels")
+            elif places is not None:
+                targets = targets[places]
             batches = batches_per_epoch(len(source), batch_size, least)
             total = {} if self.total_steps is not None else {"total_steps": epochs * batches}
             self._make(model, classes, **total)

@@ -17,6 +17,13 @@ extension Configuration {
         step < (earlySteps ?? 0) && !earlyViewSpecs.isEmpty ? earlyViewSpecs : viewSpecs
     }
 
+    /// Views at the front that may be targets: those as large as the first. Small first views have as many, though
+    /// other views may come to the same size.
+    var globalViews: Int {
+        let all = ViewSpec.views(viewSpecs)
+        return all.prefix { $0.size == all[0].size }.count
+    }
+
     /// Goes to 1 as the learning rate goes down: over all steps, or, of a trapezoid, over its decay.
     func teacherMomentum(step: Int) -> Double {
         if schedule == .trapezoid {

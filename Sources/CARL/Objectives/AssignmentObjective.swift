@@ -137,10 +137,10 @@ final class AssignmentTraining: ObjectiveTraining {
 
     // MARK: State
 
-    var tensors: [ObjectiveTensor] {
+    var tensors: [SavedTensor] {
         let lastUsed = UnsafeMutableBufferPointer(start: usage.lastUsed.base, count: usage.lastUsed.count)
         return [
-            ObjectiveTensor(
+            SavedTensor(
                 name: "diagnostics.last_used", shape: [lastUsed.count], type: .int64,
                 bytes: UnsafeMutableRawBufferPointer(lastUsed))
         ]

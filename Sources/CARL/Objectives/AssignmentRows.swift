@@ -38,21 +38,37 @@ enum AssignmentRows {
         return 0
     }
 
+    /// Values whose sum is kept in float32: sums of longer rows are put together in float64.
+    private static let piece = 512
+
+    /// The sum of `part` over the pieces of a row.
+    @inline(__always)
+    private static func sum(_ n: Int, _ part: (_ first: Int, _ count: Int) -> Float) -> Float {
+        if n <= piece { return part(0, n) }
+        var sum = 0.0
+        for first in Swift.stride(from: 0, to: n, by: piece) { sum += Double(part(first, min(piece, n - first))) }
+        return Float(sum)
+    }
+
     /// e = exp(s - top). Returns their sum.
     static func exponentials(_ s: UnsafePointer<Float>, _ n: Int, less top: Float, into e: FloatPointer) -> Float {
-        var sum = Float8.zero
-        forEach8(n) { i in
-            let value = exp8(load8(s + i) - top)
-            store8(value, e + i)
-            sum += value
+        sum(n) { first, count in
+            var sum = Float8.zero
+            forEach8(count) { i in
+                let value = exp8(load8(s + (first &+ i)) - top)
+                store8(value, e + (first &+ i))
+                sum += value
+            }
+            return sum.sum()
         }
-        return sum.sum()
     }
 
     static func dot(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ n: Int) -> Float {
-        var sum = Float8.zero
-        forEach8(n) { sum = fma8(load8(a + $0), load8(b + $0), sum) }
-        return sum.sum()
+        sum(n) { first, count in
+            var sum = Float8.zero
+            forEach8(count) { sum = fma8(load8(a + (first &+ $0)), load8(b + (first &+ $0)), sum) }
+            return sum.sum()
+        }
     }
 
     /// sum exp((a - topA) + (b - topB)) from logits, as exp(top) * sum, where top is the largest exponent.

@@ -73,7 +73,7 @@ final class ClassificationTraining: ObjectiveTraining {
     func stepTaken(_ step: Int, images: Int, _ result: inout ObjectiveResult) -> Collapse { .none }
     func warning(_ collapse: Collapse, _ result: ObjectiveResult) -> String? { nil }
 
-    var tensors: [ObjectiveTensor] { [] }
+    var tensors: [SavedTensor] { [] }
     var counters: [(name: String, value: Int)] { [] }
     func restore(_ counters: (_ name: String) -> Int?) {}
 }

@@ -39,14 +39,14 @@ protocol ObjectiveTraining: AnyObject {
     func warning(_ collapse: Collapse, _ result: ObjectiveResult) -> String?
 
     /// State that a checkpoint holds: tensors besides parameters, and whole numbers.
-    var tensors: [ObjectiveTensor] { get }
+    var tensors: [SavedTensor] { get }
     var counters: [(name: String, value: Int)] { get }
     /// Takes counters back from a checkpoint; those it does not know are nobody's.
     func restore(_ counters: (_ name: String) -> Int?)
 }
 
-/// A tensor of an objective's state: named bytes that are saved and read as they are.
-struct ObjectiveTensor {
+/// A tensor of state besides parameters and moments: named bytes that are saved and read as they are.
+struct SavedTensor {
     let name: String
     let shape: [Int]
     let type: Safetensors.ElementType

@@ -24,23 +24,25 @@ struct Optimizer {
     /// eta of LARS.
     var trustCoefficient = 0.001
 
-    /// Where the step works. `second` only for AdamW; `teacher` when there is one.
+    /// Where the step works. `second` and `updates` only for AdamW; `teacher` when there is one.
     struct Memory {
         let parameters: FloatPointer
         let gradients: FloatPointer
         let first: FloatPointer
         let second: FloatPointer?
         let teacher: FloatPointer?
+        /// How many updates each tensor has had, for the bias correction of its moments: one that was frozen at first
+        /// has had fewer than the others.
+        let updates: UnsafeMutablePointer<Int64>?
     }
 
     /// - Parameters:
-    ///   - update: how many updates were made before, from 0 (AdamW's bias correction).
     ///   - gradientScale: factor on the gradient, from clipping.
     ///   - frozen: groups of parameters that do not change.
     ///   - rates: of each layer; what they freeze does not change, the teacher's values either.
     ///   - teacherMomentum: t = momentum t + (1 - momentum) w, with the new w.
     func step(
-        _ layout: ParameterLayout, _ memory: Memory, learningRate: Double, update: Int, gradientScale: Double,
+        _ layout: ParameterLayout, _ memory: Memory, learningRate: Double, gradientScale: Double,
         teacherMomentum: Double, frozen: [ParameterGroup] = [], rates: LayerRates = LayerRates(), _ compute: Compute
     ) throws {
         // Pieces of slots, so that one parallel loop covers tensors of every size.
@@ -57,8 +59,15 @@ struct Optimizer {
         let factors = rates.factors
         let teacherKeep = Float(teacherMomentum)
         let teacherTake = Float(1 - teacherMomentum)
-        let correction1 = Float(1 - power(momentum, Double(update + 1)))
-        let correction2 = Float((1 - power(Self.secondMomentDecay, Double(update + 1))).squareRoot())
+        let corrections = memory.updates.map { updates in
+            layout.parameters.indices.map { slot in
+                let count = Double(updates[slot]) + 1
+                return (
+                    first: Float(1 - power(momentum, count)),
+                    second: Float((1 - power(Self.secondMomentDecay, count)).squareRoot())
+                )
+            }
+        }
         let beta2 = Float(Self.secondMomentDecay)
         let take2 = Float(1 - Self.secondMomentDecay)
         let epsilon = Float(Self.adamEpsilon)
@@ -88,7 +97,7 @@ struct Optimizer {
                     w[i] -= rate * moment
                 }
             case .adamw:
-                guard let v = memory.second else { return }
+                guard let v = memory.second, let (correction1, correction2) = corrections?[slot] else { return }
                 for i in range {
                     let gradient = g[i] * scale
                     m[i] = m[i] * mu + gradient * (1 - mu)
@@ -97,6 +106,10 @@ struct Optimizer {
                     w[i] = kept - rate / correction1 * m[i] / (v[i].squareRoot() / correction2 + epsilon)
                 }
             }
+        }
+        guard let updates = memory.updates else { return }
+        for (i, slot) in layout.parameters.enumerated() where !rates.isFrozen(i) && !frozen.contains(slot.group) {
+            updates[i] += 1
         }
     }
 

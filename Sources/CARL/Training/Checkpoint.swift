@@ -9,10 +9,13 @@ enum Checkpoint {
         let counters = trainer.counters
         try withExtendedLifetime(trainer) {
             try TrainingFile.write(
-                format, to: path, states: [trainer.training], more: trainer.objective.tensors,
+                format, to: path, states: [trainer.training],
+                more: trainer.training.tensors + trainer.objective.tensors,
                 configurations: [("config", trainer.configuration.json)],
-                counters: [("step", counters.step), ("updates", counters.updates), ("images", counters.images)]
-                    + trainer.objective.counters.map { ($0.name, $0.value) },
+                counters: [
+                    ("step", counters.step), ("updates", counters.updates), ("since_update", counters.sinceUpdate),
+                    ("images", counters.images),
+                ] + trainer.objective.counters.map { ($0.name, $0.value) },
                 notes: notes)
         }
     }
@@ -36,11 +39,31 @@ enum Checkpoint {
             try file.read(entry)
         }
         if saved.teacherMomentum == 0 { trainer.training.copyToTeacher() }
-        for tensor in trainer.objective.tensors { file.read(tensor) }
         trainer.counters = try file.trainingCounters(["step", "updates", "images"])
+        // Before there was a counter, an update came after so many steps from the first one on.
+        trainer.counters.sinceUpdate =
+            try file.counters()("since_update") ?? trainer.counters.step % saved.accumulate
+        try check(accumulated: trainer.counters.sinceUpdate, saved, configuration)
+        trainer.training.updates?.withValues { $0.update(repeating: Int64(trainer.counters.updates)) }
+        for tensor in trainer.training.tensors + trainer.objective.tensors { file.read(tensor) }
+        trainer.training.updates?.withValues { for i in $0.indices { $0[i] = min(max($0[i], 0), 1 << 52) } }
         trainer.objective.restore(try file.counters())
         trainer.notes = try file.notes()
         return trainer
+    }
+
+    /// Gradients that have accumulated are shares of an update by the old number of steps.
+    private static func check(accumulated: Int, _ saved: Configuration, _ new: Configuration) throws {
+        guard new.accumulate == saved.accumulate || accumulated == 0 else {
+            throw CARLError.configuration(
+                """
+                "accumulate" cannot be changed from \(saved.accumulate) to \(new.accumulate) here: the gradients of \
+                \(accumulated) step(s) have accumulated since the last update
+                """)
+        }
+        guard (0...(1 << 20)).contains(accumulated) else {
+            throw CARLError.file("the counter \"since_update\" is \(accumulated), want 0 to 2^20")
+        }
     }
 
     /// A saved configuration with some keys changed, none of which fixes the model's shape.

@@ -213,7 +213,7 @@ public final class Classifier {
             let optimizer = Optimizer(
                 kind: .sgd, momentum: configuration.momentum, weightDecay: configuration.weightDecay)
             for (state, rate) in [(encoderState, metrics.learningRate), (headState, metrics.headLearningRate)] {
-                try state.update(optimizer, learningRate: rate, update: counters.step, compute)
+                try state.update(optimizer, learningRate: rate, compute)
             }
             counters.step += 1
         }

@@ -90,7 +90,9 @@ public final class Trainer {
             try configuration.checkChannels(images)
             let specs = ViewSpec.views(configuration.viewSpecs(step: counters.step))
             let sizes = specs.map { (height: $0.size, width: $0.size) }
-            let memory = try ViewRuns(sizes, batch: images.count, channels: configuration.inChannels, compute.workspace)
+            let memory = try ViewRuns(
+                sizes, globalViews: configuration.globalViews, batch: images.count, channels: configuration.inChannels,
+                compute.workspace)
             defer { memory.release(compute.workspace) }
             let nowhere = CropBox(left: 0, top: 0, right: 1, bottom: 1, flipped: false)
             let crops = try HeapArray(
@@ -217,15 +219,17 @@ public final class Trainer {
     /// Lets the optimizer act, unless gradients still accumulate. Returns whether it did.
     private func update(_ metrics: inout Metrics) throws -> Bool {
         training.accumulate(share: 1 / Float(configuration.accumulate), compute)
-        if counters.step % configuration.accumulate != 0 { return false }
+        counters.sinceUpdate += 1
+        if counters.sinceUpdate < configuration.accumulate { return false }
+        counters.sinceUpdate = 0
         let step = counters.step - 1
         metrics.teacherMomentum = training.teacher == nil ? 0 : configuration.teacherMomentum(step: step)
         let optimizer = Optimizer(
             kind: configuration.optimizer, momentum: configuration.momentum,
             weightDecay: configuration.weightDecay.value(step: step), trustCoefficient: configuration.trustCoefficient)
         try training.update(
-            optimizer, learningRate: metrics.learningRate, update: counters.updates, clipNorm: configuration.clipNorm,
-            norm: metrics.gradientNorm, teacherMomentum: metrics.teacherMomentum,
+            optimizer, learningRate: metrics.learningRate, clipNorm: configuration.clipNorm, norm: metrics.gradientNorm,
+            teacherMomentum: metrics.teacherMomentum,
             frozen: counters.step <= configuration.freezePrototypes ? [.objective] : [], compute)
         counters.updates += 1
         return true

@@ -14,7 +14,7 @@ struct TrainingFile {
 
     /// Writes a file in one step.
     static func write(
-        _ format: Format, to path: String, states: [TrainingState], more tensors: [ObjectiveTensor] = [],
+        _ format: Format, to path: String, states: [TrainingState], more tensors: [SavedTensor] = [],
         configurations: [(String, JSONValue)], counters: [(String, Int)], notes: JSONValue
     ) throws {
         var entries = (states.flatMap(\.entries) + states.flatMap(\.optimizerEntries)).map { entry in
@@ -113,7 +113,7 @@ struct TrainingFile {
     }
 
     /// Reads a tensor of an objective's state; one that is missing or of another size stays as it is.
-    func read(_ tensor: ObjectiveTensor) {
+    func read(_ tensor: SavedTensor) {
         guard let (type, shape, bytes) = file.tensor(tensor.name), type == tensor.type, shape == tensor.shape,
             bytes.count == tensor.bytes.count
         else { return }

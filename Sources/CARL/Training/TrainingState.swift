@@ -8,6 +8,8 @@ final class TrainingState {
     let gradients: FloatBuffer?
     let firstMoment: FloatBuffer?
     let secondMoment: FloatBuffer?
+    /// How many updates each tensor has had, where the optimizer wants to know.
+    let updates: HeapArray<Int64>?
     /// Gradients of the steps since the last update, when several steps make one.
     let accumulated: FloatBuffer?
     let teacherParameters: FloatBuffer?
@@ -42,6 +44,9 @@ final class TrainingState {
         gradients = parts.optimizer == nil ? nil : try FloatBuffer(count)
         firstMoment = parts.optimizer == nil ? nil : try FloatBuffer(count)
         secondMoment = parts.optimizer?.hasSecondMoment == true ? try FloatBuffer(count) : nil
+        updates =
+            parts.optimizer?.hasSecondMoment == true
+            ? try HeapArray(layout.parameters.count, repeating: 0, for: "the updates of each tensor") : nil
         accumulated = parts.accumulates ? try FloatBuffer(count) : nil
         teacherParameters = parts.teacher ? try FloatBuffer(count) : nil
         teacherStatistics = parts.teacher ? try FloatBuffer(layout.statisticCount) : nil
@@ -93,12 +98,11 @@ final class TrainingState {
     /// One step of the optimizer, on the accumulated gradients where there are any; nothing for a frozen state.
     ///
     /// - Parameters:
-    ///   - update: how many updates were made before, from 0.
     ///   - clipNorm: largest l2 norm of the gradient of what is not frozen; nil for no limit.
     ///   - norm: that norm if it is known.
     ///   - frozen: groups that do not change and do not count in the norm.
     func update(
-        _ optimizer: Optimizer, learningRate: Double, update: Int, clipNorm: Double? = nil, norm: Double? = nil,
+        _ optimizer: Optimizer, learningRate: Double, clipNorm: Double? = nil, norm: Double? = nil,
         teacherMomentum: Double = 0, frozen: [ParameterGroup] = [], _ compute: Compute
     ) throws {
         guard let gradients, let firstMoment else { return }
@@ -115,8 +119,8 @@ final class TrainingState {
                 .init(
                     parameters: parameters.base, gradients: source.base, first: firstMoment.base,
                     second: secondMoment?.base,
-                    teacher: teacherParameters?.base),
-                learningRate: learningRate, update: update, gradientScale: scale, teacherMomentum: teacherMomentum,
+                    teacher: teacherParameters?.base, updates: updates?.base),
+                learningRate: learningRate, gradientScale: scale, teacherMomentum: teacherMomentum,
                 frozen: frozen, rates: rates,
                 compute)
         }
@@ -141,6 +145,17 @@ final class TrainingState {
         var entries = layout.entries(parameters: values, trained: !isFrozen)
         for slot in entries.indices where rates.isFrozen(slot) { entries[slot].trained = false }
         return entries
+    }
+
+    /// What is saved beside the entries.
+    var tensors: [SavedTensor] {
+        guard let updates else { return [] }
+        return [
+            SavedTensor(
+                name: "optimizer.updates", shape: [updates.count], type: .int64,
+                bytes: UnsafeMutableRawBufferPointer(
+                    UnsafeMutableBufferPointer(start: updates.base, count: updates.count)))
+        ]
     }
 
     /// The optimizer's moments and the accumulated gradients, under "optimizer.".
@@ -185,6 +200,8 @@ struct TrainingCounters: Equatable {
     var step = 0
     /// Steps of the optimizer.
     var updates = 0
+    /// Steps since the last update, whose gradients have accumulated.
+    var sinceUpdate = 0
     /// Images seen by steps without indices.
     var images = 0
 }

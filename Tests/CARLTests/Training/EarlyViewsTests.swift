@@ -19,6 +19,25 @@ import Testing
         #expect(try Configuration(json: made.json.serialized()) == made)
     }
 
+    /// Local views that come to the size of the global ones are no targets all the same: a step on views of the same
+    /// pixels has another consistency where all four are.
+    @Test func smallLocalViewsAreNoTargets() throws {
+        let keys = #""width": 0.125, "in_channels": 1, "prototypes": 6, "projector": [8, 4], "seed": 2, "threads": 1"#
+        let plain = #""jitter_p": 0, "gray": 0, "blur_p": 0"#
+        let early = try Trainer(
+            Self.configuration(
+                #"\#(keys), "views": [{"size": 12, "count": 2, \#(plain)}, {"size": 11, "count": 2, \#(plain)}], "early_view_size": 6, "early_steps": 1"#
+            ))
+        let all = try Trainer(Self.configuration(#"\#(keys), "views": [{"size": 6, "count": 4, \#(plain)}]"#))
+        #expect(early.configuration.viewSpecs(step: 0).map(\.size) == [6, 6] && early.configuration.globalViews == 2)
+        let sizes = [Int](repeating: 6, count: 4).map { (height: $0, width: $0) }
+        let runs = try ViewRuns(sizes, globalViews: 2, batch: 3, channels: 1, Workspace())
+        #expect(runs.runs.map(\.groups) == [2, 2])
+        let (a, b) = (try TrainerTests.step(early, seed: 0), try TrainerTests.step(all, seed: 0))
+        #expect(abs((a.terms["contrast"] ?? 0) - (b.terms["contrast"] ?? 1)) < 1e-4)
+        #expect(abs((a.terms["consistency"] ?? 0) - (b.terms["consistency"] ?? 0)) > 1e-4)
+    }
+
     @Test func aTransformersSmallViewsAreOfWholePatches() throws {
         let views = #""views": [{"size": 56, "count": 2}, {"size": 28}]"#
         let made = try Self.configuration(

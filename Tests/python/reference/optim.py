@@ -91,13 +91,14 @@ class AdamW:
 
     def __init__(self, momentum=0.9, weight_decay=0.0):
         self.momentum, self.weight_decay = momentum, weight_decay
-        self.first, self.second, self.updates = {}, {}, 0
+        self.first, self.second, self.updates = {}, {}, {}
 
     def step(self, parameters, gradients, rate):
-        self.updates += 1
-        correct1 = 1 - self.momentum**self.updates
-        correct2 = math.sqrt(1 - self.BETA2**self.updates)
         for key, weight in parameters.items():
+            # Of each parameter, as torch counts: one that was frozen at first has had fewer.
+            self.updates[key] = self.updates.get(key, 0) + 1
+            correct1 = 1 - self.momentum ** self.updates[key]
+            correct2 = math.sqrt(1 - self.BETA2 ** self.updates[key])
             kind, g = weight.dtype.type, gradients[key]
             zero = np.zeros_like(weight)
             self.first[key] = kind(self.momentum) * self.first.get(key, zero) + kind(1 - self.momentum) * g

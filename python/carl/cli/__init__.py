@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
+    _print_any_name()
     parser = build_parser()
     arguments, rest = parser.parse_known_args(argv)
     # argparse gives up on key=value arguments that stand behind options.
@@ -133,6 +134,14 @@ def _open_closed_streams() -> None:
         os.close(number)
         sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
         sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+def _print_any_name() -> None:
+    """What the streams' encoding cannot hold, such as bytes of a name that are no UTF-8, is shown as escapes: it would
+    end a command after all its work."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _warning(message: Warning | str, *where: Any) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import glob
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from .._features import csv_rows
+from .._given import matching
 from .._writing import replace_file
 from ..errors import FileError, InvalidArgumentError
 from ..runs import checkpoint_path
@@ -60,7 +60,7 @@ def check_csv(out: str | None, *, model: str, data: tuple[str | None, ...]) -> N
 def write_csv(path: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table, which appears when it is complete. Bytes of names that are no UTF-8 become escapes."""
     text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
+    table = csv_rows(text)
     table.writerow(head)
     table.writerows(rows)
     replace_file(path, text.getvalue().encode("utf-8", "backslashreplace"))
@@ -76,7 +76,7 @@ def _files(model: str | None, data: tuple[str | None, ...]) -> Iterator[str]:
         if place is None:
             continue
         place = os.path.expanduser(place)
-        for path in [place] if os.path.exists(place) or not glob.has_magic(place) else glob.glob(place):
+        for path in matching(place) or [place]:
             yield path
             if os.path.isdir(path):
                 yield from _below(path, set())

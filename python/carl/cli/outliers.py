@@ -47,6 +47,8 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
     from .. import evaluate
     from ..sources.labelled import open_source
     from ._look import look
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "images": len(scores),
                 "k": arguments.k,
-                "median": float(sorted(scores)[len(scores) // 2]),
+                "median": float(np.median(scores)),
                 "outliers": [{"name": name, "similarity": score} for name, score in shown],
             }
         )

@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigurationError(f"{key} is not a parameter of the command line: see {see}")
     if isinstance(params.get("value_range"), str):  # 0,1 as other commands take it
         with suppress(argparse.ArgumentTypeError):  # told as of any other value
-            params["value_range"] = value_range(params["value_range"])
+            params["value_range"] = list(value_range(params["value_range"]))  # as it is stored
     CARL().set_params(**params)  # unknown keys first, whatever else is wrong
     check_place(out, given_of(data, image_key), "--out")
     refuse_if_in_use(out)

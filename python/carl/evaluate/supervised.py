@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _arrays
-from .._classes import check_classes, encode_labels, places_among
+from .._classes import check_classes, encode_labels, kept_classes, places_among
 from .._shown import ShownFields
 from .._values import checked_range
 from ..errors import InvalidArgumentError
@@ -87,10 +87,10 @@ def labelled_images(
         train_labels, test_labels = labels_of(train, train_labels), labels_of(test, test_labels)
         classes, targets = encode_labels(train_labels, "train_labels", len(train))
         check_classes(classes, "train_labels")
-        truth, names = places_among(test_labels, classes, "test_labels", len(test))
         train, places = readable(train, "train_images", on_error)
+        classes, targets = kept_classes(classes, targets, places, "train_labels")
+        truth, names = places_among(test_labels, classes, "test_labels", len(test))
         test, others = readable(test, "test_images", on_error)
-        targets = targets if places is None else targets[places]
         truth = truth if others is None else truth[others]
         yield LabelledImages(classes, names, train, targets, test, truth, value_range)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
 from .._array_like import column_items, is_array_like, is_missing
-from .._given import given_of
+from .._given import given_of, matching
 from .._reading import check_regular
 from .._values import checked_range
 from ..errors import FileError, InvalidArgumentError
@@ -40,10 +39,10 @@ def as_source(
     - a list of arrays (H, W) or (H, W, C) or of Pillow images, sizes may differ,
     - the path of an image file, of a folder of them, with or without one sub-folder a class, or of tar archives of
         them,
-    - the path, or pattern such as ``shards-*.tar``, of .npy, .npz, IDX (may be compressed by gzip), CIFAR (.bin) and
-        .tar files,
-    - several such paths, or paths of image files: a list, an array, a column of pandas, polars or Arrow, an iterator
-        such as ``Path.glob`` gives,
+    - the path, or pattern such as ``shards-*.tar`` or ``photos/**/*.png``, of .npy, .npz, IDX (may be compressed by
+        gzip), CIFAR (.bin) and .tar files and of images,
+    - several such paths or patterns, or paths of image files: a list, an array, a column of pandas, polars or Arrow, an
+        iterator such as ``Path.glob`` gives,
     - a ``datasets.Dataset`` or a map-style ``torch.utils.data.Dataset``,
     - any other iterable of batches, arrays (B, H, W) or (B, H, W, C) or lists of images, or of single images, with
       labels or without: a ``DataLoader``, a ``webdataset.WebDataset``, a streamed data set,
@@ -132,7 +131,8 @@ def _list_source(images: Any, channels: int | None, options: _Options) -> ImageS
     if not images:
         raise InvalidArgumentError("images: got an empty list, want images")
     if all(isinstance(item, (str, os.PathLike)) for item in images):
-        paths = [_expanded(item) for item in images]
+        given = [_expanded(item) for item in images]
+        paths = [path for item in given for path in matching(item) or [item]]
         if all(is_tar(path) for path in paths):
             return TarSource(paths, channels, **options)
         if not any(_holds_a_set(path) for path in paths):
@@ -164,8 +164,7 @@ def path_source(
     if os.path.isdir(path):
         return _folder(path, channels, options)
     if not os.path.exists(path):
-        matches = sorted(glob.glob(path)) if glob.has_magic(path) else []
-        if matches:
+        if matches := matching(path):
             source = _list_source(matches, channels, options)
             assert isinstance(source, ImageSource)
             return source

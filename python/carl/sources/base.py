@@ -114,6 +114,8 @@ class ImageSource(ABC):
                         errors.append(image)
                     else:
                         shapes.append(image.shape)
+            if not shapes and not errors:
+                raise InvalidArgumentError(f"images: got none from {self.describe()}, want images")
             if not shapes:
                 raise errors[0]
             channels = 1 if len(shapes[0]) == 2 else int(shapes[0][2])

@@ -20,8 +20,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from .. import _arrays, _images
+from .. import _arrays
 from .._decode import pillow
+from .._layout import MAX_SIDE
 from .._reading import DataFile, check_regular, parse_json, read_bytes, read_lines, read_text
 from ..errors import FileError, InvalidArgumentError
 from .base import Images, ImageSource, broken_image, decoding_workers
@@ -57,7 +58,7 @@ class CachedSource(ImageSource):
     ) -> None:
         self._source = source
         self.folder = os.path.abspath(os.path.expanduser(os.fspath(folder)))
-        size = _arrays.integer(size, "cache_size", 1, _images.MAX_SIDE)
+        size = _arrays.integer(size, "cache_size", 1, MAX_SIDE)
         fingerprint = source.fingerprint()
         if fingerprint is None:
             raise InvalidArgumentError(
@@ -185,7 +186,7 @@ class _Builder:
         possible = (
             (records["height"] >= 0) & (records["width"] >= 0) & ((records["height"] == 0) == (records["width"] == 0))
         )
-        possible &= (records["height"] <= _images.MAX_SIDE) & (records["width"] <= _images.MAX_SIDE)
+        possible &= (records["height"] <= MAX_SIDE) & (records["width"] <= MAX_SIDE)
         possible &= (
             records["offset"]
             == np.concatenate([np.zeros(1, np.int64), np.cumsum(np.where(possible, sizes, 0))[:-1]])[: len(records)]

@@ -85,17 +85,27 @@ def idx_source(path: str, value_range: Any = None) -> ImageSource:
     shape = _check(file.dtype, file.shape, path, value_range)
     folder, name = os.path.split(path)
     labels = None
-    if "images-idx3" in name:
-        beside = os.path.join(folder, name.replace("images-idx3", "labels-idx1"))
+    for beside in (os.path.join(folder, label_name) for label_name in _label_names(name)):
         if os.path.exists(beside):
             labels = read_idx(beside)
             if labels.ndim != 1 or len(labels) != shape[0]:
                 raise FileError(f"{beside} has {len(labels)} labels, {path} has {shape[0]} images")
+            break
     if file.packed:
         return ArraySource(file.read(), path, labels, value_range)
     return StoredSource(
         DataFile(path, random=True), file.start, file.shape, labels, dtype=file.dtype, value_range=value_range
     )
+
+
+def _label_names(name: str) -> list[str]:
+    """How the labels' file of an IDX file of images may be called; either may have been unpacked without the other."""
+    found = []
+    for images, labels in (("images-idx3", "labels-idx1"), ("images.idx3", "labels.idx1")):
+        if images in name:
+            beside = name.replace(images, labels)
+            found += [beside, beside.removesuffix(".gz") if beside.endswith(".gz") else beside + ".gz"]
+    return found
 
 
 def _npy_header(path: str) -> Header:

@@ -12,7 +12,7 @@ import numpy as np
 from .. import _arrays, _images
 from .._array_like import is_array_like, is_tensor
 from .._decode import SUFFIXES, decode, gray_file, is_gray, to_array
-from .._layout import channels_last
+from .._layout import MAX_SIDE, channels_last
 from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 
@@ -139,6 +139,9 @@ def to_pixels(
             f"{name}: got dtype {array.dtype}, want uint8 (0 .. 255): leave out what makes floats, such as ToTensor "
             "and Normalize, or give value_range=(low, high), the values that become black and white"
         )
+    if array.ndim in (2, 3) and max(array.shape[:2]) > MAX_SIDE:  # a broken image, as a file of this size is
+        height, width = array.shape[:2]
+        raise FileError(f"has {width} x {height} pixels, want sides of at most {MAX_SIDE}")
     array = _images.one_image(values.image(array, name), name)
     if channels == 3 and array.shape[2] == 1:
         array = np.repeat(array, 3, axis=2)

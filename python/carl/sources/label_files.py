@@ -64,9 +64,15 @@ def _from_text(lines: Sequence[str], file: str, count: int) -> Labels:
     empty = next((place for place, value in enumerate(values) if not value), None)
     if empty is not None:
         raise InvalidArgumentError(f"{file}: label {empty + 1} of {len(values)} is empty")
-    if values and all(value.isascii() and value.isdecimal() and len(value) < 19 for value in values):
+    if values and all(_is_whole(value) for value in values):
         return numbered(np.array(values, np.int64), file, count)
     return numbered(np.array(values, str), file, count)
+
+
+def _is_whole(value: str) -> bool:
+    """Negative ones too: they are refused as labels, and no names of classes."""
+    digits = value.removeprefix("-")
+    return digits.isascii() and digits.isdecimal() and len(digits) < 19
 
 
 def _table(file: str, between: str) -> _Table:

@@ -111,8 +111,18 @@ def labels_of(source: ImageSource, labels: Any = None) -> Any:
 
 
 def named(labels: np.ndarray, names: list[str] | None) -> np.ndarray:
-    """The classes' names instead of their numbers, where there are names."""
-    return labels if names is None else np.asarray(names)[labels]
+    """The classes' names instead of their numbers, where there are names. InvalidArgumentError for a number that is no
+    class, such as -1 for images without a label."""
+    if names is None:
+        return labels
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(names)))
+    if len(wrong):
+        raise InvalidArgumentError(
+            f"labels[{wrong[0]}]: got {labels[wrong[0]]}, want 0 to {len(names) - 1}, the places of the {len(names)} "
+            "class names: leave images without a label out"
+        )
+    found: np.ndarray = np.asarray(names)[labels]
+    return found
 
 
 def aligned(

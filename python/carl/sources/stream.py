@@ -51,8 +51,18 @@ class BatchStream:
         except TypeError:
             return None
         if not self._gives_single_images():
-            return count
+            return count - self._ends_with_one()
         return count // batch_size or (1 if count >= 2 else 0)
+
+    def _ends_with_one(self) -> bool:
+        """Whether the last batch, of one image, is left out: as far as a loader of torch's kind tells."""
+        size, images = getattr(self.batches, "batch_size", None), getattr(self.batches, "dataset", None)
+        if not isinstance(size, int) or size < 2 or getattr(self.batches, "drop_last", False):
+            return False
+        try:
+            return len(images) % size == 1  # type: ignore[arg-type]
+        except TypeError:
+            return False
 
     def __iter__(self) -> Iterator[Any]:
         if self._begun is None:

@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .arrays import ArraySource, ListSource
 from .base import DecodedSource, Images, ImageSource, JoinedSource
 from .broken import MAX_BROKEN, BrokenImages
+from .loader import images_at_once
+from .stored import StoredSource
 
 #: Images looked at at a time, and to which shorter side they may be halved: whether a file is whole shows at any size.
 _READ, _SIDE = 64, 16
@@ -47,15 +50,17 @@ def readable(
     """A labelled set without the images that cannot be read, which are warned of, and the places of those that are
     left; None for all.
 
-    Every image that has to be decoded is read once for it, at a small size. on_error "raise": the first one's error.
-    More than `max_broken` is a BrokenImagesError. `name`: the argument's, for the warning.
+    Every image of a source that may hold broken ones is read once for it, at a small size where it can be. on_error
+    "raise": the first one's error. More than `max_broken` is a BrokenImagesError. `name`: the argument's, for the
+    warning.
     """
     broken = BrokenImages(len(source), on_error, max_broken)
-    if not isinstance(source, (DecodedSource, JoinedSource)):
+    if _never_broken(source):
         return source, None
     good = np.ones(len(source), bool)
-    for start in range(0, len(source), _READ):
-        places = np.arange(start, min(start + _READ, len(source)))
+    at_once = _READ if isinstance(source, (DecodedSource, JoinedSource)) else min(_READ, images_at_once(source))
+    for start in range(0, len(source), at_once):
+        places = np.arange(start, min(start + at_once, len(source)))
         for place, image in zip(places.tolist(), source.read_each(places, _SIDE)):
             if isinstance(image, BaseException):
                 broken.add(place, source.identity(place), image)
@@ -75,3 +80,10 @@ def readable(
     )
     places = np.flatnonzero(good)
     return SubsetSource(source, places), places
+
+
+def _never_broken(source: ImageSource) -> bool:
+    """Whether a source was checked when it was made, and has nothing to decode."""
+    if isinstance(source, SubsetSource):
+        return _never_broken(source._source)
+    return isinstance(source, (ArraySource, ListSource, StoredSource))

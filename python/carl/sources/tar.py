@@ -185,23 +185,39 @@ def is_tar(path: str) -> bool:
 
 
 def _members(path: str) -> list[tuple[str, int, int]]:
-    """Name, start and size of each file in an archive."""
+    """Name, start and size of each file in an archive, hard links to earlier ones included."""
     import tarfile
 
     if not path.lower().endswith(".tar"):
         raise FileError(
             f"{path}: is compressed, so its images cannot be read in any order: unpack it to a .tar file first"
         )
-    found = []
+    found: list[tuple[str, int, int]] = []
+    known: dict[str, tuple[int, int]] | None = None
     try:
         with Reader(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             end = 0
             while (member := archive.next()) is not None:
                 if member.isreg() and not member.issparse():
                     found.append((member.name, member.offset_data, member.size))
+                    if known is not None:
+                        known[member.name] = member.offset_data, member.size
                     last = member.offset_data + member.size
                     if member.size < 0 or last > file.size:
                         raise FileError(f"{path} is cut short: {member.name} should end at byte {last} of {file.size}")
+                elif member.islnk():
+                    if known is None:  # few archives have any
+                        known = {name: (start, size) for name, start, size in found}
+                    if member.linkname in known:
+                        known[member.name] = known[member.linkname]
+                        found.append((member.name, *known[member.name]))
+                    elif is_image_name(member.name.rpartition("/")[2]):
+                        getLogger("carl").warning(
+                            "left out %s: %s, a link to %s, which is no file before it in the archive",
+                            path,
+                            member.name,
+                            member.linkname,
+                        )
                 if archive.offset <= end:  # a negative size would loop forever
                     raise FileError(f"{path} is damaged: the header behind {member.name} would lie before it")
                 end = archive.offset
