@@ -256,6 +256,28 @@ def test_a_run_that_goes_on_stays_as_it_was_started(images, tmp_path, change):
     assert model.fit(images, resume=True).trainer_.step_count == 15
 
 
+@pytest.mark.parametrize(
+    "first, second",
+    [
+        ({"temperature": 1.0}, {"temperature": 1.0}),
+        ({"temperature": 1}, {"temperature": 1.0}),
+        (
+            {"prior_weight": {"start": 4.0, "end": 1.0, "steps": 5}},
+            {"prior_weight": {"start": 4, "end": 1, "steps": 5}},
+        ),
+        ({"mean": [0.0], "std": (1.0,)}, {"mean": np.zeros(1, np.float32), "std": np.ones(1)}),
+        (
+            {"views": [{"size": 12, "count": 2, "scale": [0.5, 1.0]}]},
+            {"views": [{"size": 12, "count": 2, "scale": (0.5, 1)}]},
+        ),
+        ({"learning_rate": np.float32(0.1)}, {"learning_rate": np.float32(0.1)}),
+    ],
+)
+def test_the_same_parameters_go_on_however_they_are_written(images, tmp_path, first, second):
+    small_model(run_dir=tmp_path, epochs=1, **first).fit(images)
+    assert small_model(run_dir=tmp_path, epochs=2, **second).fit(images, resume=True).trainer_.step_count == 10
+
+
 def test_unwritable_run_folder(images, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(carl.FileError, match="run_dir"):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ._reading import parse_json
 from .config import TrainerConfig, dump_json
 from .errors import FileError, InvalidArgumentError
 
@@ -64,8 +65,8 @@ def refuse_changes(
         wanted = given.get(key)
         if wanted is None or key in _FREE:
             continue
-        same = dump_json(wanted, key)
-        if same not in (dump_json(stored.get(key)), dump_json(now)):
+        # As JSON holds them, which knows neither tuples nor arrays, nor 1.0 beside 1.
+        if parse_json(dump_json(wanted, key)) not in (stored.get(key), now):
             raise InvalidArgumentError(
                 f"{key}: got {wanted!r}, but {os.fspath(file)} was made with {now!r}, which stays: leave it out, or "
                 "start a new run"
