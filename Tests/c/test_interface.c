@@ -223,6 +223,37 @@ static void test_objective(void) {
         carl_assignment_loss(NULL, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
         "options"
     );
+    options.symmetric = -3;
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
+        "symmetric: got -3, want 0 to 1"
+    );
+    options.symmetric = 1;
+    options.struct_size = 12; /* half of the temperature */
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
+        "struct_size"
+    );
+    options.struct_size = sizeof options;
+    options.threads = -5; /* refused before anything is written */
+    gc[0] = 42;
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, gradients, gc),
+        CARL_INVALID_ARGUMENT, "threads"
+    );
+    CHECK(gc[0] == 42);
+    options.threads = 0;
+    z1[0] = NAN;
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_NOT_FINITE,
+        "not finite"
+    );
+    z1[0] = 1;
+    carl_trainer *trainer = make();
+    carl_encoder *encoder = NULL;
+    FAILS(carl_encoder_from_trainer(trainer, 7, &encoder), CARL_INVALID_ARGUMENT, "teacher: got 7, want 0 to 1");
+    CHECK(carl_trainer_free(trainer) == CARL_OK && encoder == NULL);
+    FAILS(carl_trainer_create("{\"x\\u0000y\": 1}", &trainer), CARL_INVALID_CONFIG, "x\\0y");
     options.partition_size = 2;
     options.seed = 5;
     CHECK(carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 0, NULL, &result, gradients, gc) == CARL_OK);

@@ -483,6 +483,29 @@ def test_huge_values_are_an_error_not_a_nan(trainer, views):
     assert all(np.isfinite(value).all() for value in trainer.state_dict().values())
 
 
+def test_a_step_that_failed_has_no_gradients(trainer, views):
+    trainer.step_views(views)
+    assert all(np.isfinite(value).all() for value in trainer.gradients().values())
+    state = trainer.state_dict()
+    trainer.load_state_dict({**state, "encoder.conv1.weight": np.full_like(state["encoder.conv1.weight"], 3e38)})
+    with pytest.raises(carl.NotFiniteError):
+        trainer.step_views(views)
+    with pytest.raises(carl.InvalidStateError, match="of one that failed"):
+        trainer.gradients()
+    trainer.load_state_dict(state)
+    trainer.step_views(views)
+    assert trainer.gradients()
+
+
+def test_a_link_to_a_file_that_is_not_there_yet_is_followed(trainer, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.carl").symlink_to(tmp_path / "second.carl")
+    (tmp_path / "second.carl").symlink_to("there/file.carl")
+    trainer.save(tmp_path / "link.carl")
+    assert (tmp_path / "link.carl").is_symlink() and (tmp_path / "second.carl").is_symlink()
+    assert same_state(carl.Trainer.resume(tmp_path / "there" / "file.carl"), trainer)
+
+
 @pytest.mark.parametrize("output", ["feature", None, 0, ["features"]])
 def test_bad_output(trainer, views, output):
     with pytest.raises(carl.InvalidArgumentError, match="output"):

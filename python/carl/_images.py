@@ -69,7 +69,7 @@ def image_shape(dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> tupl
         if shape[2] in (3, 4) and min(shape[:2]) > 4:
             raise InvalidArgumentError(
                 f"{name}: got shape {shape}, which looks like one colour image; want (B, H, W) or (B, H, W, C): "
-                f"{_ONE_IMAGE}"
+                + _ONE_IMAGE
             )
         checked = (*shape, 1)
     elif len(shape) != 4:

@@ -114,12 +114,12 @@ def _with_gaps(stream: BatchStream, says: str) -> Iterator[Any]:
     for images in stream.batches_of(1, gaps):  # one at a time: so the gaps fall between the right ones
         if isinstance(images, list):
             gaps.waiting += images
-        elif gaps.waiting:
-            yield gaps.taken()
-        if not isinstance(images, list):
+            if len(gaps.waiting) >= MOST_IMAGES:
+                yield gaps.taken()
+        else:
+            if gaps.waiting:
+                yield gaps.taken()
             yield images
-        elif len(gaps.waiting) >= MOST_IMAGES:
-            yield gaps.taken()
     if gaps.waiting:
         yield gaps.taken()
 

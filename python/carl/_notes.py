@@ -56,6 +56,12 @@ def saved_notes(trainer: Trainer, file: str | os.PathLike[str]) -> dict[str, Any
     return notes
 
 
+def is_change(wanted: Any, key: str, *known: Any) -> bool:
+    """Whether a parameter is none of the known values, as JSON holds them, which knows neither tuples nor arrays, nor
+    1.0 beside 1."""
+    return parse_json(dump_json(wanted, key)) not in known
+
+
 def refuse_changes(
     given: Mapping[str, Any], stored: Mapping[str, Any], config: TrainerConfig, file: str | os.PathLike[str]
 ) -> None:
@@ -63,10 +69,7 @@ def refuse_changes(
     force there: a run that goes on stays as it was started."""
     for key, now in vars(config).items():
         wanted = given.get(key)
-        if wanted is None or key in _FREE:
-            continue
-        # As JSON holds them, which knows neither tuples nor arrays, nor 1.0 beside 1.
-        if parse_json(dump_json(wanted, key)) not in (stored.get(key), now):
+        if wanted is not None and key not in _FREE and is_change(wanted, key, stored.get(key), now):
             raise InvalidArgumentError(
                 f"{key}: got {wanted!r}, but {os.fspath(file)} was made with {now!r}, which stays: leave it out, or "
                 "start a new run"

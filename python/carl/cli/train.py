@@ -221,13 +221,14 @@ def _config_file(path: str) -> dict[str, Any]:
 
 def _stored(run: str, params: dict[str, Any]) -> tuple[CARL, Given]:
     """The parameters a run was started with, changed as far as they may be, and where its images were."""
+    from .._notes import is_change
     from ..errors import ConfigurationError
     from ..estimator import load
 
     model = load(run)
     stored, config = model.get_params(), vars(model.config_)
     for key, value in params.items():
-        if key not in _FREE and value not in (stored[key], config.get(key)):
+        if key not in _FREE and is_change(value, key, stored[key], config.get(key)):
             now = config.get(key, stored[key])
             raise ConfigurationError(
                 f"{key}: got {value!r}, but {run} was started with {now!r}, which stays: start a new run"
