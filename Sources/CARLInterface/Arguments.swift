@@ -26,9 +26,9 @@ func checkImages(_ images: UnsafePointer<carl_image>?, _ count: Int) throws {
     for i in 0..<count {
         if i & 0xf_ffff == 0 { try Cancellation.check() }
         let image = images[i]
-        _ = try size(image.height, "images[\(i)].height", 1...65_535)
-        let width = try size(image.width, "images[\(i)].width", 1...65_535)
-        let channels = try size(image.channels, "images[\(i)].channels", 1...1024)
+        _ = try size(image.height, "images[\(i)].height", 1...SourceImage.longestSide)
+        let width = try size(image.width, "images[\(i)].width", 1...SourceImage.longestSide)
+        let channels = try size(image.channels, "images[\(i)].channels", 1...SourceImage.mostChannels)
         guard channels == Int(images[0].channels) else {
             throw InterfaceError(
                 CARL_INVALID_ARGUMENT,
@@ -38,7 +38,7 @@ func checkImages(_ images: UnsafePointer<carl_image>?, _ count: Int) throws {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "images[\(i)].reserved: got \(image.reserved), want 0")
         }
         let stride = Int(image.row_stride)
-        guard stride.magnitude >= UInt(width * channels), stride.magnitude <= 1 << 40 else {
+        guard stride.magnitude >= UInt(width * channels), stride.magnitude <= SourceImage.longestStride else {
             throw InterfaceError(
                 CARL_INVALID_ARGUMENT,
                 """

@@ -105,7 +105,7 @@ def test_configuration_is_complete(trainer):
         ({"labels": [0, 1, 2, 4]}, r"labels\[3\]: got 4"),
         ({"labels": [0, -1, 2, 3]}, r"labels\[1\]: got -1"),
         ({"labels": [0, 2**40, 2, 3]}, r"labels\[1\]"),
-        ({"labels": [0.0, 1.0, 2.0, 3.0]}, "float64"),
+        ({"labels": [0.0, 1.0, 2.5, 3.0]}, r"labels\[2\]: got 2.5"),
         ({"labels": ["a", "b", "c", "d"]}, "want integers"),
         ({"labels": np.zeros((4, 1), int)}, "one label"),
         ({"images": np.zeros((4, 12, 12, 1), np.uint8)}, "channels"),

@@ -96,7 +96,7 @@ def test_strided_features(features):
         ({"train_x": lambda x: x * np.nan}, "train_x.*finite"),
         ({"train_y": lambda y: y[:5]}, "train_y.*300"),
         ({"train_y": lambda y: y - 3}, "train_y"),
-        ({"train_y": lambda y: y * 1.0}, "train_y.*float64"),
+        ({"train_y": lambda y: y * 0.5}, r"train_y\[\d+\]: got \d.5: the labels are continuous"),
         ({"test_y": lambda y: y[:5]}, "test_y"),
         ({"k": lambda k: 301}, "k: got 301"),
         ({"k": lambda k: 0}, "k: got 0"),
@@ -131,6 +131,13 @@ def test_clustering():
         and list(classes) == [4, 9, 11]
         and list(clusters) == [0, 1, 2]
     )
-    for bad in [(labels, labels[:3]), (labels * 1.0, labels), (labels[:0], labels[:0]), (labels[None], labels)]:
+    for bad in [
+        (labels, labels[:3]),
+        (labels * 0.5, labels),
+        (labels[:, None], labels),
+        (labels, labels - 5),
+        (labels[:0], labels[:0]),
+        (labels[None], labels),
+    ]:
         with pytest.raises(carl.InvalidArgumentError):
             cluster(*bad)

@@ -270,7 +270,7 @@ def test_forms_of_the_set(images, labelled, tmp_path):
         (lambda x, y: (x, y, x, y + 5), r"eval_set\[3\]: no label of it"),
         (lambda x, y: (x, np.arange(40)), "every class has a single image"),
         (lambda x, y: ([x, x], y), "any order"),
-        (lambda x, y: (x, y * 1.0), "float64"),
+        (lambda x, y: (x, y * 0.5), "continuous"),
         (lambda x, y: (x, y, x[:0], y[:0]), "empty"),
         (lambda x, y: (x, y - 1), "want labels of at least 0"),
     ],

@@ -160,7 +160,7 @@ def test_several_k_are_what_each_is_alone(features):
         (lambda x, y, q, t: retrieval(x, y, k=[]), "k: is empty"),
         (lambda x, y, q, t: retrieval(x[:0], y[:0]), "train_x.*empty"),
         (lambda x, y, q, t: retrieval(x * np.nan, y), "train_x.*finite"),
-        (lambda x, y, q, t: retrieval(x, y - 1), "train_y: got -1"),
+        (lambda x, y, q, t: retrieval(x, y - 1), r"train_y\[\d+\]: got -1"),
         (lambda x, y, q, t: retrieval(x, y, threads=0), "threads"),
         (lambda x, y, q, t: retrieval(x, y, q[:, :3], t), "test_x"),
         (lambda x, y, q, t: cluster(x, y * 0), "labels: has one class only"),

@@ -132,7 +132,7 @@ def test_a_test_set_that_lacks_a_class(tmp_path, model, capsys):
         assert "bee" not in capsys.readouterr().out
     with pytest.warns(UserWarning, match="the second has no bee"):
         aligned = small_model(epochs=1).fit(train, eval_set=(train, None, test, None)).evaluations_[0]
-    names = np.repeat([0, 2], 10)  # the numbers that the references' classes have
+    names = np.repeat(["ant", "cat"], 10)
     given = small_model(epochs=1).fit(train, eval_set=(train, None, test, names)).evaluations_[0]
     assert aligned["knn"] == given["knn"]
     other = photos(tmp_path / "other", ["dog", "eel"])
@@ -254,3 +254,65 @@ def test_arrays_are_not_read_for_broken_images(monkeypatch):
     assert readable(source, "train_images") == (source, None)
     part = SubsetSource(source, np.arange(2))
     assert readable(part, "train_images") == (part, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes"),
+    [
+        (lambda y: y.astype(float), None),
+        (lambda y: np.array([b"ant", b"bee", b"caf\xc3\xa9"])[y], None),
+        (lambda y: y - 1, [-1, 0, 1]),
+        (lambda y: y + 1541815603606036480, None),  # as doubles all the same
+        (lambda y: (y + 2**53).astype(np.uint64), None),
+        (lambda y: y == 0, None),
+    ],
+)
+def test_labels_of_every_kind_come_back_from_a_file(kind, classes, model, images, tmp_path):
+    y = kind(np.arange(len(images)) % 3)
+    classifier = carl.Classifier(model, classes, freeze_encoder=True, epochs=1, progress=False).fit(images, y)
+    classifier.save(tmp_path / "classifier.carl")
+    loaded = carl.Classifier.load(tmp_path / "classifier.carl")
+    assert loaded.classes_.tolist() == classifier.classes_.tolist() == sorted(set(classifier.classes_.tolist()))
+    right = classifier.predict(images) == classifier.classes_[np.unique(y, return_inverse=True)[1]]
+    assert loaded.score(images, y) == classifier.score(images, y) == pytest.approx(right.mean())
+
+
+def test_labels_that_no_number_holds_are_refused(model, images):
+    with pytest.raises(carl.InvalidArgumentError, match=r"labels: got 9223372036854775808, want numbers below 2\^63"):
+        carl.Classifier(model, epochs=1).fit(images, np.array([2**63, 1], np.uint64)[np.arange(len(images)) % 2])
+
+
+def test_names_and_numbers_are_compared_only_where_names_are_numbers(tmp_path, model, images, capsys):
+    """Labels of one set that are names and of the other numbers are no places in a list: nobody said which list."""
+    run, named = str(tmp_path / "run"), photos(tmp_path / "named", ["ant", "bee", "cat"])
+    files = {"names": "ant bee cat", "numbers": "0 1 2"}
+    for name, words in files.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(np.repeat(words.split(), 10)))
+    for command in (["knn"], ["linear", "--epochs", "1"], ["finetune", "--labels", "100%", "--epochs", "1"]):
+        for given in (["--test-labels", "numbers.txt"], ["--train-labels", "numbers.txt"]):
+            labels = [given[0], str(tmp_path / given[1])]
+            assert main([command[0], run, str(named), str(named), *command[1:], *labels]) == 1
+            assert "names" in capsys.readouterr().err
+    y = np.arange(len(images)) % 3 + 8
+    numbered = photos(tmp_path / "numbered", ["8", "9", "10"])  # in order of text: 10, 8, 9
+
+    def judged(*eval_set):
+        return {
+            key: value for key, value in evaluate.OnlineEvaluation(eval_set, 3).judge(model).items() if key[0] != "s"
+        }
+
+    same = judged(images, y, images, y)
+    assert same == judged(images, y, images, y.astype(str)) == judged(images, y.astype(str), images, y)
+    numbers = np.repeat([10, 8, 9], 10)
+    assert judged(numbered, None, numbered, numbers) == judged(numbered, None, numbered, None)
+    with pytest.raises(carl.InvalidArgumentError, match="names, ant, bee, cat, and numbers"):
+        evaluate.OnlineEvaluation((named, None, images, y), 3)
+
+
+@pytest.mark.parametrize("protocol", [evaluate.linear_probe, evaluate.finetune, evaluate.transfer])
+def test_image_files_are_read_with_the_channels_of_the_model(protocol, model, tmp_path):
+    gray = photos(tmp_path / "gray", "ab")
+    for file in gray.glob("*/*.png"):
+        Image.open(file).convert("L").save(file)
+    options = {"label_fraction": 1.0} if protocol is evaluate.finetune else {}
+    assert protocol(model, gray, None, gray, None, epochs=1, seeds=0, progress=False, **options).test_samples == 20

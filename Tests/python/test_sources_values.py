@@ -94,7 +94,7 @@ def test_without_one_only_uint16_says_what_its_values_mean(tmp_path, dtype, form
         assert np.array_equal(pixels(as_source(images)), RAMP >> 4)
         return
     with pytest.raises(carl.InvalidArgumentError, match=f"got dtype {dtype}, want uint8.*value_range"):
-        small_model(view_size=8).fit(images)  # at once, not as so many broken images
+        small_model(view_size=8, epochs=1).fit(images)  # at once, not as so many broken images
 
 
 def test_bool_is_black_and_white_and_bytes_stay_as_they_are(tmp_path):

@@ -11,6 +11,8 @@ from .errors import InvalidArgumentError
 
 #: Of the kinds of memory that DLPack tells apart, those that the processor reads: its own, also where pinned for a GPU.
 _READABLE = (1, 3, 11)
+#: Whole numbers up to here are exact as doubles, which JSON has.
+MOST_EXACT = 2**53
 _DEVICES = {2: "a CUDA device", 8: "a Metal device", 10: "a ROCm device", 14: "a oneAPI device"}
 #: What packages raise where memory or a type cannot be shared.
 _REFUSALS = (TypeError, ValueError, RuntimeError, BufferError, AttributeError, NotImplementedError, OverflowError)
@@ -71,8 +73,30 @@ def shared(value: Any, name: str) -> np.ndarray:
 
 
 def label_values(labels: Any, name: str) -> np.ndarray:
-    """Labels of whatever origin as an array: lists, arrays, tensors, columns of pandas, polars and Arrow. Objects that
-    all are whole numbers, bools or text become such an array; what else the types may be, the caller checks."""
+    """Labels of whatever origin as an array, as ``listed_values``. Whole numbers as floats, which tables have, become
+    integers, and bytes, which HDF5 files have, text; what else the types may be, the caller checks."""
+    array = listed_values(labels, name)
+    if array.dtype.kind == "S":
+        return np.array([item.decode("utf-8", "surrogateescape") for item in array.ravel().tolist()], str).reshape(
+            array.shape
+        )
+    if array.dtype.kind == "u" and array.size and int(array.max()) >= 2**63:
+        raise InvalidArgumentError(f"{name}: got {int(array.max())}, want numbers below 2^63")
+    if array.dtype.kind != "f" or array.ndim > 2 or array.size == 0:
+        return array
+    broken = np.argwhere(~((array == np.round(array)) & (np.abs(array) <= MOST_EXACT)))  # NaN too
+    if len(broken):
+        place = tuple(broken[0].tolist())
+        raise InvalidArgumentError(
+            f"{name}[{', '.join(map(str, place))}]: got {array[place]}: the labels are continuous, want whole numbers "
+            "or text"
+        )
+    return array.astype(np.int64)
+
+
+def listed_values(labels: Any, name: str) -> np.ndarray:
+    """Values of whatever origin as an array: lists, arrays, tensors, columns of pandas, polars and Arrow. Objects that
+    all are whole numbers, bools or text become such an array."""
     try:
         array = shared(labels, name) if is_array_like(labels) else np.asarray(labels)
     except ValueError as error:

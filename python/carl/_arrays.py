@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ._array_like import label_values, shared
+from ._array_like import label_values, listed_values, shared
 from ._c_api import carl_batch
 from ._layout import channels_last, refuse_bands_first
 from ._reading import check_regular
@@ -198,7 +198,7 @@ def label_array(value: Any, name: str, count: int | None = None) -> np.ndarray:
 
 def index_array(indices: Any, count: int, name: str = "indices") -> np.ndarray:
     """The images' places in a data set: `count` numbers 0 .. 2^63 - 1 as uint64."""
-    array = label_values(indices, name)
+    array = listed_values(indices, name)
     if array.ndim != 1 or len(array) != count:
         raise InvalidArgumentError(f"{name}: got shape {array.shape}, want ({count},), one number an image")
     if array.dtype.kind not in "iu":

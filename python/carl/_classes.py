@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ._array_like import is_array_like, label_values
+from ._array_like import MOST_EXACT, is_array_like, label_values
+from ._notes import as_utf8
 from .errors import InvalidArgumentError
 
 
@@ -15,13 +17,16 @@ def places_among(labels: Any, classes: np.ndarray, name: str, count: int | None 
     """int64 (N,): the place of each label among all classes, and those: `classes`, which are in order, then the labels
     that are none of them. These are a UserWarning that names them, since no classifier of `classes` can be right there;
     InvalidArgumentError if no label is a class."""
-    values = checked_labels(labels, name, count)
+    negative = classes.dtype.kind == "i" and int(classes.min(initial=0)) < 0
+    values = checked_labels(labels, name, count, negative)
     if (values.dtype.kind in "US") != (classes.dtype.kind in "US"):
         raise InvalidArgumentError(
             f"{name}: got labels such as {values[0].item()!r}, the training set has such as {classes[0].item()!r}"
         )
     found, places = np.unique(values, return_inverse=True)
-    strange = found[~np.isin(found, classes)]
+    # As Python's numbers, which are exact: NumPy compares the integers of two types as floats.
+    number = {each: place for place, each in enumerate(classes.tolist())}
+    strange = [each for each in found.tolist() if each not in number]
     if len(strange) == len(found):
         raise InvalidArgumentError(
             f"{name}: no label of it is a class of the training set (it has {shown(found)}, the training set has "
@@ -33,9 +38,8 @@ def places_among(labels: Any, classes: np.ndarray, name: str, count: int | None 
             UserWarning,
             stacklevel=3,
         )
-    names = [*classes.tolist(), *strange.tolist()]
-    number = {each: place for place, each in enumerate(names)}
-    return np.array([number[each] for each in found.tolist()], np.int64)[places.reshape(-1)], names
+    number.update({each: len(classes) + place for place, each in enumerate(strange)})
+    return np.array([number[each] for each in found.tolist()], np.int64)[places.reshape(-1)], list(number)
 
 
 def checked_labels(labels: Any, name: str, count: int | None, negative: bool = False) -> np.ndarray:
@@ -83,32 +87,44 @@ def kept_classes(
 
 
 def fit_targets(labels: Any, classes: Any, count: int) -> tuple[np.ndarray, np.ndarray | int]:
-    """int64 (N,): the place of each label among the classes, and those. Labels that are whole numbers as floats, which
-    tables have, are taken for integers. InvalidArgumentError for labels that are no class.
+    """int64 (N,): the place of each label among the classes, and those. InvalidArgumentError for labels that are no
+    class.
 
     classes: their number, or the labels that stand for them, negative ones too; None takes the labels' own, in order,
         of which there must be two.
     """
-    values = labels if labels is None else label_values(labels, "labels")
-    if values is not None and values.dtype.kind == "f" and values.ndim == 1:
-        broken = np.flatnonzero(values != np.round(values))  # NaN too
-        if len(broken):
-            raise InvalidArgumentError(
-                f"labels[{broken[0]}]: got {values[broken[0]]}: the labels are continuous, want whole numbers or text"
-            )
-        values = values.astype(np.int64)
     if classes is None:
-        found, places = encode_labels(values, "labels", count)
+        found, places = encode_labels(labels, "labels", count)
         check_classes(found, "labels")
         return places, found
     several = is_array_like(classes) or isinstance(classes, (list, tuple))
     names = label_values(classes, "classes") if several else np.arange(int(classes))
-    found, places = np.unique(checked_labels(values, "labels", count, negative=True), return_inverse=True)
+    found, places = np.unique(checked_labels(labels, "labels", count, negative=True), return_inverse=True)
     number = {name: place for place, name in enumerate(names.tolist())}
     strange = np.array([label for label in found.tolist() if label not in number])
     if len(strange):
         raise InvalidArgumentError(f"labels: {shown(strange)} not in classes, {shown(names)}")
     return np.array([number[label] for label in found.tolist()], np.int64)[places.reshape(-1)], classes
+
+
+def noted_classes(classes: np.ndarray) -> dict[str, Any]:
+    """What a classifier's file says of its classes, for ``read_classes``. Names that are not UTF-8 are kept with
+    escapes; whole numbers that no double holds, which the file's numbers are, as text."""
+    values = classes.tolist()
+    if classes.dtype.kind in "iu" and max(map(abs, values)) > MOST_EXACT:
+        return {"classes": [str(each) for each in values], "class_type": "int64"}
+    return {"classes": [as_utf8(each) if isinstance(each, str) else each for each in values]}
+
+
+def read_classes(notes: Any, count: int) -> np.ndarray:
+    """The classes that a classifier's file notes; 0 .. count - 1 where it does not name so many."""
+    try:
+        values = notes.get("classes", []) if isinstance(notes, Mapping) else []
+        whole = isinstance(notes, Mapping) and notes.get("class_type") == "int64"
+        classes = np.array([int(each) for each in values], np.int64) if whole else np.asarray(values)
+    except (TypeError, ValueError, OverflowError):  # lists of several lengths: not what save writes
+        classes = np.empty(0)
+    return classes if classes.shape == (count,) else np.arange(count)
 
 
 def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
@@ -119,7 +135,7 @@ def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
     return classes
 
 
-def shown(classes: np.ndarray) -> str:
+def shown(classes: Sequence[Any] | np.ndarray) -> str:
     """Some classes as text, the first few of many."""
     text = ", ".join(str(each) for each in classes[:6])
     return text + (f", ... ({len(classes)} in all)" if len(classes) > 6 else "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ._resolved import is_transformer, resolved
 from .config import TrainerConfig, ViewSpec
 from .view_specs import expand_views
@@ -36,12 +38,27 @@ def early_steps_left(config: TrainerConfig, taken: int) -> int:
 
 
 def early_specs(config: TrainerConfig) -> list[ViewSpec]:
-    """The specifications of the first steps, as far as their sizes go."""
+    """The specifications of the first steps' views, as the library makes them of the others: the blur, which is in
+    pixels, becomes smaller in proportion."""
     specs = expand_views(config.views, config.in_channels or 3, config.view_size)
     factor: float = (config.early_view_size or specs[0]["size"]) / specs[0]["size"]
     multiple = (config.patch_size or 16) if is_transformer(config.encoder) else 1
+    single = np.float32(factor)
 
-    def small(size: int) -> int:
-        return max(1, math.floor(size * factor / multiple + 0.5)) * multiple  # as the library rounds
+    def small(spec: ViewSpec) -> ViewSpec:
+        size = max(1, math.floor(spec["size"] * factor / multiple + 0.5)) * multiple  # as the library rounds
+        radius = spec["blur_kernel"] // 2
+        standard = radius == _standard_radius(spec["size"])
+        return {
+            **spec,
+            "size": size,
+            "blur": [max(1e-3, float(np.float32(sigma) * single)) for sigma in spec["blur"]],
+            "blur_kernel": 2 * (_standard_radius(size) if standard else math.floor(radius * factor + 0.5)) + 1,
+        }
 
-    return [{**spec, "size": small(spec["size"])} for spec in specs]
+    return [small(spec) for spec in specs]
+
+
+def _standard_radius(size: int) -> int:
+    """Pixels to either side that the blur of views of a size takes where no kernel is given."""
+    return max(1, size // 20)

@@ -7,16 +7,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ._checkpoint import checkpoint_channels
+from ._pretrained import channels_to_read
 from .encoder import Encoder
 from .errors import InvalidArgumentError, not_fitted
 from .runs import checkpoint_path
 from .trainer import Trainer
 
 
+def channels_of_model(model: Any) -> int | None:
+    """The channels that image files are read with for whatever stands for a model; None where nothing says so."""
+    if isinstance(model, (str, os.PathLike)):
+        return checkpoint_channels(checkpoint_path(model))
+    trainer = getattr(model, "trainer_", model)
+    if isinstance(trainer, Trainer):
+        return trainer.config.in_channels
+    if getattr(model, "weights", None) is not None and hasattr(model, "_untrained"):
+        return channels_to_read(model)
+    channels: int | None = getattr(model, "in_channels_", None)
+    return channels
+
+
 @contextmanager
-def encoder_of(model: Any) -> Iterator[Encoder]:
+def encoder_of(model: Any, channels: int | None = None) -> Iterator[Encoder]:
     """The encoder of whatever stands for a model: carl.CARL, carl.Trainer, carl.Encoder, the path of a checkpoint or
-    run folder."""
+    run folder. channels: of the images, for a carl.CARL with nothing but weights, which takes any; None for the
+    weights' own."""
     if isinstance(model, Encoder):
         yield model
         return
@@ -25,7 +41,7 @@ def encoder_of(model: Any) -> Iterator[Encoder]:
     else:
         trainer = model if isinstance(model, Trainer) else getattr(model, "trainer_", None)
         if trainer is None and getattr(model, "weights", None) is not None and hasattr(model, "_untrained"):
-            yield model._untrained(model.in_channels or 3)  # which stays the model's
+            yield model._untrained(channels or channels_to_read(model))  # which stays the model's
             return
         if trainer is None and hasattr(model, "_untrained"):
             raise not_fitted(type(model).__name__, "its encoder is used")

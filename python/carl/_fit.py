@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from . import _arrays
-from ._calibration import Plan, make_plan
+from ._calibration import Plan, make_plan, refuse_conflicts
 from ._diagnostics import naming_sizes, warn_constant_rate, warn_of_sizes
 from ._frozen import frozen_features, keeps_features, rounds_of, training_specs
 from ._given import write_given
@@ -71,6 +71,22 @@ def claim_run(model: CARL, stack: ExitStack, going_on: Callable[[RunFolder], boo
         model.run_dir_ = run.path
         return run
     raise AssertionError("there is always a further number")
+
+
+def passes(model: CARL, source: ImageSource | BatchStream, epochs: int) -> int:
+    """The epochs to train: one over an iterator, which gives its images once, unless they are given.
+    InvalidArgumentError for more, and for what a budget does not go with."""
+    if model.budget is not None:
+        refuse_conflicts(model.get_params(), source)
+        return epochs
+    if not isinstance(source, BatchStream) or not source.once or model.total_steps is not None or epochs == 1:
+        return epochs
+    if model.epochs is None:
+        return 1
+    raise InvalidArgumentError(
+        f"epochs: got {epochs}, but the images are an iterator, which gives them once: pass something that can be "
+        "iterated again, such as a list, or epochs=1"
+    )
 
 
 def goes_on_with(run: RunFolder, resume: bool | str | os.PathLike[str]) -> bool:
@@ -207,8 +223,10 @@ def resume_from(
     if model.budget is not None:
         model._pace = _remaining_pace(model, old, notes, checkpoint, started)
         changes = {"threads": model.threads}
-    elif old.total_steps is not None:
-        changes["total_steps"] = model.total_steps or (per_epoch * epochs if per_epoch else None)
+    elif model.total_steps is not None:
+        changes["total_steps"] = model.total_steps
+    elif old.total_steps is not None and per_epoch:
+        changes["total_steps"] = per_epoch * epochs
     changes = {key: value for key, value in changes.items() if value is not None and value != getattr(old, key)}
     if changes:
         trainer.close()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._checkpoint import read_header
 from ._notes import path_from_note, path_note, path_of
 from ._reading import parse_json, read_text
 from ._writing import replace_file
@@ -83,6 +84,17 @@ def write_given(folder: Path, given: Given) -> None:
         return
     images = [path_note(path) for path in given.images] if isinstance(given.images, list) else path_note(given.images)
     replace_file(file, json.dumps({"images": images, "image_key": given.image_key}, indent=0) + "\n")
+
+
+def images_of(checkpoint: str | os.PathLike[str]) -> str | list[str] | None:
+    """The paths of the images that a checkpoint's model was trained on; None where they cannot be told."""
+    with suppress(FileError, KeyError, TypeError, ValueError, AttributeError):
+        given = read_given(checkpoint)
+        if given is not None:
+            return given.images
+        notes = parse_json(read_header(checkpoint)["__metadata__"]["notes"])
+        return path_from_note(notes["carl"]["data"])
+    return None
 
 
 def read_given(checkpoint: str | os.PathLike[str]) -> Given | None:

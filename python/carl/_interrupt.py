@@ -16,6 +16,7 @@ from _signal import (
     getsignal,
 )  # the functions of signal convert each result to an enum, which takes longer than everything else here
 from collections.abc import Callable
+from contextvars import copy_context
 from ctypes import byref, c_int32
 from queue import SimpleQueue
 from typing import Any
@@ -29,13 +30,14 @@ class _Job:
     """A function to run in the worker, and what came of it. It holds the arguments, and so their memory, until it has
     run."""
 
-    __slots__ = ("function", "arguments", "cancelled", "done", "error", "result", "_begin", "_end")
+    __slots__ = ("function", "arguments", "cancelled", "done", "error", "result", "_begin", "_context", "_end")
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.function, self.arguments = function, arguments
         self.cancelled = self.done = False
         self.result: Any = None
         self.error: BaseException | None = None
+        self._context = copy_context()  # what is logged there is of the run that calls
         self._begin, self._end = threading.Lock(), threading.Lock()
         self._end.acquire()
 
@@ -44,7 +46,7 @@ class _Job:
             return  # queued twice, see _Worker._finish
         try:
             if not self.cancelled:
-                self.result = self.function(*self.arguments)
+                self.result = self._context.run(self.function, *self.arguments)
         except BaseException as error:
             self.error = error
         self.done = True

@@ -15,9 +15,9 @@ from .errors import FileError, InvalidArgumentError
 FORMAT = 2
 
 
-def written_bytes(write: Callable[[str], None]) -> bytes:
-    """What `write`, given a path, puts into the file there."""
-    with temporary_folder() as folder:
+def written_bytes(write: Callable[[str], None], need: int = 0) -> bytes:
+    """What `write`, given a path, puts into the file there. need: about how many bytes."""
+    with temporary_folder(need) as folder:
         path = os.path.join(folder, "model.carl")
         write(path)
         return read_bytes(path, 2**63)
@@ -28,7 +28,7 @@ def file_of(data: Any) -> Iterator[str]:
     """The path of a file with these bytes, for the time of a ``with`` block."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise InvalidArgumentError(f"data: got {type(data).__name__}, want bytes")
-    with temporary_folder() as folder:
+    with temporary_folder(len(data)) as folder:
         path = os.path.join(folder, "model.carl")
         try:
             with open(path, "wb") as file:
@@ -38,10 +38,26 @@ def file_of(data: Any) -> Iterator[str]:
         yield path
 
 
-def temporary_folder() -> Any:
+def temporary_folder(need: int = 0) -> Any:
+    """A folder for the time of a ``with`` block, where there is room for `need` bytes: that of temporary files, or in
+    memory where that one is full or cannot be written, as in some containers."""
+    import shutil
     import tempfile  # imports much that is needed nowhere else
 
-    return tempfile.TemporaryDirectory(prefix="carl-")
+    error = None
+    for place in (None, _IN_MEMORY):
+        try:
+            folder = tempfile.TemporaryDirectory(prefix="carl-", dir=place)
+            if place is not None or shutil.disk_usage(folder.name).free >= need:
+                return folder
+            folder.cleanup()
+        except OSError as reason:
+            error = error or reason
+    raise FileError(f"temporary files: no folder with room for {need} bytes ({error}); TMPDIR names one") from error
+
+
+#: A file system in memory that Linux has.
+_IN_MEMORY = "/dev/shm"
 
 
 def begin_state(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from ._notes import path_of
 from ._resolved import is_transformer, resolved
 from .config import TrainerConfig
 from .encoder import Encoder
+from .errors import InvalidArgumentError
 from .trainer import Trainer
-from .weights import WeightsInfo, weights_config, weights_info, weights_path
+from .weights import ADAPTED, WeightsInfo, warn_of_notes, weights_config, weights_info, weights_path
 
 if TYPE_CHECKING:
     from .estimator import CARL
@@ -24,6 +25,12 @@ RATE_SHARE, DECAY_TRANSFORMER, DECAY_RESNET = 0.25, 0.75, 0.9
 def weights_of(model: CARL) -> WeightsInfo | None:
     """What the model's weights file is; None where it has none."""
     return None if model.weights is None else weights_info(model.weights)
+
+
+def channels_to_read(model: CARL) -> int:
+    """The channels that image files are read with before ``fit``, of a model with weights."""
+    info = None if model.in_channels else weights_of(model)
+    return model.in_channels or int(info.config["in_channels"] if info else 3)
 
 
 def with_weights(config: TrainerConfig, info: WeightsInfo, channels: int) -> TrainerConfig:
@@ -55,6 +62,7 @@ def pretrained(config: TrainerConfig, info: WeightsInfo | None) -> Trainer:
     """A new trainer, with the weights of a file where there is one."""
     trainer = Trainer(config)
     if info is not None:
+        warn_of_notes(info)
         try:
             trainer.load_weights(info.path)
         except BaseException:
@@ -73,7 +81,7 @@ def run_config(model: CARL) -> dict[str, Any]:
 
 #: Parameters of an estimator that an encoder from weights takes over.
 _KEYS = ("encoder", "stem", "width", "patch_size", "position_grid", "registers", "layer_scale", "pool")
-_IMAGE_KEYS = ("view_size", "mean", "std", "evaluation_crop", "evaluation_interpolation")
+_OTHER_KEYS = ("precision", "view_size", "mean", "std", "evaluation_crop", "evaluation_interpolation")
 
 
 class PretrainedEncoder:
@@ -85,14 +93,17 @@ class PretrainedEncoder:
         self._encoder: Encoder | None = None
 
     def get(self, model: CARL, channels: int) -> Encoder:
-        """channels: of the images."""
-        given = {name: getattr(model, name) for name in (*_KEYS, *_IMAGE_KEYS) if getattr(model, name) is not None}
+        """channels: of the images. InvalidArgumentError where the weights take others."""
+        given = {name: getattr(model, name) for name in (*_KEYS, *_OTHER_KEYS) if getattr(model, name) is not None}
         given["in_channels"] = channels
         path = weights_path(model.weights)
         facts = os.stat(path) if os.path.exists(path) else None
         key = (path, facts and (facts.st_ino, facts.st_mtime_ns, facts.st_size), model.threads, repr(given))
         if self._encoder is None or self._encoder.closed or key != self._key:
             self.close()
+            own = int(weights_info(path).config["in_channels"])
+            if channels != own and own != ADAPTED:
+                raise InvalidArgumentError(f"images: got {channels} channel(s), the weights {path} take {own}")
             self._encoder, self._key = Encoder.from_weights(path, model.threads, **given), key
         return self._encoder
 

@@ -81,7 +81,9 @@ os.register_at_fork(after_in_child=_restore)
 
 
 def say_on_stderr(text: str) -> None:
-    """A line of its own, also where a progress bar is."""
-    if sys.stderr is not None:
+    """A line of its own, also where a progress bar is. Nothing where standard error is closed or its reader is gone."""
+    if sys.stderr is None:
+        return
+    with suppress(OSError, ValueError):
         sys.stderr.write(f"\n{text}\n" if sys.stderr.isatty() else f"{text}\n")
         sys.stderr.flush()

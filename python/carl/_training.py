@@ -15,7 +15,7 @@ from ._pace import Pace
 from ._pretrained import run_config
 from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
-from .callbacks import Callback
+from .callbacks import Callback, end_all
 from .errors import FileError, InvalidArgumentError, StopTraining, Terminated
 from .metrics import Metrics
 from .progress import Progress, describe, describe_evaluation
@@ -158,6 +158,7 @@ class TrainingLoop:
             )
 
     def _run_until(self, stopping: Stopping) -> None:
+        failed = True
         try:
             self._start()
             with self._reader:
@@ -168,14 +169,17 @@ class TrainingLoop:
             self._save("finished")
             if self._run is not None:
                 remove_features(self._run)
+            failed = False
         except StopTraining as reason:
             self._sync()
             self._save(f"stopped by a callback {reason}".rstrip())
-        except (KeyboardInterrupt, Terminated) as reason:
+            failed = False
+        except (KeyboardInterrupt, Terminated, SystemExit) as reason:
             stopping.stopping = True
             self._sync()
             self._keep_last_step()
-            self._save("terminated by SIGTERM" if isinstance(reason, Terminated) else "interrupted")
+            ends = {Terminated: "terminated by SIGTERM", SystemExit: "ended by the program's exit"}
+            self._save(ends.get(type(reason), "interrupted"))
             raise
         except Exception as error:
             self._sync()
@@ -185,8 +189,7 @@ class TrainingLoop:
             raise
         finally:
             self._progress.close()
-            for callback in self._callbacks:
-                callback.on_end(self._model)
+            end_all(self._callbacks, self._model, failed, self._log)
 
     def _start(self) -> None:
         end = f"to epoch {self._epochs}" if self._pace is None else "as long as the budget lasts"

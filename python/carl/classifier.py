@@ -15,15 +15,15 @@ from ._array_like import is_array_like, label_values
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
 from ._cards import classifier_card
 from ._checkpoint import checkpoint_file
-from ._classes import fit_targets, kept_classes, places_among
+from ._classes import fit_targets, kept_classes, noted_classes, places_among, read_classes
 from ._classifier_parameters import ClassifierParameters
 from ._encoder_of import encoder_of
 from ._features import COLUMNS
 from ._handle import made
 from ._labelled_training import STANDARDIZED, batches_per_epoch, train_classifier
 from ._native_path import writable
-from ._notes import as_utf8
 from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
+from ._pretrained import channels_to_read
 from ._sklearn import EstimatorRules, is_trained
 from ._state import StateHandle
 from ._values import checked_range
@@ -159,15 +159,19 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         least = 1 if self.freeze_encoder else 2
         with ExitStack() as stack:
             model, channels = self.model, getattr(self.model, "in_channels", None)
-            untrained = hasattr(model, "_untrained") and not is_trained(model) and model.weights is None
+            untrained = hasattr(model, "_untrained") and not is_trained(model)
             if not untrained:
                 model = stack.enter_context(encoder_of(model))
                 channels = model.in_channels_
+            elif model.weights is not None:
+                channels = channels_to_read(model)
             found = stack.enter_context(opened(images, channels, self._range))
             source = random_access(found, "images")
             targets, classes = fit_targets(labels_of(source, y), self.classes, len(source))
-            if untrained:
+            if untrained and model.weights is None:
                 model = self.model_ = model._unfitted().fit(source)
+            elif untrained:
+                model = stack.enter_context(encoder_of(model, source.channels))
             source, places = readable_images(source, "images", self.on_error)
             if self.classes is None and isinstance(classes, np.ndarray):
                 classes, targets = kept_classes(classes, targets, places, "labels")
@@ -285,10 +289,8 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         """Writes all that is needed to predict and to train on exactly, as a safetensors file, which appears only when
         complete. Names of classes that are not UTF-8 are kept with escapes, such as cl\\xe9."""
         handle = self._handle
-        classes = [as_utf8(name) if isinstance(name, str) else name for name in self.classes_.tolist()]
-        text = _arrays.c_text(
-            dump_json({"carl": {"classes": classes, "value_range": checked_range(self._range)}}), "classes"
-        )
+        notes = {**noted_classes(self.classes_), "value_range": checked_range(self._range)}
+        text = _arrays.c_text(dump_json({"carl": notes}), "classes")
         with writable(path) as file:
             call(LIB.carl_classifier_save, handle, file, text)
 
@@ -298,7 +300,6 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
         classifier = cls(None)
         classifier._take_file(path, text)
-        classifier.classes = classifier.classes_.tolist()
         return classifier
 
     def _take_file(self, path: str | os.PathLike[str], overrides: bytes | None = None) -> None:
@@ -307,12 +308,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
             pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, file, overrides)
         self._adopt(pointer, np.empty(0))
         notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl", {})
-        count = self.output_width("logits")
-        try:
-            names = np.asarray(notes.get("classes", [])) if isinstance(notes, Mapping) else np.empty(0)
-        except (ValueError, OverflowError):  # lists of several lengths: not what save writes
-            names = np.empty(0)
-        self.classes_ = names if names.shape == (count,) else np.arange(count)
+        self.classes_ = read_classes(notes, self.output_width("logits"))
         try:
             self.value_range = checked_range(notes.get("value_range")) if isinstance(notes, Mapping) else None
         except InvalidArgumentError as error:

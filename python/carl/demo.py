@@ -16,11 +16,11 @@ from . import evaluate, plots
 from ._early_views import without_early_views
 from ._fit import trainer_config
 from ._judged import checkpoint_facts, note_picture
-from ._writing import replace_file
+from ._writing import make_folder, replace_file
 from .budget import duration_text, parse_duration
-from .errors import FileError
+from .errors import FileError, InvalidArgumentError
 from .estimator import CARL
-from .runs import refuse_if_in_use
+from .runs import RunFolder, refuse_if_in_use
 from .sources import ArraySource, read_idx
 from .trainer import Trainer
 
@@ -50,6 +50,8 @@ TEMPERATURE = 0.07
 #: Iterations of L-BFGS for the linear probe, which is on the smaller set of labelled references.
 PROBE_ITERATIONS = 100
 
+#: In the folder of a demonstration from its beginning, which tells it from other runs.
+_RESULTS = "results.json"
 FOLDER = "/usr/share/datasets/fashion-mnist"
 PACKAGE = "dataset-fashion-mnist"
 
@@ -90,15 +92,23 @@ def run(
     started = time.perf_counter()
     train_x, train_y, test_x, test_y = load_fashion_mnist(data)
     budget = BUDGETS["quick" if quick else "full"]
-    folder = Path(out)
-    refuse_if_in_use(folder)
-    (folder / "checkpoints" / "last.carl").unlink(missing_ok=True)
-    (folder / "metrics.jsonl").unlink(missing_ok=True)
+    folder = Path(out).expanduser()
     overrides = overrides or {}
     length = {} if overrides.keys() & {"epochs", "total_steps", "budget"} else budget["length"]
-    params = {**MODEL, **length, "run_dir": folder, "progress": progress, **overrides}
-    model = CARL(**params)
+    params = {**MODEL, **length, **overrides, "run_dir": folder, "progress": progress}
+    model = CARL().set_params(**params)
     images = train_x[: budget["images"]]
+    Trainer(trainer_config(model, ArraySource(images))).close()  # errors before anything is removed
+    results: dict[str, Any] = {
+        "images": len(images),
+        "parameters": _plain(params),
+        "knn": {},
+        "knn_whitened": {},
+        "linear": {},
+    }
+    _clear(folder)
+    make_folder(folder)
+    replace_file(folder / _RESULTS, json.dumps(results, indent=2) + "\n")
     if model.budget is not None:
         until = f"for {duration_text(parse_duration(model.budget))}"
     elif model.total_steps is not None:
@@ -107,13 +117,6 @@ def run(
         until = f"{model.epochs} epochs"
     say(f"Fashion-MNIST: training on {len(images)} images without labels, {until}")
 
-    results: dict[str, Any] = {
-        "images": len(images),
-        "parameters": _plain(params),
-        "knn": {},
-        "knn_whitened": {},
-        "linear": {},
-    }
     sizes = budget["references"]
     references, labels = train_x[: max(sizes)], train_y[: max(sizes)]
 
@@ -167,10 +170,22 @@ def run(
         note_picture(folder, picture, checkpoint)
     results["checkpoint"] = checkpoint
     results["seconds"] = time.perf_counter() - started
-    replace_file(folder / "results.json", json.dumps(results, indent=2) + "\n")
+    replace_file(folder / _RESULTS, json.dumps(results, indent=2) + "\n")
     say(_table(results, logits.shape[1]))
-    say("written: " + ", ".join(str(file) for file in [*pictures, folder / "results.json"]))
+    say("written: " + ", ".join(str(file) for file in [*pictures, folder / _RESULTS]))
     return results
+
+
+def _clear(folder: Path) -> None:
+    """Removes what an earlier demonstration has trained there. InvalidArgumentError for the run of another program."""
+    refuse_if_in_use(folder)
+    checkpoint = RunFolder(folder).checkpoint
+    if checkpoint.exists() and not (folder / _RESULTS).is_file():
+        raise InvalidArgumentError(
+            f"{folder} holds a run that is no demonstration ({checkpoint}): choose another folder, or remove this one"
+        )
+    checkpoint.unlink(missing_ok=True)
+    (folder / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def _untrained(model: CARL, images: np.ndarray) -> Trainer:

@@ -18,7 +18,7 @@ from ._shown import line
 from .config import dump_json
 from .progress import Bar
 from .trainer import Trainer
-from .weights import weights_config, weights_info
+from .weights import warn_of_notes, weights_config, weights_info
 
 
 class Encoder(EmbeddingHandle):
@@ -89,6 +89,7 @@ class Encoder(EmbeddingHandle):
             int(info.config["in_channels"]) if channels is None else _arrays.integer(channels, "in_channels", 1, 1024)
         )
         weights_config(info, overrides, channels)  # for its errors
+        warn_of_notes(info)
         text = _arrays.c_text(dump_json({key: value for key, value in overrides.items() if value is not None}), "keys")
         encoder = cls._empty(channels)
         with readable(info.path) as file:

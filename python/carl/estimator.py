@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from . import _arrays
-from ._calibration import refuse_conflicts
 from ._checkpoint import checkpoint_channels, is_classifier
 from ._features import COLUMNS
 from ._fit import (
@@ -22,6 +21,7 @@ from ._fit import (
     checkpoint_to_resume,
     claim_run,
     goes_on_with,
+    passes,
     resume_from,
     train,
 )
@@ -31,7 +31,7 @@ from ._notes import path_from_note, path_note, saved_notes
 from ._pace import Pace
 from ._parameters import LIMITS, Parameters
 from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
-from ._pretrained import PretrainedEncoder, weights_of
+from ._pretrained import PretrainedEncoder, channels_to_read, weights_of
 from ._schedule import Schedule
 from ._sklearn import EstimatorRules
 from ._training import Position, batch_size_for
@@ -169,17 +169,18 @@ class CARL(Parameters, EstimatorRules):
                     )
                 )
             self._pace, self._kept_budget, self._spare, says = None, None, None, None
-            if self.budget is not None:
-                refuse_conflicts(self.get_params(), source)
+            epochs = passes(self, source, epochs)
             if checkpoint is not None:
                 position = resume_from(self, checkpoint, source, epochs, started)
             elif self.budget is None and self.memory is None:
                 position = begin(self, source, epochs, weights)
             else:
                 position, says = begin_planned(self, source, epochs, started, weights)
-            train(self, source, position, epochs, run, evaluation, schedule, says, self.config_.total_steps, True)
-        if self._pace is not None:
-            self._kept_budget, self._pace = self._pace.to_notes(), None
+            try:
+                train(self, source, position, epochs, run, evaluation, schedule, says, self.config_.total_steps, True)
+            finally:
+                if self._pace is not None:  # whose time is over, whatever ended the fit
+                    self._kept_budget, self._pace = self._pace.to_notes(), None
         return self
 
     def partial_fit(self, images: Any, y: Any = None) -> CARL:
@@ -263,7 +264,7 @@ class CARL(Parameters, EstimatorRules):
         """The output of each image, and with `names` how the images are called."""
         rest = (on_error, names, progress, self.value_range)
         if self.weights is not None and output == "features" and not self.__sklearn_is_fitted__():
-            with opened(images, self.in_channels or 3, self.value_range) as source:
+            with opened(images, channels_to_read(self), self.value_range) as source:
                 channels = channels_of(source)
                 return embedded_rows(self._untrained(channels), source, output, channels, *rest)
         return embedded_rows(self._fitted("transform"), images, output, self.in_channels_, *rest)

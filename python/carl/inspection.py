@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._early_views import early_specs, early_steps_left
 from ._given import Given
 from ._models import load_model
 from ._shown import line
 from .classifier import Classifier
+from .config import ViewSpec
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL
 from .sources import ImageSource
@@ -36,6 +38,10 @@ class Sample(NamedTuple):
     views: Any
     view_size: int | None
     seed: int
+    #: Of a run that begins with small views: their specifications, in the first so many steps and epochs.
+    early: list[ViewSpec] | None = None
+    early_steps: int = 0
+    early_epochs: int = 0
 
     def __repr__(self) -> str:
         return line(type(self).__name__, self._asdict())
@@ -59,7 +65,11 @@ def sample_of(model: str | os.PathLike[str] | None, data: str | None, count: int
         views, size, seed = "auto", min(source.side, 224), 0
     # Large images are halved as in training, so that these are exactly its views.
     places, images = _readable(source, count, least_side(expand_views(views, source.channels, size)))
-    return Sample(images, places, views, size, seed)
+    sample = Sample(images, places, views, size, seed)
+    if model is None or not (steps := early_steps_left(config, 0)):
+        return sample
+    per_epoch = max(1, len(source) // int(config.batch_size or 1))
+    return sample._replace(early=early_specs(config), early_steps=steps, early_epochs=-(-steps // per_epoch))
 
 
 def _readable(source: ImageSource, count: int, least: int | None = None) -> tuple[np.ndarray, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from .metrics import Metrics
@@ -31,7 +32,8 @@ def _width() -> dict[str, Any]:
 
 
 class Bar:
-    """A tqdm bar, or nothing. Use as a context, or ``close`` it.
+    """A tqdm bar, or nothing. Use as a context, or ``close`` it. It ends where standard error is closed or its reader
+    is gone: the work that it shows goes on.
 
     total: of the units, None if not known. done: with how many of them it begins. delay: seconds before it appears;
     what takes less has no bar.
@@ -41,9 +43,11 @@ class Bar:
         self, shown: bool, total: int | None, name: str, unit: str = "step", done: int = 0, delay: float = 0.0
     ) -> None:
         self._bar: Any = None
-        if shown and sys.stderr is not None:  # which may be closed
-            from tqdm.auto import tqdm
+        if not shown or sys.stderr is None:
+            return
+        from tqdm.auto import tqdm
 
+        with suppress(OSError, ValueError):
             # In a log file a bar is a line a time: one every ten seconds is enough there.
             interval = 0.2 if sys.stderr.isatty() else 10.0
             self._bar = tqdm(
@@ -57,16 +61,26 @@ class Bar:
                 bar_format=_bar_format(total),
             )
 
+    def _draw(self, draw: Callable[[Any], object]) -> None:
+        try:
+            if self._bar is not None:
+                draw(self._bar)
+        except (OSError, ValueError):
+            self._bar.disable = True  # tqdm would draw it once more when it is dropped
+            self._bar = None
+
     def advance(self, text: str | None = None, by: int = 1) -> None:
         """Advances the bar. text: what is shown after it from now on."""
-        if self._bar is not None:
+
+        def draw(bar: Any) -> None:
             if text is not None:
-                self._bar.set_postfix_str(text, refresh=False)
-            self._bar.update(by)
+                bar.set_postfix_str(text, refresh=False)
+            bar.update(by)
+
+        self._draw(draw)
 
     def rename(self, name: str) -> None:
-        if self._bar is not None:
-            self._bar.set_description_str(name, refresh=False)
+        self._draw(lambda bar: bar.set_description_str(name, refresh=False))
 
     def plan(self, total: int | None) -> None:
         """How many units there will be, where that has changed."""
@@ -75,8 +89,7 @@ class Bar:
             self._bar.bar_format = _bar_format(total)
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._draw(lambda bar: bar.close())
 
     def __enter__(self) -> Bar:
         return self
@@ -117,10 +130,11 @@ def show_beside_bars(text: str) -> None:
     if sys.stderr is None:
         return
     tqdm = getattr(sys.modules.get("tqdm.auto"), "tqdm", None)  # without it there is no bar
-    if tqdm is None:
-        sys.stderr.write(text)
-    else:
-        tqdm.write(text, file=sys.stderr, end="")
+    with suppress(OSError, ValueError):
+        if tqdm is None:
+            sys.stderr.write(text)
+        else:
+            tqdm.write(text, file=sys.stderr, end="")
 
 
 class CacheProgress:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._lock import FolderLock
 from ._reading import parse_json, read_lines, read_text
+from ._run_log import RunLog
 from ._weights_out import export_weights
 from ._writing import Lines, make_folder, remove_abandoned, replace_file
 from .config import check_types, parse_object
@@ -36,8 +37,10 @@ from .metrics import FIELDS, Metrics
 from .trainer import Trainer
 
 if TYPE_CHECKING:
-    import logging
     from pathlib import Path
+
+
+_CHECKPOINT = os.path.join("checkpoints", "last.carl")
 
 
 class RunFolder:
@@ -53,19 +56,25 @@ class RunFolder:
             raise InvalidArgumentError(f"run_dir: got {path!r}, want a folder's path")
         from pathlib import Path
 
-        self.path = Path(path).expanduser()
+        place = os.path.expanduser(os.fsdecode(path))
+        if "\0" in place:
+            raise InvalidArgumentError(f"run_dir: got {path!r}, which has a zero character")
+        try:
+            self.path = Path(os.path.abspath(place))  # it stays, when the program changes its working directory
+        except OSError as error:
+            raise FileError(f"run_dir: {place} is relative to the working directory, which is gone: {error}") from error
         self._lock = FolderLock(self.path)
         self._owner = 0
         self._made = False
         self._files: dict[str, Lines] = {}
-        self._handler: logging.Handler | None = None
+        self._log_handler: RunLog | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
 
     @property
     def checkpoint(self) -> Path:
-        return self.path / "checkpoints" / "last.carl"
+        return self.path / _CHECKPOINT
 
     @property
     def broken_images(self) -> Path:
@@ -81,8 +90,8 @@ class RunFolder:
         going_on: whether this training goes on with what is there. A folder that holds a run which would be overwritten
         is an InvalidArgumentError, one that is in use a BusyError, one that cannot be written a FileError.
         """
-        self._made = not self.path.exists()
         try:
+            self._made = not self.path.exists()
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"run_dir: cannot write {self.path}: {error}") from error
@@ -112,12 +121,12 @@ class RunFolder:
         except OSError as error:
             self.close()
             raise FileError(f"run_dir: cannot write {self.path}: {error}") from error
-        self._handler = _attach_handler(self)
+        self._log_handler = RunLog(self.log)
 
     def close(self) -> None:
-        if self._handler is not None:
-            _detach_handler(self._handler)
-        files, self._files, self._handler = self._files, {}, None
+        if self._log_handler is not None:
+            self._log_handler.detach()
+        files, self._files, self._log_handler = self._files, {}, None
         for file in files.values():
             file.close()
         self._lock.release()
@@ -139,7 +148,7 @@ class RunFolder:
 
     @property
     def _is_open(self) -> bool:
-        return self._handler is not None
+        return self._log_handler is not None
 
     def _check_owner(self) -> None:
         if self._owner != os.getpid():
@@ -149,8 +158,8 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         """A line of train.log, with the time. A line that the disk has no room for is left out: the figures are what
-        must not be lost."""
-        if "train.log" in self._files:
+        must not be lost. So are those of a child that was forked meanwhile."""
+        if "train.log" in self._files and self._owner == os.getpid():
             with suppress(FileError):
                 self._lines("train.log").write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
 
@@ -210,32 +219,6 @@ def refuse_if_in_use(path: str | os.PathLike[str]) -> None:
     if run.path.is_dir() and os.access(run.path, os.W_OK):
         run._lock.acquire()
         run.close()
-
-
-def _attach_handler(run: RunFolder) -> logging.Handler:
-    """Sends what is logged under "carl" to the run's train.log too."""
-    import logging
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            try:
-                run.log(f"{record.levelname.lower()}: {record.getMessage()}")
-            except Exception:
-                self.handleError(record)
-            # Python shows warnings that nobody handles; this handler beside them is no reason to hide them.
-            alone = all(isinstance(each, Handler) for each in logging.getLogger("carl").handlers)
-            if alone and not logging.getLogger().handlers and record.levelno >= logging.WARNING and logging.lastResort:
-                logging.lastResort.handle(record)
-
-    handler = Handler(logging.INFO)
-    logging.getLogger("carl").addHandler(handler)
-    return handler
-
-
-def _detach_handler(handler: logging.Handler) -> None:
-    import logging
-
-    logging.getLogger("carl").removeHandler(handler)
 
 
 def _drop_steps_after(file: Path, step: int) -> None:
@@ -384,7 +367,7 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     place = Path(path).expanduser()
     if not place.is_dir():
         return place
-    checkpoint = RunFolder(place).checkpoint
+    checkpoint = place / _CHECKPOINT
     if not checkpoint.is_file():
         if not is_run_folder(place):
             raise FileError(f"{place}: is not the folder of a run: it has neither config.json nor checkpoints")

@@ -213,7 +213,7 @@ class Trainer(StateHandle):
     def to_bytes(self, notes: Mapping[str, Any] | None = None) -> bytes:
         """What ``save`` would write."""
         kept = self.notes if notes is None else notes
-        return written_bytes(lambda path: self.save(path, kept))
+        return written_bytes(lambda path: self.save(path, kept), self._file_bytes())
 
     @classmethod
     def from_bytes(cls, data: bytes, **overrides: Any) -> Trainer:
@@ -221,13 +221,17 @@ class Trainer(StateHandle):
         with file_of(data) as path:
             return cls.resume(path, **overrides)
 
+    def _file_bytes(self) -> int:
+        """At most so many bytes has a file of ``save``: parameters, the moments of AdamW, a teacher."""
+        return (1 << 20) + 16 * sum(info.count for info in self._tensors().values())
+
     def reconfigure(self, **changes: Any) -> None:
         """Changes keys of the configuration in place: what ``resume`` of a saved file makes with the same overrides.
         The next step is what it would have been, but for the changes. A profile ends.
 
         For a moment there are two sets of parameters and moments in memory.
         """
-        with temporary_folder() as folder:
+        with temporary_folder(self._file_bytes()) as folder:
             path = os.path.join(folder, "trainer.carl")
             self.save(path, self.notes)
             text = _arrays.c_text(dump_json(changes), "changes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,10 @@ from .errors import ConfigurationError, InvalidArgumentError
 
 #: Keys that say which network a file is of: its tensors fit no other.
 _STRUCTURE = ("encoder", "stem", "width", "patch_size", "position_grid", "registers")
+
+
+#: Channels of the weights that images of other channels can be given to: their first layer is adapted.
+ADAPTED = 3
 
 
 @dataclass(frozen=True, repr=False)
@@ -92,6 +97,12 @@ def weights_info(path: str | os.PathLike[str]) -> WeightsInfo:
     return WeightsInfo(place, **{key: found[key] for key in keys})
 
 
+def warn_of_notes(info: WeightsInfo) -> None:
+    """A UserWarning for each thing that features of the file will not have in common with their program's."""
+    for note in info.notes:
+        warnings.warn(f"{info.path}: {note}", UserWarning, stacklevel=3)
+
+
 def weights_path(path: Any, name: str = "weights") -> str:
     """The path of a file, with ~ as the home folder."""
     if not isinstance(path, (str, os.PathLike)) or not os.fspath(path):
@@ -118,7 +129,7 @@ def weights_config(info: WeightsInfo, given: Mapping[str, Any], channels: int) -
     if "layer_scale" in own and given.get("layer_scale") is not None and own["layer_scale"] is None:
         raise contradiction(info, "layer_scale", given["layer_scale"], None)
     if channels != own["in_channels"]:
-        if own["in_channels"] != 3:
+        if own["in_channels"] != ADAPTED:
             raise contradiction(info, "in_channels", channels, own["in_channels"])
         own["mean"], own["std"] = ([sum(own[key]) / 3] for key in ("mean", "std"))
     own["in_channels"] = channels

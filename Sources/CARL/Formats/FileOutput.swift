@@ -26,7 +26,7 @@ public final class FileOutput {
     /// - Throws: `CARLError.file` with the path and the system's reason, or what `body` throws.
     public static func replace(_ path: String, _ body: (FileOutput) throws -> Void) throws {
         try checkPath(path)
-        var target = destination(path)
+        let target: String
         var permissions: mode_t?
         if let resolved = realpath(path, nil) {
             target = String(cString: resolved)
@@ -38,6 +38,8 @@ public final class FileOutput {
                 }
                 permissions = status.st_mode & 0o777
             }
+        } else {
+            target = destination(path)
         }
         let directory = target.lastIndex(of: "/").map { String(target[...$0]) } ?? "./"
         let (temporary, descriptor) = try createTemporary(in: directory, for: path)

@@ -27,6 +27,18 @@ public enum JSONValue: Equatable, Sendable {
         return Int(exactly: value)
     }
 
+    /// Levels of arrays and objects in one another that are read.
+    static let deepest = 100
+
+    /// Whether arrays and objects are in one another at more than so many levels.
+    func isNested(deeperThan levels: Int) -> Bool {
+        switch self {
+        case .array(let values): levels == 0 || values.contains { $0.isNested(deeperThan: levels - 1) }
+        case .object(let object): levels == 0 || object.members.contains { $0.value.isNested(deeperThan: levels - 1) }
+        default: false
+        }
+    }
+
     /// The kind of value with its article, for messages: "a number", "an array", "null".
     public var kind: String {
         switch self {

@@ -24,7 +24,6 @@ extension JSONValue {
 
 /// One pass over the bytes, by recursive descent.
 private struct JSONParser {
-    static let deepest = 100
     let bytes: UnsafeRawBufferPointer
     var position = 0
 
@@ -211,7 +210,7 @@ private struct JSONParser {
     // MARK: Errors
 
     private func checkDepth(_ depth: Int) throws {
-        if depth > Self.deepest { throw problem(at: position, "nested deeper than \(Self.deepest) levels") }
+        if depth > JSONValue.deepest { throw problem(at: position, "nested deeper than \(JSONValue.deepest) levels") }
     }
 
     private func quoted(_ key: String) -> String {

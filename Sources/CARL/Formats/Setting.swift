@@ -46,7 +46,7 @@ public struct Setting<Value: SettingValue>: Equatable, Sendable {
     }
 
     /// The key itself: `$momentum.isGiven`, `$momentum.setDefault(0.8)`.
-    public var projectedValue: Setting {
+    public internal(set) var projectedValue: Setting {
         get { self }
         set { self = newValue }
     }
@@ -103,6 +103,8 @@ protocol AnySetting {
     /// Sets the value if the object has the key. The storage is written in place: only for a struct that nobody else
     /// has a copy of.
     func read(_ reader: SettingsReader) throws
+    /// Throws what `read` throws, and changes nothing.
+    func check(_ reader: SettingsReader) throws
 }
 
 extension Setting: AnySetting {
@@ -114,6 +116,8 @@ extension Setting: AnySetting {
         storage.value = value
         storage.isGiven = true
     }
+
+    func check(_ reader: SettingsReader) throws { _ = try Value.read(reader, key.name, key.limits) }
 
     /// The key as {"name", "group", "kind", "default", "default_text", "structural", "doc"}, and what its kind adds.
     var schema: JSONValue {
@@ -151,6 +155,21 @@ enum Settings {
         let reader = try SettingsReader(value, path: path, known: settings.map(\.key.name))
         for setting in settings { try setting.read(reader) }
         return reader
+    }
+
+    /// Those that were set, with their values.
+    static func given<Owner>(of owner: Owner) -> [(String, JSONValue)] {
+        all(of: owner).filter(\.isGiven).map { ($0.key.name, $0.json) }
+    }
+
+    /// Checks the values that were set, as `read` checks those of JSON.
+    ///
+    /// - Throws: `CARLError.configuration` that names the key, what it got and what it wanted.
+    static func check<Owner>(_ owner: Owner, path: String) throws {
+        let settings = all(of: owner)
+        let reader = try SettingsReader(
+            .object(JSONObject(given(of: owner))), path: path, known: settings.map(\.key.name))
+        for setting in settings { try setting.check(reader) }
     }
 
     /// Every key with its value.

@@ -24,6 +24,10 @@ struct BatchedInference {
         _ count: Int, size: Int, image: (_ number: Int) throws -> SourceImage,
         _ receive: (_ x: Activation, _ first: Int) throws -> Void
     ) throws {
+        guard (0...ViewSpec.largestSize).contains(size) else {
+            throw CARLError.invalidArgument("size: got \(size), want 0 to \(ViewSpec.largestSize)")
+        }
+        guard count >= 0 else { throw CARLError.invalidArgument("count: got \(count), want at least 0") }
         let size = size == 0 ? view.size : size
         try inBatches(count, size, size) { x, first in
             try configuration.collect(first..<first + x.batch, image) {

@@ -348,10 +348,7 @@ public struct Configuration: Equatable, Sendable {
     public var json: JSONValue {
         var object = JSONObject(Settings.members(of: self))
         // A list of specifications says the size itself.
-        if case .specifications = views {
-            object["view_size"] = nil
-            object["views"] = .array(viewSpecs.map(\.json))
-        }
+        if case .specifications = views { object["view_size"] = nil }
         return .object(object)
     }
 
@@ -360,6 +357,11 @@ public struct Configuration: Equatable, Sendable {
 
     /// Keys that fix the tensors of a model: they cannot change when a checkpoint is read.
     static var structuralKeys: [String] { Settings.structural(of: Configuration()) }
+}
+
+extension Configuration: CustomStringConvertible {
+    /// The keys and their values as JSON.
+    public var description: String { json.serialized() }
 }
 
 extension Precision: SettingChoice {}

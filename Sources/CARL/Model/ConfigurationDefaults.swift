@@ -8,7 +8,7 @@ extension Configuration {
     public func resolved() throws -> Configuration {
         // Through JSON, values that were set in Swift pass the checks of single keys too.
         var result = Configuration()
-        _ = try Settings.read(.object(JSONObject(givenMembers)), into: result)
+        _ = try Settings.read(.object(JSONObject(Settings.given(of: self))), into: result)
         result.objective.setDefaults(of: &result)
         result.$precision.replaceValue(result.precision.resolved)
         try result.resolveEncoder()
@@ -17,10 +17,6 @@ extension Configuration {
         try result.resolveAssignment()
         try result.resolveOptimization()
         return result
-    }
-
-    private var givenMembers: [(String, JSONValue)] {
-        Settings.all(of: self).filter(\.isGiven).map { ($0.key.name, $0.json) }
     }
 
     private func refusal(_ key: String, _ wanted: String, _ got: JSONValue) -> CARLError {
@@ -132,6 +128,11 @@ extension Configuration {
     private static let leastEarlySize = 20
 
     private mutating func resolveAssignment() throws {
+        if !symmetric, globalViews < 2 {
+            throw refusal(
+                "symmetric", "true with one view of the first size: the target of a pair is a later one of these",
+                .bool(false))
+        }
         if $partitionSize.isGiven {
             guard partitionSize <= prototypes else {
                 throw refusal(
@@ -203,8 +204,7 @@ extension Configuration {
             / 10
     }
 
-    /// Prototypes of one softmax: of a block, or all.
-    var softmaxSize: Int { partitionSize > 0 ? partitionSize : prototypes }
+    private var softmaxSize: Int { AssignmentOptions.softmaxSize(prototypes, partitionSize: partitionSize) }
 
     /// What acted before there was a key for it, or another default.
     private static func valuesBefore(_ saved: JSONObject) -> [(String, JSONValue)] {

@@ -32,8 +32,9 @@ struct AssignmentObjective: Objective {
         prototypes = layout.add("prototypes.weight", [count, dimension], .embeddingRows)
     }
 
-    /// Prototypes of one softmax: of a block, or all.
-    var softmaxSize: Int { settings.options.partitionSize > 0 ? settings.options.partitionSize : prototypeCount }
+    var softmaxSize: Int {
+        AssignmentOptions.softmaxSize(prototypeCount, partitionSize: settings.options.partitionSize)
+    }
 
     func width(_ output: ModelOutput) throws -> Int { prototypeCount }
 

@@ -22,6 +22,11 @@ public struct AssignmentOptions: Equatable, Sendable {
     public var partitionSize = 0
 
     public init() {}
+
+    /// Prototypes of one softmax: of a block, or all.
+    static func softmaxSize(_ prototypes: Int, partitionSize: Int) -> Int {
+        partitionSize > 0 ? partitionSize : prototypes
+    }
 }
 
 /// What the objective comes to, in nats, and what its assignments look like.

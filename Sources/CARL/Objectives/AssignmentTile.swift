@@ -19,7 +19,9 @@ final class AssignmentTile {
     private let logits: FloatPointer
     private let exponentials: FloatPointer
     private let gradient: FloatPointer
-    private let means: FloatPointer
+    /// Sums of the probabilities of some rows, and of all.
+    private let sums: FloatPointer
+    private let totals: UnsafeMutablePointer<Double>
     /// This tile's part of log pbar, after `prior`.
     let logMeans: FloatPointer
     private let prototypes: FloatPointer
@@ -37,12 +39,13 @@ final class AssignmentTile {
             AssignmentStatistics.counts(problem) + [
                 problem.rows, logits, logits, problem.wantsGradient ? problem.studentRows * width : 0,
                 width, width, packed, capacity, problem.inputs.targetPrototypes == nil ? 0 : packed,
-                problem.inputs.prototypeGradient == nil ? 0 : packed,
+                problem.inputs.prototypeGradient == nil ? 0 : packed, 2 * width,
             ], workspace)
         statistics = AssignmentStatistics(slices, problem)
         priorDots = slices[5]
         (self.logits, exponentials, gradient) = (slices[6], slices[7], slices[8])
-        (means, logMeans) = (slices[9], slices[10])
+        (sums, logMeans) = (slices[9], slices[10])
+        totals = UnsafeMutableRawPointer(slices[15]).bindMemory(to: Double.self, capacity: width)
         (prototypes, inverses, targetPrototypes, prototypeGradient) = (slices[11], slices[12], slices[13], slices[14])
     }
 
@@ -136,18 +139,25 @@ final class AssignmentTile {
 
     // MARK: Prior
 
+    /// Rows whose probabilities are summed as Float32: of many thousand such a sum loses digits that the prior needs.
+    private static let rowsAtATime = 256
+
     /// The prior's and the entropy's part of these prototypes: sum pbar log pbar, and what the gradient needs of pbar.
     func prior(_ known: AssignmentStatistics, _ compute: Compute) -> Double {
         // Columns are shared among threads, so that every sum has one order.
         compute.parallelRanges(stride / 8, grain: max(1, (1 << 12) / problem.priorRows)) { _, range in
             let (first, width) = (range.lowerBound * 8, range.count * 8)
-            (means + first).update(repeating: 0, count: width)
-            for row in 0..<problem.priorRows {
-                AssignmentRows.add(
-                    exponentials + row * stride + first, width, scale: 1 / known.sum[row], to: means + first)
+            (totals + first).update(repeating: 0, count: width)
+            for begin in Swift.stride(from: 0, to: problem.priorRows, by: Self.rowsAtATime) {
+                (sums + first).update(repeating: 0, count: width)
+                for row in begin..<min(begin + Self.rowsAtATime, problem.priorRows) {
+                    AssignmentRows.add(
+                        exponentials + row * stride + first, width, scale: 1 / known.sum[row], to: sums + first)
+                }
+                for k in first..<first + width { totals[k] += Double(sums[k]) }
             }
         }
-        let entropy = UniformPrior.entropy(sums: means, rows: problem.priorRows, count, logMeans: logMeans)
+        let entropy = UniformPrior.entropy(sums: totals, rows: problem.priorRows, count, logMeans: logMeans)
         (logMeans + count).update(repeating: 0, count: stride - count)
         return entropy
     }

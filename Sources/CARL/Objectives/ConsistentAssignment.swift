@@ -53,7 +53,8 @@ public struct ConsistentAssignment {
 
     /// Whether there is anything to be consistent with.
     public static func hasPairs(views: Int, targets: Int, options: AssignmentOptions) -> Bool {
-        AssignmentPairs(views: views, targets: targets, options: options).count > 0
+        (1...Inputs.mostViews).contains(views) && (0...Inputs.mostViews).contains(targets)
+            && AssignmentPairs(views: views, targets: targets, options: options).count > 0
     }
 
     /// One softmax over all prototypes whose logits (rows times K) are no more than this, 8 MB, is computed in one
@@ -63,8 +64,18 @@ public struct ConsistentAssignment {
     static let wholeLimit = 1 << 21
 
     /// Computes the objective, its diagnostics, and the gradients that `inputs` has room for.
+    ///
+    /// - Throws: `CARLError.invalidArgument` for counts, numbers of pointers or options that cannot be.
     public func evaluate(_ inputs: Inputs) throws -> AssignmentResult {
-        try evaluate(inputs, wholeLimit: Self.wholeLimit)
+        try inputs.check(options)
+        guard Self.hasPairs(views: inputs.embeddings.count, targets: inputs.targets.count, options: options) else {
+            throw CARLError.invalidArgument(
+                """
+                views: \(inputs.embeddings.count) view(s) and \(inputs.targets.count) target(s) make no pair of \
+                different views
+                """)
+        }
+        return try evaluate(inputs, wholeLimit: Self.wholeLimit)
     }
 
     func evaluate(_ inputs: Inputs, wholeLimit: Int) throws -> AssignmentResult {

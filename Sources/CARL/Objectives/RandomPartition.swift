@@ -11,10 +11,15 @@ public struct RandomPartition {
     /// - Parameters:
     ///   - count: K, 1 ... 2^31 - 1.
     ///   - blockSize: 1 ... K.
-    /// - Throws: `CARLError.outOfMemory`.
+    /// - Throws: `CARLError.invalidArgument` for counts out of range, `CARLError.outOfMemory`.
     public init(count: Int, blockSize: Int, seed: UInt64, step: Int = 0) throws {
-        precondition(blockSize >= 1 && blockSize <= count && count <= Int(Int32.max))
-        var random = RandomStream(seed: seed, purpose: .partition, minor: UInt64(step))
+        guard count >= 1, count <= Int(Int32.max) else {
+            throw CARLError.invalidArgument("count: got \(count), want 1 to \(Int32.max)")
+        }
+        guard blockSize >= 1, blockSize <= count else {
+            throw CARLError.invalidArgument("blockSize: got \(blockSize), want 1 to \(count)")
+        }
+        var random = RandomStream(seed: seed, purpose: .partition, minor: UInt64(bitPattern: Int64(step)))
         order = try HeapArray(count, repeating: 0, for: "an order of \(count) prototypes")
         for i in 0..<count { order[i] = Int32(truncatingIfNeeded: i) }
         try order.withValues { try random.shuffle($0) }

@@ -5,10 +5,10 @@ enum UniformPrior {
     ///
     /// A prototype that nobody is near has pbar_k = 0: its term is 0, and its log is that of the smallest normal
     /// number, so that the gradient, which p_k = 0 multiplies, stays finite.
-    static func entropy(sums: UnsafePointer<Float>, rows: Int, _ count: Int, logMeans: FloatPointer) -> Double {
+    static func entropy(sums: UnsafePointer<Double>, rows: Int, _ count: Int, logMeans: FloatPointer) -> Double {
         var entropy = 0.0
         for k in 0..<count {
-            let mean = max(Double(sums[k]) / Double(rows), Double(Float.leastNormalMagnitude))
+            let mean = max(sums[k] / Double(rows), Double(Float.leastNormalMagnitude))
             let log = logarithm(mean)
             logMeans[k] = Float(log)
             entropy -= mean * log

@@ -2,6 +2,8 @@
 struct Architecture {
     let path: String
     let family: WeightsFamily
+    /// What stands in front of the names in the file.
+    let prefix: String
     /// By the names of this library.
     let sources: [String: PretrainedWeights.Source]
     /// The norm stands behind the mean over the patches.
@@ -69,6 +71,9 @@ struct Architecture {
 
     // MARK: Vision transformer
 
+    /// What MoCo v3 puts around its encoders.
+    private static let mocoWrappers: [Substring] = ["base_encoder", "momentum_encoder"]
+
     /// Width and depth of those that there are.
     private static let transformers: [(name: String, width: Int, depth: Int)] = [
         ("vit_tiny", 192, 12), ("vit_small", 384, 12), ("vit_base", 768, 12), ("vit_large", 1024, 24),
@@ -83,6 +88,9 @@ struct Architecture {
         guard let known = Self.transformers.first(where: { $0.width == patch[0] && $0.depth == depth }) else {
             let list = Self.transformers.map { "\($0.name) (\($0.width), \($0.depth))" }.joined(separator: ", ")
             throw unfit("it is \(patch[0]) wide and \(depth) blocks deep; \(list) are known")
+        }
+        if known.name == "vit_small", prefix.split(separator: ".").contains(where: { Self.mocoWrappers.contains($0) }) {
+            throw unfit("MoCo v3's ViT-S has 12 heads of 32 values; heads of 64 are known, which a file does not say")
         }
         guard patch[1] <= 1024, patch[2] <= 64 else {
             throw unfit(

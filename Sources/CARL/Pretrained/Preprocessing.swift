@@ -9,15 +9,13 @@ public struct Preprocessing: Equatable, Sendable {
     public var mean: [Float]
     public var std: [Float]
 
-    static let imageNet: (mean: [Float], std: [Float]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-
     /// The table by family. A file does not say what it was trained with; where a model of a family is an exception
     /// (timm's ResNets of newer recipes crop 0.95 bicubic, MAE and DINO in timm's names use ImageNet's statistics), the
     /// keys are to be given.
     ///
     /// - Parameter size: what the weights' positions were made for; that of a ResNet follows from its stem.
     init(_ family: WeightsFamily, size: Int) {
-        let (mean, std) = Self.imageNet
+        let (mean, std) = ViewSpec.imageNetStatistics
         switch family {
         case .resnet:
             // torchvision: resized to 256, crop of 224. Small images are taken as they are.

@@ -67,7 +67,8 @@ public struct PretrainedWeights {
         }
         let pooledFirst =
             naming.family.isTransformer && file.names.contains { $0.hasPrefix(naming.prefix + "fc_norm.") }
-        let architecture = Architecture(path: path, family: naming.family, sources: sources, pooledFirst: pooledFirst)
+        let architecture = Architecture(
+            path: path, family: naming.family, prefix: naming.prefix, sources: sources, pooledFirst: pooledFirst)
         var (keys, size) = try naming.family == .resnet ? architecture.resnet() : architecture.transformer()
         var preprocessing = Preprocessing(naming.family, size: size)
         if let note = file.metadata.first(where: { $0.key == WeightsNote.key })?.value {

@@ -28,11 +28,21 @@ public enum WeightsFamily: String, Sendable {
 struct WeightsNaming: Equatable {
     let family: WeightsFamily
     let prefix: String
+    /// What stands in front of the names of other encoders that the file has: averages of this one, or what they are
+    /// averages of.
+    var others: [String] = []
 
     /// Wrappers that training programs put around an encoder.
     private static let wrappers: Set<String> = [
-        "module", "model", "encoder", "backbone", "resnet", "net", "network", "base_encoder", "encoder_q", "student",
-        "vit", "dinov2", "dinov2_with_registers",
+        "module", "model", "encoder", "backbone", "resnet", "net", "network", "base_encoder", "encoder_q", "teacher",
+        "vit", "dinov2", "dinov2_with_registers", "_orig_mod", "state_dict", "online_encoder", "online_network",
+    ]
+
+    /// Wrappers of the second of two encoders, in the order in which they are taken where there is no first: MoCo, BYOL
+    /// and their like are evaluated by the encoder that has learnt, DINO and its like by the teacher.
+    private static let seconds = [
+        "student", "encoder_k", "momentum_encoder", "momentum_backbone", "backbone_momentum", "target_encoder",
+        "target_network",
     ]
 
     /// The naming of a file's tensors, nil if it is none that is known. Where an encoder is found in several places,
@@ -48,23 +58,31 @@ struct WeightsNaming: Equatable {
         for name in names {
             for (suffix, family) in markers where name.hasSuffix(suffix) {
                 let prefix = name.dropLast(suffix.count)
-                let parts = prefix.split(separator: ".", omittingEmptySubsequences: false)
-                guard prefix.isEmpty || parts.last == "", parts.dropLast().allSatisfy({ wrappers.contains(String($0)) })
+                let parts = prefix.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+                guard prefix.isEmpty || parts.last == "",
+                    parts.dropLast().allSatisfy({ wrappers.contains($0) || seconds.contains($0) })
                 else { continue }
                 found.append(WeightsNaming(family: family, prefix: String(prefix)))
             }
         }
-        guard let first = found.min(by: { $0.prefix.utf8.count < $1.prefix.utf8.count }) else { return nil }
+        found.sort { ($0.rank, $0.prefix.utf8.count, $0.prefix) < ($1.rank, $1.prefix.utf8.count, $1.prefix) }
+        guard var first = found.first else { return nil }
+        first.others = found.dropFirst().map(\.prefix).filter { !first.prefix.hasPrefix($0) }
         func has(_ test: (Substring) -> Bool) -> Bool {
             names.contains { $0.hasPrefix(first.prefix) && test($0.dropFirst(first.prefix.count)) }
         }
         switch first.family {
         case .timmViT where has({ $0 == "register_tokens" || $0 == "mask_token" || $0.hasSuffix(".ls1.gamma") }):
-            return WeightsNaming(family: .dinov2, prefix: first.prefix)
+            return WeightsNaming(family: .dinov2, prefix: first.prefix, others: first.others)
         case .transformersViT where has({ $0.hasSuffix(".layer_scale1.lambda1") }):
-            return WeightsNaming(family: .transformersDinov2, prefix: first.prefix)
+            return WeightsNaming(family: .transformersDinov2, prefix: first.prefix, others: first.others)
         default: return first
         }
+    }
+
+    /// 0 of a first encoder, more of a second one.
+    private var rank: Int {
+        prefix.split(separator: ".").compactMap { Self.seconds.firstIndex(of: String($0)) }.map { $0 + 1 }.max() ?? 0
     }
 
     /// What a tensor of the file is to the encoder.
@@ -81,11 +99,13 @@ struct WeightsNaming: Equatable {
     /// What classifies, projects or pools behind the encoder.
     private static let heads: Set<String> = [
         "fc", "head", "heads", "head_dist", "classifier", "pooler", "projector", "projection_head", "predictor",
-        "prototypes", "last_layer",
+        "prediction_head", "prototypes", "last_layer", "bn", "queue", "queue_ptr", "momentum_projector",
+        "momentum_classifier", "projection_head_momentum", "student_head", "teacher_head", "online_classifier",
     ]
 
     func role(_ name: String) -> Role {
         if name.hasSuffix(".num_batches_tracked") { return .counter }
+        if others.contains(where: { name.hasPrefix($0) }) { return .ignored }
         guard name.hasPrefix(prefix) else {
             // beside the encoder, within the wrappers that both have
             var rest = name.split(separator: ".", omittingEmptySubsequences: false)[...]

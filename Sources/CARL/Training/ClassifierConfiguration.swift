@@ -57,6 +57,7 @@ public struct ClassifierConfiguration: Equatable, Sendable {
 
     /// The view's specification, once the encoder is known.
     public private(set) var view = ViewSpec()
+    private var isResolved = false
 
     public enum Schedule: String, SettingChoice { case cosine, constant }
 
@@ -69,6 +70,7 @@ public struct ClassifierConfiguration: Equatable, Sendable {
 
     public init(_ value: JSONValue, encoder: Configuration) throws {
         self.init()
+        let encoder = encoder.viewSpecs.isEmpty ? try encoder.resolved() : encoder
         let reader = try Settings.read(value, into: self)
         guard classes != nil else {
             throw CARLError.configuration("\"classes\" is missing: the number of classes, 1 to \(1 << 20)")
@@ -89,6 +91,7 @@ public struct ClassifierConfiguration: Equatable, Sendable {
         guard view.count == 1 else {
             throw reader.error("view", "a specification whose \"count\" is 1: a step sees each image once")
         }
+        isResolved = true
     }
 
     /// A random crop and a flip, of the size and normalisation that the encoder was trained with.
@@ -103,8 +106,10 @@ public struct ClassifierConfiguration: Equatable, Sendable {
 
     var classCount: Int { classes ?? 1 }
 
-    /// Every key with the value in force; reading it back gives an equal configuration.
+    /// Every key with the value in force; reading it back gives an equal configuration. Before an encoder is known, the
+    /// keys that were set.
     public var json: JSONValue {
+        guard isResolved else { return .object(JSONObject(Settings.given(of: self))) }
         var object = JSONObject(Settings.members(of: self))
         object["view"] = view.json
         return .object(object)

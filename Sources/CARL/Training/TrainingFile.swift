@@ -17,6 +17,10 @@ struct TrainingFile {
         _ format: Format, to path: String, states: [TrainingState], more tensors: [SavedTensor] = [],
         configurations: [(String, JSONValue)], counters: [(String, Int)], notes: JSONValue
     ) throws {
+        guard !notes.isNested(deeperThan: JSONValue.deepest) else {
+            throw CARLError.invalidArgument(
+                "notes: nested deeper than \(JSONValue.deepest) levels, which could not be read again")
+        }
         var entries = (states.flatMap(\.entries) + states.flatMap(\.optimizerEntries)).map { entry in
             Safetensors.Entry(name: entry.name, shape: entry.shape) { entry.read(into: $0) }
         }
@@ -62,11 +66,18 @@ struct TrainingFile {
         return json
     }
 
-    func notes() throws -> JSONValue { try JSONValue.parse(text("notes") ?? "{}") }
+    func notes() throws -> JSONValue { try parsed("notes") }
+
+    /// - Throws: `CARLError.file` for what is not JSON.
+    private func parsed(_ key: String) throws -> JSONValue {
+        do { return try JSONValue.parse(text(key) ?? "{}") } catch let error as CARLError {
+            throw CARLError.file("\(file.path): its metadata \"\(key)\" is damaged: \(error)")
+        }
+    }
 
     /// A counter; nil when it is not there.
     func counters() throws -> (String) -> Int? {
-        let value = try JSONValue.parse(text("counters") ?? "{}")
+        let value = try parsed("counters")
         return { value[$0]?.integer }
     }
 

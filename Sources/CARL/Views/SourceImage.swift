@@ -18,6 +18,32 @@ public struct SourceImage {
 }
 
 extension SourceImage {
+    /// Pixels of a side, and channels, that an image may have.
+    public static let longestSide = 65_535
+    public static let mostChannels = 1024
+    /// Bytes from a row to the next that an image may have.
+    public static let longestStride = 1 << 40
+
+    /// - Parameter number: of the image, for the message.
+    /// - Throws: `CARLError.invalidArgument` for sizes that no image may have, and rows that overlap.
+    public func check(_ number: Int) throws {
+        func check(_ what: String, _ value: Int, _ most: Int) throws {
+            guard value >= 1, value <= most else {
+                throw CARLError.invalidArgument("images[\(number)].\(what): got \(value), want 1 to \(most)")
+            }
+        }
+        try check("height", height, Self.longestSide)
+        try check("width", width, Self.longestSide)
+        try check("channels", channels, Self.mostChannels)
+        guard rowStride.magnitude >= UInt(width * channels), rowStride.magnitude <= UInt(Self.longestStride) else {
+            throw CARLError.invalidArgument(
+                """
+                images[\(number)].rowStride: got \(rowStride), want at least width * channels = \(width * channels) \
+                bytes (or its negative)
+                """)
+        }
+    }
+
     /// Calls `body` with `count` images that `make` gives by number, in memory that may be refused.
     ///
     /// - Throws: `CARLError.outOfMemory`, and what `make` and `body` throw.

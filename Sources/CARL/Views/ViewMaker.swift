@@ -9,7 +9,8 @@ public enum ViewMaker {
     ///     (seed, epoch, number, place in `views`) alone.
     ///   - out: as many pointers as views.
     ///   - crops: gets where each view was cut out, (V, B).
-    /// - Throws: `CARLError.invalidArgument` when images differ in channels.
+    /// - Throws: `CARLError.invalidArgument` for images that cannot be, or that differ in channels;
+    ///   `CARLError.configuration` for a specification with a value out of range.
     public static func make(
         _ images: UnsafeBufferPointer<SourceImage>, views: [ViewSpec], seed: UInt64, epoch: UInt64,
         indices: UnsafePointer<UInt64>?,
@@ -18,10 +19,19 @@ public enum ViewMaker {
     ) throws {
         guard let first = images.first, !views.isEmpty else { return }
         try check(images)
+        guard out.count == views.count else {
+            throw CARLError.invalidArgument("out: got \(out.count) pointers, want one for each of \(views.count) views")
+        }
         let channels = first.channels
-        // A specification made in Swift may leave the normalisation to the channels.
-        let recipes = try views.enumerated().map {
-            Recipe(try $1.resolved(channels: channels, path: "views[\($0)]."), channels: channels)
+        // A specification made in Swift may leave the normalisation to the channels. Repeated ones are alike.
+        var recipes: [Recipe] = []
+        for (place, view) in views.enumerated() {
+            if place > 0, view == views[place - 1] {
+                recipes.append(recipes[place - 1])
+            } else {
+                recipes.append(
+                    Recipe(try view.resolved(channels: channels, path: "views[\(place)]."), channels: channels))
+            }
         }
         let scratch = try compute.scratch(
             views.reduce(0) { max($0, scratchCount(images, $1.size, blurRadius: $1.blurRadius)) })
@@ -66,6 +76,12 @@ public enum ViewMaker {
 
     /// Views for evaluation: the shorter side resized to `size / crop` pixels, rounded down (antialiased), centre crop,
     /// normalised. `out` is (B, size, size, C).
+    ///
+    /// - Parameters:
+    ///   - size: 1 ... 4096. crop: above 0, at most 1.
+    ///   - mean, std: one number, or one a channel.
+    /// - Throws: `CARLError.invalidArgument` for these out of range, and for images that cannot be or differ in
+    ///   channels.
     public static func evaluation(
         _ images: UnsafeBufferPointer<SourceImage>, size: Int, crop: Double = 1,
         interpolation: ViewSpec.Interpolation = .bilinear, mean: [Float], std: [Float], into out: FloatPointer,
@@ -74,6 +90,17 @@ public enum ViewMaker {
         guard let first = images.first else { return }
         try check(images)
         let channels = first.channels
+        guard (1...ViewSpec.largestSize).contains(size) else {
+            throw CARLError.invalidArgument("size: got \(size), want 1 to \(ViewSpec.largestSize)")
+        }
+        guard crop > 0, crop <= 1 else { throw CARLError.invalidArgument("crop: got \(crop), want above 0, at most 1") }
+        for (name, values, good) in [
+            ("mean", mean, mean.allSatisfy(\.isFinite)), ("std", std, std.allSatisfy { $0 > 0 }),
+        ]
+        where !good || (values.count != 1 && values.count != channels) {
+            throw CARLError.invalidArgument(
+                "\(name): got \(values), want one number or one for each of \(channels) channels, of std above 0")
+        }
         let output = NormalizedRows(mean: mean, std: std, channels: channels)
         let scratch = try compute.scratch(scratchCount(images, size, blurRadius: 0))
         let resized = max(size, Int(Double(size) / crop))
@@ -209,7 +236,9 @@ public enum ViewMaker {
     }
 
     private static func check(_ images: UnsafeBufferPointer<SourceImage>) throws {
-        for (i, image) in images.enumerated() where image.channels != images[0].channels {
+        for (i, image) in images.enumerated() {
+            try image.check(i)
+            if image.channels == images[0].channels { continue }
             throw CARLError.invalidArgument(
                 """
                 images[\(i)]: got \(image.channels) channels, images[0] has \(images[0].channels); all must have the \

@@ -2,9 +2,12 @@ extension ViewSpec {
     /// Names that `preset` knows.
     public static let presetNames = ["auto", "simclr", "byol", "multicrop", "weak", "gray"]
 
+    /// Mean and standard deviation of ImageNet's colours, of values scaled to 0 ... 1.
+    static let imageNetStatistics: (mean: [Float], std: [Float]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+
     /// Mean and standard deviation used where none are given: ImageNet's for three channels, 0.5 and 0.25 for others.
     static func statistics(_ channels: Int) -> (mean: [Float], std: [Float]) {
-        channels == 3 ? ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]) : ([0.5], [0.25])
+        channels == 3 ? imageNetStatistics : ([0.5], [0.25])
     }
 
     /// Ready-made lists of views.
@@ -19,6 +22,7 @@ extension ViewSpec {
     public static func preset(_ name: String, size: Int, channels: Int) throws -> [ViewSpec] {
         var base = ViewSpec()
         base.size = size
+        try Settings.check(base, path: "")
         let standard = statistics(channels)
         base.$mean.setDefault(standard.mean)
         base.$std.setDefault(standard.std)

@@ -6,7 +6,10 @@
 public struct ViewSpec: Equatable, Sendable {
     public enum Interpolation: String, SettingChoice { case bilinear, bicubic }
 
-    @Setting("size", .view, in: 1...4096, doc: "pixels of a side")
+    /// Pixels of a side that views may have.
+    static let largestSize = 4096
+
+    @Setting("size", .view, in: 1...Double(largestSize), doc: "pixels of a side")
     public var size = 32
     @Setting(
         "scale", .view, in: 1e-6...1, length: 2...2,
@@ -52,7 +55,10 @@ public struct ViewSpec: Equatable, Sendable {
         "std", .view, in: 1e-6...1e6, length: 1...1024, standard: "ImageNet's for 3 channels, else [0.25]",
         doc: "what the difference is divided by: one number, or one a channel")
     public var std: [Float] = []
-    @Setting("count", .view, in: 1...64, doc: "views made by this specification")
+    /// Views that a specification may make.
+    static let mostViews = 64
+
+    @Setting("count", .view, in: 1...Double(mostViews), doc: "views made by this specification")
     public var count = 1
 
     public init() {}
@@ -68,13 +74,18 @@ public struct ViewSpec: Equatable, Sendable {
         let units = (Double(size) * factor / Double(multiple)).rounded()
         spec.size = max(1, Int(units)) * multiple
         spec.blur = blur.map { max(1e-3, $0 * Float(factor)) }
-        if let blurKernel { spec.blurKernel = max(1, 2 * Int((Double(blurKernel / 2) * factor).rounded()) + 1) }
+        // A kernel of the standard size stays one: whether it was given, a configuration that was saved does not say.
+        if let blurKernel, blurKernel / 2 == GaussianBlur.standardRadius(size: size) {
+            spec.blurKernel = 2 * GaussianBlur.standardRadius(size: spec.size) + 1
+        } else if let blurKernel {
+            spec.blurKernel = max(1, 2 * Int((Double(blurKernel / 2) * factor).rounded()) + 1)
+        }
         return spec
     }
 
     /// One specification for each view: each of `specs` as often as its count says.
     public static func views(_ specs: [ViewSpec]) -> [ViewSpec] {
-        specs.flatMap { Array(repeating: $0, count: $0.count) }
+        specs.flatMap { Array(repeating: $0, count: min(max($0.count, 0), mostViews)) }
     }
 
     /// - Parameter path: put in front of names in messages, such as "views[0].".
@@ -87,6 +98,7 @@ public struct ViewSpec: Equatable, Sendable {
     /// The specification for images of some channels: checked, and with the standard mean and deviation where none are
     /// given.
     func resolved(channels: Int, path: String) throws -> ViewSpec {
+        try Settings.check(self, path: path)
         var spec = self
         let standard = Self.statistics(channels)
         spec.$mean.setDefault(standard.mean)
@@ -119,4 +131,9 @@ public struct ViewSpec: Equatable, Sendable {
         if std.isEmpty { object["std"] = nil }
         return .object(object)
     }
+}
+
+extension ViewSpec: CustomStringConvertible {
+    /// The keys and their values as JSON.
+    public var description: String { json.serialized() }
 }

@@ -80,6 +80,26 @@ import Testing
         #expect(relativeError(Values(gradients.base + norm.shift, channels), byShift) < 1e-3)
     }
 
+    /// Values so large that the square of their sum is no Float32, while the sum of their squares is: the variance is
+    /// theirs. Where that is none either it is no number, and never 0.
+    @Test(arguments: [1, 16, 37, 64]) func variancesOfLargeValues(_ channels: Int) throws {
+        let rows = 512
+        let y = try FloatBuffer(rows * channels)
+        let (mean, deviation) = (try FloatBuffer(channels), try FloatBuffer(channels))
+        func moments(_ factor: Float) -> [Float] {
+            var random = RandomStream(seed: 3, purpose: .initialWeights)
+            for i in 0..<y.count { y.base[i] = random.normal() * factor }
+            ColumnKernels.moments(y.base, rows, channels, mean: mean.base, deviation: deviation.base)
+            return Array(deviation.values)
+        }
+        let plain = moments(1)
+        for exponent in [10, 40, 56, 58] {
+            let factor = Float(sign: .plus, exponent: exponent, significand: 1)
+            for (large, small) in zip(moments(factor), plain) { #expect(large / factor / factor == small) }
+        }
+        #expect(moments(0x1p64).allSatisfy { !$0.isFinite })
+    }
+
     @Test func addsTheSkipAndNormalisesItOnTheWay() throws {
         let (rows, channels) = (50, 19)
         var random = RandomStream(seed: 4, purpose: .initialWeights)

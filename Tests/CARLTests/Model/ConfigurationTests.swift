@@ -31,6 +31,38 @@ import Testing
     }
 
     /// Every key is in the schema once, with a sentence, and a default that the key accepts.
+    /// What a configuration says is what it holds, before and after it is resolved and when a key is set anew.
+    @Test func jsonSaysWhatIsSet() throws {
+        var view = ViewSpec()
+        (view.size, view.count) = (24, 2)
+        var configuration = Configuration()
+        configuration.views = .specifications([view])
+        #expect(try Configuration(configuration.json).viewSpecs[0].size == 24)
+        configuration = try configuration.resolved()
+        view.size = 48
+        configuration.views = .specifications([view])
+        #expect(try Configuration(configuration.json).viewSpecs[0].size == 48)
+        #expect(configuration.description.contains("\"views\""))
+
+        var classifier = ClassifierConfiguration()
+        (classifier.classes, classifier.freezeEncoder) = (3, true)
+        classifier.viewChanges.keys["scale"] = [0.9, 1]
+        let other = classifier
+        classifier.viewChanges.keys["scale"] = [0.5, 1]
+        #expect(classifier != other)
+        let resolved = try ClassifierConfiguration(classifier.json, encoder: configuration.resolved())
+        #expect(resolved.view.size == 48 && resolved.view.scale == [0.5, 1] && resolved.learningRate == 0)
+        #expect(try ClassifierConfiguration(resolved.json, encoder: configuration.resolved()) == resolved)
+        #expect(try ClassifierConfiguration(json: #"{"classes": 3}"#, encoder: Configuration()).view.size == 32)
+    }
+
+    /// A configuration whose steps would compare no view with another is refused.
+    @Test func aPairOfViewsIsNeeded() throws {
+        let views = #""views": [{"size": 16}, {"size": 12, "count": 3}]"#
+        #expect(throws: CARLError.self) { try Configuration(json: #"{"symmetric": false, \#(views)}"#) }
+        #expect(try Configuration(json: "{\(views)}").globalViews == 1)
+    }
+
     @Test func theSchemaDescribesEveryKey() throws {
         let schema = ConfigurationSchema.json
         for (kind, names) in [("trainer", Configuration.keys), ("view", Settings.all(of: ViewSpec()).map(\.key.name))] {

@@ -49,6 +49,38 @@ import Testing
         }
     }
 
+    /// Files of methods with two encoders: the one that the method is evaluated by is taken, the other one and what
+    /// belongs to neither is left out.
+    @Test(arguments: [
+        ("module.encoder_q.", "module.encoder_k.", ["module.queue", "module.queue_ptr"]),
+        ("backbone.", "momentum_backbone.", ["projector.0.weight", "momentum_projector.0.weight", "queue"]),
+        ("backbone.", "backbone_momentum.", ["projection_head_momentum.0.weight", "prediction_head.0.weight"]),
+        ("teacher.backbone.", "student.module.backbone.", ["teacher.head.mlp.0.weight", "student_head.0.weight"]),
+        ("online_encoder.net.", "target_encoder.net.", ["predictor.0.weight"]),
+        ("", "momentum_encoder.", []),
+        ("state_dict.module._orig_mod.", "module.encoder_k.", ["module.bn.running_mean"]),
+    ])
+    func twoEncoders(_ own: String, _ other: String, _ more: [String]) throws {
+        let trainer = try Self.trainer()
+        let tensors = try WeightsFile.tensors(trainer)
+        func named(_ prefix: String, _ factor: Float) -> [WeightsFile.Tensor] {
+            tensors.map { .init(prefix + $0.name, $0.shape, $0.values.map { $0 * factor }) }
+        }
+        for both in [named(own, 1) + named(other, 2), named(other, 2) + named(own, 1)] {
+            let file = try WeightsFile(both + more.map { .init($0, [2]) })
+            let evaluator = try Evaluator(weights: file.path, threads: 2)
+            #expect(
+                try TransformerWeightsTests.features(evaluator, size: 40)
+                    == TransformerWeightsTests.features(trainer.evaluator, size: 40))
+            let ignored = try PretrainedWeights(path: file.path).ignored
+            #expect(Set(ignored) == Set(named(other, 2).map(\.name) + more))
+        }
+        let alone = try WeightsFile(named(other, 1))
+        #expect(
+            try TransformerWeightsTests.features(Evaluator(weights: alone.path, threads: 2), size: 40)
+                == TransformerWeightsTests.features(trainer.evaluator, size: 40))
+    }
+
     @Test func overridesStand() throws {
         let file = try WeightsFile(try WeightsFile.tensors(try Self.trainer()))
         let weights = try PretrainedWeights(path: file.path)

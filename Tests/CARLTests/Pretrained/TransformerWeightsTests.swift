@@ -101,6 +101,25 @@ import Testing
         #expect(try Self.features(Evaluator(weights: file.path, threads: 2)) == Self.features(trainer.evaluator))
     }
 
+    /// A file does not say how wide heads are; of this one it is known that they are not 64 wide.
+    @Test func otherHeadsAreRefused() throws {
+        func small(_ prefix: String) throws -> WeightsFile {
+            var tensors: [WeightsFile.Tensor] = [
+                .init("cls_token", [1, 1, 384]), .init("pos_embed", [1, 5, 384]),
+                .init("patch_embed.proj.weight", [384, 3, 2, 2]),
+            ]
+            for block in 0..<12 { tensors.append(.init("blocks.\(block).norm1.weight", [384])) }
+            return try WeightsFile(tensors.map { .init(prefix + $0.name, $0.shape) })
+        }
+        let known = try small("module.encoder.")
+        #expect(try PretrainedWeights(path: known.path).encoderKeys["encoder"] == "vit_small")
+        for wrapper in ["base_encoder", "momentum_encoder"] {
+            let file = try small("module.\(wrapper).")
+            let error = #expect(throws: CARLError.self) { try PretrainedWeights(path: file.path) }
+            #expect(error?.description.contains("12 heads of 32 values") == true)
+        }
+    }
+
     @Test func whatDoesNotFitIsNamed() throws {
         let tensors = Naming.transformersViT.tensors(try WeightsFile.tensors(try Self.trainer()))
         func error(_ change: (inout [WeightsFile.Tensor]) -> Void) throws -> String {

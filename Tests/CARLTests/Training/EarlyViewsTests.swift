@@ -14,6 +14,8 @@ import Testing
         #expect(made.earlyViewSpecs.map(\.size) == [24, 15])
         #expect(made.earlyViewSpecs.map(\.count) == [2, 4])
         #expect(abs(made.earlyViewSpecs[0].blur[1] - 1.5) < 1e-6 && abs(made.earlyViewSpecs[0].blur[0] - 0.15) < 1e-6)
+        let saved = try Configuration(made.json)
+        #expect(saved.earlyViewSpecs.map(\.blurRadius) == made.earlyViewSpecs.map(\.blurRadius))
         #expect(made.earlyViewSpecs[1].blurKernel == 5)  // a radius of 2, times 3/4, rounded
         #expect(made.viewSpecs(step: 34) == made.earlyViewSpecs && made.viewSpecs(step: 35) == made.viewSpecs)
         #expect(try Configuration(json: made.json.serialized()) == made)
@@ -135,5 +137,17 @@ import Testing
             let (early, all) = ((try? trainer.checkBatch(count)) == nil, (try? whole.checkBatch(count)) == nil)
             #expect(early == all)
         }
+    }
+
+    /// A kernel that was not given is of the standard size at every size, also once a file has said how large it is.
+    @Test(arguments: [64, 96, 112, 120, 160, 224]) func savedKernels(_ size: Int) throws {
+        let made = try Configuration(
+            json: """
+                {"views": [{"size": \(size), "count": 2, "blur_p": 0.5}], "total_steps": 10,
+                 "early_view_size": \(size * 5 / 32 * 4)}
+                """)
+        let saved = try Configuration(made.json)
+        #expect(saved.earlyViewSpecs.map(\.blurRadius) == made.earlyViewSpecs.map(\.blurRadius))
+        #expect(made.earlyViewSpecs[0].blurRadius == max(1, made.earlyViewSpecs[0].size / 20))
     }
 }

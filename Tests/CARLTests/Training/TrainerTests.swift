@@ -73,6 +73,11 @@ import Testing
         try half.save(to: path, notes: ["epoch": 3])
         let resumed = try Trainer.resume(from: path)
         #expect(resumed.notes == ["epoch": 3])
+        // Notes that could not be read again are refused before the file is replaced.
+        var deep: JSONValue = 1
+        for _ in 0..<150 { deep = .array([deep]) }
+        #expect(throws: CARLError.self) { try half.save(to: path, notes: ["deep": deep]) }
+        #expect(try Trainer.resume(from: path).notes == ["epoch": 3])
         #expect(resumed.configuration == half.configuration)
         for i in 3..<6 {
             let a = try Self.step(whole, seed: UInt64(i))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -80,11 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     _print_any_name()
     parser = build_parser()
-    arguments, rest = parser.parse_known_args(argv)
-    # argparse gives up on key=value arguments that stand behind options.
+    arguments, rest = parser.parse_known_args(_with_negative_numbers(sys.argv[1:] if argv is None else list(argv)))
+    # argparse gives up on arguments without a dash that stand behind options.
     overrides = getattr(arguments, "overrides", None)
     for item in rest:
-        if overrides is None or item.startswith("-") or "=" not in item:
+        if overrides is None or item.startswith("-") or not ("=" in item or os.path.exists(item)):
             known = _keys.names() if overrides is not None else []
             word = item.partition("=")[0].lstrip("-").replace("-", "_")
             hint = nearest(word, known) if item.startswith("--") else ""
@@ -123,6 +124,17 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         show_beside_bars(_warning(record.getMessage()))
+
+
+def _with_negative_numbers(words: list[str]) -> list[str]:
+    """``--value-range -1,1`` as ``--value-range=-1,1``: to argparse a word that begins with a dash is an option."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and re.match(r"-[\d.][^,]*,", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _open_closed_streams() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from .._features import csv_rows
-from .._given import matching
+from .._given import images_of, matching
 from .._writing import replace_file
 from ..errors import FileError, InvalidArgumentError
 from ..runs import checkpoint_path
@@ -22,7 +23,8 @@ def check_output(
     out: str, *, model: str | None = None, data: tuple[str | None, ...] = (), option: str = "--out"
 ) -> None:
     """Raises FileError where `out` cannot be written, and InvalidArgumentError where it is, or links to, a file that
-    the command reads: the checkpoint of `model`, or one of the images and labels at the paths `data`."""
+    the command reads: the checkpoint of `model`, what else its run has written, one of the images that it was trained
+    on, or one of the images and labels at the paths `data`."""
     target = os.path.realpath(os.path.expanduser(out))
     folder = os.path.dirname(target)
     if os.path.isdir(target):
@@ -69,9 +71,15 @@ def write_csv(path: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
 def _files(model: str | None, data: tuple[str | None, ...]) -> Iterator[str]:
     if model is not None:
         try:
-            yield str(checkpoint_path(model))
-        except FileError:
-            pass  # told when it is opened
+            checkpoint = checkpoint_path(model)
+        except FileError:  # told when it is opened
+            checkpoint = None
+        if checkpoint is not None:
+            yield str(checkpoint)
+            if os.path.isdir(os.path.expanduser(model)):
+                yield from _of_run(os.path.expanduser(model))
+            images = images_of(checkpoint)
+            data = (*data, *(images if isinstance(images, list) else [images]))
     for place in data:
         if place is None:
             continue
@@ -80,6 +88,12 @@ def _files(model: str | None, data: tuple[str | None, ...]) -> Iterator[str]:
             yield path
             if os.path.isdir(path):
                 yield from _below(path, set())
+
+
+def _of_run(folder: str) -> Iterator[str]:
+    """What a run has written that is no picture or page, which are made anew."""
+    for pattern in ("*.json", "*.jsonl", "*.npy", "*.log", "exported/*"):
+        yield from glob.glob(os.path.join(glob.escape(folder), pattern))
 
 
 def _below(folder: str, seen: set[tuple[int, int] | None]) -> Iterator[str]:

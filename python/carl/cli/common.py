@@ -168,6 +168,13 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
     return values
 
 
+def refuse_options(params: Mapping[str, Any]) -> None:
+    """ConfigurationError for parameters of ``carl.CARL`` that are options of their own on the command line."""
+    for key, see in (("run_dir", "--out"), ("progress", "--quiet"), ("callbacks", "--logger")):
+        if key in params:
+            raise ConfigurationError(f"{key} is not a parameter of the command line: see {see}")
+
+
 def positive(text: str) -> int:
     """An argparse type: a whole number above 0."""
     try:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import add_command, add_json, parse_overrides, print_json
+from .common import add_command, add_json, parse_overrides, print_json, refuse_options
 
 
 def add(subparsers: Any) -> None:
@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .. import demo
 
     overrides = parse_overrides(arguments.overrides)
+    refuse_options(overrides)
     say = (lambda text: None) if arguments.json else print
     results = demo.run(
         arguments.out,

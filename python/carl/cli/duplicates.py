@@ -102,14 +102,19 @@ def run(arguments: argparse.Namespace) -> int:
     more = sum(len(row["images"]) - 1 for row in rows)
     exact = sum(image["exact"] for row in rows for image in row["images"][1:])
     print(
-        f"{len(seen.names)} images, {len(rows)} groups: {exact} exact copies"
-        + ("" if arguments.exact else f", {more - exact} near ones")
+        f"{_counted(len(seen.names), 'image')}, {_counted(len(rows), 'group')}: "
+        + (f"{exact} exact cop{'y' if exact == 1 else 'ies'}")
+        + ("" if arguments.exact else f", {_counted(more - exact, 'near one')}")
     )
     if misses:
         print(f"just below the threshold of {threshold:g} (if these are copies too, lower it: --threshold)")
     for first, second, value in misses:
         print(f"  {value:.3f}  {seen.names[first]}  {seen.names[second]}")
     return 0
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _write(path: str, groups: list[dict[str, Any]]) -> None:

@@ -258,12 +258,17 @@ def _views(arguments: argparse.Namespace) -> Figure:
         arguments.source if trained else None, arguments.data if trained else arguments.source, arguments.images
     )
     spec, size = shown.views, shown.view_size
+    note = ""
     if arguments.views is not None:
         spec = parse_overrides([f"views={arguments.views}"])["views"]
+    elif arguments.view_size is None and shown.early is not None:
+        note = f"the first {shown.early_steps:,} steps have views of {shown.early[0]['size']} pixels"
+        if arguments.epoch < shown.early_epochs:
+            spec = shown.early
     if isinstance(spec, str):
         size = arguments.view_size or size
     seed = shown.seed if arguments.seed is None else arguments.seed
-    return plots.views(shown.images, spec, seed, view_size=size, epoch=arguments.epoch, indices=shown.places)
+    return plots.views(shown.images, spec, seed, view_size=size, epoch=arguments.epoch, indices=shown.places, note=note)
 
 
 KINDS: dict[str, Kind] = {

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from typing import Any
 
 from .common import (
@@ -53,6 +54,7 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
+    from .._classes import shown
     from .._features import check_table, write_predictions
     from .._models import load_model
     from ..classifier import Classifier
@@ -82,6 +84,13 @@ def run(arguments: argparse.Namespace) -> int:
     # Labels that are no classes of the model say nothing about it.
     known = None if truth is None else found & np.isin(truth, model.classes_.astype(str))
     judged = known is not None and bool(known.any())
+    if truth is not None and known is not None and (strange := np.unique(truth[found & ~known])).size:
+        what = "so they are left out of the accuracy" if judged else "so nothing is compared"
+        warnings.warn(
+            f"labels: {shown(strange)} not among the classes of {arguments.model}, {shown(model.classes_)}: {what}",
+            UserWarning,
+            stacklevel=2,
+        )
     accuracy = float(np.mean(predicted[known] == truth[known])) if judged and truth is not None else None
     counts = {str(name): int(np.count_nonzero(predicted == str(name))) for name in model.classes_}
     if arguments.json:

@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _keys
-from .common import DATA_HELP, LABELS_HELP, add_command, add_json, parse_overrides, print_json, value_range
+from .common import (
+    DATA_HELP,
+    LABELS_HELP,
+    add_command,
+    add_json,
+    parse_overrides,
+    print_json,
+    refuse_options,
+    value_range,
+)
 
 if TYPE_CHECKING:
     from .._given import Given
@@ -107,7 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .._given import given_of
     from .._run_place import check_place
     from .._values import checked_range
-    from ..errors import ConfigurationError, InvalidArgumentError, Terminated
+    from ..errors import InvalidArgumentError, Terminated
     from ..estimator import CARL
     from ..loggers import make
     from ..runs import RunFolder, refuse_if_in_use
@@ -119,9 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.config:
         params.update(_config_file(arguments.config))
     params.update(parse_overrides([*arguments.overrides, *arguments.options]))
-    for key, see in (("run_dir", "--out"), ("progress", "--quiet"), ("callbacks", "--logger")):
-        if key in params:
-            raise ConfigurationError(f"{key} is not a parameter of the command line: see {see}")
+    refuse_options(params)
     if isinstance(params.get("value_range"), str):  # 0,1 as other commands take it
         with suppress(argparse.ArgumentTypeError):  # told as of any other value
             params["value_range"] = list(value_range(params["value_range"]))  # as it is stored
@@ -176,17 +183,18 @@ def _eval_set(arguments: argparse.Namespace) -> list[str | None] | None:
 
 def _places(arguments: argparse.Namespace) -> tuple[str | list[str] | None, str, bool]:
     """The images, the run folder, and whether to go on, from what was given."""
+    from .._given import matching
     from ..errors import InvalidArgumentError
     from ..runs import is_run_folder
 
-    data = arguments.data
-    more = [item for item in arguments.overrides if os.path.exists(item)]
-    if data is not None and more and ("=" not in data or os.path.exists(data)):  # carl train *.jpg
-        arguments.overrides = [item for item in arguments.overrides if item not in more]
-        return [data, *more], arguments.out or _DEFAULT_RUN, arguments.resume
-    if data is not None and "=" in data and not os.path.exists(data):
-        arguments.overrides.insert(0, data)  # DATA was left out
-        data = None
+    words = [word for word in (arguments.data, *arguments.overrides) if word is not None]
+    places = [word for word in words if os.path.exists(word) or matching(word)]
+    if words and words[0] not in places and "=" not in words[0]:
+        places.insert(0, words[0])  # which is told to be missing
+    arguments.overrides = [word for word in words if word not in places]
+    if len(places) > 1:  # carl train *.jpg
+        return places, arguments.out or _DEFAULT_RUN, arguments.resume
+    data = places[0] if places else None
     if data is not None and os.path.isdir(data) and is_run_folder(data):
         if arguments.out is not None and os.path.realpath(arguments.out) != os.path.realpath(data):
             raise InvalidArgumentError(
@@ -200,6 +208,8 @@ def _places(arguments: argparse.Namespace) -> tuple[str | list[str] | None, str,
     if data is None:
         if arguments.out is None:
             arguments.parser.error("want DATA, the images to train on, or --run FOLDER, a run to go on with")
+        if not os.path.exists(os.path.expanduser(arguments.out)):
+            arguments.parser.error(f"want DATA, the images to train on: {arguments.out} is no run to go on with")
         from ..runs import run_folder
 
         run_folder(arguments.out)
@@ -259,6 +269,11 @@ def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str)
             print(
                 f"nothing to do: the run is over after {model.trainer_.step_count} steps, and its learning rate has "
                 "come down"
+            )
+        elif model.total_steps is not None and model.trainer_.step_count >= model.total_steps:
+            print(
+                f"nothing to do: {model.trainer_.step_count} steps are taken, and total_steps is {model.total_steps}; "
+                f"total_steps={model.trainer_.step_count * 2} would go further"
             )
         else:
             print(

@@ -15,20 +15,34 @@ from ..errors import InvalidArgumentError
 
 
 def class_labels(value: Any, name: str, count: int | None = None) -> np.ndarray:
-    """(count,) labels of samples: integers as int64, text, or booleans."""
+    """(count,) labels of samples: integers of at least 0 as int64, text, or booleans."""
     array = label_values(value, name)
-    if array.dtype.kind not in "USb" or array.ndim != 1:
-        return _arrays.label_array(array, name, count)
+    if array.dtype.kind not in "Ub" or array.ndim != 1:
+        array = _arrays.label_array(array, name, count)
+        _check_not_negative(array, name)
     if count is not None and len(array) != count:
         raise InvalidArgumentError(f"{name}: got {len(array)} labels, want {count}, one a sample")
     return array
 
 
-def check_labels(labels: np.ndarray, name: str, truth: np.ndarray | None = None, truth_name: str = "") -> None:
-    """Labels of 0 or more and of at least two classes, some of which `truth` shares. A UserWarning names what `truth`
-    has beyond them."""
-    if len(labels) and labels.dtype.kind == "i" and int(labels.min()) < 0:
-        raise InvalidArgumentError(f"{name}: got {int(labels.min())}, want labels of at least 0")
+def _check_not_negative(labels: np.ndarray, name: str) -> None:
+    wrong = np.flatnonzero(labels < 0)[:1] if labels.dtype.kind == "i" else np.empty(0, np.int64)
+    if len(wrong):
+        raise InvalidArgumentError(
+            f"{name}[{wrong[0]}]: got {labels[wrong[0]]}, want labels of at least 0: leave samples without a label out"
+        )
+
+
+def check_labels(
+    labels: np.ndarray,
+    name: str,
+    truth: np.ndarray | None = None,
+    truth_name: str = "",
+    so: str = "these samples count as wrong",
+) -> None:
+    """Labels of at least two classes, some of which `truth` shares. A UserWarning names what `truth` has beyond them,
+    and `so` what becomes of it."""
+    _check_not_negative(labels, name)
     classes = check_classes(labels, name)
     if truth is None:
         return
@@ -36,6 +50,7 @@ def check_labels(labels: np.ndarray, name: str, truth: np.ndarray | None = None,
         raise InvalidArgumentError(
             f"{truth_name}: got labels such as {truth[0].item()!r}, {name} has such as {labels[0].item()!r}"
         )
+    _check_not_negative(truth, truth_name)
     found = np.unique(truth)
     strange = np.setdiff1d(found, classes)
     if len(strange) == len(found):
@@ -44,9 +59,7 @@ def check_labels(labels: np.ndarray, name: str, truth: np.ndarray | None = None,
             "of the same data set?"
         )
     if len(strange):
-        warnings.warn(
-            f"{truth_name}: {shown(strange)} not in {name}, so these samples count as wrong", UserWarning, stacklevel=3
-        )
+        warnings.warn(f"{truth_name}: {shown(strange)} not in {name}, so {so}", UserWarning, stacklevel=3)
 
 
 def cutoffs(k: Any, most: int) -> list[int]:

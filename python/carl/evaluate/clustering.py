@@ -98,6 +98,10 @@ def _features(value: Any) -> np.ndarray | None:
     array = _arrays.as_array(value, "features") if is_array_like(value) else np.asarray(value)
     if array.ndim != 2 or array.dtype.kind not in "fiub":
         return None
+    if array.shape[1] == 1 and array.dtype.kind != "f":
+        raise InvalidArgumentError(
+            f"assignments: got {array.dtype} of shape {array.shape}, want (N,), such as assignments.ravel()"
+        )
     return _arrays.feature_array(value, "features", ("N", "D"))
 
 

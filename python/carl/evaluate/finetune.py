@@ -173,7 +173,7 @@ def _run(
 def _encoder(model: Any, architecture: Mapping[str, Any] | None, images: ImageSource) -> Iterator[Any]:
     """The encoder that classifiers copy: the model's, or a new one by `architecture`."""
     if model is not None:
-        with encoder_of(model) as encoder:
+        with encoder_of(model, images.channels) as encoder:
             yield encoder
         return
     config = {"in_channels": images.channels, **(architecture or {})}

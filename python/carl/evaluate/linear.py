@@ -89,7 +89,7 @@ def linear_probe(
     batch_size = _arrays.integer(batch_size, "batch_size", 1, 1_000_000)
     with (
         labelled_images(train_images, train_labels, test_images, test_labels, model, on_error, value_range) as data,
-        encoder_of(model) as encoder,
+        encoder_of(model, data.train.channels) as encoder,
     ):
         if method == "logistic":
             with Bar(progress, parts_of(data.train) + parts_of(data.test), "features") as bar:

@@ -74,7 +74,7 @@ def retrieval(
     alone = test_x is None
     queries = references if alone else _arrays.feature_array(test_x, "test_x", ("M", references.shape[1]))
     truth = labels if alone else class_labels(test_y, "test_y", len(queries))
-    check_labels(labels, "train_y", truth, "test_y")
+    check_labels(labels, "train_y", truth, "test_y", "these queries are left out")
     if labels.dtype != np.int64 or truth.dtype != np.int64:  # the library compares numbers
         places = np.unique(np.concatenate([labels, truth]), return_inverse=True)[1].reshape(-1).astype(np.int64)
         count = len(labels)

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _arrays
 from .._classes import check_classes, encode_labels, kept_classes, places_among
+from .._encoder_of import channels_of_model
 from .._shown import ShownFields
 from .._values import checked_range
 from ..errors import InvalidArgumentError
@@ -78,11 +79,12 @@ def labelled_images(
     """Checks both sets. Labels are arrays, paths of files, or None for those of the images' source (class folders,
     labelled archives).
     on_error: images that cannot be read are left out with a warning ("skip"), or an error ("raise").
-    value_range: by default that of the model, if it is a carl.CARL."""
+    model: whose channels image files are read with, if it is one. value_range: by default that of a carl.CARL."""
     value_range = checked_range(getattr(model, "value_range", None) if value_range is None else value_range)
+    reading = (channels_of_model(model), value_range)
     with (
-        _source(train_images, "train_images", value_range) as train,
-        _source(test_images, "test_images", value_range) as test,
+        _source(train_images, "train_images", *reading) as train,
+        _source(test_images, "test_images", *reading) as test,
     ):
         train_labels, test_labels = labels_of(train, train_labels), labels_of(test, test_labels)
         classes, targets = encode_labels(train_labels, "train_labels", len(train))
@@ -96,8 +98,8 @@ def labelled_images(
 
 
 @contextmanager
-def _source(images: Any, name: str, value_range: Any) -> Iterator[ImageSource]:
-    with opened(images, value_range=value_range) as found:
+def _source(images: Any, name: str, channels: int | None, value_range: Any) -> Iterator[ImageSource]:
+    with opened(images, channels, value_range) as found:
         source = random_access(found, name)
         if len(source) == 0:
             raise InvalidArgumentError(f"{name}: is empty")

@@ -31,6 +31,7 @@ class Logger(Callback):
     def __init__(self, every: int = 1) -> None:
         self.every = _arrays.integer(every, "every", 1, 2**31 - 1)
         self._opened = False
+        self._outer = 0
 
     def open(self, model: CARL, config: Mapping[str, Any]) -> None:
         """Before the first step. config: the complete configuration."""
@@ -44,7 +45,7 @@ class Logger(Callback):
 
     def on_start(self, model: CARL) -> None:
         self.open(model, model.config_.to_dict())
-        self._opened = True
+        self._opened, self._outer = True, id(sys.exc_info()[1])
 
     def on_step(self, model: CARL, metrics: Metrics) -> None:
         if metrics.step % self.every == 0:
@@ -60,8 +61,9 @@ class Logger(Callback):
     def on_end(self, model: CARL) -> None:
         if self._opened:
             self._opened = False
-            # The fit calls this while the exception that ended it, if any, is on its way out.
-            self.close(sys.exc_info()[0] is not None)
+            # The fit calls this while the exception that ended it, if any, is on its way out. One that the program was
+            # handling when it called fit is none of it.
+            self.close(id(sys.exc_info()[1]) != self._outer)
 
 
 def run_dir_of(model: CARL) -> Path | None:

@@ -22,13 +22,20 @@ _CHARACTERS = 16
 
 
 def views(
-    images: Any, spec: Any = "auto", seed: int = 0, *, view_size: int | None = None, epoch: int = 0, indices: Any = None
+    images: Any,
+    spec: Any = "auto",
+    seed: int = 0,
+    *,
+    view_size: int | None = None,
+    epoch: int = 0,
+    indices: Any = None,
+    note: str = "",
 ) -> Figure:
     """A contact sheet: an image at the left of each row, followed by the views that training makes of it.
 
     images: uint8 (N, H, W), (N, H, W, C) or a list of images of any sizes. spec: the configuration key ``views``;
-    view_size: of a preset. seed, epoch, indices (places in the data set): those of training show the very views that it
-    used.
+    view_size: of a preset. note: a line of the text below. seed, epoch, indices (places in the data set): those of
+    training show the very views that it used.
 
     The views are as the encoder gets them but that the normalisation is undone. Below stands with which probabilities
     and ranges they were made.
@@ -41,7 +48,7 @@ def views(
     width = max(4.5, _CELL * (1 + len(columns)) + 0.5)
     legends = [
         part
-        for text in legend_of(specs)
+        for text in [*legend_of(specs), *([note] if note else [])]
         for part in textwrap.wrap(text, int(_CHARACTERS * width), subsequent_indent="    ")
     ]
     figure = new_figure(width, _CELL * 1.02 * rows + 0.6 + 0.14 * len(legends))

@@ -121,15 +121,25 @@ def _column_of(images: Any) -> Any:
     items = column_items(images)
     if items is None:
         return images
+    _refuse_gaps(items)
+    return items
+
+
+def _refuse_gaps(items: Any) -> None:
     gaps = [place for place, item in enumerate(items) if is_missing(item)]
     if gaps:
         raise InvalidArgumentError(f"images[{gaps[0]}]: is missing, in all {len(gaps)} of {len(items)}: leave them out")
-    return items
+    paths = [isinstance(item, (str, os.PathLike)) for item in items]
+    if any(paths) and not all(paths):
+        other = paths.index(not paths[0])
+        first, got = ("paths", type(items[other]).__name__) if paths[0] else (type(items[0]).__name__, "a path")
+        raise InvalidArgumentError(f"images[{other}]: got {got} in a list that begins with {first}: want one kind")
 
 
 def _list_source(images: Any, channels: int | None, options: _Options) -> ImageSource | BatchStream:
     if not images:
         raise InvalidArgumentError("images: got an empty list, want images")
+    _refuse_gaps(images)
     if all(isinstance(item, (str, os.PathLike)) for item in images):
         given = [_expanded(item) for item in images]
         paths = [path for item in given for path in matching(item) or [item]]

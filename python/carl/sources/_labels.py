@@ -27,8 +27,6 @@ def numbered(values: Any, name: str, count: int) -> Labels:
         raise InvalidArgumentError(f"{name}: got labels of shape {array.shape}, want ({count},) or ({count}, 1){hint}")
     if len(array) != count:
         raise InvalidArgumentError(f"{name}: got {len(array)} labels, want {count}, one an image")
-    if array.dtype.kind == "S":
-        array = np.array([value.decode("utf-8", "surrogateescape") for value in array.tolist()], str)
     if array.dtype.kind in "Ub":
         classes, places = np.unique(array, return_inverse=True)
         return places.reshape(-1).astype(np.int64), [str(each) for each in classes.tolist()]

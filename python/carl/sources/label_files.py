@@ -105,8 +105,9 @@ def _by_name(table: _Table, file: str, source: ImageSource) -> list[str]:
     users: dict[str, int] = {}
     for place in range(len(source)):
         own = _plain(source.identity(place))
-        parts = own.replace(": ", "/").split("/")  # a member of an archive is "shard.tar: a.jpg"
-        ends = [own, *("/".join(parts[start:]) for start in range(len(parts)))]
+        # A member of an archive is "shard.tar: a.jpg". Tables may have absolute paths where the images' are relative.
+        parts = _plain(os.path.abspath(own.replace(": ", "/"))).split("/")
+        ends = [own, "/".join(parts), *("/".join(parts[start:]) for start in range(len(parts)))]
         end = next((end for end in ends if end in known), None)
         if end is None:
             missing.append(source.identity(place))

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._array_like import label_values
 from .._arrays import label_array
+from .._classes import shown
 from .._shown import line
 from ..errors import InvalidArgumentError
 from . import as_source
@@ -132,10 +133,22 @@ def aligned(
     of class folders need not have the same ones. Classes that one of them lacks are a UserWarning that names them;
     InvalidArgumentError if they have none in common.
 
-    known, other: the class names of the two; labels are numbers alone where one has none. names: of the sets.
+    known, other: the class names of the two. Where one has none, its labels are numbers, and the other's names have to
+        be numbers too: places in a list of names are no names. names: of the sets.
     """
-    if not known or not other or known == other:
-        return labels, known if known == other else None
+    if known == other:
+        return labels, known
+    if not known or not other:
+        numbers = _whole_numbers(known or other)
+        if not numbers:
+            raise InvalidArgumentError(
+                f"{names} have different labels: names, {shown(known or other or [])}, and numbers: both want the same"
+            )
+        if not known:
+            return np.array(numbers, np.int64)[labels], None
+        named_by = dict(zip(numbers, known))
+        different, places = np.unique(labels, return_inverse=True)
+        other, labels = [named_by.get(each, str(each)) for each in different.tolist()], places.reshape(-1)
     if not set(known) & set(other):
         raise InvalidArgumentError(f"{names} have different classes: {shown(known)}; and {shown(other)}")
     joint = [*known, *(name for name in other if name not in known)]
@@ -144,14 +157,16 @@ def aligned(
     lacks += [f"the second has no {shown(missing)}"] if missing else []
     if lacks:
         warnings.warn(f"{names} have different classes: {'; '.join(lacks)}", UserWarning, stacklevel=3)
-    numbers = np.array([joint.index(name) for name in other], np.int64)
-    return numbers[labels], joint
+    return np.array([joint.index(name) for name in other], np.int64)[labels], joint
 
 
-def shown(names: list[str]) -> str:
-    """Some names as text, the first few of many."""
-    text = ", ".join(names[:6])
-    return text + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
+def _whole_numbers(names: list[str] | None) -> list[int] | None:
+    """What the names of all classes are as numbers, if they are different whole numbers."""
+    try:
+        numbers = [int(name) for name in names or []]
+    except ValueError:
+        return None
+    return numbers if len(set(numbers)) == len(numbers) else None
 
 
 def _any_source(

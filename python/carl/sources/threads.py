@@ -6,6 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Workers:
             self._begin()
         future: Future[Any] = Future()
         if self._threads:
-            self._tasks.put((future, function, arguments))  # type: ignore[union-attr]
+            # What is logged there is of the run that asks for it.
+            self._tasks.put((future, copy_context().run, (function, *arguments)))  # type: ignore[union-attr]
         else:
             _run(future, function, arguments)
         return future

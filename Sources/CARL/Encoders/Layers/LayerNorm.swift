@@ -50,7 +50,9 @@ struct LayerNorm {
             squares = fma8(deviation, deviation, squares)
             c &+= 8
         }
-        return (mean, 1 / (squares.sum() / Float(channels) + Self.epsilon).squareRoot())
+        let variance = squares.sum() / Float(channels)
+        // One that overflows would make every row its shift, which looks like a result.
+        return (mean, variance.isFinite ? 1 / (variance + Self.epsilon).squareRoot() : .nan)
     }
 
     /// From the gradient dy of norm(x) for some rows: adds that of x to dx, those of scale and shift to `sums` (2, C),

@@ -40,7 +40,8 @@ enum ColumnKernels {
                 square += d * d
             }
             mean[c] = first + sum * scale
-            deviation[c] = max(square - sum * sum * scale, 0)
+            // In this order nothing overflows before `square` does, which is then told of.
+            deviation[c] = max(square - sum * scale * sum, 0)
             c &+= 1
         }
     }
@@ -66,7 +67,8 @@ enum ColumnKernels {
         func store(_ scale: Float, mean: FloatPointer, deviation: FloatPointer) {
             let means = FloatVector(repeating: scale)
             storeVector(fmaVector(sum, means, first), mean)
-            storeVector(maxVector(fmaVector(sum * sum, -means, square), .zero), deviation)
+            // In this order nothing overflows before `square` does, which is then told of.
+            storeVector(maxVector(fmaVector(sum * -means, sum, square), .zero), deviation)
         }
     }
 

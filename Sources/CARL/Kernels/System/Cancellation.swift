@@ -64,10 +64,12 @@ public enum Cancellation {
         return try body()
     }
 
-    /// Asks all calls that are running in the process to end. May be called from a signal handler.
+    /// Asks all calls that are running in the process to end: those of the C interface, and those within `with`. Others
+    /// have nothing to look at. May be called from a signal handler.
     public static func cancelEverything() { everyone.wrappingAdd(1, ordering: .relaxed) }
 
-    /// Runs `body` as a call that ends early when `*flag` is not 0.
+    /// Runs `body` as a call that ends early when `*flag` is not 0, or all calls are asked to end; nil for these alone.
+    /// What it runs throws `CARLError.cancelled` then.
     public static func with<Result>(_ flag: UnsafePointer<Int32>?, _ body: () throws -> Result) rethrows -> Result {
         let outer = current
         defer { current = outer }

@@ -28,9 +28,13 @@ public final class Compute {
     /// Workers that are really at work at the same time in `parallel`: no more than there are threads in the pool.
     let workers: Int
 
-    /// - Parameter threads: threads to use; 0 means `ThreadCount.available`.
-    /// - Throws: `CARLError.outOfMemory`; `CARLError.configuration` when the processor cannot compute with `precision`.
+    /// - Parameter threads: threads to use, at most 1024; 0 means `ThreadCount.available`.
+    /// - Throws: `CARLError.outOfMemory`; `CARLError.invalidArgument` for another number of threads;
+    ///   `CARLError.configuration` when the processor cannot compute with `precision`.
     public init(threads: Int = 0, precision: Precision = .float32) throws {
+        guard (0...ThreadCount.most).contains(threads) else {
+            throw CARLError.invalidArgument("threads: got \(threads), want 0 to \(ThreadCount.most)")
+        }
         self.precision = precision.resolved
         products = try precision.products()
         self.threads = threads > 0 ? threads : ThreadCount.available

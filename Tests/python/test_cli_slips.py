@@ -1,0 +1,177 @@
+"""The command line as it is typed: words in another order, a file that is something else, labels of other classes."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+import carl
+from carl import demo
+from carl.cli import main
+from conftest import small_model
+
+Image = pytest.importorskip("PIL.Image")
+SMALL = ["width=0.125", "projector=[16,8]", "prototypes=6", "batch_size=8", "view_size=12", "--quiet"]
+
+
+def saved(folder, images):
+    folder.mkdir()
+    for place, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{place:02}.png")
+    return folder
+
+
+@pytest.fixture
+def photos(images, tmp_path):
+    return saved(tmp_path / "photos", images[:24])
+
+
+@pytest.fixture
+def run(photos, tmp_path):
+    small_model(run_dir=tmp_path / "run").fit(str(photos))
+    return tmp_path / "run"
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["epochs=1", "DATA", *SMALL],
+        [*SMALL, "epochs=1", "DATA"],
+        ["epochs=1", *SMALL, "DATA", "--out", "OUT"],
+        ["DATA", "epochs=1", *SMALL, "--out", "OUT"],
+        ["--out", "OUT", "--epochs", "1", "DATA", *SMALL],
+    ],
+)
+def test_keys_may_stand_in_front_of_the_images(words, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    places = {"DATA": str(photos), "OUT": "runs/train"}
+    assert main(["train", *(places.get(word, word) for word in words)]) == 0
+    assert carl.load("runs/train").trainer_.step_count == 3
+
+
+def test_images_that_are_left_out_or_not_there(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["train", "epochs=1", "--out", "runs/new"])
+    assert "want DATA, the images to train on: runs/new is no run" in capsys.readouterr().err
+    assert main(["train", "nowhere/", "epochs=1"]) == 1
+    assert "nowhere/: no such file or folder" in capsys.readouterr().err
+    assert main(["train", str(photos), "epohcs=1"]) == 1
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_a_run_that_total_steps_has_ended_says_so(photos, tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert main(["train", str(photos), *SMALL, "epochs=5", "total_steps=4", "--out", run]) == 0
+    capsys.readouterr()
+    for more in (["epochs=100"], ["total_steps=3"], []):
+        assert main(["train", run, "--resume", *more]) == 0
+        assert "nothing to do: 4 steps are taken" in (said := capsys.readouterr().out) and "total_steps=8" in said
+    assert main(["train", run, "--resume", "total_steps=8", "--quiet"]) == 0
+    assert carl.load(run).trainer_.step_count == 8
+
+
+@pytest.mark.parametrize(
+    ("command", "target"),
+    [
+        (["plot", "gallery", "RUN"], "photos/03.png"),
+        (["plot", "curves", "RUN"], "photos/03.png"),
+        (["report", "RUN"], "photos/03.png"),
+        (["report", "RUN"], "run/config.json"),
+        (["plot", "curves", "RUN"], "run/metrics.jsonl"),
+        (["report", "RUN"], "run/exported/encoder.safetensors"),
+        (["embed", "RUN", "other"], "run/train.log"),
+        (["embed", "RUN", "other"], "photos/03.png"),
+    ],
+)
+def test_no_command_overwrites_what_a_run_is_made_of(command, target, run, tmp_path, images, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "other", images[24:28])
+    before = content(tmp_path)
+    assert main([*("run" if word == "RUN" else word for word in command), "--out", target]) == 1
+    assert "--out" in capsys.readouterr().err
+    assert content(tmp_path) == before
+
+
+def test_of_a_list_of_files_too(run, photos, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    listed = tmp_path / "listed"
+    small_model(run_dir=listed).fit([str(path) for path in sorted(photos.glob("*.png"))])
+    before = content(photos)
+    assert main(["plot", "curves", str(listed), "--out", str(photos / "05.png")]) == 1
+    assert content(photos) == before
+    assert main(["plot", "curves", str(listed), "--out", str(photos / "curves.png")]) == 0
+
+
+@pytest.mark.parametrize("key", ["epohcs=1", "encoder=resnet19", "run_dir=elsewhere", "progress=true", "width=0.3"])
+def test_a_demonstration_touches_nothing_where_a_key_is_wrong(key, run, images, tmp_path, monkeypatch, capsys):
+    four = (images[:16, ..., 0], np.arange(16) % 2, images[16:24, ..., 0], np.arange(8) % 2)
+    monkeypatch.setattr(demo, "load_fashion_mnist", lambda folder: four)
+    shutil.copytree(run, tmp_path / "demo")
+    (tmp_path / "demo/results.json").write_text("{}")
+    before = content(tmp_path)
+    assert main(["demo", "--quick", "--out", str(tmp_path / "demo"), key]) == 1
+    assert capsys.readouterr().err.startswith("carl: ")
+    assert content(tmp_path) == before
+    # a run that no demonstration has left
+    assert main(["demo", "--quick", "--out", str(run)]) == 1
+    assert "no demonstration" in capsys.readouterr().err
+    assert content(tmp_path) == before
+
+
+def test_negative_numbers_after_an_option(run, images, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", images[:6].astype(np.float32) / 127.5 - 1)
+    out = tmp_path / "out.npy"
+    for words in (["--value-range", "-1,1"], ["--value-range=-1,1"]):
+        assert main(["embed", str(run), str(tmp_path / "x.npy"), *words, "--out", str(out), "--quiet"]) == 0
+        found = np.load(out)
+        np.testing.assert_allclose(found, carl.load(run).transform(images[:6]), rtol=0.05, atol=0.05)
+
+
+def test_a_table_of_absolute_paths_and_images_by_relative_ones(run, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder in (f"{photos}/", "./", "photos/", f"{tmp_path.name}/photos/"):
+        paths = [f"{folder}{place:02}.png" for place in range(24)]
+        rows = [f"{path},{place % 3}" for place, path in enumerate(paths)]
+        (tmp_path / "labels.csv").write_text("\n".join(["name,label", *rows]))
+        assert main(["retrieval", "run", "photos", "--labels", "labels.csv", "-k", "1"]) == 0
+
+
+def test_labels_of_other_classes_are_told(run, photos, images, tmp_path, capsys):
+    labels = np.arange(24) % 2
+    classifier = carl.Classifier(str(run), freeze_encoder=True, epochs=1, progress=False)
+    classifier.fit(images[:24], np.array(["ant", "bee"])[labels]).save(tmp_path / "c.carl")
+    out = ["--out", str(tmp_path / "p.csv"), "--quiet"]
+
+    def predict(names):
+        (tmp_path / "l.txt").write_text("\n".join(names))
+        return main(["predict", str(tmp_path / "c.carl"), str(photos), "--labels", str(tmp_path / "l.txt"), *out])
+
+    with pytest.warns(UserWarning, match="labels: cat, dog not among the classes of .*, ant, bee: so nothing"):
+        assert predict(np.array(["cat", "dog"])[labels]) == 0
+    assert "accuracy" not in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="labels: dog not among .* left out of the accuracy"):
+        assert predict(np.array(["ant", "dog"])[labels]) == 0
+    assert "of 12 labelled images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (["a.jpg", None], r"images\[1\]: is missing"),
+        ([None, "a.jpg"], r"images\[0\]: is missing"),
+        (["a.jpg", float("nan"), None], r"images\[1\]: is missing, in all 2 of 3"),
+        (["a.jpg", np.zeros((4, 4), np.uint8)], r"images\[1\]: got ndarray in a list that begins with paths"),
+        ([np.zeros((4, 4), np.uint8), "a.jpg"], r"images\[1\]: got a path in a list that begins with ndarray"),
+    ],
+)
+def test_a_list_with_gaps_or_of_two_kinds(images, words):
+    with pytest.raises(carl.InvalidArgumentError, match=words):
+        carl.as_source(images)
