@@ -236,7 +236,7 @@ def test_duplicates(run, tmp_path, capsys):
     with pytest.warns(UserWarning, match="left out an image that cannot be read: .*broken.jpg"):
         assert command(run, "duplicates", "--out", tmp_path / "d.csv") == 0
     lines = capsys.readouterr().out.splitlines()
-    end = lines.index("26 images, 2 groups: 1 exact copies, 1 near ones")
+    end = lines.index("26 images, 2 groups: 1 exact copy, 1 near one")
     assert lines[end + 1].startswith("just below the threshold of 0.97") and 1 <= len(lines[end + 2 :]) <= 5
     below = [float(line.split()[0]) for line in lines[end + 2 :]]
     assert below == sorted(below, reverse=True) and below[0] <= 0.97

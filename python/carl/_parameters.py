@@ -97,8 +97,8 @@ class TrainerKeys:
             beside the prototypes (0 to 10^6, or {"start": a, "end": b, "steps": n}; default 4 ("carl", "carp": 0)).
         contrast_temperature: divides that contrast's similarities (above 0, at most 10^6; default 0.1).
         stop_gradient: the target of a pair of views gets no gradient from it (true or false; default true).
-        symmetric: every ordered pair of views counts; false: only pairs whose target comes later (true or false;
-            default true).
+        symmetric: every ordered pair of views counts; false: only pairs whose target comes later, so that views smaller
+            than the first, which are no targets, have none (true or false; default true).
         teacher_momentum: EMA decay of a teacher (encoder, head, prototypes) that gives the targets, going to 1 along
             half a cosine over total_steps, or linearly with a trapezoid's decay; 0: no teacher (0 to 1; default 0
             ("carp": 0.99)).

@@ -142,7 +142,12 @@ public struct Configuration: Equatable, Sendable {
     @Setting("stop_gradient", .assignment, doc: "the target of a pair of views gets no gradient from it")
     public var stopGradient = true
     @Setting(
-        "symmetric", .assignment, doc: "every ordered pair of views counts; false: only pairs whose target comes later")
+        "symmetric", .assignment,
+        doc:
+            """
+            every ordered pair of views counts; false: only pairs whose target comes later, so that views smaller than \
+            the first, which are no targets, have none
+            """)
     public var symmetric = true
     @Setting(
         "teacher_momentum", .assignment, in: 0...1, standard: "0 (`\"carp\"`: 0.99)",

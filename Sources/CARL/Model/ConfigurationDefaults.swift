@@ -37,6 +37,13 @@ extension Configuration {
         if encoder.isTransformer && width != 1 {
             throw refusal("width", "1 for vision transformers: the encoder's name says its width", width.json)
         }
+        guard !encoder.isTransformer else { return }
+        for (key, value, standard) in [
+            ("registers", registers.json, JSONValue.number(0)), ("drop_path", dropPath.json, .number(0)),
+            ("pool", pool.json, TokenPool.class.json), ("layer_scale", layerScale.json, .null),
+        ] where value != standard {
+            throw refusal(key, "left out for ResNets: vision transformers alone have it", value)
+        }
     }
 
     private mutating func resolveViews() throws {

@@ -8,7 +8,9 @@ public struct FloatImages {
     public let width: Int
     public let channels: Int
 
-    public init(_ values: UnsafePointer<Float>, batch: Int, height: Int, width: Int, channels: Int) {
+    /// - Parameter values: memory that outlives this value: not an array, which Swift would make a pointer of for this
+    ///   call alone.
+    public init(@_nonEphemeral _ values: UnsafePointer<Float>, batch: Int, height: Int, width: Int, channels: Int) {
         self.values = values
         self.batch = batch
         self.height = height

@@ -8,7 +8,9 @@ public struct SourceImage {
     /// Bytes from a row to the next; negative for images stored from the bottom up.
     public let rowStride: Int
 
-    public init(pixels: UnsafePointer<UInt8>, height: Int, width: Int, channels: Int, rowStride: Int) {
+    /// - Parameter pixels: memory that outlives this value: not an array, which Swift would make a pointer of for this
+    ///   call alone.
+    public init(@_nonEphemeral pixels: UnsafePointer<UInt8>, height: Int, width: Int, channels: Int, rowStride: Int) {
         self.pixels = pixels
         self.height = height
         self.width = width

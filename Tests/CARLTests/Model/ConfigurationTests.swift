@@ -56,6 +56,14 @@ import Testing
         #expect(try ClassifierConfiguration(json: #"{"classes": 3}"#, encoder: Configuration()).view.size == 32)
     }
 
+    /// What only vision transformers have is refused for ResNets, rather than left without effect.
+    @Test(arguments: [#""registers": 3"#, #""drop_path": 0.2"#, #""pool": "mean""#, #""layer_scale": 1e-5"#])
+    func keysOfTransformers(_ key: String) throws {
+        #expect(throws: CARLError.self) { try Configuration(json: #"{"encoder": "resnet18", \#(key)}"#) }
+        let made = try Configuration(json: #"{"encoder": "vit_tiny", \#(key)}"#)
+        #expect(try Configuration(made.json) == made)
+    }
+
     /// A configuration whose steps would compare no view with another is refused.
     @Test func aPairOfViewsIsNeeded() throws {
         let views = #""views": [{"size": 16}, {"size": 12, "count": 3}]"#

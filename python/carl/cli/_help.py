@@ -93,8 +93,8 @@ HELP: dict[str, dict[str, str]] = {
         "contrast_temperature": "divides that contrast's similarities (above 0, at most 10^6; default 0.1).",
         "stop_gradient": "the target of a pair of views gets no gradient from it (true or false; default true).",
         "symmetric": (
-            "every ordered pair of views counts; false: only pairs whose target comes later (true or false; default"
-            " true)."
+            "every ordered pair of views counts; false: only pairs whose target comes later, so that views smaller "
+            "than the first, which are no targets, have none (true or false; default true)."
         ),
         "teacher_momentum": (
             "EMA decay of a teacher (encoder, head, prototypes) that gives the targets, going to 1 along half a "

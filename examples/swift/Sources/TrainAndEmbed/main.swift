@@ -46,10 +46,7 @@ try pixels.withUnsafeBufferPointer { buffer in
 
     let evaluator = trainer.evaluator
     let width = try evaluator.width(.features)
-    var features = [Float](repeating: 0, count: count * width)
-    try features.withUnsafeMutableBufferPointer {
-        try evaluator.embed(images, size: side, .features, into: $0.baseAddress!)
-    }
+    let features = try evaluator.embed(images)  // row by row
 
     var neighbours = [Int64](repeating: 0, count: count * 2)
     try NearestNeighbours.search(
