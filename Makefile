@@ -163,6 +163,9 @@ FILL    := sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERS
 
 install: $(PACKED_AFTER)
 	@case "$(PREFIX)" in /*) ;; *) echo "make install: PREFIX must be an absolute path, got '$(PREFIX)'" >&2; exit 1;; esac
+	@case "$(LIBDIR)" in /*|'') echo "make install: LIBDIR must be a path below PREFIX, such as lib64, got '$(LIBDIR)'" >&2; exit 1;; esac
+	@case '$(PREFIX)$(LIBDIR)' in *[!A-Za-z0-9/._+@~:,=-]*) \
+	    echo "make install: PREFIX and LIBDIR may have letters, digits and / . _ + @ ~ : , = - only, got '$(PREFIX)' and '$(LIBDIR)'" >&2; exit 1;; esac
 	@test -f "$(PACKED)" || { echo "make install: there is no library $(PACKED)" >&2; exit 1; }
 	install -d "$(TO)/include" "$(TO_LIB)/pkgconfig" "$(TO_LIB)/cmake/Carl" "$(TO)/share/doc/carl"
 	install -m 644 include/carl.h "$(TO)/include/carl.h"

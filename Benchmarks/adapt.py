@@ -107,7 +107,7 @@ def main() -> None:
     keys = ("width", "pretrain_images", "pretrain_epochs", "images", "queries", "held_out", "epochs", "views")
     setting = {"data": first.name, "second": options.second, **{key: getattr(options, key) for key in keys}}
     setting["ways"] = ways
-    done = {(row["seed"], str(row["setting"])) for row in read_lines(options.out)}
+    done = {(row["seed"], str(row["setting"])) for row in read_lines(options.out, new=True)}
     for seed in options.seeds:
         if (seed, str(setting)) not in done:
             row = {"seed": seed, "setting": setting, **measure(options, ways, first, second, seed)}

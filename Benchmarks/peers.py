@@ -28,7 +28,11 @@ import argparse
 from typing import Any
 
 import numpy as np
-import torch
+
+try:
+    import torch
+except ImportError:
+    raise SystemExit("this comparison needs torch: pip install torch lightly") from None
 
 import carl
 from support.judging import CURVE, Judge, add_judging, judge_of
@@ -89,7 +93,7 @@ def main() -> None:
     torch.set_num_threads(carl.default_threads())
     data = Data(arguments.data, arguments.final, arguments.images)
     judge = judge_of(arguments, data)
-    done = {identity(row) for row in read_lines(arguments.out)}
+    done = {identity(row) for row in read_lines(arguments.out, new=True)}
     for name in arguments.peers:
         for rate in rates_of(name, options[name], data, arguments):
             for seed in arguments.seeds:

@@ -32,7 +32,7 @@ import carl
 from support.judging import CURVE, Judge, add_judging, judge_of
 from support.memory import Meter
 from support.study_data import Data
-from support.study_results import add_line, draw, identity, read_lines, short, table
+from support.study_results import add_line, draw, finished, identity, read_lines, short, table
 
 
 def main() -> None:
@@ -62,19 +62,23 @@ def main() -> None:
         parser.error("wants RUNS.jsonl and --out, or --table")
     data = Data(arguments.data, arguments.final, arguments.images)
     judge = judge_of(arguments, data)
-    done = {identity(row) for row in read_lines(arguments.out)}
+    done = finished(arguments.out)
+    failed = False
     for line in read_lines(arguments.runs):
         for seed in line.get("seeds", [0]):
             run = plan(line, seed, data, arguments)
             if identity(run) in done:
+                print(f"{run['name']}, seed {seed}: is in {arguments.out} already")
                 continue
             print(f"{run['name']}, seed {seed}: ", end="", flush=True)
             try:
                 row = {**run, **train_and_judge(run, data, judge, arguments.curve)}
             except carl.CARLError as error:
-                row = {**run, "error": str(error)}
+                row, failed = {**run, "error": str(error)}, True
             add_line(arguments.out, row)
             print(short(row), flush=True)
+    if failed:
+        raise SystemExit(1)
 
 
 def plan(line: dict[str, Any], seed: int, data: Data, arguments: argparse.Namespace) -> dict[str, Any]:

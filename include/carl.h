@@ -112,7 +112,7 @@ typedef struct carl_image {
     int32_t width;         /* 1 .. 65535 */
     int32_t channels;      /* 1 .. 1024, the same in all images of a call */
     int32_t reserved;      /* 0 */
-    ptrdiff_t row_stride;  /* bytes from a row to the next; at least width * channels, or negative likewise */
+    ptrdiff_t row_stride;  /* bytes from a row to the next; at least width * channels, or negative likewise; <= 2^40 */
 } carl_image;
 
 /* A batch of float images, already normalised: (batch, height, width, channels). */
@@ -508,7 +508,7 @@ carl_status carl_knn_classify(const float *references, const int64_t *labels, in
                               int64_t m, int64_t dimension,
                               int64_t classes, int64_t k, double temperature, int32_t threads, int64_t *predicted);
 
-/* The same for several numbers of neighbours, `k_count` of them, in one search. predicted: (k_count, m). */
+/* The same for several numbers of neighbours, `k_count` of them, at most 1024, in one search. predicted: (k_count, m). */
 carl_status carl_knn_classify_several(const float *references, const int64_t *labels, int64_t n, const float *queries,
                                       int64_t m, int64_t dimension,
                                       int64_t classes, const int64_t *k, size_t k_count, double temperature,
@@ -518,7 +518,7 @@ carl_status carl_knn_classify_several(const float *references, const int64_t *la
  * query's label are the relevant ones. Average precision is the mean, over the relevant references, of the precision at
  * each one's rank; with a cutoff c, over those within the first c, divided by min(relevant, c). 0 where no reference is
  * relevant.
- *   cutoffs        `cutoff_count` numbers 1 .. n; none are needed
+ *   cutoffs        `cutoff_count` numbers 1 .. n, at most 1024; none are needed
  *   leave_one_out  1: reference i is left out for query i, for queries that are the references themselves (m = n)
  *   precision      (m, 1 + cutoff_count): average precision over the whole ranking, then with each cutoff
  *   relevant       (m, 1 + cutoff_count): relevant references in the whole ranking, then within the first c */
@@ -553,7 +553,8 @@ carl_status carl_peak_rate(int32_t threads, double *operations_per_second);
 /* Cancelling. Calls that this thread makes from now on look at *flag often, at least several times a second; once it is
  * not 0 they return CARL_CANCELLED and leave their object as it was (a training step that has begun to update is
  * finished). A flag that is taken back before a call has seen it does not end that call; one that was seen does. The
- * flag stays the caller's, must outlive the calls, and may be set by any thread or a signal handler. NULL: no flag. */
+ * flag stays the caller's, must outlive the calls, and may be set by any thread or a signal handler. NULL: no flag.
+ * carl_*_free frees whatever the flag says. */
 carl_status carl_set_cancel_flag(const volatile int32_t *flag);
 
 /* Asks all calls that are running in the process, whichever thread made them, to end with CARL_CANCELLED. May be called

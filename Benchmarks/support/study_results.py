@@ -21,9 +21,12 @@ SOME = (
 )
 
 
-def read_lines(path: str) -> list[dict[str, Any]]:
+def read_lines(path: str, new: bool = False) -> list[dict[str, Any]]:
+    """new: the file may be one to begin."""
     if not Path(path).exists():
-        return []
+        if new:
+            return []
+        raise SystemExit(f"{path}: there is no such file")
     return [
         json.loads(line) for line in Path(path).read_text().splitlines() if line.strip() and not line.startswith("#")
     ]
@@ -32,6 +35,11 @@ def read_lines(path: str) -> list[dict[str, Any]]:
 def add_line(path: str, row: dict[str, Any]) -> None:
     with open(path, "a") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def finished(path: str) -> set[str]:
+    """What a file of results has already, ``identity`` of each run; of one that failed nothing."""
+    return {identity(row) for row in read_lines(path, new=True) if "error" not in row}
 
 
 def identity(run: dict[str, Any]) -> str:

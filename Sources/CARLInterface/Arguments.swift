@@ -42,7 +42,7 @@ func checkImages(_ images: UnsafePointer<carl_image>?, _ count: Int) throws {
             throw InterfaceError(
                 CARL_INVALID_ARGUMENT,
                 """
-                images[\(i)].row_stride: got \(stride), want at least width * channels = \(width * channels) bytes \
+                images[\(i)].row_stride: got \(stride), want width * channels = \(width * channels) to 2^40 bytes \
                 (or its negative)
                 """
             )

@@ -23,7 +23,7 @@ public func carl_classifier_create(
 
 @c @implementation
 public func carl_classifier_free(_ classifier: OpaquePointer?) -> carl_status {
-    guarded { try Handles.remove(classifier, as: TrainableObject<Classifier>.self, "classifier") }
+    guarded(always: true) { try Handles.remove(classifier, as: TrainableObject<Classifier>.self, "classifier") }
 }
 
 @c @implementation

@@ -57,7 +57,7 @@ public func carl_encoder_from_trainer(
 
 @c @implementation
 public func carl_encoder_free(_ encoder: OpaquePointer?) -> carl_status {
-    guarded { try Handles.remove(encoder, as: EncoderObject.self, "encoder") }
+    guarded(always: true) { try Handles.remove(encoder, as: EncoderObject.self, "encoder") }
 }
 
 @c @implementation

@@ -22,16 +22,18 @@ extension InterfaceError {
 }
 
 /// Runs a call's body; an error becomes its status, and its message the thread's last error.
-func guarded(_ body: () throws -> Void) -> carl_status {
+///
+/// - Parameter always: the body runs though the thread's calls were asked to end, as what frees memory has to.
+func guarded(always: Bool = false, _ body: () throws -> Void) -> carl_status {
     let unsupported = carl_check_cpu()
     if unsupported != carl_status(CARL_OK) { return unsupported }
     let flag = shim_cancel_flag()
     var failure: InterfaceError?
     if shim_thread_was_forked() == 0 {
-        failure = outcome(flag, body)
+        failure = outcome(flag, always, body)
     } else {
         withoutActuallyEscaping(body) { body in
-            let call = ForkedCall(flag, body)
+            let call = ForkedCall(flag, always, body)
             shim_run_in_new_thread(
                 { Unmanaged<ForkedCall>.fromOpaque($0!).takeUnretainedValue().run() },
                 Unmanaged.passUnretained(call).toOpaque())
@@ -49,22 +51,23 @@ func guarded(_ body: () throws -> Void) -> carl_status {
 /// A call that a forked child's first thread makes, for the thread that runs it instead.
 private final class ForkedCall {
     private let flag: UnsafePointer<Int32>?
+    private let always: Bool
     var body: () throws -> Void
     private(set) var failure: InterfaceError?
 
-    init(_ flag: UnsafePointer<Int32>?, _ body: @escaping () throws -> Void) {
-        self.flag = flag
+    init(_ flag: UnsafePointer<Int32>?, _ always: Bool, _ body: @escaping () throws -> Void) {
+        (self.flag, self.always) = (flag, always)
         self.body = body
     }
 
-    func run() { failure = outcome(flag, body) }
+    func run() { failure = outcome(flag, always, body) }
 }
 
 /// What went wrong in a call's body, nil for nothing.
-private func outcome(_ flag: UnsafePointer<Int32>?, _ body: () throws -> Void) -> InterfaceError? {
+private func outcome(_ flag: UnsafePointer<Int32>?, _ always: Bool, _ body: () throws -> Void) -> InterfaceError? {
     do {
         try Cancellation.with(flag) {
-            try Cancellation.check()
+            if !always { try Cancellation.check() }
             try body()
         }
         return nil

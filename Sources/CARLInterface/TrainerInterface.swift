@@ -24,7 +24,7 @@ public func carl_trainer_create(_ config_json: UnsafePointer<CChar>?, _ out: Uns
 
 @c @implementation
 public func carl_trainer_free(_ trainer: OpaquePointer?) -> carl_status {
-    guarded { try Handles.remove(trainer, as: TrainableObject<Trainer>.self, "trainer") }
+    guarded(always: true) { try Handles.remove(trainer, as: TrainableObject<Trainer>.self, "trainer") }
 }
 
 @c @implementation

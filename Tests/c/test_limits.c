@@ -519,6 +519,25 @@ static void on_alarm_for_all(int signal) {
 }
 
 /* Work of hours, ended by a signal handler: by this thread's flag, or for all. */
+/* What a cancelled call leaves is freed as usual, before the flag is taken back. */
+static void test_freeing_though_cancelled(void) {
+    static volatile int32_t stop = 0;
+    int64_t before = carl_live_objects();
+    carl_trainer *trainer = make("{\"prototypes\": 8}");
+    carl_encoder *encoder = NULL;
+    CHECK(carl_encoder_from_trainer(trainer, 0, &encoder) == CARL_OK);
+    CHECK(carl_set_cancel_flag(&stop) == CARL_OK);
+    stop = 1;
+    carl_metrics metrics = {.struct_size = sizeof metrics};
+    CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, &metrics) == CARL_CANCELLED);
+    CHECK(carl_trainer_free(trainer) == CARL_OK);
+    CHECK(carl_encoder_free(encoder) == CARL_OK);
+    CHECK(carl_trainer_free(NULL) == CARL_OK && carl_classifier_free(NULL) == CARL_OK);
+    stop = 0;
+    CHECK(carl_set_cancel_flag(NULL) == CARL_OK);
+    CHECK(carl_live_objects() == before);
+}
+
 static void test_cancelling(void) {
     int64_t n = 200000, dimension = 64;
     float *rows = malloc((size_t)(n * dimension) * sizeof *rows);
@@ -670,6 +689,7 @@ int main(int argc, char **argv) {
     run("long texts", test_long_texts);
     run("no descriptor", test_descriptors);
     run("file size", test_file_size);
+    run("freeing though cancelled", test_freeing_though_cancelled);
     run("cancelling", test_cancelling);
     run("cancelling at any moment", test_cancelling_at_any_moment);
     run("fork", test_fork);

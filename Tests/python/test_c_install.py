@@ -115,12 +115,23 @@ def test_a_program_by_cmake(prefix, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"), [(f"{MAJOR}.0", True), (VERSION, True), (f"{int(MAJOR) + 1}.0", False), (f"{MAJOR}.999", False)]
+    ("asked", "found"),
+    [
+        (f"{MAJOR}.0", True),
+        (VERSION, True),
+        (f"{int(MAJOR) + 1}.0", False),
+        (f"{MAJOR}.999", False),
+        (f"{MAJOR}.0...{MAJOR}.99", True),
+        (f"{MAJOR}.0...{VERSION}", True),
+        (f"{MAJOR}.0...<{VERSION}", False),
+        (f"{MAJOR}.0...{MAJOR}.0.9", False),
+        (f"{MAJOR}.99...{int(MAJOR) + 1}.0", False),
+    ],
 )
 def test_cmake_takes_the_versions_that_suit(prefix, tmp_path, asked, found):
     cmake = program("cmake")
     (tmp_path / "CMakeLists.txt").write_text(
-        "cmake_minimum_required(VERSION 3.15)\nproject(asking LANGUAGES NONE)\n"
+        "cmake_minimum_required(VERSION 3.19)\nproject(asking LANGUAGES NONE)\n"
         f"find_package(Carl {asked} REQUIRED)\nmessage(STATUS found=${{Carl_VERSION}})\n"
     )
     done = run(cmake, "-B", "build", f"-DCMAKE_PREFIX_PATH={prefix}", folder=tmp_path)
@@ -144,6 +155,15 @@ def test_staging_and_other_library_folders(library, tmp_path):
     )
     told = run(program("cmake"), "-P", script, folder=tmp_path).stderr
     assert f"{stage}/opt/carl/include" in told and f"{stage}/opt/carl/lib/x86_64-linux-gnu/libcarl.so.{VERSION}" in told
+
+
+@pytest.mark.parametrize(
+    "where", ["LIBDIR=/usr/lib64", "LIBDIR=", "PREFIX=/a&b", "PREFIX=/a|b", "PREFIX=/with space", "PREFIX=here"]
+)
+def test_places_that_make_no_installation(library, tmp_path, where):
+    given = ["install", f"DESTDIR={tmp_path}", where, f"CARL_PREBUILT_LIBRARY={library}"]
+    done = run(program("make"), *given, folder=ROOT)
+    assert done.returncode != 0 and "make install: " in done.stderr and list(tmp_path.iterdir()) == []
 
 
 def test_the_library_for_avx512_comes_and_goes(library, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_a_run_that_total_steps_has_ended_says_so(photos, tmp_path, capsys):
         (["report", "RUN"], "photos/03.png"),
         (["report", "RUN"], "run/config.json"),
         (["plot", "curves", "RUN"], "run/metrics.jsonl"),
-        (["report", "RUN"], "run/exported/encoder.safetensors"),
+        (["report", "run/checkpoints/last.carl"], "run/config.json"),
         (["embed", "RUN", "other"], "run/train.log"),
         (["embed", "RUN", "other"], "photos/03.png"),
     ],
@@ -100,6 +101,24 @@ def test_no_command_overwrites_what_a_run_is_made_of(command, target, run, tmp_p
     assert content(tmp_path) == before
 
 
+def test_own_outputs_in_a_run_folder_may_be_written_again(run, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["embed", "run", "photos", "--out", "run/features_of_mine.npy", "--quiet"]) == 0
+        assert main(["export", "run", "--out", "run/exported/encoder.safetensors"]) == 0
+
+
+def test_a_run_by_a_path_through_a_link(photos, tmp_path, monkeypatch):
+    """What the system makes of link/.. is not what the text says."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "real/sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/sub")
+    assert main(["train", "photos", *SMALL, "epochs=1", "--out", "link/../run"]) == 0
+    assert (tmp_path / "real/run/checkpoints/last.carl").is_file() and not (tmp_path / "run").exists()
+    assert main(["train", "link/../run", "--resume", "epochs=2", "--quiet"]) == 0
+    assert carl.load("link/../run").trainer_.step_count == 6
+
+
 def test_of_a_list_of_files_too(run, photos, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     listed = tmp_path / "listed"
@@ -110,12 +129,18 @@ def test_of_a_list_of_files_too(run, photos, tmp_path, capsys):
     assert main(["plot", "curves", str(listed), "--out", str(photos / "curves.png")]) == 0
 
 
-@pytest.mark.parametrize("key", ["epohcs=1", "encoder=resnet19", "run_dir=elsewhere", "progress=true", "width=0.3"])
+@pytest.mark.parametrize("key",
+    [
+        "epohcs=1", "encoder=resnet19", "run_dir=elsewhere", "progress=true", "width=0.3", "memory=1M", "eval_every=2",
+        "checkpoint_every=-1", "on_error=foo", "weights=nofile",
+    ],
+)  # fmt: skip
 def test_a_demonstration_touches_nothing_where_a_key_is_wrong(key, run, images, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo.evaluate, "linear_probe", lambda *given, **options: SimpleNamespace(accuracy=0.5))
     four = (images[:16, ..., 0], np.arange(16) % 2, images[16:24, ..., 0], np.arange(8) % 2)
     monkeypatch.setattr(demo, "load_fashion_mnist", lambda folder: four)
     shutil.copytree(run, tmp_path / "demo")
-    (tmp_path / "demo/results.json").write_text("{}")
+    (tmp_path / "demo/results.json").write_text('{"of": "the last"}')
     before = content(tmp_path)
     assert main(["demo", "--quick", "--out", str(tmp_path / "demo"), key]) == 1
     assert capsys.readouterr().err.startswith("carl: ")
@@ -129,7 +154,7 @@ def test_a_demonstration_touches_nothing_where_a_key_is_wrong(key, run, images, 
 def test_negative_numbers_after_an_option(run, images, tmp_path, capsys):
     np.save(tmp_path / "x.npy", images[:6].astype(np.float32) / 127.5 - 1)
     out = tmp_path / "out.npy"
-    for words in (["--value-range", "-1,1"], ["--value-range=-1,1"]):
+    for words in (["--value-range", "-1,1"], ["--value-range=-1,1"], ["--value-range", "-1.0,1"]):
         assert main(["embed", str(run), str(tmp_path / "x.npy"), *words, "--out", str(out), "--quiet"]) == 0
         found = np.load(out)
         np.testing.assert_allclose(found, carl.load(run).transform(images[:6]), rtol=0.05, atol=0.05)

@@ -265,6 +265,9 @@ def test_arrays_are_not_read_for_broken_images(monkeypatch):
         (lambda y: y + 1541815603606036480, None),  # as doubles all the same
         (lambda y: (y + 2**53).astype(np.uint64), None),
         (lambda y: y == 0, None),
+        (lambda y: y.astype(np.float16), None),
+        (lambda y: (y * 1.0).astype(object), None),
+        (lambda y: np.array([b"ant", b"bee", b"cat"], object)[y], None),
     ],
 )
 def test_labels_of_every_kind_come_back_from_a_file(kind, classes, model, images, tmp_path):
@@ -316,3 +319,48 @@ def test_image_files_are_read_with_the_channels_of_the_model(protocol, model, tm
         Image.open(file).convert("L").save(file)
     options = {"label_fraction": 1.0} if protocol is evaluate.finetune else {}
     assert protocol(model, gray, None, gray, None, epochs=1, seeds=0, progress=False, **options).test_samples == 20
+
+
+def test_numbers_as_tables_write_them(tmp_path, model, images):
+    y = np.arange(len(images)) % 3
+    np.savetxt(tmp_path / "saved.txt", y)
+    (tmp_path / "table.csv").write_text("label\n" + "\n".join(f"{label}.0" for label in y))
+    for file in ("saved.txt", "table.csv"):
+        eval_set = (images, y, images, str(tmp_path / file))
+        assert (
+            evaluate.OnlineEvaluation(eval_set, 3).judge(model)["knn"]
+            == evaluate.OnlineEvaluation((images, y, images, y), 3).judge(model)["knn"]
+        )
+    truths = evaluate.OnlineEvaluation((images, y == 0, images, (y == 0).astype(int)), 3).judge(model)
+    assert truths["knn"] == evaluate.OnlineEvaluation((images, y == 0, images, y == 0), 3).judge(model)["knn"]
+
+
+@pytest.mark.parametrize("names", [["ant", "bee", "cat"], ["0", "1", "2"]])
+def test_no_label_is_a_class_of_its_own(tmp_path, model, images, names):
+    """-1 marks images without a label: never a place from the end."""
+    y = np.arange(len(images)) % 3
+    marked = np.where(y == 2, -1, y)
+
+    class Set:
+        classes = names
+        targets = marked.tolist()
+
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, place):
+            return images[place], int(marked[place])
+
+    for eval_set in ((images, y, Set(), None), (images, np.array(names)[y], images, marked)):
+        with pytest.raises(carl.InvalidArgumentError, match="-1|names"):
+            evaluate.OnlineEvaluation(eval_set, 3)
+
+
+def test_many_classes_are_aligned_in_no_time():
+    from carl.sources.labelled import aligned
+
+    names = [f"{number}" for number in range(100_000)]
+    labels, joint = aligned(names, None, np.arange(100_000), "sets")
+    assert labels[99_999] == 99_999 and joint == names
+    with pytest.raises(carl.InvalidArgumentError, match="names"):
+        aligned([str(10**20)], None, np.arange(3), "sets")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import pickle
 import sys
 import tempfile
 import threading
@@ -34,6 +35,7 @@ def test_a_run_stays_in_its_folder_when_the_program_changes_its_own(images, tmp_
             os.chdir(tmp_path / "there")
 
     model = small_model(run_dir="runs/mine", callbacks=leave).fit(images)
+    model.set_params(callbacks=None).partial_fit(images)  # from there
     assert (tmp_path / "there/runs/mine/checkpoints/last.carl").read_bytes() == other
     run = tmp_path / "here/runs/mine"
     assert model.run_dir_ == run
@@ -80,6 +82,7 @@ def test_a_broken_standard_error_ends_no_training(images, monkeypatch, error):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sys, "stderr", gone)
+    logging.getLogger("carl").warning("nobody handles this")
     with pytest.raises(KeyboardInterrupt):
         small_model(progress=True, callbacks=interrupt).fit(images)
 
@@ -106,14 +109,14 @@ def test_every_callback_ends_and_the_first_error_is_raised(images, tmp_path, end
         if ending is not None:
             raise ending
 
-    loggers = [_Ends(), _Ends(ZeroDivisionError("first")), _Ends(OSError("second")), _Ends()]
+    loggers = [_Ends(), _Ends(SystemExit("first")), _Ends(OSError("second")), _Ends()]
     failed = isinstance(ending, (KeyboardInterrupt, RuntimeError))
-    raised = type(ending) if failed else ZeroDivisionError
+    raised = type(ending) if failed else SystemExit
     with pytest.raises(raised):
         small_model(run_dir=tmp_path / "run", callbacks=[*loggers, end]).fit(images)
     assert [logger.closed for logger in loggers] == [[failed]] * 4
     log = (tmp_path / "run/train.log").read_text()
-    assert "ZeroDivisionError: first" in log and "OSError: second" in log
+    assert "SystemExit: first" in log and "OSError: second" in log
 
 
 def test_a_fit_within_an_except_block_has_not_failed(images):
@@ -134,6 +137,15 @@ def test_the_program_s_exit_leaves_a_checkpoint(images, tmp_path):
         small_model(run_dir=tmp_path / "run", callbacks=leave).fit(images)
     assert carl.load(tmp_path / "run").trainer_.step_count == 3
     assert "ended by the program's exit at step 3" in (tmp_path / "run/train.log").read_text()
+
+
+def test_a_budget_is_over_with_a_fit_that_did_not_begin(images, tmp_path):
+    model = small_model(epochs=None, budget="3s", run_dir=tmp_path / "run").fit(images)
+    model.set_params(budget="600s", threads=100_000)
+    with pytest.raises(carl.ConfigurationError, match="threads"):
+        model.fit(images, resume=True)
+    step = model.trainer_.step_count
+    assert model.set_params(threads=None).partial_fit(images).trainer_.step_count == step + 5
 
 
 @pytest.mark.parametrize("ending", [KeyboardInterrupt, ValueError])
@@ -167,6 +179,11 @@ def test_temporary_files_go_where_there_is_room(images, monkeypatch, make_traine
     monkeypatch.setattr(tempfile, "TemporaryDirectory", record)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
     assert trainer.to_bytes() == known and folders == [None, _pickles._IN_MEMORY]
+    model = small_model(epochs=1).fit(images)
+    del folders[:]
+    pickle.loads(pickle.dumps(model))
+    pickle.dumps(carl.Classifier(model, 3))
+    assert folders.count(_pickles._IN_MEMORY) >= 2
 
     def refuse(prefix, dir=None):
         raise FileNotFoundError(2, "No usable temporary directory")

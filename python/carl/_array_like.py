@@ -84,6 +84,7 @@ def label_values(labels: Any, name: str) -> np.ndarray:
         raise InvalidArgumentError(f"{name}: got {int(array.max())}, want numbers below 2^63")
     if array.dtype.kind != "f" or array.ndim > 2 or array.size == 0:
         return array
+    array = array.astype(np.float64)  # half precision has no room for the largest
     broken = np.argwhere(~((array == np.round(array)) & (np.abs(array) <= MOST_EXACT)))  # NaN too
     if len(broken):
         place = tuple(broken[0].tolist())
@@ -108,7 +109,13 @@ def listed_values(labels: Any, name: str) -> np.ndarray:
     if array.dtype.kind != "O" or array.size == 0:
         return array
     items = array.ravel().tolist()
-    kinds: tuple[tuple[Any, Any], ...] = ((str, str), ((bool, np.bool_), bool), (numbers.Integral, np.int64))
+    kinds: tuple[tuple[Any, Any], ...] = (
+        (str, str),
+        (bytes, bytes),
+        ((bool, np.bool_), bool),
+        (numbers.Integral, np.int64),
+        (numbers.Real, np.float64),
+    )
     kind, dtype = next(((kind, dtype) for kind, dtype in kinds if isinstance(items[0], kind)), ((), None))
     wrong = next((place for place, item in enumerate(items) if not isinstance(item, kind)), None)
     if wrong is not None and array.ndim == 1:

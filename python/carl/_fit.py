@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _arrays
@@ -51,15 +52,20 @@ _WARMUP_SHARE = 20
 _NO_LIMIT = 1_000_000
 
 
-def claim_run(model: CARL, stack: ExitStack, going_on: Callable[[RunFolder], bool]) -> RunFolder | None:
-    """The model's run folder, for this fit alone as long as `stack` is open; see ``RunFolder.claim``."""
+def claim_run(
+    model: CARL, stack: ExitStack, going_on: Callable[[RunFolder], bool], known: Path | None = None
+) -> RunFolder | None:
+    """The model's run folder, for this fit alone as long as `stack` is open; see ``RunFolder.claim``. known: where it
+    was, if this goes on with it: a relative run_dir is one of the working directory of then."""
     model.run_dir_ = None
     if model.run_dir is None:
         return None
     for number in itertools.count(1):
         run = RunFolder(model.run_dir)
+        if known is not None and known.parts[-len(Path(model.run_dir).parts) :] == Path(model.run_dir).parts:
+            run = RunFolder(known)
         if number > 1:
-            run = RunFolder(f"{os.path.abspath(run.path)}-{number}")
+            run = RunFolder(f"{run.path}-{number}")
         check_place(model.run_dir, model._given)
         try:
             run.claim(going_on)
@@ -87,13 +93,6 @@ def passes(model: CARL, source: ImageSource | BatchStream, epochs: int) -> int:
         f"epochs: got {epochs}, but the images are an iterator, which gives them once: pass something that can be "
         "iterated again, such as a list, or epochs=1"
     )
-
-
-def goes_on_with(run: RunFolder, resume: bool | str | os.PathLike[str]) -> bool:
-    """Whether fit(resume=resume) goes on with what the folder holds."""
-    if not isinstance(resume, (str, os.PathLike)):
-        return resume is True
-    return os.path.realpath(checkpoint_path(resume)) == os.path.realpath(run.checkpoint)
 
 
 def checkpoint_to_resume(model: CARL, resume: bool | str | os.PathLike[str] | None) -> str | None:

@@ -44,16 +44,23 @@ def temporary_folder(need: int = 0) -> Any:
     import shutil
     import tempfile  # imports much that is needed nowhere else
 
-    error = None
+    folders, error = [], None
     for place in (None, _IN_MEMORY):
         try:
             folder = tempfile.TemporaryDirectory(prefix="carl-", dir=place)
-            if place is not None or shutil.disk_usage(folder.name).free >= need:
-                return folder
-            folder.cleanup()
+            folders.append((shutil.disk_usage(folder.name).free, folder))
         except OSError as reason:
             error = error or reason
-    raise FileError(f"temporary files: no folder with room for {need} bytes ({error}); TMPDIR names one") from error
+            continue
+        if folders[-1][0] >= need:
+            break
+    if not folders:
+        raise FileError(f"there is no folder for temporary files ({error}); TMPDIR names one") from error
+    best = max(range(len(folders)), key=lambda number: (folders[number][0] >= need, folders[number][0]))
+    for number, (_, folder) in enumerate(folders):
+        if number != best:
+            folder.cleanup()
+    return folders[best][1]
 
 
 #: A file system in memory that Linux has.

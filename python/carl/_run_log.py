@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ class RunLog:
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._handler = _handler(self, write)
+        self._outer = _current.get()
         _current.set(self)
 
     def detach(self) -> None:
@@ -26,7 +28,7 @@ class RunLog:
 
         logging.getLogger("carl").removeHandler(self._handler)
         if _current.get() is self:
-            _current.set(None)
+            _current.set(self._outer)
 
 
 def _handler(log: RunLog, write: Callable[[str], None]) -> logging.Handler:
@@ -45,7 +47,8 @@ def _handler(log: RunLog, write: Callable[[str], None]) -> logging.Handler:
             # Python shows warnings that nobody handles; this handler beside them is no reason to hide them.
             alone = all(hasattr(each, "carl_run") for each in logging.getLogger("carl").handlers)
             if alone and not logging.getLogger().handlers and record.levelno >= logging.WARNING and logging.lastResort:
-                logging.lastResort.handle(record)
+                with suppress(OSError, ValueError):  # standard error may be closed
+                    logging.lastResort.handle(record)
 
     handler = Handler(logging.INFO)
     logging.getLogger("carl").addHandler(handler)

@@ -21,6 +21,10 @@ class StateHandle(EmbeddingHandle):
 
     _infos: dict[str, _TensorInfo] | None = None
 
+    def _file_bytes(self) -> int:
+        """At most so many bytes has a file of ``save``: parameters, the moments of AdamW, a teacher."""
+        return (1 << 20) + 16 * sum(info.count for info in self._tensors().values())
+
     def _tensors(self) -> dict[str, _TensorInfo]:
         if self._infos is None:
             handle, count = self._handle, c_int64(0)

@@ -78,11 +78,11 @@ def as_callbacks(callbacks: CallbackLike | Iterable[CallbackLike] | None) -> lis
 def end_all(callbacks: Iterable[Callback], model: CARL, failed: bool, log: Callable[[str], None]) -> None:
     """``on_end`` of each, whatever another one raises. After the last the first error is raised, unless the fit has
     failed: its own error is then on its way. All are told to `log`."""
-    errors = []
+    errors: list[BaseException] = []
     for callback in callbacks:
         try:
             callback.on_end(model)
-        except Exception as error:
+        except BaseException as error:
             errors.append(error)
             log(f"warning: {type(callback).__name__}.on_end: {type(error).__name__}: {error}")
     if errors and not failed:

@@ -338,7 +338,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         state = begin_state(params)
         state["output"] = self._sklearn_output_config
         if not self.closed:
-            state["checkpoint"], state["classes"] = written_bytes(self.save), self.classes_
+            state["checkpoint"], state["classes"] = written_bytes(self.save, self._file_bytes()), self.classes_
             state["fitted_model"] = vars(self).get("model_")
         return state
 

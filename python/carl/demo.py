@@ -6,7 +6,8 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from ._early_views import without_early_views
 from ._fit import trainer_config
 from ._judged import checkpoint_facts, note_picture
 from ._writing import make_folder, replace_file
-from .budget import duration_text, parse_duration
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL
 from .runs import RunFolder, refuse_if_in_use
@@ -93,6 +93,7 @@ def run(
     train_x, train_y, test_x, test_y = load_fashion_mnist(data)
     budget = BUDGETS["quick" if quick else "full"]
     folder = Path(out).expanduser()
+    _refuse_other_runs(folder)
     overrides = overrides or {}
     length = {} if overrides.keys() & {"epochs", "total_steps", "budget"} else budget["length"]
     params = {**MODEL, **length, **overrides, "run_dir": folder, "progress": progress}
@@ -106,17 +107,6 @@ def run(
         "knn_whitened": {},
         "linear": {},
     }
-    _clear(folder)
-    make_folder(folder)
-    replace_file(folder / _RESULTS, json.dumps(results, indent=2) + "\n")
-    if model.budget is not None:
-        until = f"for {duration_text(parse_duration(model.budget))}"
-    elif model.total_steps is not None:
-        until = f"{model.total_steps} steps"
-    else:
-        until = f"{model.epochs} epochs"
-    say(f"Fashion-MNIST: training on {len(images)} images without labels, {until}")
-
     sizes = budget["references"]
     references, labels = train_x[: max(sizes)], train_y[: max(sizes)]
 
@@ -148,7 +138,8 @@ def run(
     with _untrained(model, images) as trainer:
         judge("untrained encoder", trainer.embed_images)
     trained_at = time.perf_counter()
-    model.fit(images)
+    with _in_place_of_the_last(folder, results):
+        model.fit(images)
     results["training_seconds"] = time.perf_counter() - trained_at
     judge("trained encoder", model.transform)
 
@@ -176,16 +167,36 @@ def run(
     return results
 
 
-def _clear(folder: Path) -> None:
-    """Removes what an earlier demonstration has trained there. InvalidArgumentError for the run of another program."""
+@contextmanager
+def _in_place_of_the_last(folder: Path, results: dict[str, Any]) -> Iterator[None]:
+    """What an earlier demonstration has left there makes room, and comes back if this one does not begin to train."""
+    files = [RunFolder(folder).checkpoint, folder / "metrics.jsonl", folder / _RESULTS]
+    aside = {file: file.with_name(f"{file.name}.before") for file in files if file.exists()}
+    for file, place in aside.items():
+        file.replace(place)
+    make_folder(folder)
+    replace_file(folder / _RESULTS, json.dumps(results, indent=2) + "\n")
+    try:
+        yield
+    except BaseException:
+        if not files[0].exists() and not (files[1].exists() and files[1].stat().st_size):
+            files[2].unlink()
+            for file, place in aside.items():
+                place.replace(file)
+        raise
+    finally:
+        for place in aside.values():
+            place.unlink(missing_ok=True)
+
+
+def _refuse_other_runs(folder: Path) -> None:
+    """InvalidArgumentError for a folder with the run of another program."""
     refuse_if_in_use(folder)
     checkpoint = RunFolder(folder).checkpoint
     if checkpoint.exists() and not (folder / _RESULTS).is_file():
         raise InvalidArgumentError(
             f"{folder} holds a run that is no demonstration ({checkpoint}): choose another folder, or remove this one"
         )
-    checkpoint.unlink(missing_ok=True)
-    (folder / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def _untrained(model: CARL, images: np.ndarray) -> Trainer:

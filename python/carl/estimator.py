@@ -20,7 +20,6 @@ from ._fit import (
     checked_batch_size,
     checkpoint_to_resume,
     claim_run,
-    goes_on_with,
     passes,
     resume_from,
     train,
@@ -41,7 +40,7 @@ from .encoder import Encoder, embedded_rows
 from .errors import FileError, InvalidArgumentError, not_fitted
 from .history import History
 from .metrics import Metrics
-from .runs import checkpoint_path
+from .runs import checkpoint_path, goes_on_with
 from .sources.labelled import opened
 from .trainer import Trainer
 
@@ -170,13 +169,13 @@ class CARL(Parameters, EstimatorRules):
                 )
             self._pace, self._kept_budget, self._spare, says = None, None, None, None
             epochs = passes(self, source, epochs)
-            if checkpoint is not None:
-                position = resume_from(self, checkpoint, source, epochs, started)
-            elif self.budget is None and self.memory is None:
-                position = begin(self, source, epochs, weights)
-            else:
-                position, says = begin_planned(self, source, epochs, started, weights)
             try:
+                if checkpoint is not None:
+                    position = resume_from(self, checkpoint, source, epochs, started)
+                elif self.budget is None and self.memory is None:
+                    position = begin(self, source, epochs, weights)
+                else:
+                    position, says = begin_planned(self, source, epochs, started, weights)
                 train(self, source, position, epochs, run, evaluation, schedule, says, self.config_.total_steps, True)
             finally:
                 if self._pace is not None:  # whose time is over, whatever ended the fit
@@ -190,11 +189,12 @@ class CARL(Parameters, EstimatorRules):
         end. budget and memory are of ``fit``.
         """
         with ExitStack() as stack:
-            run = claim_run(self, stack, lambda run: self._stamp is not None and run.stamp() == self._stamp)
+            known = self.run_dir_
+            run = claim_run(self, stack, lambda run: self._stamp is not None and run.stamp() == self._stamp, known)
             fitted = self.__sklearn_is_fitted__()
             weights = None if fitted else weights_of(self)
-            known = self.in_channels_ if fitted else weights.config["in_channels"] if weights else None
-            source = stack.enter_context(opened(images, self.in_channels or known, self.value_range))
+            channels = self.in_channels_ if fitted else weights.config["in_channels"] if weights else None
+            source = stack.enter_context(opened(images, self.in_channels or channels, self.value_range))
             if not fitted:
                 position = begin(self, source, None, weights)
             else:
@@ -374,7 +374,7 @@ class CARL(Parameters, EstimatorRules):
         state = begin_state(self.get_params(deep=False))
         state["clone"], state["output"] = self._is_clone, self._sklearn_output_config
         if self.__sklearn_is_fitted__():
-            state["checkpoint"] = written_bytes(self.save)
+            state["checkpoint"] = written_bytes(self.save, self.trainer_._file_bytes())
             state["history"], state["evaluations"] = self.history_, self.evaluations_
         return state
 

@@ -60,7 +60,7 @@ class RunFolder:
         if "\0" in place:
             raise InvalidArgumentError(f"run_dir: got {path!r}, which has a zero character")
         try:
-            self.path = Path(os.path.abspath(place))  # it stays, when the program changes its working directory
+            self.path = Path(place).absolute()  # it stays, when the program changes its working directory
         except OSError as error:
             raise FileError(f"run_dir: {place} is relative to the working directory, which is gone: {error}") from error
         self._lock = FolderLock(self.path)
@@ -373,3 +373,10 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
             raise FileError(f"{place}: is not the folder of a run: it has neither config.json nor checkpoints")
         raise FileError(f"{place}: has no checkpoint yet: {checkpoint} is missing")
     return checkpoint
+
+
+def goes_on_with(run: RunFolder, resume: bool | str | os.PathLike[str]) -> bool:
+    """Whether fit(resume=resume) goes on with what the folder holds."""
+    if not isinstance(resume, (str, os.PathLike)):
+        return resume is True
+    return os.path.realpath(checkpoint_path(resume)) == os.path.realpath(run.checkpoint)

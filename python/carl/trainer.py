@@ -221,10 +221,6 @@ class Trainer(StateHandle):
         with file_of(data) as path:
             return cls.resume(path, **overrides)
 
-    def _file_bytes(self) -> int:
-        """At most so many bytes has a file of ``save``: parameters, the moments of AdamW, a teacher."""
-        return (1 << 20) + 16 * sum(info.count for info in self._tensors().values())
-
     def reconfigure(self, **changes: Any) -> None:
         """Changes keys of the configuration in place: what ``resume`` of a saved file makes with the same overrides.
         The next step is what it would have been, but for the changes. A profile ends.

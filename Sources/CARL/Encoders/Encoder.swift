@@ -58,10 +58,15 @@ struct EncoderOptions {
 
 /// The encoders there are, by name.
 public enum EncoderKind: String, SettingChoice {
+    /// F = 512, 512 and 2048, times the configuration's `width`.
     case resnet18, resnet34, resnet50
+    /// D = 192, 12 blocks of 3 heads.
     case vitTiny = "vit_tiny"
+    /// D = 384, 12 blocks of 6 heads.
     case vitSmall = "vit_small"
+    /// D = 768, 12 blocks of 12 heads.
     case vitBase = "vit_base"
+    /// D = 1024, 24 blocks of 16 heads.
     case vitLarge = "vit_large"
 
     var isTransformer: Bool {

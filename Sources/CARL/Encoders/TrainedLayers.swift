@@ -2,7 +2,9 @@
 /// are: neither gradient nor weight decay nor momentum reaches them, and their BatchNorms use their running statistics
 /// and leave them alone.
 public enum TrainedLayers: Equatable, Sendable {
+    /// Every layer, or none: then the projection head and the prototypes learn alone.
     case all, none
+    /// So many of the last blocks, 1 ... the number that the encoder has.
     case last(Int)
 
     /// The least depth that learns (see `ParameterSlot.depth`), in an encoder of some blocks.

@@ -142,7 +142,9 @@ struct VisionTransformer: Encoder {
 
 /// What features are made of: the class token, the mean of the patches' tokens, or both, one behind the other.
 public enum TokenPool: String, SettingChoice {
+    /// D features.
     case `class`, mean
+    /// 2 D features, the class token's first.
     case classMean = "class_mean"
 
     /// Tokens (B, 1, T, D) to features (B, D or 2 D). Patches begin at token `leading`.

@@ -2,11 +2,17 @@
 ///
 /// Numbers are Float64, as in JavaScript: whole numbers are exact up to 2^53, and `integer` refuses what is not.
 public enum JSONValue: Equatable, Sendable {
+    /// JSON's null; a member that is not there is Swift's nil instead.
     case null
+    /// true or false.
     case bool(Bool)
+    /// Whole or not; infinity and NaN are written as null.
     case number(Double)
+    /// Text without quotes and escapes.
     case string(String)
+    /// Values of any kinds, in order.
     case array([JSONValue])
+    /// Members in order, each key once.
     case object(JSONObject)
 
     /// The member of an object; nil when there is none or this is no object.
@@ -15,10 +21,15 @@ public enum JSONValue: Equatable, Sendable {
         return nil
     }
 
+    /// The boolean; nil for a value of another kind.
     public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
+    /// The number, whole or not; nil for a value of another kind.
     public var number: Double? { if case .number(let value) = self { value } else { nil } }
+    /// The text; nil for a value of another kind.
     public var string: String? { if case .string(let value) = self { value } else { nil } }
+    /// The elements; nil for a value of another kind.
     public var array: [JSONValue]? { if case .array(let values) = self { values } else { nil } }
+    /// The members; nil for a value of another kind.
     public var object: JSONObject? { if case .object(let object) = self { object } else { nil } }
 
     /// The number if it is whole and below 2^53 in magnitude, where every whole number has its own Float64.
@@ -56,9 +67,11 @@ public enum JSONValue: Equatable, Sendable {
 ///
 /// Keys are compared byte for byte, as RFC 8259 asks; Swift's strings would call "é" and "e" + accent equal.
 public struct JSONObject: Sendable {
+    /// Keys and values, in the order in which the keys were added.
     public private(set) var members: [(key: String, value: JSONValue)] = []
     private var positions: [ByteString: Int] = [:]
 
+    /// An object without members.
     public init() {}
 
     /// Of members with the same key the last value counts, at the place of the first.
@@ -66,7 +79,9 @@ public struct JSONObject: Sendable {
         for (key, value) in members { self[key] = value }
     }
 
+    /// In the members' order.
     public var keys: [String] { members.map(\.key) }
+    /// Number of members.
     public var count: Int { members.count }
 
     /// The value of a key. Setting replaces it where it is, or adds it at the end; setting nil removes it, in linear
@@ -124,12 +139,19 @@ extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, Expre
     ExpressibleByFloatLiteral,
     ExpressibleByStringLiteral, ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
 {
+    /// `.null`, from the literal nil.
     public init(nilLiteral: ()) { self = .null }
+    /// `.bool`, from true or false.
     public init(booleanLiteral value: Bool) { self = .bool(value) }
+    /// `.number`; beyond 2^53 the nearest Float64.
     public init(integerLiteral value: Int) { self = .number(Double(value)) }
+    /// `.number`, from a literal such as 0.5.
     public init(floatLiteral value: Double) { self = .number(value) }
+    /// `.string`, from a string literal.
     public init(stringLiteral value: String) { self = .string(value) }
+    /// `.array`, from a literal of values or of literals of any kinds.
     public init(arrayLiteral values: JSONValue...) { self = .array(values) }
+    /// `.object`; of members with the same key the last value counts, at the place of the first.
     public init(dictionaryLiteral members: (String, JSONValue)...) { self = .object(JSONObject(members)) }
 }
 

@@ -11,6 +11,7 @@ extension JSONValue {
         return try text.withUTF8 { try parse(UnsafeRawBufferPointer($0)) }
     }
 
+    /// Reads UTF-8 bytes; other bytes are an error too.
     public static func parse(_ bytes: [UInt8]) throws -> JSONValue {
         try bytes.withUnsafeBytes { try parse($0) }
     }

@@ -1,16 +1,23 @@
 /// A number that goes linearly from `start` to `end` in `steps` steps, which count from 0. In JSON a number, or an
 /// object with "start", "end" and "steps".
 public struct Ramp: Equatable, Sendable, ExpressibleByFloatLiteral, ExpressibleByIntegerLiteral {
+    /// The number in step 0; not used when `steps` is 0.
     public var start: Double
+    /// The number from step `steps` on.
     public var end: Double
+    /// Steps that the way takes, 0 ... 2^31 - 1; 0: `end` from the first step on.
     public var steps: Int
 
+    /// Not checked until the configuration that it is set in is `resolved`.
     public init(_ start: Double, to end: Double, steps: Int) {
         (self.start, self.end, self.steps) = (start, end, steps)
     }
 
+    /// The same number in all steps.
     public init(_ value: Double) { self.init(value, to: value, steps: 0) }
+    /// The same number in all steps: `temperature = 0.1`.
     public init(floatLiteral value: Double) { self.init(value) }
+    /// The same number in all steps: `priorWeight = 1`.
     public init(integerLiteral value: Int) { self.init(Double(value)) }
 
     /// The number in a step.

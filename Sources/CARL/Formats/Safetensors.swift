@@ -13,10 +13,15 @@ public enum Safetensors {
 
     /// The type of a tensor's elements, by the name it has in the file.
     public enum ElementType: String, Sendable, CaseIterable {
+        /// One byte an element.
         case bool = "BOOL"
+        /// Integers of one byte.
         case uint8 = "U8", int8 = "I8"
+        /// Two bytes: integers, IEEE binary16, and bfloat16, the upper half of a Float32.
         case uint16 = "U16", int16 = "I16", float16 = "F16", bfloat16 = "BF16"
+        /// Four bytes: integers and Float32.
         case uint32 = "U32", int32 = "I32", float32 = "F32"
+        /// Eight bytes: integers and Float64.
         case uint64 = "U64", int64 = "I64", float64 = "F64"
 
         var isFloatingPoint: Bool { [.float16, .bfloat16, .float32, .float64].contains(self) }
@@ -34,8 +39,11 @@ public enum Safetensors {
 
     /// A tensor to be written.
     public struct Entry {
+        /// Used once in a file; not "__metadata__".
         public let name: String
+        /// Sizes of the dimensions, the slowest first; empty for a single value.
         public let shape: [Int]
+        /// Type of the elements; `.float32` for a tensor that is made when its turn comes.
         public let type: ElementType
         let content: Content
 

@@ -10,13 +10,17 @@
 public final class SafetensorsFile {
     /// What the header says of a tensor.
     public struct Tensor: Sendable {
+        /// As in the header, where it is there once.
         public let name: String
+        /// Type of the elements.
         public let type: Safetensors.ElementType
+        /// Sizes of the dimensions, the slowest first; empty for a single value.
         public let shape: [Int]
         /// Place of the bytes in the file's data section.
         let range: Range<Int>
     }
 
+    /// As the caller gave it; the file is read by `init` alone.
     public let path: String
     /// The `__metadata__` map, in the file's order.
     public let metadata: [(key: String, value: String)]
@@ -26,6 +30,7 @@ public final class SafetensorsFile {
     private let data: UnsafeMutableRawBufferPointer
     private let block: SystemMemory.Block
 
+    /// Names of all tensors, in the order of the header.
     public var names: [String] { tensors.map(\.name) }
 
     /// - Throws: `CARLError.file` that says what is wrong with which tensor, `CARLError.outOfMemory`.

@@ -37,6 +37,7 @@ public struct Setting<Value: SettingValue>: Equatable, Sendable {
             wrappedValue)
     }
 
+    /// The value in force. Setting it makes the key a given one (see `isGiven`); limits are not checked here.
     public var wrappedValue: Value {
         get { storage.value }
         set {
@@ -74,23 +75,35 @@ public struct Setting<Value: SettingValue>: Equatable, Sendable {
 
 /// What is known of a key besides its value.
 public struct SettingKey: Sendable {
+    /// The key in JSON and in messages.
     public let name: String
+    /// The part of the documentation that has the key.
     public let group: SettingGroup
+    /// What values are allowed, besides their kind.
     public let limits: SettingLimits
+    /// Fixes the tensors of a model, so that it cannot change when a file is read.
     public let structural: Bool
+    /// The default in words, where it depends on other keys; nil: the value that the declaration gives.
     public let standard: String?
+    /// What the key means, in Markdown.
     public let doc: String
 }
 
 /// The part of the configuration that a key belongs to, as the documentation is divided.
 public enum SettingGroup: String, CaseIterable, Sendable {
+    /// `view` has the keys of `ViewSpec`, `classifier` those of `ClassifierConfiguration`, each other one some of
+    /// `Configuration`'s.
     case encoder, head, assignment, optimization, data, view, classifier
 }
 
 /// What values a key allows, besides their kind.
 public struct SettingLimits: Sendable {
+    /// Least and largest number, or element of a list; nil: all finite ones, of single whole ones those below 2^53 in
+    /// magnitude.
     public var range: ClosedRange<Double>?
+    /// The least number is not allowed itself; of no effect on a single whole number.
     public var above = false
+    /// Least and largest number of elements of a list; nil: 1 ... 2^20.
     public var length: ClosedRange<Int>?
 }
 

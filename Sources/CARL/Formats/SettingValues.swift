@@ -6,6 +6,7 @@ public protocol SettingValue: Equatable, Sendable {
     static var choices: [String] { get }
     /// The value of a key, nil when it is absent or null.
     static func read(_ reader: SettingsReader, _ key: String, _ limits: SettingLimits) throws -> Self?
+    /// The value as JSON, which `read` takes back.
     var json: JSONValue { get }
 }
 
@@ -64,13 +65,21 @@ extension Array: SettingValue where Element: SettingElement {
 
 /// A number that a list may hold.
 public protocol SettingElement: SettingValue {
+    /// The name in the schema of the kind of a list of these.
     static var listKind: String { get }
+    /// One element of a list.
+    ///
+    /// - Throws: `CARLError.configuration` that names `key` when it is no number, or none within the limits.
     static func element(_ value: JSONValue, _ reader: SettingsReader, _ key: String, _ limits: SettingLimits) throws
         -> Self
 }
 
 extension Int: SettingElement {
+    /// Lists of whole numbers.
     public static var listKind: String { "integers" }
+    /// A whole number.
+    ///
+    /// - Throws: `CARLError.configuration` for another value, or one out of range.
     public static func element(_ value: JSONValue, _ reader: SettingsReader, _ key: String, _ limits: SettingLimits)
         throws -> Int
     {
@@ -81,7 +90,11 @@ extension Int: SettingElement {
 }
 
 extension Float: SettingElement {
+    /// Lists of numbers.
     public static var listKind: String { "numbers" }
+    /// The nearest Float32.
+    ///
+    /// - Throws: `CARLError.configuration` for a value that is no number, or out of range.
     public static func element(_ value: JSONValue, _ reader: SettingsReader, _ key: String, _ limits: SettingLimits)
         throws -> Float
     {
@@ -116,10 +129,14 @@ extension SettingChoice {
 
 /// Whole numbers that may be written as one number when there is one: 5 for [5]. Null when there is none.
 public struct IntegerOrIntegers: SettingValue, ExpressibleByArrayLiteral, ExpressibleByIntegerLiteral {
+    /// In order; empty for none.
     public var values: [Int]
 
+    /// Not checked until the configuration that it is set in is `resolved`.
     public init(_ values: [Int]) { self.values = values }
+    /// Several numbers, or none: `decaySteps = [200, 100]`.
     public init(arrayLiteral values: Int...) { self.values = values }
+    /// One number: `decaySteps = 200`.
     public init(integerLiteral value: Int) { values = [value] }
 
     public static var kind: String { "integer_or_integers" }

@@ -1,12 +1,17 @@
 /// Embeds images with a model in evaluation mode.
 public struct Evaluator: ImageEmbedding {
+    /// The model with its values; of one made from a weights file, the encoder's alone mean anything.
     public let trained: TrainedModel
     let compute: Compute
     /// Only the encoder has values: there is no projection head and no prototypes.
     var encoderOnly = false
 
+    /// The model's, resolved.
     public var configuration: Configuration { trained.configuration }
 
+    /// Values per image: F features, D of the projection, K probabilities or logits.
+    ///
+    /// - Throws: `CARLError.state` for anything but features of an evaluator made from a weights file.
     public func width(_ output: ModelOutput) throws -> Int {
         if encoderOnly, output != .features {
             throw CARLError.state(
@@ -15,6 +20,10 @@ public struct Evaluator: ImageEmbedding {
         return try trained.model.width(output)
     }
 
+    /// Writes `output` of normalised images (B, H, W, C) to `out` (B, width(output)), the caller's memory.
+    ///
+    /// - Throws: `CARLError.invalidArgument` for images that the model does not take; `CARLError.notFinite` that
+    ///   names the first image whose output is not finite; `CARLError.cancelled`, `CARLError.outOfMemory`; as `width`.
     public func embed(_ images: FloatImages, _ output: ModelOutput, into out: FloatPointer) throws {
         try compute.call {
             let width = try width(output)
@@ -22,6 +31,12 @@ public struct Evaluator: ImageEmbedding {
         }
     }
 
+    /// Writes `output` of `count` images of bytes to `out` (count, width(output)), the caller's memory.
+    ///
+    /// - Parameters:
+    ///   - size: pixels of a side that images are resized and cropped to, at most 4096; 0: that of the first view.
+    ///   - image: gives an image by number, 0 ..< count; its pixels must stay until the call returns.
+    /// - Throws: as for normalised images, and what `image` throws.
     public func embed(
         _ count: Int, size: Int, _ output: ModelOutput, into out: FloatPointer,
         image: (_ number: Int) throws -> SourceImage

@@ -334,6 +334,7 @@ public struct Configuration: Equatable, Sendable {
     /// Those of the first `earlySteps`; empty where all steps have the same.
     public internal(set) var earlyViewSpecs: [ViewSpec] = []
 
+    /// How the learning rate goes on after the warm-up, see `schedule`.
     public enum Schedule: String, SettingChoice { case cosine, constant, trapezoid }
 
     /// All keys at their defaults, to be changed before it is `resolved`.
@@ -349,7 +350,7 @@ public struct Configuration: Equatable, Sendable {
         self = try resolved()
     }
 
-    /// Every key with the value in force; reading it back gives an equal configuration.
+    /// Every key with the value in force; reading it back gives an equal configuration, once it is resolved.
     public var json: JSONValue {
         var object = JSONObject(Settings.members(of: self))
         // A list of specifications says the size itself.

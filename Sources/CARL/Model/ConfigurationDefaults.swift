@@ -38,11 +38,10 @@ extension Configuration {
             throw refusal("width", "1 for vision transformers: the encoder's name says its width", width.json)
         }
         guard !encoder.isTransformer else { return }
-        for (key, value, standard) in [
-            ("registers", registers.json, JSONValue.number(0)), ("drop_path", dropPath.json, .number(0)),
-            ("pool", pool.json, TokenPool.class.json), ("layer_scale", layerScale.json, .null),
-        ] where value != standard {
-            throw refusal(key, "left out for ResNets: vision transformers alone have it", value)
+        for (key, standard) in Self.transformerKeys {
+            if let value = json[key], value != standard {
+                throw refusal(key, "left out for ResNets: vision transformers alone have it", value)
+            }
         }
     }
 
@@ -135,11 +134,6 @@ extension Configuration {
     private static let leastEarlySize = 20
 
     private mutating func resolveAssignment() throws {
-        if !symmetric, globalViews < 2 {
-            throw refusal(
-                "symmetric", "true with one view of the first size: the target of a pair is a later one of these",
-                .bool(false))
-        }
         if $partitionSize.isGiven {
             guard partitionSize <= prototypes else {
                 throw refusal(
@@ -232,8 +226,18 @@ extension Configuration {
             throw CARLError.configuration("the saved configuration is not a JSON object")
         }
         let missing = Self.valuesBefore(saved).filter { saved[$0.0] == nil || saved[$0.0] == .null }
-        try self.init(.object(JSONObject(saved.members.map { ($0.key, $0.value) } + missing)))
+        var values = JSONObject(saved.members.map { ($0.key, $0.value) } + missing)
+        // What had no effect before it was refused.
+        if saved["encoder"]?.string?.hasPrefix("resnet") == true {
+            for (key, _) in Self.transformerKeys { values[key] = nil }
+        }
+        try self.init(.object(values))
     }
+
+    /// Keys that vision transformers alone have, with what they are for others.
+    private static let transformerKeys: [(String, JSONValue)] = [
+        ("registers", 0), ("drop_path", 0), ("pool", TokenPool.class.json), ("layer_scale", .null),
+    ]
 
     /// This configuration with some keys changed; null takes a key's default.
     public func overriding(_ changes: JSONValue) throws -> Configuration {

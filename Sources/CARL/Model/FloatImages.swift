@@ -2,10 +2,15 @@ import Synchronization
 
 /// A batch of normalised float images that the caller owns: (B, H, W, C), dense.
 public struct FloatImages {
+    /// The first value; there are batch * height * width * channels.
     public let values: UnsafePointer<Float>
+    /// B, at least 1.
     public let batch: Int
+    /// H, 1 ... 65,535.
     public let height: Int
+    /// W, 1 ... 65,535.
     public let width: Int
+    /// C, that of the model ("in_channels").
     public let channels: Int
 
     /// - Parameter values: memory that outlives this value: not an array, which Swift would make a pointer of for this

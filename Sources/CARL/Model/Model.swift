@@ -69,6 +69,7 @@ extension Configuration {
 
 /// A model with values: what evaluation needs, and what another network can take its encoder from.
 public struct TrainedModel {
+    /// Resolved.
     public let configuration: Configuration
     let model: Model
     let parameters: FloatBuffer

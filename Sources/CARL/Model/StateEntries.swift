@@ -56,10 +56,13 @@ struct StateEntry {
 
 /// Name, torch's shape and role of a tensor of the state.
 public struct StateTensor: Sendable {
+    /// Such as "encoder.layer1.0.conv1.weight"; a teacher's begin with "teacher.".
     public let name: String
+    /// Torch's: (out, in, height, width) for the weight of a convolution.
     public let shape: [Int]
     /// Has a gradient: not a running statistic, not a teacher's, not of a frozen encoder.
     public let trained: Bool
+    /// Number of values.
     public var count: Int { shape.reduce(1, *) }
 }
 

@@ -55,12 +55,11 @@ struct AssignmentObjective: Objective {
 final class AssignmentTraining: ObjectiveTraining {
     private let objective: AssignmentObjective
     private let usage: PrototypeUsage
-    private var collapse = Collapse.none
     private var collapseSteps = 0
     /// A run that recovers half and collapses again is not warned of twice.
     private var hasWarned = false
 
-    /// Steps in a row that must look collapsed before the run is called so.
+    /// Steps that must look collapsed before the run is called so; one that does not takes back three.
     static let patience = 30
 
     init(_ objective: AssignmentObjective) throws {

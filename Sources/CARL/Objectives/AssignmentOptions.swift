@@ -21,6 +21,7 @@ public struct AssignmentOptions: Equatable, Sendable {
     /// Prototypes in a block of the random partition, 1 ... K; 0 for one softmax over all.
     public var partitionSize = 0
 
+    /// T = 1 and lambda = 1, embeddings and prototypes of unit length, one softmax over all prototypes.
     public init() {}
 
     /// Prototypes of one softmax: of a block, or all.
@@ -31,8 +32,11 @@ public struct AssignmentOptions: Equatable, Sendable {
 
 /// What the objective comes to, in nats, and what its assignments look like.
 public struct AssignmentResult: Equatable, Sendable {
+    /// consistency + lambda * prior.
     public var loss = 0.0
+    /// Mean over pairs of views, images and blocks of -log sum_k p_a p_b.
     public var consistency = 0.0
+    /// KL(mean p || uniform), mean over blocks: 0 where the mean is even, log K (log block) where it is one prototype.
     public var prior = 0.0
     /// exp(H(pbar)): how many prototypes the mean assignment is spread over, 1 ... K. With partitions H is the mean
     /// over blocks, and the value is 1 ... block.

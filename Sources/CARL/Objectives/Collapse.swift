@@ -1,5 +1,6 @@
 /// The ways a run can stop learning.
 public enum Collapse: Int32, Sendable {
+    /// Nothing of the kind is seen.
     case none = 0
     /// All images are assigned to the same few prototypes: consistency near 0, prior near log K.
     case fewPrototypes = 1

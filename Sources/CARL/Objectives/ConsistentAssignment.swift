@@ -16,11 +16,15 @@ public struct ConsistentAssignment {
         public var embeddings: [UnsafePointer<Float>]
         /// A teacher's embeddings of the first views, or empty.
         public var targets: [UnsafePointer<Float>] = []
+        /// B, at least 1.
         public var batch: Int
+        /// D, 1 ... 2^24.
         public var dimension: Int
         /// (K, D), before normalisation.
         public var prototypes: UnsafePointer<Float>
+        /// (K, D) of the teacher, before normalisation, for the targets' assignments; nil: `prototypes`.
         public var targetPrototypes: UnsafePointer<Float>?
+        /// K, 1 ... 2^31 - 1.
         public var prototypeCount: Int
         /// V pointers to (B, D), overwritten; empty for none.
         public var embeddingGradients: [FloatPointer] = []
@@ -31,6 +35,8 @@ public struct ConsistentAssignment {
         /// K counters: added to for the most probable prototype of every student row (in every block).
         public var votes: UnsafeMutablePointer<UInt32>?
 
+        /// Without targets, partition and gradients, which are set afterwards. Nothing is copied: what pointers lead to
+        /// must stay until `evaluate` returns.
         public init(
             embeddings: [UnsafePointer<Float>], batch: Int, dimension: Int, prototypes: UnsafePointer<Float>,
             prototypeCount: Int
@@ -43,9 +49,11 @@ public struct ConsistentAssignment {
         }
     }
 
+    /// Checked by `evaluate`, together with its inputs.
     public let options: AssignmentOptions
     let compute: Compute
 
+    /// `compute` gives threads and scratch memory; it may serve no other call during `evaluate`.
     public init(_ options: AssignmentOptions, _ compute: Compute) {
         self.options = options
         self.compute = compute
@@ -72,7 +80,7 @@ public struct ConsistentAssignment {
             throw CARLError.invalidArgument(
                 """
                 views: \(inputs.embeddings.count) view(s) and \(inputs.targets.count) target(s) make no pair of \
-                different views
+                different views\(options.symmetric ? "" : " with \"symmetric\" false, where targets come later")
                 """)
         }
         return try evaluate(inputs, wholeLimit: Self.wholeLimit)

@@ -93,6 +93,7 @@ struct FeatureMap {
 
 /// What an objective comes to: the loss, and named numbers beside it.
 public struct ObjectiveResult: Equatable, Sendable {
+    /// What is minimised, in nats.
     public var loss = 0.0
     /// Terms of the loss, their weights, diagnostics.
     public var terms = Terms()
@@ -100,9 +101,11 @@ public struct ObjectiveResult: Equatable, Sendable {
 
 /// Named numbers in their order.
 public struct Terms: Equatable, Sendable {
+    /// In the order in which they were first set.
     public private(set) var names: [String] = []
     private var values: [Double] = []
 
+    /// Without terms.
     public init() {}
 
     /// nil for a name that is not there; setting nil changes nothing.
@@ -119,6 +122,7 @@ public struct Terms: Equatable, Sendable {
         }
     }
 
+    /// An object with the terms in their order; null for one that is not finite.
     public var json: JSONValue {
         .object(JSONObject(zip(names, values).map { ($0, $1.isFinite ? .number($1) : .null) }))
     }

@@ -4,9 +4,11 @@ public struct Preprocessing: Equatable, Sendable {
     public var size: Int
     /// Share of the resized image's shorter side that the centre crop takes: it is resized to `size / crop`.
     public var crop: Double
+    /// How the image is resized; antialiased either way.
     public var interpolation: ViewSpec.Interpolation
     /// Of values scaled to 0 ... 1: for three channels, or where it is a model's for each of its own.
     public var mean: [Float]
+    /// What the difference is divided by, for the same channels as `mean`.
     public var std: [Float]
 
     /// The table by family. A file does not say what it was trained with; where a model of a family is an exception

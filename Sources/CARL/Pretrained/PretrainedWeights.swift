@@ -4,6 +4,7 @@
 /// left out and named in `ignored`.
 public struct PretrainedWeights {
     let file: SafetensorsFile
+    /// Whose names the tensors have.
     public let family: WeightsFamily
     /// Tensors of heads, and others that only training needs.
     public let ignored: [String]
@@ -15,6 +16,7 @@ public struct PretrainedWeights {
     let strangers: [String]
     /// Configuration keys of the encoder that these weights are of.
     public let encoderKeys: JSONObject
+    /// As the file's metadata says where this library wrote it, else what is usual for the family.
     public let preprocessing: Preprocessing
 
     /// One tensor of the encoder, from parts that lie one after another along the first dimension.

@@ -1,12 +1,16 @@
 /// The programs whose weights are recognised, by the names that they give to an encoder's tensors.
 public enum WeightsFamily: String, Sendable {
-    /// torchvision's, and timm's of the same names; also what this library exports.
+    /// torchvision's, and timm's of the same names; also what this library exports of ResNets.
     case resnet
+    /// timm's vision transformers without LayerScale, and others of the same names, such as MAE's and DINO's.
     case timmViT = "timm_vit"
     /// DINOv2's own names, and timm's for vision transformers with LayerScale.
     case dinov2
+    /// ViT of the library transformers.
     case transformersViT = "transformers_vit"
+    /// Dinov2 of the library transformers, with and without registers: what has LayerScale.
     case transformersDinov2 = "transformers_dinov2"
+    /// torchvision's vision transformers.
     case torchvisionViT = "torchvision_vit"
 
     var isTransformer: Bool { self != .resnet }
@@ -36,12 +40,14 @@ struct WeightsNaming: Equatable {
     private static let wrappers: Set<String> = [
         "module", "model", "encoder", "backbone", "resnet", "net", "network", "base_encoder", "encoder_q", "teacher",
         "vit", "dinov2", "dinov2_with_registers", "_orig_mod", "state_dict", "online_encoder", "online_network",
+        "teacher_backbone",
     ]
 
     /// Wrappers of the second of two encoders, in the order in which they are taken where there is no first: MoCo, BYOL
     /// and their like are evaluated by the encoder that has learnt, DINO and its like by the teacher.
     private static let seconds = [
-        "student", "encoder_k", "momentum_encoder", "momentum_backbone", "backbone_momentum", "target_encoder",
+        "student", "student_backbone", "encoder_k", "momentum_encoder", "momentum_backbone", "backbone_momentum",
+        "target_encoder",
         "target_network",
     ]
 
@@ -49,7 +55,7 @@ struct WeightsNaming: Equatable {
     /// the one with the shortest prefix counts.
     static func recognise(_ names: [String]) -> WeightsNaming? {
         let markers: [(suffix: String, family: WeightsFamily)] = [
-            ("layer1.0.conv1.weight", .resnet),
+            ("layer1.0.conv1.weight", .resnet), ("4.0.conv1.weight", .resnet),
             ("patch_embed.proj.weight", .timmViT),
             ("embeddings.patch_embeddings.projection.weight", .transformersViT),
             ("conv_proj.weight", .torchvisionViT),
@@ -101,22 +107,31 @@ struct WeightsNaming: Equatable {
         "fc", "head", "heads", "head_dist", "classifier", "pooler", "projector", "projection_head", "predictor",
         "prediction_head", "prototypes", "last_layer", "bn", "queue", "queue_ptr", "momentum_projector",
         "momentum_classifier", "projection_head_momentum", "student_head", "teacher_head", "online_classifier",
+        "momentum_head", "momentum_predictor", "online_predictor", "target_projector", "dino_loss_func", "loss",
+    ]
+
+    /// torchvision's parts of a ResNet, by their numbers in a `Sequential` of all but the last.
+    private static let numbered = [
+        "0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4",
     ]
 
     func role(_ name: String) -> Role {
         if name.hasSuffix(".num_batches_tracked") { return .counter }
         if others.contains(where: { name.hasPrefix($0) }) { return .ignored }
         guard name.hasPrefix(prefix) else {
-            // beside the encoder, within the wrappers that both have
+            // beside the encoder, within wrappers
             var rest = name.split(separator: ".", omittingEmptySubsequences: false)[...]
-            for part in prefix.split(separator: ".") where rest.first == part { rest.removeFirst() }
+            while let part = rest.first.map(String.init), Self.wrappers.contains(part) || Self.seconds.contains(part) {
+                rest.removeFirst()
+            }
             return rest.first.map { Self.heads.contains(String($0)) } == true ? .ignored : .unknown
         }
         let own = name.dropFirst(prefix.count)
         let parts = own.split(separator: ".", omittingEmptySubsequences: false)
         if Self.heads.contains(String(parts[0])) { return .ignored }
         switch family {
-        case .resnet: return .tensor(String(own))
+        case .resnet:
+            return Self.numbered[String(parts[0])].map { renamed([$0[...]], parts.dropFirst()) } ?? .tensor(String(own))
         case .timmViT, .dinov2: return timm(parts)
         case .transformersViT, .transformersDinov2: return transformers(parts)
         case .torchvisionViT: return torchvision(parts)

@@ -1,5 +1,9 @@
 /// What this library is and how it was built.
 public enum BuildInfo {
+    /// {"version", "abi", "target", "compiler", "configuration", "blas", "threads", "configuration_keys"}: "target" is
+    /// the instruction set built for, "configuration" "debug" or "release", "threads" what 0 threads stand for.
+    ///
+    /// - Parameter version, abi: given back as they are.
     public static func json(version: String, abi: Int) -> JSONValue {
         #if arch(x86_64) && CARL_AVX512
             let target = "x86-64-v4"

@@ -5,6 +5,7 @@
 /// linear layer. A frozen encoder is in evaluation mode: neither its parameters nor its running statistics change. Not
 /// for use by several threads at once.
 public final class Classifier {
+    /// With the defaults for the encoder filled in.
     public let configuration: ClassifierConfiguration
     /// Configuration of the model the encoder came from.
     public let encoderConfiguration: Configuration
@@ -33,11 +34,15 @@ public final class Classifier {
         public var loss = 0.0
         /// Share of the batch whose largest logit is the label's, before the update.
         public var accuracy = 0.0
+        /// The encoder's in this step; 0 when it is frozen.
         public var learningRate = 0.0
+        /// The linear layer's in this step.
         public var headLearningRate = 0.0
         /// l2 norm of the gradient over all trained parameters, before weight decay.
         public var gradientNorm = 0.0
+        /// Wall-clock time of the whole call, making views included.
         public var seconds = 0.0
+        /// Bytes of activations, gradients of activations and scratch held by the classifier.
         public var memoryBytes = 0
     }
 
@@ -263,6 +268,7 @@ public final class Classifier {
     /// memories they point into stay where they are.
     private(set) lazy var state: [StateEntry] = encoderState.entries + headState.entries
 
+    /// What `readTensor` and `writeTensor` know by name.
     public var tensors: [StateTensor] { state.map(\.description) }
 
     /// Copies a tensor of the state in torch's layout; `count` must be its size.

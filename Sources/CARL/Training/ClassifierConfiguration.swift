@@ -59,6 +59,7 @@ public struct ClassifierConfiguration: Equatable, Sendable {
     public private(set) var view = ViewSpec()
     private var isResolved = false
 
+    /// How both learning rates go on after the warm-up, see `schedule`.
     public enum Schedule: String, SettingChoice { case cosine, constant }
 
     /// All keys at their defaults, to be changed before a classifier is made.
@@ -68,6 +69,10 @@ public struct ClassifierConfiguration: Equatable, Sendable {
     /// - Throws: `CARLError.configuration` that names the key, what it got and what it wanted.
     public init(json: String, encoder: Configuration) throws { try self.init(JSONValue.parse(json), encoder: encoder) }
 
+    /// The keys of a JSON object, and the defaults for this encoder.
+    ///
+    /// - Parameter encoder: configuration of the model the encoder comes from; resolved here if it is not.
+    /// - Throws: `CARLError.configuration` that names the key, what it got and what it wanted.
     public init(_ value: JSONValue, encoder: Configuration) throws {
         self.init()
         let encoder = encoder.viewSpecs.isEmpty ? try encoder.resolved() : encoder
@@ -129,8 +134,10 @@ public struct ClassifierConfiguration: Equatable, Sendable {
 
 /// Keys of a view specification that replace those of another.
 public struct ViewChanges: SettingValue {
+    /// Names and values as in the JSON of a `ViewSpec`; checked when a classifier's configuration is made of JSON.
     public var keys = JSONObject()
 
+    /// No changes.
     public init() {}
 
     public static var kind: String { "view" }

@@ -4,6 +4,11 @@ extension Classifier: ImageEmbedding {
         output == .features ? encoder.features : try objective.width(output)
     }
 
+    /// Writes `output` of normalised images (B, H, W, C) to `out` (B, width(output)), the caller's memory.
+    ///
+    /// - Throws: `CARLError.invalidArgument` for a projection, which there is not, and for images that the encoder does
+    ///   not take; `CARLError.notFinite` that names the first image whose output is not finite; `CARLError.cancelled`,
+    ///   `CARLError.outOfMemory`.
     public func embed(_ images: FloatImages, _ output: ModelOutput, into out: FloatPointer) throws {
         try call {
             let width = try width(output)
@@ -11,6 +16,12 @@ extension Classifier: ImageEmbedding {
         }
     }
 
+    /// Writes `output` of `count` images of bytes to `out` (count, width(output)), the caller's memory.
+    ///
+    /// - Parameters:
+    ///   - size: pixels of a side that images are resized and cropped to, at most 4096; 0: that of the configured view.
+    ///   - image: gives an image by number, 0 ..< count; its pixels must stay until the call returns.
+    /// - Throws: as for normalised images, and what `image` throws.
     public func embed(
         _ count: Int, size: Int, _ output: ModelOutput, into out: FloatPointer,
         image: (_ number: Int) throws -> SourceImage

@@ -4,6 +4,7 @@
 public final class Trainer {
     /// Resolved.
     public let configuration: Configuration
+    /// Threads and memory of steps: a `profile` set here measures them.
     public let compute: Compute
     let model: Model
     let training: TrainingState
@@ -21,6 +22,7 @@ public final class Trainer {
     /// Receives warnings, such as that of a collapse.
     public var warn: ((String) -> Void)?
 
+    /// A new model, its weights drawn from the seed; throws `CARLError.configuration` and `CARLError.outOfMemory`.
     public convenience init(_ configuration: Configuration) throws {
         try self.init(uninitialized: configuration)
         try model.layout.initialize(training.parameters.base, training.statistics.base, seed: self.configuration.seed)
@@ -259,6 +261,7 @@ public final class Trainer {
     /// they point into stay where they are.
     private(set) lazy var state: [StateEntry] = training.entries
 
+    /// What `readTensor` and `writeTensor` know by name.
     public var tensors: [StateTensor] { state.map(\.description) }
 
     /// Copies a tensor of the state in torch's layout; `count` must be its size.

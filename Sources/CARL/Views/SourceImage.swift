@@ -1,9 +1,13 @@
 /// One image of bytes that the caller owns: the byte of channel c in row y, column x is `pixels[y * rowStride + x *
 /// channels + c]`.
 public struct SourceImage {
+    /// The first byte of the first row, which is the last one in memory where `rowStride` is negative.
     public let pixels: UnsafePointer<UInt8>
+    /// Rows, 1 ... 65,535.
     public let height: Int
+    /// Pixels of a row, 1 ... 65,535.
     public let width: Int
+    /// Bytes of a pixel, 1 ... 1024.
     public let channels: Int
     /// Bytes from a row to the next; negative for images stored from the bottom up.
     public let rowStride: Int
@@ -20,8 +24,9 @@ public struct SourceImage {
 }
 
 extension SourceImage {
-    /// Pixels of a side, and channels, that an image may have.
+    /// Pixels of a side that an image may have.
     public static let longestSide = 65_535
+    /// Bytes of a pixel that an image may have.
     public static let mostChannels = 1024
     /// Bytes from a row to the next that an image may have.
     public static let longestStride = 1 << 40

@@ -1,6 +1,8 @@
 /// The views of a configuration: a preset's name, or specifications.
 public enum ViewSelection: Equatable, Sendable {
+    /// A name that `ViewSpec.preset` knows; another one is refused when it is `resolved`.
     case preset(String)
+    /// One or more, each with its own size and count.
     case specifications([ViewSpec])
 
     /// The specifications for images of some channels; `size` is that of a preset's views in pixels, specifications

@@ -4,6 +4,7 @@
 /// Operations that need colour (saturation, hue, grayscale) apply to images of three channels and are left out for
 /// others; all the rest applies to any number of channels.
 public struct ViewSpec: Equatable, Sendable {
+    /// The filter of resizing: a triangle, or Keys' cubic with a = -0.5.
     public enum Interpolation: String, SettingChoice { case bilinear, bicubic }
 
     /// Pixels of a side that views may have.
@@ -61,6 +62,7 @@ public struct ViewSpec: Equatable, Sendable {
     @Setting("count", .view, in: 1...Double(mostViews), doc: "views made by this specification")
     public var count = 1
 
+    /// All keys at their defaults: a view of 32 pixels by random crop and flip alone.
     public init() {}
 
     /// Pixels to either side that the blur's kernel takes.

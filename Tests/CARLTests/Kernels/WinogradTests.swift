@@ -43,7 +43,7 @@ struct WinogradTests {
                 let turn = height * 3 + index
                 return shape(1 + turn % 3, height, width, channels[turn % 5], channels[(turn / 2 + index) % 5])
             }
-        } + channels.flatMap { ic in channels.map { oc in shape(2, 5, 9, ic, oc) } } + [
+        } + channels.flatMap { ic in channels.map { oc in shape(9, 5, 9, ic, oc) } } + [
             shape(3, 13, 13, 64, 64), shape(9, 32, 32, 8, 24), shape(3, 4, 4, 256, 256), shape(70, 4, 7, 264, 256),
             shape(300, 1, 1, 320, 328),
             shape(17, 32, 32, 8, 24), shape(40, 21, 23, 9, 8), shape(30, 20, 20, 24, 40), shape(40, 10, 10, 40, 24),
@@ -178,7 +178,17 @@ struct WinogradTests {
         (8, 8, .four), (1, 1, .three), (20, 4, .four),
     ])
     func tilesSuitTheMap(_ height: Int, _ width: Int, _ expected: WinogradTileSize) {
-        #expect(WinogradTileSize.best(height: height, width: width) == expected)
+        #expect(WinogradTileSize.best(Self.shape(64, height, width, 64, 64)) == expected)
+    }
+
+    /// Of one image the filters count, which tiles of five have more values of.
+    @Test func fewTilesHaveSmallFilters() {
+        for side in [10, 14, 20] {
+            #expect(WinogradTileSize.best(Self.shape(1, side, side, 256, 256)) != .five)
+            #expect(WinogradTileSize.best(Self.shape(4, side, side, 256, 256)) == .five)
+        }
+        #expect(ConvolutionMethod.choose(Self.shape(1, 14, 14, 256, 256)) == .winograd)
+        #expect(ConvolutionMethod.choose(Self.shape(1, 7, 7, 512, 512)) == .im2col)
     }
 
     @Test func isChosenWhereItIsPossibleAndPays() {

@@ -55,7 +55,16 @@ import Testing
         ("module.encoder_q.", "module.encoder_k.", ["module.queue", "module.queue_ptr"]),
         ("backbone.", "momentum_backbone.", ["projector.0.weight", "momentum_projector.0.weight", "queue"]),
         ("backbone.", "backbone_momentum.", ["projection_head_momentum.0.weight", "prediction_head.0.weight"]),
-        ("teacher.backbone.", "student.module.backbone.", ["teacher.head.mlp.0.weight", "student_head.0.weight"]),
+        (
+            "teacher.backbone.", "student.module.backbone.",
+            ["teacher.head.mlp.0.weight", "student_head.0.weight", "student.module.head.last_layer.weight_g"]
+        ),
+        (
+            "backbone.", "momentum_backbone.",
+            ["head.mlp.0.weight", "momentum_head.mlp.0.weight", "dino_loss_func.center"]
+        ),
+        ("teacher_backbone.", "student_backbone.", ["student_head.0.weight", "teacher_head.0.weight"]),
+        ("net.", "target_encoder.net.", ["online_predictor.0.weight", "online_encoder.projector.0.weight"]),
         ("online_encoder.net.", "target_encoder.net.", ["predictor.0.weight"]),
         ("", "momentum_encoder.", []),
         ("state_dict.module._orig_mod.", "module.encoder_k.", ["module.bn.running_mean"]),
@@ -78,6 +87,20 @@ import Testing
         let alone = try WeightsFile(named(other, 1))
         #expect(
             try TransformerWeightsTests.features(Evaluator(weights: alone.path, threads: 2), size: 40)
+                == TransformerWeightsTests.features(trainer.evaluator, size: 40))
+    }
+
+    /// A `Sequential` of a ResNet's parts, as lightly's examples make one, has numbers for names.
+    @Test(arguments: ["", "backbone.", "module.encoder."]) func numberedParts(_ prefix: String) throws {
+        let trainer = try Self.trainer()
+        let numbers = ["conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5", "layer3": "6", "layer4": "7"]
+        let file = try WeightsFile(
+            WeightsFile.tensors(trainer).map { tensor in
+                let (first, rest) = (tensor.name.prefix { $0 != "." }, tensor.name.drop { $0 != "." })
+                return .init(prefix + (numbers[String(first)] ?? "") + rest, tensor.shape, tensor.values)
+            } + [.init("projection_head.layers.0.weight", [2])])
+        #expect(
+            try TransformerWeightsTests.features(Evaluator(weights: file.path, threads: 2), size: 40)
                 == TransformerWeightsTests.features(trainer.evaluator, size: 40))
     }
 

@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # argparse gives up on arguments without a dash that stand behind options.
     overrides = getattr(arguments, "overrides", None)
     for item in rest:
-        if overrides is None or item.startswith("-") or not ("=" in item or os.path.exists(item)):
+        if overrides is None or item.startswith("-") or not ("=" in item or _is_place(item)):
             known = _keys.names() if overrides is not None else []
             word = item.partition("=")[0].lstrip("-").replace("-", "_")
             hint = nearest(word, known) if item.startswith("--") else ""
@@ -126,11 +126,17 @@ class _Warnings(logging.Handler):
         show_beside_bars(_warning(record.getMessage()))
 
 
+def _is_place(word: str) -> bool:
+    from .._given import matching
+
+    return os.path.exists(word) or bool(matching(word))
+
+
 def _with_negative_numbers(words: list[str]) -> list[str]:
     """``--value-range -1,1`` as ``--value-range=-1,1``: to argparse a word that begins with a dash is an option."""
     joined: list[str] = []
     for word in words:
-        if joined and joined[-1].startswith("--") and "=" not in joined[-1] and re.match(r"-[\d.][^,]*,", word):
+        if joined and joined[-1] == "--value-range" and re.match(r"-[\d.]", word):
             joined[-1] += f"={word}"
         else:
             joined.append(word)

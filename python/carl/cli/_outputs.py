@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +14,11 @@ from ..errors import FileError, InvalidArgumentError
 from ..runs import checkpoint_path
 from ..sources.files import is_image_name
 
+#: What a run writes but pictures, pages and exported weights, which are made anew.
+_WRITTEN = (
+    "config.json", "metrics.jsonl", "usage.jsonl", "eval.jsonl", "images.json", "broken_images.jsonl", "plots.jsonl",
+    "features.npy", "features.json", "train.log",
+)  # fmt: skip
 #: Besides images, what a folder of data may consist of.
 _PARTS = (".tar", ".bin")
 
@@ -43,11 +47,23 @@ def check_not_read(
     own = _identity(os.path.expanduser(out))
     if own is None:
         return  # a new file
+    run = None if model is None else _run_of(model)
+    if run is not None and own in {_identity(os.path.join(run, name)) for name in _WRITTEN}:
+        raise InvalidArgumentError(f"{option}: {out} belongs to the run in {run}: choose another name")
     for path in _files(model, data):
         if _identity(path) == own:
             raise InvalidArgumentError(
-                f"{option}: {out} is {path}, which this command reads and would overwrite: choose another name"
+                f"{option}: {out} is {path}, which this command, or the run, reads: choose another name"
             )
+
+
+def _run_of(model: str) -> str | None:
+    """The folder of the run that a model is of."""
+    try:
+        checkpoint = checkpoint_path(model)
+    except FileError:
+        return None
+    return str(checkpoint.parent.parent) if checkpoint.parent.name == "checkpoints" else None
 
 
 def check_csv(out: str | None, *, model: str, data: tuple[str | None, ...]) -> None:
@@ -76,8 +92,6 @@ def _files(model: str | None, data: tuple[str | None, ...]) -> Iterator[str]:
             checkpoint = None
         if checkpoint is not None:
             yield str(checkpoint)
-            if os.path.isdir(os.path.expanduser(model)):
-                yield from _of_run(os.path.expanduser(model))
             images = images_of(checkpoint)
             data = (*data, *(images if isinstance(images, list) else [images]))
     for place in data:
@@ -88,12 +102,6 @@ def _files(model: str | None, data: tuple[str | None, ...]) -> Iterator[str]:
             yield path
             if os.path.isdir(path):
                 yield from _below(path, set())
-
-
-def _of_run(folder: str) -> Iterator[str]:
-    """What a run has written that is no picture or page, which are made anew."""
-    for pattern in ("*.json", "*.jsonl", "*.npy", "*.log", "exported/*"):
-        yield from glob.glob(os.path.join(glob.escape(folder), pattern))
 
 
 def _below(folder: str, seen: set[tuple[int, int] | None]) -> Iterator[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from .._array_like import MOST_EXACT
 from .._reading import read_text
 from ..errors import FileError, InvalidArgumentError
 from ._labels import Labels, numbered
@@ -65,14 +67,17 @@ def _from_text(lines: Sequence[str], file: str, count: int) -> Labels:
     if empty is not None:
         raise InvalidArgumentError(f"{file}: label {empty + 1} of {len(values)} is empty")
     if values and all(_is_whole(value) for value in values):
-        return numbered(np.array(values, np.int64), file, count)
+        return numbered(np.array([int(float(value)) if "." in value else int(value) for value in values]), file, count)
     return numbered(np.array(values, str), file, count)
 
 
 def _is_whole(value: str) -> bool:
-    """Negative ones too: they are refused as labels, and no names of classes."""
-    digits = value.removeprefix("-")
-    return digits.isascii() and digits.isdecimal() and len(digits) < 19
+    """Also as tables and numpy.savetxt write them, 1.0 and 1.000e+00. Negative ones too: they are refused as labels,
+    and no names of classes."""
+    if re.fullmatch(r"-?[0-9]{1,18}", value, re.ASCII):
+        return True
+    written = re.fullmatch(r"-?[0-9]+\.[0-9]*(e[+-]?[0-9]{1,2})?", value, re.ASCII | re.IGNORECASE)
+    return written is not None and float(value).is_integer() and abs(float(value)) <= MOST_EXACT
 
 
 def _table(file: str, between: str) -> _Table:

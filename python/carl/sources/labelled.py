@@ -138,6 +138,9 @@ def aligned(
     """
     if known == other:
         return labels, known
+    wrong = labels[(labels < 0) | (labels >= len(other))] if other else labels[labels < 0]
+    if len(wrong):
+        raise InvalidArgumentError(f"{names}: got the label {wrong[0]}: leave images without a label out")
     if not known or not other:
         numbers = _whole_numbers(known or other)
         if not numbers:
@@ -149,24 +152,29 @@ def aligned(
         named_by = dict(zip(numbers, known))
         different, places = np.unique(labels, return_inverse=True)
         other, labels = [named_by.get(each, str(each)) for each in different.tolist()], places.reshape(-1)
-    if not set(known) & set(other):
+    places_of = {name: place for place, name in enumerate(known)}
+    there = set(other)
+    missing = [name for name in known if name not in there]
+    if len(missing) == len(known):
         raise InvalidArgumentError(f"{names} have different classes: {shown(known)}; and {shown(other)}")
-    joint = [*known, *(name for name in other if name not in known)]
-    lacks = [f"the first has no {shown(joint[len(known) :])}"] if len(joint) > len(known) else []
-    missing = [name for name in known if name not in other]
+    more = [name for name in other if name not in places_of]
+    places_of.update({name: len(known) + place for place, name in enumerate(more)})
+    lacks = [f"the first has no {shown(more)}"] if more else []
     lacks += [f"the second has no {shown(missing)}"] if missing else []
     if lacks:
         warnings.warn(f"{names} have different classes: {'; '.join(lacks)}", UserWarning, stacklevel=3)
-    return np.array([joint.index(name) for name in other], np.int64)[labels], joint
+    return np.array([places_of[name] for name in other], np.int64)[labels], [*known, *more]
 
 
 def _whole_numbers(names: list[str] | None) -> list[int] | None:
-    """What the names of all classes are as numbers, if they are different whole numbers."""
+    """What the names of all classes are as numbers, if they are different whole numbers, or truth values."""
+    truths = {"False": 0, "True": 1}
     try:
-        numbers = [int(name) for name in names or []]
+        numbers = [truths[name] if name in truths else int(name) for name in names or []]
     except ValueError:
         return None
-    return numbers if len(set(numbers)) == len(numbers) else None
+    fits = all(abs(number) < 2**63 for number in numbers)
+    return numbers if fits and len(set(numbers)) == len(numbers) else None
 
 
 def _any_source(

@@ -1,5 +1,6 @@
 /// Elementwise nonlinearities on vectors of the projection head.
 public enum ActivationFunction: String, SettingChoice {
+    /// max(x, 0).
     case relu
     /// x * Phi(x) with the exact normal distribution function (Hendrycks and Gimpel, arXiv 1606.08415), torch's
     /// default.

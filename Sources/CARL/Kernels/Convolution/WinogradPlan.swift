@@ -55,8 +55,12 @@ struct WinogradPlan {
     static func cost(_ shape: ConvolutionShape) -> Double {
         guard shape.kernel == 3 && shape.padding == 1 else { return .infinity }
         guard shape.stride == 1 || shape.stride == 2 else { return .infinity }
+        return cost(shape, WinogradMethod(shape))
+    }
+
+    static func cost(_ shape: ConvolutionShape, _ method: WinogradMethod) -> Double {
         let (points, filterPoints, outputs) =
-            switch WinogradMethod(shape) {
+            switch method {
             case .stride1(let size): (size.points, size.points, size.outputs)
             case .stride2: (WinogradStride2.points, WinogradStride2.filterPoints, WinogradStride2.outputs)
             }

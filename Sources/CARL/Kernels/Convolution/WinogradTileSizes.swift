@@ -17,14 +17,10 @@ enum WinogradTileSize: CaseIterable {
     /// Values along a side of a transformed tile.
     var points: Int { outputs + 2 }
 
-    /// The size with the fewest multiplications for maps of this size; of several the first, four before five.
-    static func best(height: Int, width: Int) -> WinogradTileSize {
-        allCases.min { $0.products(height, width) < $1.products(height, width) } ?? .four
-    }
-
-    /// Values of the transformed tiles of a map.
-    private func products(_ height: Int, _ width: Int) -> Int {
-        ((height + outputs - 1) / outputs) * ((width + outputs - 1) / outputs) * points * points
+    /// The size that costs least, of several the first: that with the fewest multiplications, but for few tiles, where
+    /// the filters, 49, 36 or 25 values each for tiles of five, four and three, are more work than the tiles.
+    static func best(_ shape: ConvolutionShape) -> WinogradTileSize {
+        allCases.min { WinogradPlan.cost(shape, .stride1($0)) < WinogradPlan.cost(shape, .stride1($1)) } ?? .four
     }
 }
 
@@ -35,7 +31,7 @@ enum WinogradMethod {
 
     /// - Parameter shape: of stride 1 or 2. Its input and output are of the same size at stride 1.
     init(_ shape: ConvolutionShape) {
-        self = shape.stride == 1 ? .stride1(.best(height: shape.outHeight, width: shape.outWidth)) : .stride2
+        self = shape.stride == 1 ? .stride1(.best(shape)) : .stride2
     }
 }
 

@@ -12,6 +12,7 @@ public struct RandomStream {
 
     /// What a stream is for; two purposes never share numbers.
     public enum Purpose: UInt32, Sendable {
+        /// The numbers are part of what a seed means: a new purpose takes a new one.
         case initialWeights = 1, views = 2, partition = 3, order = 4, stochasticDepth = 5
     }
 

@@ -1,9 +1,11 @@
+/// Float32 values in memory that somebody else owns; how many is said where one is given.
 public typealias FloatPointer = UnsafeMutablePointer<Float>
 
 /// Float32 values in one 64-byte aligned allocation, freed with the object.
 ///
 /// Kernels take `base` once and work on the pointer: indexing an array through a class property costs many times more.
 public final class FloatBuffer {
+    /// The first value; valid as long as the object.
     public let base: FloatPointer
     /// Values in use: as many as were asked for, unless a workspace lends part of a larger block.
     public internal(set) var count: Int
@@ -25,10 +27,13 @@ public final class FloatBuffer {
 
     deinit { block.free() }
 
+    /// The `count` values in use; valid as long as the object.
     public var values: UnsafeMutableBufferPointer<Float> { .init(start: base, count: count) }
 
+    /// Sets all `count` values.
     public func fill(_ value: Float) { base.update(repeating: value, count: count) }
 
+    /// Overwrites all values with those of a buffer of the same `count`; another count ends the process.
     public func copy(from other: FloatBuffer) {
         precondition(other.count == count)
         base.update(from: other.base, count: count)

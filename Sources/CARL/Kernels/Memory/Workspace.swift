@@ -19,6 +19,7 @@ public final class Workspace {
     private var plannedBytes = 0
     private var lends = false
 
+    /// Without memory: blocks are allocated when they are first asked for.
     public init() {}
 
     /// A block of `count` values whose content is undefined.

@@ -10,10 +10,13 @@ import Synchronization
 /// Every trainer or encoder owns one, so two of them may work in two threads at once. One `Compute` serves one caller
 /// at a time.
 public final class Compute {
+    /// Threads that work is divided among, 1 ... 1024.
     public let threads: Int
+    /// What operands of products are rounded to; never `.auto`, but what that came to on this processor.
     public let precision: Precision
     /// What layers' products may have as operands: see `format`.
     let products: ProductFormat
+    /// Memory of activations and kernels, kept from call to call.
     public let workspace = Workspace()
     /// When set, layers add the time they take to it.
     public var profile: Profile?

@@ -3,6 +3,7 @@ import CBFloat16
 /// What the operands of products are rounded to: matrix products of linear layers, and of convolutions that are
 /// computed as one. Sums are float32 with each.
 public enum Precision: String, CaseIterable, Sendable {
+    /// Operands as they are.
     case float32
     /// bfloat16 by the processor's dot product (AVX512_BF16): an error where it has none.
     case bf16

@@ -4,22 +4,29 @@
 public final class Profile {
     /// What is done in a layer.
     public enum Work: String, CaseIterable, Sendable {
+        /// The layer's result; the gradient of its weights; the gradient of its input.
         case forward, weightGradient = "weight gradient", dataGradient = "data gradient"
         /// Both in one pass.
         case gradients
         /// Normalising, with ReLU and residual addition; backward of the same.
         case normalise, normaliseBackward = "normalise backward"
+        /// Gradients of a layer without weights, such as attention or pooling; the optimizer's step.
         case backward, update
+        /// The objective, from embeddings to their gradients.
         case lossAndGradients = "loss and gradients"
     }
 
     /// Sums over all calls since the profile began.
     public struct Row: Sendable {
+        /// Such as "encoder.layer1.0.conv1", "blocks.0.attn" or "optimizer".
         public let layer: String
+        /// What was done there.
         public let work: Work
         /// How it was computed, such as "winograd"; empty where there is one way only.
         public let method: String
+        /// Times that it was done.
         public var calls = 0
+        /// Wall-clock time of all calls.
         public var seconds = 0.0
         /// Floating-point operations of the direct method: a faster method shows as more operations per second.
         public var operations = 0.0
@@ -36,6 +43,7 @@ public final class Profile {
     /// In the order in which the work first appeared.
     public private(set) var rows: [Row] = []
 
+    /// Without rows; measures once it is a `Compute`'s `profile`.
     public init() {}
 
     fileprivate func add(
