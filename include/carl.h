@@ -508,7 +508,8 @@ carl_status carl_knn_classify(const float *references, const int64_t *labels, in
                               int64_t m, int64_t dimension,
                               int64_t classes, int64_t k, double temperature, int32_t threads, int64_t *predicted);
 
-/* The same for several numbers of neighbours, `k_count` of them, at most 1024, in one search. predicted: (k_count, m). */
+/* The same for several numbers of neighbours, `k_count` of them, at most 1024, in one search. predicted:
+ * (k_count, m). */
 carl_status carl_knn_classify_several(const float *references, const int64_t *labels, int64_t n, const float *queries,
                                       int64_t m, int64_t dimension,
                                       int64_t classes, const int64_t *k, size_t k_count, double temperature,
