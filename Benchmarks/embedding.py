@@ -223,9 +223,9 @@ def main():
     parser.add_argument("--compile", action="store_true", help="torch.compile, too")
     parser.add_argument("--quick", action="store_true", help="batches of 1 and 16, 3 rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if "--quick" in sys.argv:
+        parser.set_defaults(batches=[1, 16], rounds=3)
     options = parser.parse_args()
-    if options.quick:
-        options.batches, options.rounds = [1, 16], 3
     programs, missing = programs_here(options.compile)
     for remark in missing:
         print(remark, file=sys.stderr)

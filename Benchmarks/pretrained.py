@@ -202,9 +202,9 @@ def main():
     parser.add_argument("--compile", action="store_true", help="torch.compile, too")
     parser.add_argument("--quick", action="store_true", help="batches of 1 and 16, steps of 4 images, 2 rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    if "--quick" in sys.argv:
+        parser.set_defaults(batches=[1, 16], images=4, rounds=2)
     options = parser.parse_args()
-    if options.quick:
-        options.batches, options.images, options.rounds = [1, 16], 4, 2
     torch.set_num_threads(carl.default_threads())
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
