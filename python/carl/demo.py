@@ -18,6 +18,7 @@ from ._early_views import without_early_views
 from ._fit import trainer_config
 from ._judged import checkpoint_facts, note_picture
 from ._writing import make_folder, replace_file
+from .budget import duration_text, parse_duration
 from .errors import FileError, InvalidArgumentError
 from .estimator import CARL
 from .runs import RunFolder, refuse_if_in_use
@@ -107,6 +108,14 @@ def run(
         "knn_whitened": {},
         "linear": {},
     }
+    if model.budget is not None:
+        until = f"for {duration_text(parse_duration(model.budget))}"
+    elif model.total_steps is not None:
+        until = f"{model.total_steps} steps"
+    else:
+        until = f"{model.epochs} epochs"
+    say(f"Fashion-MNIST: training on {len(images)} images without labels, {until}")
+
     sizes = budget["references"]
     references, labels = train_x[: max(sizes)], train_y[: max(sizes)]
 
