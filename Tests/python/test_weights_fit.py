@@ -190,3 +190,15 @@ def test_costs_and_hints_know_vision_transformers():
         encoder_cost("vit_tiny", "imagenet", 1.0, 3, 224, 8).operations
         > 4 * encoder_cost("vit_tiny", "imagenet", 1.0, 3, 224, 16).operations
     )
+
+
+def test_the_file_is_read_once_for_many_calls(tmp_path, monkeypatch, images):
+    from carl import _pretrained
+
+    with carl.Trainer({"encoder": "resnet18", "width": 0.125, "view_size": 12, "prototypes": 2}) as trainer:
+        file = carl.export.export_model(trainer, tmp_path / "weights.safetensors")
+    read, real = [], _pretrained.weights_info
+    monkeypatch.setattr(_pretrained, "weights_info", lambda path: read.append(path) or real(path))
+    model = carl.CARL(weights=file)
+    first = model.transform(images[:2])
+    assert (model.transform(images[:2]) == first).all() and len(read) == 1

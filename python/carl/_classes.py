@@ -118,9 +118,10 @@ def noted_classes(classes: np.ndarray) -> dict[str, Any]:
 
 def read_classes(notes: Any, count: int) -> np.ndarray:
     """The classes that a classifier's file notes; 0 .. count - 1 where it does not name so many."""
+    notes = notes if isinstance(notes, Mapping) else {}
+    values = notes.get("classes", [])
     try:
-        values = notes.get("classes", []) if isinstance(notes, Mapping) else []
-        whole = isinstance(notes, Mapping) and notes.get("class_type") == "int64"
+        whole = notes.get("class_type") == "int64"
         classes = np.array([int(each) for each in values], np.int64) if whole else np.asarray(values)
     except (TypeError, ValueError, OverflowError):  # lists of several lengths: not what save writes
         classes = np.empty(0)

@@ -61,4 +61,4 @@ def early_specs(config: TrainerConfig) -> list[ViewSpec]:
 
 def _standard_radius(size: int) -> int:
     """Pixels to either side that the blur of views of a size takes where no kernel is given."""
-    return max(1, size // 20)
+    return int(expand_views({"size": size}, 3, None)[0]["blur_kernel"]) // 2

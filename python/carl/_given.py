@@ -61,6 +61,11 @@ def matching(path: str) -> list[str]:
     return found
 
 
+def is_place(word: str) -> bool:
+    """Whether a word of a command line is a path that exists, or a pattern of such."""
+    return os.path.exists(word) or bool(matching(word))
+
+
 def given_of(images: Any, image_key: str | None = None) -> Given:
     """What was given to ``fit``: a path, paths, or a source of such; nothing of images that came without paths. Of
     patterns in a list the paths are noted that they stand for now."""

@@ -29,8 +29,7 @@ def weights_of(model: CARL) -> WeightsInfo | None:
 
 def channels_to_read(model: CARL) -> int:
     """The channels that image files are read with before ``fit``, of a model with weights."""
-    info = None if model.in_channels else weights_of(model)
-    return model.in_channels or int(info.config["in_channels"] if info else 3)
+    return model.in_channels or pretrained_encoder(model).channels(model)
 
 
 def with_weights(config: TrainerConfig, info: WeightsInfo, channels: int) -> TrainerConfig:
@@ -91,23 +90,44 @@ class PretrainedEncoder:
     def __init__(self) -> None:
         self._key: Any = None
         self._encoder: Encoder | None = None
+        self._file: Any = None
+        self._channels = 0
+
+    def channels(self, model: CARL) -> int:
+        """The channels of the file's own images, which is read for it when it is new or has changed."""
+        file = _identified(weights_path(model.weights))
+        if file != self._file or not self._channels:
+            self._channels, self._file = int(weights_info(file[0]).config["in_channels"]), file
+        return self._channels
 
     def get(self, model: CARL, channels: int) -> Encoder:
         """channels: of the images. InvalidArgumentError where the weights take others."""
         given = {name: getattr(model, name) for name in (*_KEYS, *_OTHER_KEYS) if getattr(model, name) is not None}
         given["in_channels"] = channels
-        path = weights_path(model.weights)
-        facts = os.stat(path) if os.path.exists(path) else None
-        key = (path, facts and (facts.st_ino, facts.st_mtime_ns, facts.st_size), model.threads, repr(given))
+        file = _identified(weights_path(model.weights))
+        key = (file, model.threads, repr(given))
         if self._encoder is None or self._encoder.closed or key != self._key:
             self.close()
-            own = int(weights_info(path).config["in_channels"])
+            own = self.channels(model)
             if channels != own and own != ADAPTED:
-                raise InvalidArgumentError(f"images: got {channels} channel(s), the weights {path} take {own}")
-            self._encoder, self._key = Encoder.from_weights(path, model.threads, **given), key
+                raise InvalidArgumentError(f"images: got {channels} channel(s), the weights {file[0]} take {own}")
+            self._encoder, self._key = Encoder.from_weights(file[0], model.threads, **given), key
         return self._encoder
 
     def close(self) -> None:
         if self._encoder is not None:
             self._encoder.close()
         self._encoder = None
+
+
+def pretrained_encoder(model: CARL) -> PretrainedEncoder:
+    """That of a model, made when it is first asked for."""
+    if model._pretrained is None:
+        model._pretrained = PretrainedEncoder()
+    return model._pretrained
+
+
+def _identified(path: str) -> tuple[str, Any]:
+    """A path, and what tells the file there from another one."""
+    facts = os.stat(path) if os.path.exists(path) else None
+    return path, facts and (facts.st_ino, facts.st_mtime_ns, facts.st_size)

@@ -30,7 +30,7 @@ from ._notes import path_from_note, path_note, saved_notes
 from ._pace import Pace
 from ._parameters import LIMITS, Parameters
 from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
-from ._pretrained import PretrainedEncoder, channels_to_read, weights_of
+from ._pretrained import PretrainedEncoder, channels_to_read, pretrained_encoder, weights_of
 from ._schedule import Schedule
 from ._sklearn import EstimatorRules
 from ._training import Position, batch_size_for
@@ -271,9 +271,7 @@ class CARL(Parameters, EstimatorRules):
 
     def _untrained(self, channels: int) -> Encoder:
         """The encoder with the weights of the file alone."""
-        if self._pretrained is None:
-            self._pretrained = PretrainedEncoder()
-        return self._pretrained.get(self, channels)
+        return pretrained_encoder(self).get(self, channels)
 
     def predict(self, images: Any) -> np.ndarray:
         """int64 (N,): the prototype each image is assigned to."""

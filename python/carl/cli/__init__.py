@@ -127,9 +127,9 @@ class _Warnings(logging.Handler):
 
 
 def _is_place(word: str) -> bool:
-    from .._given import matching
+    from .._given import is_place  # which imports NumPy
 
-    return os.path.exists(word) or bool(matching(word))
+    return is_place(word)
 
 
 def _with_negative_numbers(words: list[str]) -> list[str]:

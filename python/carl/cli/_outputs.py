@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from .._features import csv_rows
@@ -47,23 +48,23 @@ def check_not_read(
     own = _identity(os.path.expanduser(out))
     if own is None:
         return  # a new file
-    run = None if model is None else _run_of(model)
-    if run is not None and own in {_identity(os.path.join(run, name)) for name in _WRITTEN}:
-        raise InvalidArgumentError(f"{option}: {out} belongs to the run in {run}: choose another name")
-    for path in _files(model, data):
+    checkpoint = None if model is None else _checkpoint_of(model)
+    if checkpoint is not None and checkpoint.parent.name == "checkpoints":
+        run = checkpoint.parent.parent
+        if own in {_identity(str(run / name)) for name in _WRITTEN}:
+            raise InvalidArgumentError(f"{option}: {out} belongs to the run in {run}: choose another name")
+    for path in _files(checkpoint, data):
         if _identity(path) == own:
             raise InvalidArgumentError(
                 f"{option}: {out} is {path}, which this command, or the run, reads: choose another name"
             )
 
 
-def _run_of(model: str) -> str | None:
-    """The folder of the run that a model is of."""
+def _checkpoint_of(model: str) -> Path | None:
     try:
-        checkpoint = checkpoint_path(model)
+        return checkpoint_path(model)
     except FileError:
-        return None
-    return str(checkpoint.parent.parent) if checkpoint.parent.name == "checkpoints" else None
+        return None  # told when it is opened
 
 
 def check_csv(out: str | None, *, model: str, data: tuple[str | None, ...]) -> None:
@@ -84,16 +85,11 @@ def write_csv(path: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     replace_file(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
-def _files(model: str | None, data: tuple[str | None, ...]) -> Iterator[str]:
-    if model is not None:
-        try:
-            checkpoint = checkpoint_path(model)
-        except FileError:  # told when it is opened
-            checkpoint = None
-        if checkpoint is not None:
-            yield str(checkpoint)
-            images = images_of(checkpoint)
-            data = (*data, *(images if isinstance(images, list) else [images]))
+def _files(checkpoint: Path | None, data: tuple[str | None, ...]) -> Iterator[str]:
+    if checkpoint is not None:
+        yield str(checkpoint)
+        images = images_of(checkpoint)
+        data = (*data, *(images if isinstance(images, list) else [images]))
     for place in data:
         if place is None:
             continue

@@ -183,12 +183,12 @@ def _eval_set(arguments: argparse.Namespace) -> list[str | None] | None:
 
 def _places(arguments: argparse.Namespace) -> tuple[str | list[str] | None, str, bool]:
     """The images, the run folder, and whether to go on, from what was given."""
-    from .._given import matching
+    from .._given import is_place
     from ..errors import InvalidArgumentError
     from ..runs import is_run_folder
 
     words = [word for word in (arguments.data, *arguments.overrides) if word is not None]
-    places = [word for word in words if os.path.exists(word) or matching(word)]
+    places = [word for word in words if is_place(word)]
     if words and words[0] not in places and "=" not in words[0]:
         places.insert(0, words[0])  # which is told to be missing
     arguments.overrides = [word for word in words if word not in places]

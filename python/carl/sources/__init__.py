@@ -116,13 +116,9 @@ def _plain(options: _Options, what: str) -> dict[str, Any]:
 
 
 def _column_of(images: Any) -> Any:
-    """A column of single objects, such as paths, as a list; everything else as it is. InvalidArgumentError for a column
-    of paths with gaps."""
+    """A column of single objects, such as paths, as a list; everything else as it is."""
     items = column_items(images)
-    if items is None:
-        return images
-    _refuse_gaps(items)
-    return items
+    return images if items is None else items
 
 
 def _refuse_gaps(items: Any) -> None:
