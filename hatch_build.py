@@ -34,15 +34,16 @@ class LibraryHook(BuildHookInterface):
         if editable:
             # The package is used in place and looks for the library where a build of the checkout puts it.
             place = root / ".build" / "release" / LIBRARY
-            if library != place.resolve():
+            if library.resolve() != place.resolve():
                 _fail(
                     f"an editable installation uses {place}, and {PREBUILT} names {library}: "
                     "build without it, or leave the package uninstalled and set PYTHONPATH=python and CARL_LIBRARY"
                 )
             return
         build_data["force_include"][str(library)] = f"carl/lib/{LIBRARY}"
-        wide = library.parent / WIDE / LIBRARY
-        if wide.is_file():
+        # Beside the name that was given, else beside the file that this name is a link to.
+        wide = next((w for w in (p.parent / WIDE / LIBRARY for p in (library, library.resolve())) if w.is_file()), None)
+        if wide is not None:
             build_data["force_include"][str(wide)] = f"carl/lib/{WIDE}/{LIBRARY}"
 
 
@@ -52,7 +53,7 @@ def _library(root: Path, editable: bool) -> Path:
         path = Path(prebuilt)
         if not path.is_file():
             _fail(f"{PREBUILT} names {path}, which is not a file")
-        return path.resolve()
+        return path.absolute()
     _check_tools()
     path = _build(root, ".build", {})
     # A wheel is for other machines too; what is used in place is for this one.
@@ -60,7 +61,7 @@ def _library(root: Path, editable: bool) -> Path:
         wide = path.parent / WIDE
         wide.mkdir(parents=True, exist_ok=True)
         shutil.copy2(_build(root, ".build-avx512", {"CARL_X86_64_LEVEL": "4"}), wide / LIBRARY)
-    return path.resolve()
+    return path.absolute()
 
 
 def _processor_is_wide() -> bool:

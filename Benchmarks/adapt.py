@@ -37,6 +37,7 @@ import numpy as np
 import carl
 from carl.evaluate import Whitening, knn, pixel_features
 from carl.export import export_model
+from support.arguments import positive
 from support.study_data import FASHION_MNIST, Data, convert
 from support.study_results import add_line, read_lines
 
@@ -80,12 +81,12 @@ def main() -> None:
     parser.add_argument("--data", default=str(SUBSET), help="the first set (default: %(default)s)")
     parser.add_argument("--second", default=FASHION_MNIST, help="the second set (default: %(default)s)")
     parser.add_argument("--width", type=float, default=0.5, help="of the encoder (default: %(default)s)")
-    parser.add_argument("--pretrain-images", type=int, help="of the first set (default: all)")
-    parser.add_argument("--pretrain-epochs", type=int, default=30, help="(default: %(default)s)")
-    parser.add_argument("--images", type=int, default=4000, help="of the second set (default: %(default)s)")
-    parser.add_argument("--queries", type=int, default=2000, help="images that judge (default: %(default)s)")
+    parser.add_argument("--pretrain-images", type=positive, help="of the first set (default: all)")
+    parser.add_argument("--pretrain-epochs", type=positive, default=30, help="(default: %(default)s)")
+    parser.add_argument("--images", type=positive, default=4000, help="of the second set (default: %(default)s)")
+    parser.add_argument("--queries", type=positive, default=2000, help="images that judge (default: %(default)s)")
     parser.add_argument("--held-out", action="store_true", help="training images judge, not the test images: to search")
-    parser.add_argument("--epochs", type=int, default=20, help="on the second set (default: %(default)s)")
+    parser.add_argument("--epochs", type=positive, default=20, help="on the second set (default: %(default)s)")
     parser.add_argument("--views", type=json.loads, help="on the second set, JSON: a preset's name or a list")
     parser.add_argument(
         "--way", nargs=2, action="append", default=[], metavar=("NAME", "JSON"), help="one more way, or another one"

@@ -151,7 +151,10 @@ def main():
         "--tolerance", type=float, default=0.15, metavar="SHARE", help="by which a ratio may fall (default: 0.15)"
     )
     options = parser.parse_args()
-    before = baseline.read(options.compare) if options.compare else None
+    try:
+        before = baseline.read(options.compare) if options.compare else None
+    except (OSError, ValueError) as error:
+        parser.error(f"--compare: {options.compare} is no baseline ({error}); --save makes one")
     if before is not None and before["quick"] != options.quick:
         parser.error(f"{options.compare} was made {'with' if before['quick'] else 'without'} --quick")
     passed_on = ["--quick"] if options.quick else []

@@ -22,6 +22,8 @@ import sys
 import tempfile
 import time
 
+from support.arguments import positive
+
 BATCH = 64
 MAPPED_BATCH = 256
 MAPPED_BATCHES = 60
@@ -30,9 +32,9 @@ LARGE, LARGE_VIEW, LARGE_BATCH, EPOCHS = (4000, 3000), 64, 16, 3
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, help="JPEG files (default: 2,000)")
-    parser.add_argument("--large", type=int, help="JPEG files of 12 megapixels (default: 160)")
-    parser.add_argument("--mapped", type=int, help="images of the mapped file (default: 1,000,000)")
+    parser.add_argument("--images", type=positive, help="JPEG files (default: 2,000)")
+    parser.add_argument("--large", type=positive, help="JPEG files of 12 megapixels (default: 160)")
+    parser.add_argument("--mapped", type=positive, help="images of the mapped file (default: 1,000,000)")
     parser.add_argument("--quick", action="store_true", help="fewer images")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--measure-mapped", metavar="FILE", help=argparse.SUPPRESS)
@@ -40,6 +42,9 @@ def arguments():
     given.images = given.images or (256 if given.quick else 2000)
     given.large = given.large or (32 if given.quick else 160)
     given.mapped = given.mapped or (100_000 if given.quick else 1_000_000)
+    for name, batch in (("images", BATCH), ("large", LARGE_BATCH), ("mapped", MAPPED_BATCH)):
+        if getattr(given, name) < batch:
+            parser.error(f"--{name}: got {getattr(given, name)}, want at least a batch, {batch}")
     return given
 
 

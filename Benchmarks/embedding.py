@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import carl
+from support.arguments import positive
 from support.interleaved import is_own, like
 from support.processor import has_bfloat16
 from support.workers import Worker, in_turn, serve
@@ -215,8 +216,10 @@ def main():
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 16, 128], metavar="N", help="(default: 1 16 128)")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="turns of each program (default: 7)")
+    parser.add_argument(
+        "--batches", nargs="+", type=positive, default=[1, 16, 128], metavar="N", help="(default: 1 16 128)"
+    )
+    parser.add_argument("--rounds", type=positive, default=7, metavar="N", help="turns of each program (default: 7)")
     parser.add_argument(
         "--pause", type=float, default=0, metavar="MS", help="sleep before each run, as a service with few requests"
     )

@@ -13,24 +13,27 @@ import os
 import sys
 import time
 
+from support.arguments import positive
 from support.memory import peak_beside
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", help="path of libcarl (default: the one that `import carl` finds)")
-    parser.add_argument("--references", type=int, help="rows searched (default: 50,000)")
-    parser.add_argument("--queries", type=int, help="rows whose neighbours are wanted (default: 10,000)")
-    parser.add_argument("--dimension", type=int, default=512)
-    parser.add_argument("-k", type=int, default=200)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--references", type=positive, help="rows searched (default: 50,000)")
+    parser.add_argument("--queries", type=positive, help="rows whose neighbours are wanted (default: 10,000)")
+    parser.add_argument("--dimension", type=positive, default=512)
+    parser.add_argument("-k", type=positive, default=200)
+    parser.add_argument("--threads", type=positive, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--skip", nargs="*", default=[], choices=["faiss", "sklearn"])
     parser.add_argument("--quick", action="store_true", help="10,000 references and 2,000 queries, where not given")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     given = parser.parse_args()
     given.references = given.references or (10_000 if given.quick else 50_000)
     given.queries = given.queries or (2_000 if given.quick else 10_000)
+    if given.k > given.references:
+        parser.error(f"-k: got {given.k}, there are {given.references} references")
     return given
 
 

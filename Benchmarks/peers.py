@@ -35,6 +35,7 @@ except ImportError:
     raise SystemExit("this comparison needs torch: pip install torch lightly") from None
 
 import carl
+from support.arguments import positive
 from support.judging import CURVE, Judge, add_judging, judge_of
 from support.memory import Meter
 from support.peer_methods import BATCH, METHODS, Method
@@ -63,12 +64,12 @@ def main() -> None:
         help=f"of {', '.join(METHODS)} (default: all)",
     )
     parser.add_argument("--data", help="Fashion-MNIST's folder, or an .npz as study.py takes")
-    parser.add_argument("--epochs", type=int, default=3, help="passes over the images (default: %(default)s)")
+    parser.add_argument("--epochs", type=positive, default=3, help="passes over the images (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help="of training instead")
-    parser.add_argument("--images", type=int, help="train on the first so many only")
+    parser.add_argument("--images", type=positive, help="train on the first so many only")
     parser.add_argument("--encoder", default="resnet18", help="(default: %(default)s)")
     parser.add_argument("--width", type=float, default=0.25, help="of the encoder (default: %(default)s)")
-    parser.add_argument("--batch-size", type=int, default=BATCH, help="images a step (default: %(default)s)")
+    parser.add_argument("--batch-size", type=positive, default=BATCH, help="images a step (default: %(default)s)")
     parser.add_argument("--views", default="auto", help="a preset of the library (default: %(default)s)")
     rates = parser.add_mutually_exclusive_group()
     factors = ", ".join(map(str, SEARCHED))
@@ -146,7 +147,9 @@ def best_rate(name: str, options: dict[str, Any], data: Data, arguments: argpars
         ]
         return pair[0] == pair[1]
 
-    tried = [row for row in read_lines(arguments.best) if (row["data"], row["split"]) == (data.name, "held out")]
+    place = (data.name, data.digest, "held out")
+    lines = read_lines(arguments.best)
+    tried = [row for row in lines if (row["data"], row.get("digest", data.digest), row["split"]) == place]
     rows = [row for row in tried if alike(row, LEFT_OUT)] or [row for row in tried if alike(row, (*LEFT_OUT, *BUDGET))]
     figures: dict[float, list[float]] = {}
     for row in rows:
@@ -188,6 +191,7 @@ def plan(
         "name": f"{method.title} (lightly), rate {rate:g}{changed}",
         "config": config,
         "data": data.name,
+        "digest": data.digest,
         "split": data.split,
         "images": len(data.train),
     }

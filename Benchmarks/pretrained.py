@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 import carl
+from support.arguments import positive
 from support.interleaved import is_own, like, medians
 
 try:
@@ -196,9 +197,11 @@ def table(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["vit_small", "resnet50"], metavar="NAME")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 64], metavar="N", help="(default: 1 64)")
-    parser.add_argument("--images", type=int, default=16, metavar="N", help="of a step, two views each (default: 16)")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="of each measurement (default: 7)")
+    parser.add_argument("--batches", nargs="+", type=positive, default=[1, 64], metavar="N", help="(default: 1 64)")
+    parser.add_argument(
+        "--images", type=positive, default=16, metavar="N", help="of a step, two views each (default: 16)"
+    )
+    parser.add_argument("--rounds", type=positive, default=7, metavar="N", help="of each measurement (default: 7)")
     parser.add_argument("--compile", action="store_true", help="torch.compile, too")
     parser.add_argument("--quick", action="store_true", help="batches of 1 and 16, steps of 4 images, 2 rounds")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

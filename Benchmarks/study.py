@@ -29,6 +29,7 @@ import warnings
 from typing import Any
 
 import carl
+from support.arguments import positive
 from support.judging import CURVE, Judge, add_judging, judge_of
 from support.memory import Meter
 from support.study_data import Data
@@ -41,9 +42,9 @@ def main() -> None:
     parser.add_argument(
         "--data", help="Fashion-MNIST's folder, or an .npz with train_images, train_labels, test_images, test_labels"
     )
-    parser.add_argument("--epochs", type=int, default=3, help="passes over the images (default: %(default)s)")
-    parser.add_argument("--presentations", type=int, help="views shown instead, such as 120000")
-    parser.add_argument("--images", type=int, help="train on the first so many only")
+    parser.add_argument("--epochs", type=positive, default=3, help="passes over the images (default: %(default)s)")
+    parser.add_argument("--presentations", type=positive, help="views shown instead, such as 120000")
+    parser.add_argument("--images", type=positive, help="train on the first so many only")
     parser.add_argument(
         "--width", type=float, help="of the encoder, where a configuration does not say (default: 0.25)", default=0.25
     )
@@ -94,6 +95,7 @@ def plan(line: dict[str, Any], seed: int, data: Data, arguments: argparse.Namesp
         "name": line["name"],
         "config": config,
         "data": data.name,
+        "digest": data.digest,
         "split": data.split,
         "images": len(data.train),
         "presentations": config["epochs"] * views * len(data.train),

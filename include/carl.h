@@ -219,9 +219,9 @@ carl_status carl_trainer_notes(carl_trainer *trainer, char *buffer, size_t capac
  * a buffer is CARL_INVALID_ARGUMENT and `needed` is set. */
 carl_status carl_trainer_config(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
-/* The numbers of the last step by name, as a JSON object: the objective's terms, their weights, diagnostics. It holds
- * those that carl_metrics has members for, and whatever else the objective reports. "{}" before the first step. Copied
- * like carl_trainer_config. */
+/* What the objective reported of the last step, by name, as a JSON object: its terms, their weights and diagnostics, in
+ * carl_metrics' names where that has a member. What belongs to the step and not to its objective (loss, learning_rate,
+ * gradient_norm, seconds, ...) is in carl_metrics alone. "{}" before the first step. Copied like carl_trainer_config. */
 carl_status carl_trainer_terms(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
 /* Where the time of steps goes. enabled 1: begins a new profile, which every following step adds to; 0: ends and
@@ -460,9 +460,9 @@ typedef struct carl_assignment_result {
 /* Consistency and prior of `views` embeddings and K prototypes, with gradients.
  *   embeddings     `views` pointers (at least 2 without targets), each to (batch, dimension)
  *   prototypes     (prototype_count, dimension), before normalisation
- *   targets        NULL, or `target_count` pointers to a teacher's embeddings (batch, dimension): pairs are then
- *                  (view a, target b) with a != b, and targets get no gradient. target_prototypes: the teacher's, NULL
- *                  for the same.
+ *   targets        `target_count` pointers to a teacher's embeddings (batch, dimension): pairs are then (view a,
+ *                  target b) with a != b, and targets get no gradient. target_prototypes: the teacher's, NULL for the
+ *                  same. NULL with a target_count of 0: none
  *   grad_views     NULL, or `views` pointers to (batch, dimension)
  *   grad_prototypes  NULL, or (prototype_count, dimension) */
 carl_status carl_assignment_loss(const carl_assignment_options *options,

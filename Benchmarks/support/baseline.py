@@ -30,7 +30,10 @@ def write(path, rows, quick):
 
 def read(path):
     with open(path) as file:
-        return json.load(file)
+        found = json.load(file)
+    if not isinstance(found, dict) or not {"quick", "rows"} <= found.keys():
+        raise ValueError("it has no rows")
+    return found
 
 
 def compare(baseline, rows, tolerance):

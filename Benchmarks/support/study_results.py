@@ -43,7 +43,7 @@ def finished(path: str) -> set[str]:
 
 
 def identity(run: dict[str, Any]) -> str:
-    return json.dumps([run[key] for key in ("config", "data", "split", "images")], sort_keys=True)
+    return json.dumps([run[key] for key in ("config", "data", "split", "images")] + [run.get("digest")], sort_keys=True)
 
 
 def short(row: dict[str, Any]) -> str:

@@ -57,7 +57,7 @@ public func carl_classifier_step_batch(
         let batch = try floatImages(try required(images, "images").pointee, "images.values")
         guard label_count == batch.batch else {
             throw InterfaceError(
-                CARL_INVALID_ARGUMENT, "label_count: got \(label_count), want images.batch = \(batch.batch)")
+                CARL_INVALID_ARGUMENT, "label_count: got \(shown(label_count)), want images.batch = \(batch.batch)")
         }
         try report(try object.value.step(batch, labels: try required(labels, "labels")), to: metrics)
     }

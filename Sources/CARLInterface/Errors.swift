@@ -123,8 +123,12 @@ func size<Number: BinaryInteger>(_ value: Number, _ name: @autoclosure () -> Str
     -> Int
 {
     guard let result = Int(exactly: value), range.contains(result) else {
+        let got = (value as? Int).map { String(shown($0)) } ?? String(value)
         throw InterfaceError(
-            CARL_INVALID_ARGUMENT, "\(name()): got \(value), want \(range.lowerBound) to \(range.upperBound)")
+            CARL_INVALID_ARGUMENT, "\(name()): got \(got), want \(range.lowerBound) to \(range.upperBound)")
     }
     return result
 }
+
+/// A `size_t` as its caller wrote it. Swift has it as an `Int`, where 2^63 and more are negative.
+func shown(_ size: Int) -> UInt { UInt(bitPattern: size) }

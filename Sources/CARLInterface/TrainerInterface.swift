@@ -74,7 +74,7 @@ public func carl_trainer_step_features(
         guard count == views * batch * width else {
             throw InterfaceError(
                 CARL_INVALID_ARGUMENT,
-                "count: got \(count), want views * batch * features = \(views) * \(batch) * \(width) floats")
+                "count: got \(shown(count)), want views * batch * features = \(views) * \(batch) * \(width) floats")
         }
         let features = try required(features, "features")
         try report(

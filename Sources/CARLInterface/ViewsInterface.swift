@@ -25,7 +25,7 @@ public func carl_make_views(
         }
         guard out_views == views.count else {
             throw InterfaceError(
-                CARL_INVALID_ARGUMENT, "out_views: got \(out_views), the specification makes \(views.count)")
+                CARL_INVALID_ARGUMENT, "out_views: got \(shown(out_views)), the specification makes \(views.count)")
         }
         let out = try required(out, "out")
         let outCounts = try required(out_counts, "out_counts")
@@ -36,7 +36,7 @@ public func carl_make_views(
             guard !overflow, outCounts[i] == wanted else {
                 throw InterfaceError(
                     CARL_INVALID_ARGUMENT,
-                    "out_counts[\(i)]: got \(outCounts[i]), want \(shape)\(overflow ? "" : " = \(wanted)")")
+                    "out_counts[\(i)]: got \(shown(outCounts[i])), want \(shape)\(overflow ? "" : " = \(wanted)")")
             }
             targets.append(try required(out[i], "out[\(i)]"))
         }
@@ -63,9 +63,9 @@ public func carl_views_describe(
         let all = ViewSpec.views(specs).map { Int32($0.size) }
         try required(views, "views").pointee = all.count
         guard let sizes else { return }
-        guard capacity >= all.count else {
+        guard shown(capacity) >= all.count else {
             throw InterfaceError(
-                CARL_INVALID_ARGUMENT, "capacity: got \(capacity), the specification makes \(all.count) views")
+                CARL_INVALID_ARGUMENT, "capacity: got \(shown(capacity)), the specification makes \(all.count) views")
         }
         sizes.update(from: all, count: all.count)
     }

@@ -131,8 +131,9 @@ static void test_state(void) {
     CHECK(carl_classifier_gradient_get(classifier, "classifier.weight", back, CLASSES * FEATURES) == CARL_OK);
     FAILS(
         carl_classifier_gradient_get(classifier, "encoder.conv1.weight", back, 72), CARL_INVALID_ARGUMENT,
-        "encoder.conv1.weight"
+        "\"encoder.conv1.weight\" is not trained"
     );
+    FAILS(carl_classifier_gradient_get(classifier, "no.weight", back, 1), CARL_INVALID_ARGUMENT, "no tensor");
     values[7] = NAN;
     FAILS(
         carl_classifier_state_set(classifier, "classifier.weight", values, CLASSES * FEATURES), CARL_INVALID_ARGUMENT,

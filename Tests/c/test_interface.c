@@ -73,6 +73,14 @@ static void test_life(void) {
         needed == 12
     );
     FAILS(carl_trainer_notes(copy, notes, 3, &needed), CARL_INVALID_ARGUMENT, "capacity");
+    /* All the memory that there may be is room enough; a size_t is shown as its caller wrote it. */
+    CHECK(carl_trainer_notes(copy, notes, SIZE_MAX, &needed) == CARL_OK);
+    FAILS(carl_trainer_notes(copy, NULL, SIZE_MAX, &needed), CARL_INVALID_ARGUMENT, "buffer");
+    float weight[24];
+    FAILS(
+        carl_trainer_state_get(copy, "prototypes.weight", weight, SIZE_MAX), CARL_INVALID_ARGUMENT,
+        "count: got 18446744073709551615"
+    );
     FAILS(carl_trainer_resume(path, "{\"prototypes\": 7}", &copy), CARL_INVALID_CONFIG, "prototypes");
     CHECK(copy == NULL);
     carl_encoder *encoder = NULL;
@@ -206,6 +214,14 @@ static void test_objective(void) {
     FAILS(
         carl_assignment_loss(&options, views, 1, 3, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
         "views"
+    );
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, 4, NULL, 2, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,
+        "target_count 2"
+    );
+    FAILS(
+        carl_assignment_loss(&options, views, 2, 3, 2, c, 4, views, SIZE_MAX, NULL, &result, NULL, NULL),
+        CARL_INVALID_ARGUMENT, "target_count: got 18446744073709551615"
     );
     FAILS(
         carl_assignment_loss(&options, views, 2, 0, 2, c, 4, NULL, 0, NULL, &result, NULL, NULL), CARL_INVALID_ARGUMENT,

@@ -67,6 +67,14 @@ public struct StateTensor: Sendable {
 }
 
 extension [StateEntry] {
+    /// The gradient of a tensor of the state, for a caller who has memory for `count` values.
+    func trained(_ name: String, count: Int, of state: [StateEntry]) throws -> StateEntry {
+        if !contains(where: { $0.name == name }), state.contains(where: { $0.name == name }) {
+            throw CARLError.invalidArgument("name: \"\(name)\" is not trained and has no gradient")
+        }
+        return try named(name, count: count)
+    }
+
     /// The entry of a name, for a caller who has memory for `count` values.
     func named(_ name: String, count: Int) throws -> StateEntry {
         guard let entry = first(where: { $0.name == name }) else {

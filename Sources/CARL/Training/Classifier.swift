@@ -289,6 +289,6 @@ public final class Classifier {
             throw CARLError.state("there are no gradients before the first step, or of one that failed")
         }
         let entries = encoderState.gradientEntries + headState.gradientEntries
-        try entries.named(name, count: count).read(into: target)
+        try entries.trained(name, count: count, of: state).read(into: target)
     }
 }

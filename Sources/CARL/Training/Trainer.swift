@@ -287,7 +287,7 @@ public final class Trainer {
         guard hasGradients else {
             throw CARLError.state("there are no gradients before the first step, or of one that failed")
         }
-        try training.gradientEntries.named(name, count: count).read(into: target)
+        try training.gradientEntries.trained(name, count: count, of: state).read(into: target)
     }
 }
 
