@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import carl
-from carl._training import WaitClock
 from carl.sources import as_source
+from carl.sources.loader import WaitClock
 from carl.view_specs import expand_views, least_side
 from conftest import same_state, small_model
 

@@ -39,7 +39,7 @@ from .errors import InvalidArgumentError
 from .sources import BatchStream, ImageSource
 from .sources.broken import BrokenImages, read_batch
 from .sources.kept import room_for_images
-from .sources.loader import AHEAD, batch_places
+from .sources.loader import batch_places, bytes_ahead
 from .trainer import Trainer
 from .view_specs import expand_views, least_side
 
@@ -242,13 +242,8 @@ class Calibration:
     def need(self, setting: Setting) -> float:
         """Bytes that training at a setting takes."""
         measured = self.measure(setting)
-        return _MARGIN * (measured.fixed + setting.batch_size * (measured.each + self._read_ahead()))
-
-    def _read_ahead(self) -> float:
-        if isinstance(self._source, BatchStream):
-            return 0.0
-        # Images are a third longer than wide, as those of cameras.
-        return (AHEAD + 1) * self._source.side**2 * 4 / 3 * self._source.channels
+        reading, ahead = bytes_ahead(self._source, measured.size, least_side(self._specs(self.config(setting))))
+        return _MARGIN * (measured.fixed + reading + setting.batch_size * (measured.each + ahead))
 
     def _specs(self, config: TrainerConfig) -> list[dict[str, Any]]:
         return expand_views(config.views or "auto", config.in_channels or 3, config.view_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,9 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 
 #: EXIF's tag.
 _ORIENTATION = 0x0112
-_GRAY_MODES = frozenset({"1", "L", "I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
+#: TIFF's tags.
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_GRAY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 
 
 def pillow() -> Any:
@@ -56,18 +59,14 @@ def to_array(
     The image stays as it is: it may be the caller's. FileError for one that is larger than the library takes.
     """
     Image = pillow()
-    unsigned = image.format in ("PNG", "PPM")  # some releases of Pillow open 16 bits of these as "I", of 32 bits
+    check_sides(image)
+    file = _Stored.of(image)
     image = _upright(image)
-    if max(image.size) > MAX_SIDE:
-        raise FileError(f"has {image.width} x {image.height} pixels, want sides of at most {MAX_SIDE}")
     gray = is_gray(image) if channels is None else channels == 1
     told = values  # where None, nobody counts what was told of a set
     values = values or Values()
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # which Pillow would clip at 255
-        numbers = np.asarray(image)
-        if image.mode == "I" and unsigned:
-            numbers = numbers.astype(np.uint16)
-        image, told = Image.fromarray(values.image(numbers, name)), None
+        image, told = Image.fromarray(values.image(file.numbers(np.asarray(image), values), name)), None
     elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = _halved(_in_mode(image, "RGBA"), least_side)  # first, as the rest goes over all pixels several times
         paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -77,6 +76,43 @@ def to_array(
     if told is not None:
         told.look_at(array, array, name)
     return array[..., None] if gray else array
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What a file says of its gray values and Pillow does not hand on: asked of an image before it is loaded.
+
+    kind: their type, where Pillow has a wider or a signed one. black: the value of black where 0 is white. maxval: of a
+    PGM file of more than 8 bits, whose values Pillow stretches to 65535.
+    """
+
+    kind: np.dtype[Any] | None = None
+    black: int | None = None
+    maxval: int = 65535
+
+    @classmethod
+    def of(cls, image: Image.Image) -> _Stored:
+        if image.format == "TIFF" and (image.mode == "I" or image.mode.startswith("I;16")):
+            tags = getattr(image, "tag_v2", {})
+            wide = image.mode == "I" and tags.get(_SAMPLE_FORMAT, (1,)) in ((1,), 1)
+            bits = int(np.ravel(tags.get(_BITS, 16))[0])
+            return cls(np.dtype(np.uint32) if wide else None, 2**bits - 1 if tags.get(_PHOTOMETRIC) == 0 else None)
+        if image.mode != "I" or image.format not in ("PNG", "PPM"):
+            return cls()
+        # Some releases of Pillow open 16 bits of these as "I", of 32 bits.
+        tile = getattr(image, "tile", None)
+        arguments = tile[0][3] if image.format == "PPM" and tile else None
+        return cls(np.dtype(np.uint16), None, int(arguments[1]) if isinstance(arguments, tuple) else 65535)
+
+    def numbers(self, found: np.ndarray, values: Values) -> np.ndarray:
+        """The values as the file has them. A PGM file's maxval is white where nothing else is said."""
+        if self.kind is not None and self.kind.itemsize == found.dtype.itemsize:
+            found = found.view(self.kind)
+        elif self.kind is not None:
+            found = found.astype(self.kind)
+        if values.range is not None and self.maxval != 65535:
+            found = np.rint(found * (self.maxval / 65535)).astype(found.dtype)
+        return found if self.black is None else (self.black - found.astype(np.int64)).astype(found.dtype)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -89,6 +125,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == "LAB":
+        image = image.convert("RGB")  # the one mode that it becomes
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -118,10 +156,41 @@ def decode(
         return to_array(image, channels, least_side, values, name)
 
 
-def gray_file(file: str | IO[bytes]) -> bool:
-    """Whether a file holds a gray image; only its header is read."""
+@dataclass(frozen=True)
+class Header:
+    """What is known of an image before it is decoded. reduces: whether its decoder gives it at a half, a quarter or an
+    eighth of its size, as JPEG's does."""
+
+    height: int
+    width: int
+    channels: int
+    reduces: bool = False
+
+    def decoding_bytes(self, least_side: int | None) -> int:
+        """About what Pillow holds while it decodes and converts the image: two copies of 4 bytes a pixel."""
+        factor = 1
+        while self.reduces and least_side is not None and factor < 8:
+            if min(self.height, self.width) // (2 * factor) < least_side:
+                break
+            factor *= 2
+        return 8 * (self.height // factor) * (self.width // factor)
+
+
+def header_of(image: Image.Image) -> Header:
+    check_sides(image)
+    return Header(image.height, image.width, 1 if is_gray(image) else 3, image.format in ("JPEG", "MPO"))
+
+
+def file_header(file: str | IO[bytes]) -> Header:
+    """Of an image file, of which no more is read."""
     with _opened(file) as image:
-        return is_gray(image)
+        return header_of(image)
+
+
+def check_sides(image: Image.Image) -> None:
+    """FileError for an image that is larger than the library takes."""
+    if max(image.size) > MAX_SIDE:
+        raise FileError(f"has {image.width} x {image.height} pixels, want sides of at most {MAX_SIDE}")
 
 
 @contextmanager
@@ -135,5 +204,10 @@ def _opened(file: str | IO[bytes]) -> Iterator[Image.Image]:
             image = Image.open(content)
         except UnidentifiedImageError:  # Pillow's message would show the file object
             raise FileError("cannot identify image file") from None
+        except Image.DecompressionBombError:
+            most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+            raise FileError(
+                f"has more than {most:,} pixels, where Pillow stops: PIL.Image.MAX_IMAGE_PIXELS = None lifts its limit"
+            ) from None
         with image:
             yield image

@@ -61,12 +61,9 @@ def write_features(
     (N,), numbers of `class_names` where there are such. output: what the values are, as of ``CARL.transform``."""
     ending = format_of(path)
     beside = companion_of(path)
-    if beside is not None:
-        # Before the values: whoever waits for those finds both.
-        replace_file(beside, "".join(f"{_line(name)}\n" for name in names))
     with replacing(path) as file:
         if ending == ".npy":
-            np.save(file, values)
+            _write_npy(file, values)
         elif ending == ".npz":
             more: dict[str, Any] = {} if labels is None else {"labels": labels}
             if labels is not None and class_names:
@@ -81,6 +78,10 @@ def write_features(
                 )
             heads = [f"{COLUMNS[output]}{place}" for place in range(values.shape[1])]
             (_write_csv if ending == ".csv" else _write_parquet)(file, columns, values, heads)
+        file.flush()
+        if beside is not None:
+            # When the values are complete, and before they take their place: whoever waits for those finds both.
+            replace_file(beside, "".join(f"{_line(name)}\n" for name in names))
 
 
 def check_table(path: str | os.PathLike[str]) -> None:
@@ -134,6 +135,13 @@ class _Lines:
 
     def write(self, row: str) -> None:
         self._text.write(row.removesuffix("\r\n") + "\n")
+
+
+def _write_npy(file: IO[bytes], values: np.ndarray) -> None:
+    """As NumPy's ``save``, which does not say why a file could not be written."""
+    array = np.ascontiguousarray(values)
+    np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def _write_csv(file: IO[bytes], columns: dict[str, Any], values: np.ndarray, heads: list[str]) -> None:

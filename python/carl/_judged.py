@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ._checkpoint import steps_taken
 from ._reading import parse_json, read_lines, read_text, sha256_of
 from ._writing import Lines, make_folder, replace_file
+from .errors import FileError
 from .runs import checkpoint_path, is_run_folder
 
 if TYPE_CHECKING:
@@ -60,15 +62,19 @@ class Judged:
 
     def keep(self, result: Result, name: str | None = None) -> str | None:
         """Writes a protocol's figures, with the checkpoint and the data they are of, into the run folder's evaluation/,
-        where the report finds them, under the protocol's name or another."""
+        where the report finds them, under the protocol's name or another. A folder that cannot be written is a warning:
+        the figures are there to be shown."""
         if self.run is None:
             return None
         folder = os.path.join(self.run, "evaluation")
-        make_folder(folder)
         path = os.path.join(folder, f"{name or result.protocol}.json")
-        replace_file(
-            path, json.dumps({**result.to_dict(), "checkpoint": self.checkpoint, "data": self.data}, indent=2) + "\n"
-        )
+        facts = {**result.to_dict(), "checkpoint": self.checkpoint, "data": self.data}
+        try:
+            make_folder(folder)
+            replace_file(path, json.dumps(facts, indent=2) + "\n")
+        except FileError as error:
+            warnings.warn(f"these figures are not kept for the report: {error}", UserWarning, stacklevel=2)
+            return None
         return path
 
 

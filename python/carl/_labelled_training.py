@@ -10,7 +10,8 @@ import numpy as np
 from .errors import InvalidArgumentError
 from .sources import ImageSource, epoch_order
 from .sources.kept import kept
-from .sources.loader import read_chosen
+from .sources.loader import images_at_once, read_chosen
+from .sources.order import evenly_spaced
 from .view_specs import least_side
 
 if TYPE_CHECKING:
@@ -29,6 +30,20 @@ def batches_per_epoch(count: int, batch_size: int, least: int) -> int:
             "batch"
         )
     return max(1, min(-(-count // batch_size), count // least))
+
+
+def standardize(classifier: Classifier, source: ImageSource) -> None:
+    """Does what ``Classifier.standardize`` does with at most `STANDARDIZED` images, evenly spaced, read at full size a
+    few at a time."""
+    places, size = evenly_spaced(len(source), STANDARDIZED), images_at_once(source)
+    parts = ((start, places[start : start + size]) for start in range(0, len(places), size))
+    read = (images for _, _, images in read_chosen(source, parts, ahead=1))
+    features = np.concatenate([classifier.embed_images(images) for images in read]).astype(np.float64)
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    # A feature that is constant but for rounding stays as it is.
+    deviation[(deviation <= 1e-6 * np.abs(mean)) | (deviation <= 1e-30)] = 1
+    state = {"classifier.feature_mean": mean, "classifier.feature_deviation": deviation}
+    classifier.load_state_dict(state, strict=False)
 
 
 def train_classifier(

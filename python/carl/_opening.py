@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ._calibration import work_of
 from ._early_views import UNDECIDED, early_specs, early_steps_left
 from ._input import channels_of, samples_of, typical_side
@@ -15,13 +17,15 @@ from .budget import Given, duration_text, memory_text, rungs
 from .config import TrainerConfig
 from .errors import CARLError
 from .sources import BatchStream, ImageSource
-from .sources.loader import AHEAD
+from .sources.loader import bytes_ahead
 from .sources.order import evenly_spaced
 from .trainer import Trainer
 from .view_specs import expand_views, least_side
 
 #: Images of the two timed steps, and whose decoding is timed.
 _FEW, _MORE, _READ = 2, 8, 16
+#: Steps that are taken for it at most.
+_STEPS = 5
 #: Seconds from which on a smaller setting is named.
 LONG = 3600.0
 
@@ -89,7 +93,9 @@ def measure(source: ImageSource | BatchStream, config: TrainerConfig) -> Estimat
 
 def _measured(source: ImageSource | BatchStream, config: TrainerConfig, images: list[Any]) -> Estimate:
     early = 2 if early_steps_left(config, 0) else 0
-    with Trainer(config.replace(batch_size=len(images), early_steps=early)) as trainer:
+    # A run of fewer steps than these would warn that nothing is learnt behind its end.
+    total = None if config.total_steps is None else max(config.total_steps, _STEPS)
+    with Trainer(config.replace(batch_size=len(images), early_steps=early, total_steps=total)) as trainer:
         small = 0.0
         for count in (_FEW, len(images))[:early]:
             start = time.perf_counter()
@@ -106,11 +112,12 @@ def _measured(source: ImageSource | BatchStream, config: TrainerConfig, images: 
     # Small differences of small times are mostly noise: at least half of the time goes with the images.
     each = min(seconds[1] / len(images), max((seconds[1] - seconds[0]) / more, seconds[1] / len(images) / 2))
     memory_each = max(0.0, (sizes[1] - sizes[0]) / more)
-    ahead = 0.0 if isinstance(source, BatchStream) else (AHEAD + 1) * source.side**2 * 4 / 3 * source.channels
+    size = sum(np.asarray(image).nbytes for image in images) / len(images)
+    reading, ahead = bytes_ahead(source, size, _least_side(config))
     return Estimate(
         max(0.0, seconds[1] - each * len(images)),
         each,
-        max(0.0, sizes[1] - memory_each * len(images)) + 3 * parameters,
+        max(0.0, sizes[1] - memory_each * len(images)) + 3 * parameters + reading,
         memory_each + ahead,
         min(1.0, small / seconds[1]) if early else 1.0,
     )
@@ -137,9 +144,12 @@ def _reading(source: ImageSource | BatchStream, config: TrainerConfig) -> float:
 def _some_images(source: ImageSource | BatchStream, config: TrainerConfig, count: int) -> list[Any]:
     if isinstance(source, BatchStream):
         return list(source.probe()[:count])
-    side = least_side(expand_views(config.views, config.in_channels or 3, config.view_size))
-    found: Any = source.read_each(evenly_spaced(len(source), count), side)
+    found: Any = source.read_each(evenly_spaced(len(source), count), _least_side(config))
     return [image for image in found if not isinstance(image, BaseException)]
+
+
+def _least_side(config: TrainerConfig) -> int:
+    return least_side(expand_views(config.views, config.in_channels or 3, config.view_size))
 
 
 def hints(

@@ -29,8 +29,10 @@ class Stopping:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say, self._said, self._installed = say, False, False
-        #: Whether a further SIGTERM is ignored, because the checkpoint is being written.
+        #: Whether a signal has come, or training has ended: a checkpoint is being written, or will be. Any further
+        #: SIGTERM is ignored then, and a second Ctrl-C.
         self.stopping = False
+        self._repeated = 0
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread() and not _before:
@@ -56,10 +58,17 @@ class Stopping:
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self._tell("SIGTERM: ")
         if not self.stopping:
+            self.stopping = True
             raise Terminated()
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._tell("")
+        if self.stopping:
+            self._repeated += 1
+            # Programs that hand signals on send the first one twice.
+            if self._repeated < 2:
+                return
+        self.stopping = True
         raise KeyboardInterrupt
 
     def _tell(self, cause: str) -> None:
@@ -80,10 +89,18 @@ def _restore() -> None:
 os.register_at_fork(after_in_child=_restore)
 
 
+def is_terminal(stream: Any) -> bool:
+    """Of any object that stands for standard output or error: what has only ``write`` is none."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
 def say_on_stderr(text: str) -> None:
     """A line of its own, also where a progress bar is. Nothing where standard error is closed or its reader is gone."""
     if sys.stderr is None:
         return
     with suppress(OSError, ValueError):
-        sys.stderr.write(f"\n{text}\n" if sys.stderr.isatty() else f"{text}\n")
+        sys.stderr.write(f"\n{text}\n" if is_terminal(sys.stderr) else f"{text}\n")
         sys.stderr.flush()

@@ -16,14 +16,14 @@ from ._pretrained import run_config
 from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
 from .callbacks import Callback, end_all
-from .errors import FileError, InvalidArgumentError, StopTraining, Terminated
+from .errors import FileError, InvalidArgumentError, NotFiniteError, StopTraining, Terminated
 from .metrics import Metrics
 from .progress import Progress, describe, describe_evaluation
 from .runs import RunFolder
 from .sources import BatchStream, ImageSource
 from .sources.broken import BrokenImages
 from .sources.kept import KeptSource, first_pass
-from .sources.loader import Batch, BatchReader
+from .sources.loader import Batch, BatchReader, WaitClock
 from .trainer import Trainer
 from .usage import UsageRecorder, make_recorder
 
@@ -64,23 +64,6 @@ def steps_per_epoch(source: ImageSource | BatchStream, batch_size: int) -> int |
     if isinstance(source, BatchStream):
         return source.steps(batch_size)
     return len(source) // batch_size
-
-
-class WaitClock:
-    """How much of the time of some steps was spent waiting for images."""
-
-    def __init__(self) -> None:
-        self._waited = self._all = 0.0
-
-    def add(self, waited: float, seconds: float) -> None:
-        """A step of `seconds` and the wait before it."""
-        self._waited += waited
-        self._all += waited + seconds
-
-    @property
-    def share(self) -> float:
-        """0 .. 1."""
-        return self._waited / self._all if self._all > 0 else 0.0
 
 
 #: Broken images that warnings name, at most.
@@ -179,12 +162,17 @@ class TrainingLoop:
             self._sync()
             self._keep_last_step()
             ends = {Terminated: "terminated by SIGTERM", SystemExit: "ended by the program's exit"}
-            self._save(ends.get(type(reason), "interrupted"))
+            try:
+                self._save(ends.get(type(reason), "interrupted"))
+            except KeyboardInterrupt:
+                say_on_stderr("carl: the checkpoint was given up; the one before it is there")
+                raise
             raise
         except Exception as error:
             self._sync()
             with suppress(FileError):  # the first error is the one to raise
                 self._tell_broken()
+                self._save_after(error)
             self._log(f"failed: {type(error).__name__}: {error}")
             raise
         finally:
@@ -373,6 +361,12 @@ class TrainingLoop:
                     + (f"; images that could not be read: {len(self._broken)}" if len(self._broken) else "")
                 )
                 self._run.export(self._trainer)
+
+    def _save_after(self, error: Exception) -> None:
+        """A checkpoint of what was learnt when something else failed, such as a callback; a model that is not finite
+        takes no other's place."""
+        if self._trainer.step_count > 0 and not isinstance(error, NotFiniteError):
+            self._save("stopped by an error")
 
     def _tell_broken(self) -> None:
         """Lists broken images in the run folder; the first ones are warned of."""

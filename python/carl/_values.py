@@ -39,7 +39,7 @@ class Values:
         self.__init__(state["range"])  # type: ignore[misc]
 
     def __str__(self) -> str:
-        return "" if self.range is None else f", values {self.range[0]:g} .. {self.range[1]:g}"
+        return "" if self.range is None else f", values {self.range[0]!r} .. {self.range[1]!r}"
 
     def check(self, dtype: np.dtype[Any], name: str) -> None:
         """InvalidArgumentError for types that cannot be made bytes."""

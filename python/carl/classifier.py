@@ -20,7 +20,7 @@ from ._classifier_parameters import ClassifierParameters
 from ._encoder_of import encoder_of
 from ._features import COLUMNS
 from ._handle import made
-from ._labelled_training import STANDARDIZED, batches_per_epoch, train_classifier
+from ._labelled_training import batches_per_epoch, standardize, train_classifier
 from ._native_path import writable
 from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
 from ._pretrained import channels_to_read
@@ -33,7 +33,6 @@ from .errors import CARLError, FileError, InvalidArgumentError, not_fitted
 from .metrics import ClassifierMetrics
 from .progress import Bar
 from .sources.labelled import labels_of, open_source, opened, random_access
-from .sources.order import evenly_spaced
 from .sources.subset import readable as readable_images
 
 
@@ -181,7 +180,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
             total = {} if self.total_steps is not None else {"total_steps": epochs * batches}
             self._make(model, classes, **total)
             if self.freeze_encoder:
-                self.standardize(source.read(evenly_spaced(len(source), STANDARDIZED)))
+                standardize(self, source)
             with Bar(bool(self.progress), epochs * batches, "classifier") as bar:
                 train_classifier(self, source, targets, np.arange(len(source)), epochs, batches, seed, bar)
         return self

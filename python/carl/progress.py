@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from ._signals import is_terminal
 from .metrics import Metrics
 
 #: A bar of ten columns with the rate and the time left before all else: what stands behind them is cut off where the
@@ -25,10 +26,16 @@ def _width() -> dict[str, Any]:
     """Columns and lines, as tqdm takes them: those of the terminal, whenever they change. One that says it has none, as
     in a container that was not told, has 80 and 24: tqdm would draw nothing."""
     try:
-        columns, lines = os.get_terminal_size(sys.stderr.fileno()) if sys.stderr.isatty() else (1, 1)
+        columns, lines = os.get_terminal_size(sys.stderr.fileno()) if is_terminal(sys.stderr) else (1, 1)
     except (OSError, ValueError, AttributeError):
         columns = lines = 1
     return {**({"ncols": 80} if columns < 1 else {"dynamic_ncols": True}), **({"nrows": 24} if lines < 1 else {})}
+
+
+def _in_notebook() -> bool:
+    """Whether a kernel runs this: its standard error is no terminal, and its bars are drawn by widgets."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None
 
 
 class Bar:
@@ -49,7 +56,7 @@ class Bar:
 
         with suppress(OSError, ValueError):
             # In a log file a bar is a line a time: one every ten seconds is enough there.
-            interval = 0.2 if sys.stderr.isatty() else 10.0
+            interval = 0.2 if is_terminal(sys.stderr) or _in_notebook() else 10.0
             self._bar = tqdm(
                 total=total,
                 initial=done,
@@ -79,6 +86,10 @@ class Bar:
 
         self._draw(draw)
 
+    def describe(self, text: str) -> None:
+        """What is shown after it from now on."""
+        self._draw(lambda bar: bar.set_postfix_str(text, refresh=False))
+
     def rename(self, name: str) -> None:
         self._draw(lambda bar: bar.set_description_str(name, refresh=False))
 
@@ -107,18 +118,29 @@ class Progress:
         self._bar = Bar(shown, total, "carl", done=done)
         self._next_figures = 0.0
         self._note = ""
-        self.plan, self.close = self._bar.plan, self._bar.close
+        self._untold: Callable[[], None] | None = None
+        self.plan = self._bar.plan
 
     def step(self, metrics: Metrics, epoch: int, epochs: int, data_wait: float) -> None:
         if not self.shown:
             return
         now = time.monotonic()
-        figures = None
+        self._untold = lambda: self._tell(metrics, epoch, epochs, data_wait)
         if now >= self._next_figures:
             self._next_figures = now + 0.2
-            self._bar.rename(f"epoch {epoch + 1}/{epochs}")
-            figures = describe(metrics, data_wait) + self._note
-        self._bar.advance(figures)
+            self._untold()
+            self._untold = None
+        self._bar.advance()
+
+    def _tell(self, metrics: Metrics, epoch: int, epochs: int, data_wait: float) -> None:
+        self._bar.rename(f"epoch {epoch + 1}/{epochs}")
+        self._bar.describe(describe(metrics, data_wait) + self._note)
+
+    def close(self) -> None:
+        """With the figures of the last step."""
+        if self._untold is not None:
+            self._untold()
+        self._bar.close()
 
     def note(self, text: str) -> None:
         """Text to show after the figures from now on."""

@@ -62,7 +62,8 @@ extension ViewSpec {
             base.blurProbability = size >= 64 ? 0.5 : 0
             var local = base
             local.count = 6
-            local.size = max(8, (size * 3 / 7 + 4) / 8 * 8)
+            // A multiple of 8, but smaller than the others.
+            local.size = max(1, min(size - 1, max(8, (size * 3 / 7 + 4) / 8 * 8)))
             local.scale = [0.05, 0.2]
             return [base, local]
         default:

@@ -46,10 +46,14 @@ extension ViewSelection: SettingValue {
         } else {
             guard let values = value.array, !values.isEmpty, values.count <= 64 else {
                 throw CARLError.configuration(
-                    "\"views\" must be a preset's name or a list of 1 to 64 specifications, got \(value.kind)")
+                    "\"views\" must be a preset's name or a list of 1 to 64 specifications, got \(Self.got(value))")
             }
             self = .specifications(try values.enumerated().map { try ViewSpec($1, path: "views[\($0)].") })
         }
+    }
+
+    private static func got(_ value: JSONValue) -> String {
+        value.array.map { $0.isEmpty ? "an empty list" : "\($0.count)" } ?? value.kind
     }
 
     public var json: JSONValue {

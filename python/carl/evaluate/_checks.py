@@ -41,7 +41,7 @@ def check_labels(
     so: str = "these samples count as wrong",
 ) -> None:
     """Labels of at least two classes, some of which `truth` shares. A UserWarning names what `truth` has beyond them,
-    and `so` what becomes of it."""
+    and `so` what becomes of it; "" warns of nothing."""
     _check_not_negative(labels, name)
     classes = check_classes(labels, name)
     if truth is None:
@@ -58,7 +58,7 @@ def check_labels(
             f"{truth_name}: no label of it is in {name} (it has {shown(found)}, {name} has {shown(classes)}): are they "
             "of the same data set?"
         )
-    if len(strange):
+    if len(strange) and so:
         warnings.warn(f"{truth_name}: {shown(strange)} not in {name}, so {so}", UserWarning, stacklevel=3)
 
 

@@ -17,7 +17,7 @@ from .knn import nearest_neighbours
 #: Similarity from which images count as near copies. A default from one set: what it should be depends on the images
 #: and on how long the model was trained, which ``near_misses`` shows.
 THRESHOLD = 0.97
-#: Neighbours looked at first, and at most, of an image that has many copies.
+#: Neighbours looked at first, and at most of all images at once; those of one with more copies are looked at by itself.
 _FIRST, _MOST = 32, 1024
 #: From how many images on most of their mean is taken off the features.
 _FEW = 4
@@ -73,16 +73,20 @@ def duplicates(
     for place, mark in enumerate(marks):
         copies.setdefault(mark, []).append(place)
     firsts = np.array([places[0] for places in copies.values()])
-    near, similarities = _similar(_centred(values)[firsts], threshold, threads)
+    rows = _centred(values)[firsts]
+    near, similarities = _similar(rows, threshold, threads)
     least = 2.0 if threshold is None else threshold
     taken = np.zeros(len(firsts), bool)
     groups = []
     for row, first in enumerate(firsts):
         if taken[row]:
             continue
+        others, alike = near[row], similarities[row]
+        if len(others) and alike[-1] >= least:  # there may be more of them
+            others, alike = _all_similar(rows, row)
         found = [(row, 1.0)] + [
             (int(other), float(similarity))
-            for other, similarity in zip(near[row], similarities[row])
+            for other, similarity in zip(others, alike)
             if similarity >= least and other > row and not taken[other]
         ]
         taken[[other for other, _ in found]] = True
@@ -155,7 +159,7 @@ def _centred(values: np.ndarray) -> np.ndarray:
 
 
 def _similar(rows: np.ndarray, threshold: float | None, threads: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest rows of each, as many as are needed to see all of `threshold`, within reason."""
+    """The nearest rows of each, as many as are needed to see all of `threshold`, but `_MOST` at most."""
     most = min(len(rows) - 1, _MOST)
     if most < 1 or threshold is None:
         return np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32)
@@ -165,3 +169,12 @@ def _similar(rows: np.ndarray, threshold: float | None, threads: int | None) -> 
         if k == most or not (similarities[:, -1] >= threshold).any():
             return near, similarities
         k = min(4 * k, most)
+
+
+def _all_similar(rows: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """All other rows by falling similarity to one of them."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
+    similarities = (rows @ rows[row] / np.maximum(lengths * lengths[row], 1e-300)).astype(np.float32)
+    order = np.argsort(-similarities, kind="stable")
+    order = order[order != row]
+    return order, similarities[order]

@@ -12,11 +12,11 @@ import numpy as np
 from .. import _arrays
 from .._classes import check_classes, encode_labels, places_among
 from .._encoder_of import encoder_of
-from .._labelled_training import STANDARDIZED, batches_per_epoch, train_classifier
+from .._labelled_training import batches_per_epoch, train_classifier
+from .._labelled_training import standardize as standardized
 from ..classifier import Classifier
 from ..errors import CARLError, InvalidArgumentError
 from ..progress import Bar
-from ..sources.order import evenly_spaced
 from .supervised import ClassificationResult, figures, labelled_images, outputs, parts_of, seed_list
 
 METHODS = ("sgd", "logistic")
@@ -128,7 +128,7 @@ def linear_probe(
                         key: value for key, value in classifier.config.items() if key not in ("seed", "threads")
                     }
                     if standardize:
-                        classifier.standardize(data.train.read(evenly_spaced(len(places), STANDARDIZED)))
+                        standardized(classifier, data.train)
                     train_classifier(classifier, data.train, data.train_targets, places, epochs, batches, seed, bar)
                     scores.append(outputs(classifier, data.test, "logits", bar))
                     if save is not None and len(scores) == 1:

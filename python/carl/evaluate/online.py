@@ -56,7 +56,8 @@ class OnlineEvaluation:
             if len(parts) == 4:
                 queries, truth, others = self._open(parts[2], parts[3], channels, "eval_set[2]")
                 truth, _ = aligned(names, others, truth, "eval_set: its two sets")
-                check_labels(labels, "eval_set[1]", truth, "eval_set[3]")
+                # Classes with names were told of already, by them.
+                check_labels(labels, "eval_set[1]", truth, "eval_set[3]", *([""] if names and others else []))
                 places, asked = np.arange(len(labels)), np.arange(len(truth))
             else:
                 check_labels(labels, "eval_set[1]")

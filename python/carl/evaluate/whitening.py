@@ -52,7 +52,7 @@ class Whitening:
             raise InvalidArgumentError(f"features: all {len(rows)} rows are alike: there is nothing to scale")
         # In the features' own directions (ZCA), so that whitened features stay near what they were.
         self.matrix_ = (directions * (variances + floor) ** -0.5 @ directions.T).astype(np.float32)
-        self.mean_ = mean.astype(np.float32)
+        self.mean_ = mean
         return self
 
     def transform(self, features: Any) -> np.ndarray:
@@ -62,7 +62,8 @@ class Whitening:
         rows = _arrays.feature_array(features, "features", ("M", len(self.mean_)))
         whitened = np.empty(rows.shape, np.float32)
         for first in range(0, len(rows), ROWS):
-            np.matmul(rows[first : first + ROWS] - self.mean_, self.matrix_, out=whitened[first : first + ROWS])
+            centred = (rows[first : first + ROWS] - self.mean_).astype(np.float32)
+            np.matmul(centred, self.matrix_, out=whitened[first : first + ROWS])
         return whitened
 
     def fit_transform(self, features: Any, y: Any = None) -> np.ndarray:

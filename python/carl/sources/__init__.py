@@ -145,7 +145,7 @@ def _list_source(images: Any, channels: int | None, options: _Options) -> ImageS
             return FileSource(paths, channels, **_plain(options, "an image file"))
         parts = [path_source(path, channels, **options) for path in paths]
         if channels is None and {part.channels for part in parts} == {1, 3}:
-            # Gray files among coloured ones are made RGB.
+            # Gray files among coloured ones are made RGB; arrays are as they are, and repeated.
             parts = [path_source(path, 3, **options) for path in paths]
         return JoinedSource(parts)
     plain = _plain(options, "a list of images")

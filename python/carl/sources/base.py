@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._decode import Header
 from .._given import Given
 from .._open_files import is_out_of_files, out_of_files
 from ..errors import CARLError, FileError, InvalidArgumentError
@@ -68,6 +69,18 @@ class ImageSource(ABC):
                 return [error]
         return [self.read_each(indices[place : place + 1], least_side)[0] for place in range(len(indices))]
 
+    def shapes(self, places: np.ndarray) -> list[Any]:
+        """(H, W) or (H, W, C) of the images of these places, with errors in the places of broken ones."""
+        found: list[Any] = []
+        for start in range(0, len(places), _AT_ONCE):
+            images = self.read_each(places[start : start + _AT_ONCE])
+            found += [image if isinstance(image, BaseException) else image.shape for image in images]
+        return found
+
+    def decoding_bytes(self, least_side: int | None) -> int:
+        """About how much memory decoders hold while ``read_each`` reads, beside the images that it gives."""
+        return 0
+
     def identity(self, place: int) -> str:
         """How to name one image to the user: a path, or its number."""
         return f"image {place}"
@@ -105,15 +118,9 @@ class ImageSource(ABC):
     def _probe(self) -> tuple[int, int]:
         found: tuple[int, int] | None = getattr(self, "_probed", None)
         if found is None:
-            places = evenly_spaced(len(self), _LOOKED_AT)
-            shapes: list[tuple[int, ...]] = []
-            errors: list[BaseException] = []
-            for start in range(0, len(places), _AT_ONCE):
-                for image in self.read_each(places[start : start + _AT_ONCE]):
-                    if isinstance(image, BaseException):
-                        errors.append(image)
-                    else:
-                        shapes.append(image.shape)
+            looked_at = self.shapes(evenly_spaced(len(self), _LOOKED_AT))
+            shapes: list[Any] = [shape for shape in looked_at if not isinstance(shape, BaseException)]
+            errors = [error for error in looked_at if isinstance(error, BaseException)]
             if not shapes and not errors:
                 raise InvalidArgumentError(f"images: got none from {self.describe()}, want images")
             if not shapes:
@@ -141,8 +148,8 @@ class DecodedSource(ImageSource):
         """One image, uint8 (H, W, C). Any error but InvalidArgumentError means that the image is broken."""
 
     @abstractmethod
-    def channels_at(self, place: int) -> int:
-        """Channels of an image, without decoding it if that can be. Errors as of ``load``."""
+    def header_at(self, place: int) -> Header:
+        """Size and channels of an image, without decoding it if that can be. Errors as of ``load``."""
 
     def read(self, indices: np.ndarray) -> Images:
         images = self.read_each(indices)
@@ -156,15 +163,30 @@ class DecodedSource(ImageSource):
             lambda place: tried(lambda: self.load(place, least_side), self.identity(place)), map(int, indices)
         )
 
+    def shapes(self, places: np.ndarray) -> list[Any]:
+        headers = [tried(lambda: self.header_at(place), self.identity(place)) for place in map(int, places)]
+        return [
+            header if isinstance(header, BaseException) else (header.height, header.width, self._channels)
+            for header in headers
+        ]
+
+    def decoding_bytes(self, least_side: int | None) -> int:
+        headers = [header for header in self._sample() if isinstance(header, Header)]
+        return self._workers.count * max((header.decoding_bytes(least_side) for header in headers), default=0)
+
     def close(self) -> None:
         self._workers.close()
+
+    def _sample(self) -> list[Any]:
+        """Headers of a few images, errors among them."""
+        places = [int(place) for place in evenly_spaced(len(self), _LOOKED_AT)]
+        return [tried(lambda: self.header_at(place), self.identity(place)) for place in places]
 
     def _choose_channels(self, channels: int | None) -> None:
         """`channels`, or the most that any of a few images has: gray among coloured ones are made RGB."""
         if channels is None:
-            places = [int(place) for place in evenly_spaced(len(self), _LOOKED_AT)]
-            sample = [tried(lambda: self.channels_at(place), self.identity(place)) for place in places]
-            known = [count for count in sample if isinstance(count, int)]
+            sample = self._sample()
+            known = [header.channels for header in sample if isinstance(header, Header)]
             if not known:
                 raise sample[0]
             channels = max(known)
@@ -211,20 +233,20 @@ def broken_image(name: str, error: Exception) -> FileError:
 
 
 class JoinedSource(ImageSource):
-    """Several sources, concatenated."""
+    """Several sources, concatenated. Gray images beside coloured ones are repeated to three channels; labels of classes
+    with names are numbered anew by all their names."""
 
     def __init__(self, parts: list[ImageSource]) -> None:
-        for part in parts[1:]:
-            if part.channels != parts[0].channels:
+        most = max(part.channels for part in parts)
+        for part in parts:
+            if part.channels != most and (part.channels, most) != (1, 3):
+                other = next(part for part in parts if part.channels == most)
                 raise InvalidArgumentError(
-                    f"images: {part.describe()} have {part.channels} channel(s), {parts[0].describe()} "
-                    f"{parts[0].channels}"
+                    f"images: {part.describe()} have {part.channels} channel(s), {other.describe()} have {most}"
                 )
-        self._parts = parts
+        self._parts, self._channels = parts, most
         self._starts = np.cumsum([0] + [len(part) for part in parts])
-        labels = [part.labels for part in parts if part.labels is not None]
-        if len(labels) == len(parts) and all(part.class_names == parts[0].class_names for part in parts):
-            self.labels, self.class_names = np.concatenate(labels), parts[0].class_names
+        self.labels, self.class_names = _joined_labels(parts)
         # One that does not decode may give other pixels each time.
         self.decodes = all(part.decodes for part in parts)
 
@@ -241,10 +263,25 @@ class JoinedSource(ImageSource):
         return images
 
     def read(self, indices: np.ndarray) -> Images:
-        return self._read(indices, lambda part, places: part.read(places))
+        return [self._as_all(image) for image in self._read(indices, lambda part, places: part.read(places))]
 
     def read_each(self, indices: np.ndarray, least_side: int | None = None) -> Images | list[Any]:
-        return self._read(indices, lambda part, places: part.read_each(places, least_side))
+        found = self._read(indices, lambda part, places: part.read_each(places, least_side))
+        return [self._as_all(image) for image in found]
+
+    def shapes(self, places: np.ndarray) -> list[Any]:
+        found = self._read(places, lambda part, own: part.shapes(own))
+        return [shape if isinstance(shape, BaseException) else (*shape[:2], self._channels) for shape in found]
+
+    def _as_all(self, image: Any) -> Any:
+        """An image with as many channels as all have."""
+        if isinstance(image, BaseException) or self._channels == 1:
+            return image
+        gray = image.ndim == 2 or image.shape[2] == 1
+        return np.repeat(image.reshape(*image.shape[:2], 1), self._channels, axis=2) if gray else image
+
+    def decoding_bytes(self, least_side: int | None) -> int:
+        return max(part.decoding_bytes(least_side) for part in self._parts)
 
     def identity(self, place: int) -> str:
         owner = int(np.searchsorted(self._starts, place, side="right")) - 1
@@ -260,3 +297,17 @@ class JoinedSource(ImageSource):
     def close(self) -> None:
         for part in self._parts:
             part.close()
+
+
+def _joined_labels(parts: list[ImageSource]) -> tuple[np.ndarray | None, list[str] | None]:
+    """Labels of all parts; None where one has none, or where numbers of some meet names of others."""
+    labels = [part.labels for part in parts if part.labels is not None]
+    names = [part.class_names for part in parts if part.class_names is not None]
+    if len(labels) < len(parts) or len(names) not in (0, len(parts)):
+        return None, None
+    if not names or all(found == names[0] for found in names):
+        return np.concatenate(labels), names[0] if names else None
+    union = sorted({name for found in names for name in found})
+    number = {name: place for place, name in enumerate(union)}
+    tables = [np.array([number[name] for name in found], np.int64) for found in names]
+    return np.concatenate([np.where(own < 0, own, table[own]) for own, table in zip(labels, tables)]), union

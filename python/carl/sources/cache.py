@@ -39,7 +39,7 @@ class CachedSource(ImageSource):
     be.
 
     folder: of the cache; a new or empty one, or one that a cache was made in. A cache that was cut off is completed;
-    one of other images or another size is rebuilt, as is one that is damaged.
+    one of other images or another size is rebuilt, as is one that was cut short.
     size: pixels of the shorter side; smaller images stay as they are.
     progress: called with (images done, images in all) while the cache is made.
     say: called with a line of text about what is done.

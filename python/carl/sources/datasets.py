@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from .._decode import Header
 from .._layout import channels_last
 from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from ._labels import numbered
 from .base import DecodedSource
-from .items import IMAGE_COLUMNS, LABEL_COLUMNS, channels_of, image_column, image_of, is_image, is_single, to_pixels
+from .items import IMAGE_COLUMNS, LABEL_COLUMNS, header_of_item, image_column, image_of, is_image, is_single, to_pixels
 
 
 def is_table(images: Any) -> bool:
@@ -82,8 +83,8 @@ class TableSource(DecodedSource):
     def load(self, place: int, least_side: int | None) -> np.ndarray:
         return to_pixels(self._value(place), self.identity(place), self._channels, least_side, self._values)
 
-    def channels_at(self, place: int) -> int:
-        return channels_of(self._value(place))
+    def header_at(self, place: int) -> Header:
+        return header_of_item(self._value(place))
 
     def identity(self, place: int) -> str:
         return f"row {place} of the data set"
@@ -130,8 +131,8 @@ class MapStyleSource(DecodedSource):
     def load(self, place: int, least_side: int | None) -> np.ndarray:
         return to_pixels(self._value(place), f"images[{place}]", self._channels, least_side, self._values)
 
-    def channels_at(self, place: int) -> int:
-        return channels_of(self._value(place))
+    def header_at(self, place: int) -> Header:
+        return header_of_item(self._value(place))
 
     def identity(self, place: int) -> str:
         samples = getattr(self._dataset, "samples", None)  # (path, class) of torchvision's folders

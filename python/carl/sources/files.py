@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._decode import SUFFIXES, decode, gray_file, pillow
+from .._decode import SUFFIXES, Header, decode, file_header, pillow
 from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from .base import DecodedSource
@@ -55,8 +55,8 @@ class FileSource(DecodedSource):
             self.paths[place], self._channels, least_side if self._halve else None, self._values, self.paths[place]
         )
 
-    def channels_at(self, place: int) -> int:
-        return 1 if gray_file(self.paths[place]) else 3
+    def header_at(self, place: int) -> Header:
+        return file_header(self.paths[place])
 
     def identity(self, place: int) -> str:
         return self.paths[place]

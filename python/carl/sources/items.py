@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _arrays, _images
 from .._array_like import is_array_like, is_tensor
-from .._decode import SUFFIXES, decode, gray_file, is_gray, to_array
+from .._decode import SUFFIXES, Header, decode, file_header, header_of, to_array
 from .._layout import MAX_SIDE, channels_last
 from .._values import Values
 from ..errors import FileError, InvalidArgumentError
@@ -114,13 +114,14 @@ def image_column(item: Mapping[str, Any], name: str) -> str:
     return found[0]
 
 
-def channels_of(value: Any) -> int:
-    """Channels of one image; Pillow and encoded images have 1 or 3."""
+def header_of_item(value: Any) -> Header:
+    """Size and channels of one image; Pillow and encoded images have 1 or 3."""
     if is_pillow(value):
-        return 1 if is_gray(value) else 3
+        return header_of(value)
     if is_encoded(value):
-        return 1 if gray_file(_file(value)) else 3
-    return 1 if len(value.shape) == 2 else int(channels_last(value).shape[2])
+        return file_header(_file(value))
+    shape = tuple(map(int, channels_last(value).shape))
+    return Header(shape[0], shape[1], 1 if len(shape) == 2 else shape[2])
 
 
 def to_pixels(

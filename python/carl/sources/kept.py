@@ -119,5 +119,8 @@ class KeptSource(ImageSource):
         self._bytes = 0
         self._source.close()
 
-    def _probe(self) -> tuple[int, int]:
-        return self._source._probe()
+    def shapes(self, places: np.ndarray) -> list[Any]:
+        return self._source.shapes(places)
+
+    def decoding_bytes(self, least_side: int | None) -> int:
+        return self._source.decoding_bytes(least_side)

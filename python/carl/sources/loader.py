@@ -30,6 +30,23 @@ class Batch(ShownFields):
     waited: float
 
 
+class WaitClock:
+    """How much of the time of some steps was spent waiting for images."""
+
+    def __init__(self) -> None:
+        self._waited = self._all = 0.0
+
+    def add(self, waited: float, seconds: float) -> None:
+        """A step of `seconds` and the wait before it."""
+        self._waited += waited
+        self._all += waited + seconds
+
+    @property
+    def share(self) -> float:
+        """0 .. 1."""
+        return self._waited / self._all if self._all > 0 else 0.0
+
+
 class BatchReader:
     """Reads batches in a thread of its own, over the end of an epoch into the next one. Use as a context.
 
@@ -129,6 +146,14 @@ def batch_places(count: int, size: int, seed: int, first: int, end: int, skip: i
                 yield left[batch * size : (batch + 1) * size]
             skip -= min(skip, whole)
             left = left[whole * size :].copy()
+
+
+def bytes_ahead(source: ImageSource | BatchStream, size: float, least_side: int) -> tuple[float, float]:
+    """What reading holds for images that have `size` bytes when they are read with `least_side`: in any case, and for
+    each image of a batch."""
+    if isinstance(source, BatchStream):
+        return 0.0, 0.0
+    return float(source.decoding_bytes(least_side)), (AHEAD + 1) * size
 
 
 def images_at_once(source: ImageSource) -> int:

@@ -14,7 +14,7 @@ from .._layout import channels_last
 from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from .base import decoding_workers, tried, whole
-from .items import channels_of, image_of, is_batch, is_encoded, is_pillow, to_pixels
+from .items import header_of_item, image_of, is_batch, is_encoded, is_pillow, to_pixels
 
 if TYPE_CHECKING:
     from .base import Images
@@ -190,7 +190,9 @@ class BatchStream:
     def _choose_channels(self, images: Any) -> None:
         if self._channels is None:
             known = [
-                count for count in (tried(lambda: channels_of(image), "") for image in images) if isinstance(count, int)
+                count
+                for count in (tried(lambda: header_of_item(image).channels, "") for image in images)
+                if isinstance(count, int)
             ]
             self._channels = max(known, default=3)
 

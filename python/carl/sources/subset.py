@@ -34,6 +34,12 @@ class SubsetSource(ImageSource):
     def read_each(self, indices: np.ndarray, least_side: int | None = None) -> Images | list[Any]:
         return self._source.read_each(self._places[indices], least_side)
 
+    def shapes(self, places: np.ndarray) -> list[Any]:
+        return self._source.shapes(self._places[places])
+
+    def decoding_bytes(self, least_side: int | None) -> int:
+        return self._source.decoding_bytes(least_side)
+
     def identity(self, place: int) -> str:
         return self._source.identity(int(self._places[place]))
 

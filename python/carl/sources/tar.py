@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._decode import decode, gray_file, pillow
+from .._decode import Header, decode, file_header, pillow
 from .._reading import DataFile, Reader
 from .._values import Values
 from ..errors import FileError
@@ -92,8 +92,8 @@ class TarSource(DecodedSource):
             self.identity(place),
         )
 
-    def channels_at(self, place: int) -> int:
-        return 1 if gray_file(io.BytesIO(self._content(*self._spans[place]))) else 3
+    def header_at(self, place: int) -> Header:
+        return file_header(io.BytesIO(self._content(*self._spans[place])))
 
     def identity(self, place: int) -> str:
         return f"{self.paths[self._spans[place, 0]]}: {self._names[place]}"

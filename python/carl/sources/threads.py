@@ -30,6 +30,11 @@ class Workers:
         self._owner = 0
         self._end: Callable[[], Any] | None = None
 
+    @property
+    def count(self) -> int:
+        """Threads at most."""
+        return self._count
+
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         from concurrent.futures import Future
 
