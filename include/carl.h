@@ -221,7 +221,7 @@ carl_status carl_trainer_config(carl_trainer *trainer, char *buffer, size_t capa
 
 /* What the objective reported of the last step, by name, as a JSON object: its terms, their weights and diagnostics, in
  * carl_metrics' names where that has a member. What belongs to the step and not to its objective (loss, learning_rate,
- * gradient_norm, seconds, ...) is in carl_metrics alone. "{}" before the first step. Copied like carl_trainer_config. */
+ * seconds, ...) is in carl_metrics alone. "{}" before the first step. Copied like carl_trainer_config. */
 carl_status carl_trainer_terms(carl_trainer *trainer, char *buffer, size_t capacity, size_t *needed);
 
 /* Where the time of steps goes. enabled 1: begins a new profile, which every following step adds to; 0: ends and
@@ -280,7 +280,9 @@ carl_status carl_trainer_gradient_get(carl_trainer *trainer, const char *name, f
 
 /* ---- 6. Encoder ------------------------------------------------------------------------------------------------ */
 
-/* A trained model that only embeds; holds neither gradients nor momenta. */
+/* A trained model that only embeds; holds neither gradients nor momenta. Weights of other programs: a file says nothing
+ * of what has no weights, so that timm's resnetaa*, resnetblur* and dilated ResNets, ViTs with heads that are not 64
+ * values wide and those of a grid of positions that is not square would give wrong features. */
 typedef struct carl_encoder carl_encoder;
 
 /* Reads a file written by carl_trainer_save. `threads` 0 means all. */

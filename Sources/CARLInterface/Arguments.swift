@@ -65,7 +65,8 @@ private func checkOutput(_ outCount: Int, _ count: Int, _ width: Int) throws {
     let (wanted, overflow) = count.multipliedReportingOverflow(by: width)
     guard !overflow, outCount == wanted else {
         throw InterfaceError(
-            CARL_INVALID_ARGUMENT, "out_count: got \(shown(outCount)), want images * width = \(count) * \(width) floats")
+            CARL_INVALID_ARGUMENT, "out_count: got \(shown(outCount)), want images * width = \(count) * \(width) floats"
+        )
     }
 }
 
@@ -104,7 +105,8 @@ func copy(_ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: In
     needed?.pointee = bytes.count
     if capacity == 0 && buffer == nil && needed != nil { return }
     guard shown(capacity) >= bytes.count else {
-        throw InterfaceError(CARL_INVALID_ARGUMENT, "capacity: got \(shown(capacity)), want at least \(bytes.count) bytes")
+        throw InterfaceError(
+            CARL_INVALID_ARGUMENT, "capacity: got \(shown(capacity)), want at least \(bytes.count) bytes")
     }
     try required(buffer, "buffer").update(from: bytes, count: bytes.count)
 }

@@ -60,7 +60,8 @@ public func carl_assignment_loss(
         let threads = try size(raw.threads, "threads", 0...1024)
         guard targets != nil || target_count == 0 else {
             throw InterfaceError(
-                CARL_INVALID_ARGUMENT, "targets: got NULL, with target_count \(shown(target_count)); want pointers, or 0")
+                CARL_INVALID_ARGUMENT,
+                "targets: got NULL, with target_count \(shown(target_count)); want pointers, or 0")
         }
         let targetCount = targets == nil ? 0 : try size(target_count, "target_count", 1...256)
         let views = try size(views, "views", (targetCount > 0 ? 1 : 2)...256)

@@ -37,15 +37,18 @@ final class TrainableObject<Value: Trainable> {
     }
 
     func read(_ name: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<Float>?, _ count: Int) throws {
-        try value.readTensor(try text(name, "name"), into: try required(out, "out"), count: try size(count, "count", 0...Int.max))
+        try value.readTensor(
+            try text(name, "name"), into: try required(out, "out"), count: try size(count, "count", 0...Int.max))
     }
 
     func write(_ name: UnsafePointer<CChar>?, _ values: UnsafePointer<Float>?, _ count: Int) throws {
-        try value.writeTensor(try text(name, "name"), from: try required(values, "values"), count: try size(count, "count", 0...Int.max))
+        try value.writeTensor(
+            try text(name, "name"), from: try required(values, "values"), count: try size(count, "count", 0...Int.max))
     }
 
     func readGradient(_ name: UnsafePointer<CChar>?, _ out: UnsafeMutablePointer<Float>?, _ count: Int) throws {
-        try value.readGradient(try text(name, "name"), into: try required(out, "out"), count: try size(count, "count", 0...Int.max))
+        try value.readGradient(
+            try text(name, "name"), into: try required(out, "out"), count: try size(count, "count", 0...Int.max))
     }
 
     func save(_ path: UnsafePointer<CChar>?, _ notesJSON: UnsafePointer<CChar>?) throws {

@@ -100,7 +100,7 @@ static void test_life(const char *config) {
     FAILS(carl_classifier_load(path, "{\"classes\": 9}", &copy), CARL_INVALID_CONFIG, "classes");
     CHECK(copy == NULL);
     carl_encoder *encoder = NULL;
-    FAILS(carl_encoder_load(path, 1, &encoder), CARL_FILE_ERROR, "not a checkpoint");
+    FAILS(carl_encoder_load(path, 1, &encoder), CARL_FILE_ERROR, "holds a classifier");
     unlink(path);
     CHECK(carl_classifier_free(classifier) == CARL_OK);
     FAILS(carl_classifier_free(classifier), CARL_INVALID_HANDLE, "freed");

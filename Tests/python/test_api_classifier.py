@@ -80,7 +80,7 @@ def test_save_and_load_go_on_exactly(trainer, images, tmp_path):
             assert copy.config["threads"] == 1
         with pytest.raises(carl.ConfigurationError, match="classes"):
             carl.Classifier.load(tmp_path / "c.carl", classes=7)
-        with pytest.raises(carl.FileError, match="not a checkpoint"):
+        with pytest.raises(carl.FileError, match="holds a classifier, want a checkpoint"):
             carl.Trainer.resume(tmp_path / "c.carl")
         trainer.save(tmp_path / "t.carl")
         with pytest.raises(carl.FileError, match="not a classifier"):

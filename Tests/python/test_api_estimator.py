@@ -203,12 +203,48 @@ def test_resume_is_exact_also_within_an_epoch(images, tmp_path, stop_at):
         small_model(epochs=3, run_dir=tmp_path, callbacks=stop).fit(images)
     resumed = small_model(epochs=3, run_dir=tmp_path).fit(images, resume=True)
     assert same_state(whole.trainer_, resumed.trainer_)
-    assert [metrics.step for metrics in resumed.history_] == list(range(stop_at + 1, 16))
-    assert [m.loss for m in resumed.history_] == [m.loss for m in whole.history_[stop_at:]]
+    assert [metrics.step for metrics in resumed.history_] == list(range(1, 16))
+    assert [m.loss for m in resumed.history_] == [m.loss for m in whole.history_]
+    over = small_model(epochs=3, run_dir=tmp_path).fit(images, resume=True)
+    assert over.history_ == resumed.history_
     assert [row["step"] for row in read_metrics(tmp_path)] == list(range(1, 16))
 
 
-def test_resume_after_a_crash_goes_back_to_the_last_checkpoint(images, tmp_path):
+def test_an_error_of_a_callback_leaves_a_checkpoint(images, tmp_path):
+    def fail(model, *metrics):
+        if model.trainer_.step_count == 8:
+            raise OSError("a server is down")
+
+    with pytest.raises(OSError, match="a server is down"):
+        small_model(run_dir=tmp_path, callbacks=fail).fit(images)
+    assert carl.load(tmp_path).trainer_.step_count == 8
+    log = (tmp_path / "train.log").read_text()
+    assert "stopped by an error at step 8" in log and "failed: OSError: a server is down" in log
+    resumed = small_model(run_dir=tmp_path).fit(images, resume=True)
+    assert same_state(resumed.trainer_, small_model().fit(images).trainer_)
+
+    class Ends(carl.Callback):
+        def on_epoch(self, model, epoch):
+            raise OSError("a server is down")
+
+    with pytest.raises(OSError, match="a server is down"):
+        small_model(run_dir=tmp_path / "epoch", callbacks=[Ends()]).fit(images)
+    assert carl.load(tmp_path / "epoch").epoch_ == 1
+
+
+def test_a_model_that_is_not_finite_takes_no_checkpoints_place(images, tmp_path):
+    def fail(model, metrics):
+        if metrics.step == 8:
+            raise carl.NotFiniteError("the loss is NaN")
+
+    with pytest.raises(carl.NotFiniteError):
+        small_model(run_dir=tmp_path, callbacks=fail, checkpoint_every=3).fit(images)
+    assert carl.load(tmp_path).trainer_.step_count == 6
+
+
+def test_resume_after_a_crash_goes_back_to_the_last_checkpoint(images, tmp_path, monkeypatch):
+    monkeypatch.setattr("carl._training.TrainingLoop._save_after", lambda loop, error: None)
+
     def crash(model, metrics):
         if metrics.step == 8:
             raise OSError("the machine went down")
@@ -230,7 +266,7 @@ def test_resume_forms(images, tmp_path):
     longer = small_model(epochs=4).fit(images, resume=tmp_path / "a")
     assert longer.trainer_.step_count == 20 and len(longer.history_) == 10 and longer.config_.total_steps == 20
     again = small_model(epochs=2).fit(images, resume=tmp_path / "a" / "checkpoints" / "last.carl")
-    assert again.trainer_.step_count == 10 and again.history_ == []
+    assert again.trainer_.step_count == 10 and again.history_ == []  # whose run folder this is not
     with pytest.raises(carl.InvalidArgumentError, match="run_dir"):
         small_model().fit(images, resume=True)
     with pytest.raises(carl.InvalidArgumentError, match="made with 40"):

@@ -84,16 +84,18 @@ def stop(process, folder, number):
         process.wait()
 
 
-@pytest.mark.parametrize("ignore", [None, signal.SIGINT])
-def test_a_run_ends_with_a_checkpoint_and_status_143(images, tmp_path, ignore):
+@pytest.mark.parametrize(
+    ("number", "ignore"), [(signal.SIGTERM, None), (signal.SIGTERM, signal.SIGINT), (signal.SIGHUP, None)]
+)
+def test_a_run_ends_with_a_checkpoint_and_status_143(images, tmp_path, number, ignore):
     process = start(tmp_path, images, ignore=ignore)
-    errors = stop(process, tmp_path, signal.SIGTERM)
+    errors = stop(process, tmp_path, number)
     assert process.returncode == 143, errors
     assert errors.splitlines() == [f"to go on: carl train {tmp_path / 'run'} --resume", "carl: terminated"]
     model = carl.load(tmp_path / "run")
     steps = model.trainer_.step_count
     assert steps == runs.read_metrics(tmp_path / "run")[-1]["step"] > 0
-    assert f"terminated by SIGTERM at step {steps}; checkpoint" in (tmp_path / "run" / "train.log").read_text()
+    assert f"terminated by {number.name} at step {steps}; checkpoint" in (tmp_path / "run" / "train.log").read_text()
     reference = small_model(**{**model.get_params(), "callbacks": lambda _, metrics: stop_at(metrics, steps)}).fit(
         str(tmp_path / "x.npy")
     )
@@ -103,6 +105,37 @@ def test_a_run_ends_with_a_checkpoint_and_status_143(images, tmp_path, ignore):
 def stop_at(metrics, steps):
     if metrics.step == steps:
         raise carl.StopTraining
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_comes_twice_costs_no_checkpoint(images, tmp_path, monkeypatch, number):
+    """As programs send it that hand signals on to their children: the second one meets the checkpoint half written."""
+    write, calls = runs.RunFolder.save, []
+
+    def save(run, *arguments):
+        calls.append(len(calls))
+        if len(calls) == 1:
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)  # its handler has run
+        return write(run, *arguments)
+
+    monkeypatch.setattr(runs.RunFolder, "save", save)
+    with pytest.raises((KeyboardInterrupt, carl.Terminated)):
+        small_model(run_dir=tmp_path, callbacks=kill(number)).fit(images)
+    assert calls == [0] and carl.load(tmp_path).trainer_.step_count == 3
+
+
+def test_a_third_ctrl_c_gives_the_checkpoint_up(images, tmp_path, monkeypatch, capfd):
+    def save(run, *arguments):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        pytest.fail("it was written")
+
+    monkeypatch.setattr(runs.RunFolder, "save", save)
+    with pytest.raises(KeyboardInterrupt):
+        small_model(run_dir=tmp_path, callbacks=kill(signal.SIGINT)).fit(images)
+    assert "the checkpoint was given up" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

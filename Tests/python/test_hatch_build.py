@@ -103,3 +103,22 @@ def test_a_library_that_is_not_there_is_named(build, tmp_path, capsys):
 
 def test_a_source_archive_builds_nothing(build):
     assert build(target="sdist") == ({"force_include": {}}, [])
+
+
+def test_a_linked_library_keeps_what_lies_beside_the_link_or_the_file(build, tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    for folder in (real, link):
+        folder.mkdir()
+    (real / "libcarl.so.0").write_text("3")
+    (link / "libcarl.so").symlink_to(real / "libcarl.so.0")
+    for beside in (link, real):
+        wide = beside / AVX512_FOLDER / "libcarl.so"
+        wide.parent.mkdir(parents=True)
+        wide.write_text(f"wide beside {beside.name}")
+        data, _ = build(prebuilt=link / "libcarl.so")
+        packed = {place: Path(file).read_text() for file, place in data["force_include"].items()}
+        assert packed == {
+            "carl/lib/libcarl.so": "3",
+            f"carl/lib/{AVX512_FOLDER}/libcarl.so": f"wide beside {beside.name}",
+        }
+        wide.unlink()

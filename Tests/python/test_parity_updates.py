@@ -145,3 +145,23 @@ def test_teacher_keeps_its_own_running_statistics():
     assert not np.array_equal(after["teacher." + key], state["teacher." + key])
     # Variances of outputs of weights 1.5 times as large; both started from 1, and keep 0.81 of it after two views.
     np.testing.assert_allclose(after["teacher." + key] - 0.81, 2.25 * (after[key] - 0.81), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lars", "adamw"])
+@pytest.mark.parametrize("clip", [1e-30, 1e-38, 1e-39, 1e-44])
+def test_gradients_near_the_smallest_numbers_leave_numbers(optimizer, clip):
+    """LARS divides by their norm, which may have no inverse in float32."""
+    features = np.random.default_rng(0).normal(size=(2, 6, 64)).astype(np.float32)
+    rates = dict(optimizer=optimizer, clip_norm=clip, weight_decay=0.0, learning_rate=0.1)
+    with carl.Trainer(
+        encoder="resnet18", width=1 / 8, projector=[16, 8], prototypes=5, train_encoder="none", **rates
+    ) as trainer:
+        before = trainer.state_dict()
+        for _ in range(3):
+            assert trainer.step_features(features).updated
+        after = trainer.state_dict()
+        assert all(np.isfinite(value).all() for value in after.values())
+        if optimizer == "lars":  # which moves by a share of the parameters, whatever the gradient
+            weight = "prototypes.weight"
+            moved = np.linalg.norm(after[weight] - before[weight]) / np.linalg.norm(before[weight])
+            assert moved < 3 * 0.1 * 0.02 * 3

@@ -56,7 +56,10 @@ def test_several_folders_and_files(photos, images, tmp_path):
     assert joined.identity(1).endswith("01.png") and joined.identity(17) == "image 1"
     assert as_source([photos, tmp_path / "gray"]).read(np.array([16]))[0].shape == (12, 12, 3)
     np.save(tmp_path / "y.npy", images[..., 0])
-    with pytest.raises(carl.InvalidArgumentError, match="40 images of 12 x 12 x 1 have 1 channel"):
+    gray = as_source([photos, tmp_path / "y.npy"])
+    assert gray.channels == 3 and np.array_equal(gray.read(np.array([16]))[0], np.repeat(images[0, ..., :1], 3, 2))
+    np.save(tmp_path / "y.npy", images[..., :2])
+    with pytest.raises(carl.InvalidArgumentError, match="40 images of 12 x 12 x 2 have 2 channel"):
         as_source([photos, tmp_path / "y.npy"])
     assert len(small_model(batch_size=8).fit([photos, tmp_path / "x.npy"]).history_) == 4
 

@@ -45,6 +45,11 @@ def encoder_of(model: Any, channels: int | None = None) -> Iterator[Encoder]:
             return
         if trainer is None and hasattr(model, "_untrained"):
             raise not_fitted(type(model).__name__, "its encoder is used")
+        if model is None:
+            raise InvalidArgumentError(
+                "model: got None; a classifier needs one to begin from: carl.Classifier(model), or, of one that was "
+                "loaded from a file, set_params(model=FILE)"
+            )
         if not isinstance(trainer, Trainer):
             raise InvalidArgumentError(
                 f"model: got {type(model).__name__}, want a carl.CARL, carl.Trainer, carl.Encoder, or the path of a "

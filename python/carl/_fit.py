@@ -3,14 +3,13 @@ resuming."""
 
 from __future__ import annotations
 
-import itertools
 import os
-import shutil
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from . import _arrays
 from ._calibration import Plan, make_plan, refuse_conflicts
@@ -24,14 +23,15 @@ from ._pace import Pace
 from ._parameters import LIMITS, OWN_KEYS
 from ._pretrained import pretrained, run_config, with_rates, with_weights
 from ._resolved import is_transformer
-from ._run_place import check_place
+from ._run_place import check_room
 from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
 from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch
 from .budget import Given, Setting, parse_duration
 from .callbacks import as_callbacks
 from .config import TrainerConfig, ViewSpec
-from .errors import BusyError, FileError, InvalidArgumentError, InvalidStateError, Terminated
+from .errors import BusyError, InvalidArgumentError, InvalidStateError, Terminated
+from .history import figures_before
 from .runs import RunFolder, checkpoint_path
 from .sources import BatchStream, ImageSource
 from .sources.broken import BrokenImages
@@ -52,31 +52,21 @@ _WARMUP_SHARE = 20
 _NO_LIMIT = 1_000_000
 
 
-def claim_run(
-    model: CARL, stack: ExitStack, going_on: Callable[[RunFolder], bool], known: Path | None = None
-) -> RunFolder | None:
-    """The model's run folder, for this fit alone as long as `stack` is open; see ``RunFolder.claim``. known: where it
-    was, if this goes on with it: a relative run_dir is one of the working directory of then."""
-    model.run_dir_ = None
-    if model.run_dir is None:
-        return None
-    for number in itertools.count(1):
-        run = RunFolder(model.run_dir)
-        if known is not None and known.parts[-len(Path(model.run_dir).parts) :] == Path(model.run_dir).parts:
-            run = RunFolder(known)
-        if number > 1:
-            run = RunFolder(f"{run.path}-{number}")
-        check_place(model.run_dir, model._given)
-        try:
-            run.claim(going_on)
-        except (BusyError, InvalidArgumentError):
-            if not model._is_clone:
-                raise
-            continue
-        stack.enter_context(run)
-        model.run_dir_ = run.path
-        return run
-    raise AssertionError("there is always a further number")
+@contextmanager
+def fitting(model: CARL) -> Iterator[None]:
+    """One fit of a model at a time: another thread's is a BusyError. What is neither true nor false is an
+    InvalidArgumentError."""
+    for name in ("keep_images", "progress"):
+        if not isinstance(value := getattr(model, name), (bool, np.bool_)):
+            raise InvalidArgumentError(f"{name}: got {value!r}, want True or False")
+    held, key, mine = vars(model), f"_fitting_in_{os.getpid()}", object()  # of a child forked within a fit it is free
+    try:
+        if held.setdefault(key, mine) is not mine:
+            raise BusyError("this CARL is being fitted already, in this thread or another: fit a clone or a copy")
+        yield
+    finally:
+        if held.get(key) is mine:
+            del held[key]
 
 
 def passes(model: CARL, source: ImageSource | BatchStream, epochs: int) -> int:
@@ -276,10 +266,12 @@ def train(
     model.broken_images_ = broken.reasons
     model.data_wait_ = 0.0
     if run is not None:
-        run.open(model.trainer_.step_count)
+        run.open(step := model.trainer_.step_count)
+        if not model.history_:
+            model.history_, model.evaluations_ = figures_before(run, step)
         run.write_config(run_config(model))
         write_given(run.path, model._given)
-        _check_room(model, run)
+        check_room(model, run)
     keep = keep_features and keeps_features(model, source)
     begun = [] if model.weights_ is None else ["weights: {file} ({family}), SHA-256 {sha256}".format(**model.weights_)]
     with naming_sizes(model):
@@ -364,18 +356,6 @@ def _opening(
     if isinstance(source, ImageSource) and (model.keep_images or model.cache is not None):
         reads = min(reads, len(source))
     return [f"{line}; {length_of(size, steps, estimate, reads)}", *hints(source, config, size, steps, estimate, fixed)]
-
-
-def _check_room(model: CARL, run: RunFolder) -> None:
-    """FileError where the disk has no room for the first checkpoint: at least the parameters and their momenta. The old
-    one is replaced only when the new one is complete, so that both are there for a moment."""
-    need = 8 * sum(info.count for info in model.trainer_._tensors().values() if info.trained)
-    try:
-        free = shutil.disk_usage(run.path).free
-    except OSError:
-        return
-    if free < need:
-        raise FileError(f"{run.path}: a checkpoint takes {need} bytes, its disk has {free} left: make room there")
 
 
 def _cached(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from ctypes import byref, c_int64
 from typing import Any, ClassVar, TypeVar
 
@@ -46,6 +49,12 @@ class EmbeddingHandle:
 
     def __init__(self) -> None:
         self._pointer: Any = None
+
+    def _in_turn(self) -> AbstractContextManager[Any]:
+        """Where threads that embed wait for one another: the library serves one at a time, and would refuse the others.
+        A forked child has a lock of its own, as nobody would release its parent's."""
+        lock: AbstractContextManager[Any] = vars(self).setdefault(f"_turn_in_{os.getpid()}", threading.RLock())
+        return lock
 
     @property
     def _handle(self) -> Any:
@@ -91,7 +100,8 @@ class EmbeddingHandle:
     def output_width(self, output: str = "features") -> int:
         """Number of values an image for "features" (F), "projection" (D), "probabilities" (K) or "logits" (K)."""
         width = c_int64(0)
-        check_call(self._function("output_width")(self._handle, output_code(output), byref(width)))
+        with self._in_turn():
+            check_call(self._function("output_width")(self._handle, output_code(output), byref(width)))
         return width.value
 
     def embed(self, images: Any, output: str = "features") -> np.ndarray:
@@ -106,7 +116,8 @@ class EmbeddingHandle:
             part, out = array[start : start + EMBED_CHUNK], result[start : start + EMBED_CHUNK]
             batch = _arrays.describe_batch(part)
             try:
-                call(self._function("embed"), handle, byref(batch), code, out, out.size)
+                with self._in_turn():
+                    call(self._function("embed"), handle, byref(batch), code, out, out.size)
             except InvalidArgumentError:
                 # The library has looked at every value: a look before each call would be felt with one image. Its error
                 # names the image, this one the value.
@@ -126,5 +137,6 @@ class EmbeddingHandle:
         result = np.empty((len(packed), self.output_width(output)), np.float32)
         for start in range(0, len(packed), EMBED_CHUNK):
             part, out = packed.part(start, start + EMBED_CHUNK), result[start : start + EMBED_CHUNK]
-            call(self._function("embed_images"), handle, part, len(part), size, code, out, out.size)
+            with self._in_turn():
+                call(self._function("embed_images"), handle, part, len(part), size, code, out, out.size)
         return result

@@ -108,8 +108,9 @@ class TrainerKeys:
             to 2^31 - 1; default 0).
         used_window: steps over which used and dead prototypes are counted (1 to 10^6; default 100).
     Optimization
-        optimizer: "sgd" as torch's; "lars", which neither scales nor decays normalisation scales, shifts and biases;
-            "adamw" with betas momentum and 0.999 ("sgd", "lars", "adamw"; default "lars").
+        optimizer: "sgd" as torch's; "lars", which neither scales nor decays biases, scales and shifts of normalisation,
+            LayerScale, tokens and positions; "adamw" with betas momentum and 0.999 ("sgd", "lars", "adamw"; default
+            "lars").
         learning_rate: the value used, at the end of the warm-up; the saved configuration has the number (0 to 10^6;
             default by optimizer and batch_size: LARS 0.2 * batch_size / 128).
         layer_decay: factor on the encoder's learning rate from each block to the one below it: the last block learns at

@@ -1,12 +1,22 @@
-"""Where a run's folder may not be: among the images that it is trained on."""
+"""The folder of a run: which one a fit takes, where it may not be, and whether its disk has room."""
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ._given import Given
-from .errors import InvalidArgumentError
+from .errors import BusyError, FileError, InvalidArgumentError
+from .runs import RunFolder
 from .sources.files import holds_images, is_image_name
+
+if TYPE_CHECKING:
+    from .estimator import CARL
 
 
 def check_place(folder: str | os.PathLike[str], given: Given, name: str = "run_dir") -> None:
@@ -24,3 +34,44 @@ def check_place(folder: str | os.PathLike[str], given: Given, name: str = "run_d
             f"{name}: {os.fspath(folder)} is a folder of the images, which the files of the run would be among: "
             f"choose a folder of its own, such as {os.path.join('runs', os.path.basename(own) or 'train')}"
         )
+
+
+def claim_run(
+    model: CARL, stack: ExitStack, going_on: Callable[[RunFolder], bool], known: Path | None = None
+) -> RunFolder | None:
+    """The model's run folder, for this fit alone as long as `stack` is open; see ``RunFolder.claim``. known: where it
+    was, if this goes on with it: a relative run_dir is one of the working directory of then."""
+    model.run_dir_ = None
+    if model.run_dir is None:
+        return None
+    for number in itertools.count(1):
+        run = RunFolder(model.run_dir)
+        if number == 1 and model._is_clone and not going_on(run):
+            continue  # the name is left to the model that the clone was made of
+        if known is not None and known.parts[-len(Path(model.run_dir).parts) :] == Path(model.run_dir).parts:
+            run = RunFolder(known)
+        if number > 1:
+            run = RunFolder(f"{run.path}-{number}")
+        check_place(model.run_dir, model._given)
+        try:
+            run.claim(going_on)
+        except (BusyError, InvalidArgumentError):
+            if not model._is_clone:
+                raise
+            continue
+        stack.enter_context(run)
+        model.run_dir_ = run.path
+        return run
+    raise AssertionError("there is always a further number")
+
+
+def check_room(model: CARL, run: RunFolder) -> None:
+    """FileError where the disk has no room for the first checkpoint: at least the parameters and their momenta. The old
+    one is replaced only when the new one is complete, so that both are there for a moment."""
+    need = 8 * sum(info.count for info in model.trainer_._tensors().values() if info.trained)
+    try:
+        free = shutil.disk_usage(run.path).free
+    except OSError:
+        return
+    if free < need:
+        raise FileError(f"{run.path}: a checkpoint takes {need} bytes, its disk has {free} left: make room there")

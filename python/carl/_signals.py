@@ -1,4 +1,5 @@
-"""Signals that end training: Ctrl-C (SIGINT), and SIGTERM, which `docker stop`, batch systems and `kill` send."""
+"""Signals that end training: Ctrl-C (SIGINT), SIGTERM, which `docker stop`, batch systems and `kill` send, and SIGHUP,
+which comes when a terminal or its connection is closed."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ _before: dict[int, Any] = {}
 
 
 class Stopping:
-    """For the time of a ``with`` block, SIGTERM raises Terminated, and both signals say at once that the training
-    stops: what they end may take a while to come back.
+    """For the time of a ``with`` block, SIGTERM and SIGHUP raise Terminated, and all three signals say at once that the
+    training stops: what they end may take a while to come back.
 
     It does nothing outside the main thread, which alone may set handlers, nor to a signal that the program handles
     itself or ignores. The previous handlers are restored after the block, and in children that are forked inside it.
@@ -30,7 +31,7 @@ class Stopping:
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say, self._said, self._installed = say, False, False
         #: Whether a signal has come, or training has ended: a checkpoint is being written, or will be. Any further
-        #: SIGTERM is ignored then, and a second Ctrl-C.
+        #: SIGTERM or SIGHUP is ignored then, and a second Ctrl-C.
         self.stopping = False
         self._repeated = 0
 
@@ -38,8 +39,9 @@ class Stopping:
         if threading.current_thread() is threading.main_thread() and not _before:
             self._installed = True  # a fit inside a callback of another keeps the outer one's handlers
             with suppress(ValueError):  # in a subinterpreter
-                if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-                    _before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._terminate)
+                for number in (signal.SIGTERM, signal.SIGHUP):
+                    if signal.getsignal(number) == signal.SIG_DFL:
+                        _before[number] = signal.signal(number, self._terminate)
                 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                     _before[signal.SIGINT] = signal.signal(signal.SIGINT, self._interrupt)
         return self
@@ -56,10 +58,10 @@ class Stopping:
                 raise
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
-        self._tell("SIGTERM: ")
+        self._tell(f"{signal.Signals(number).name}: ")
         if not self.stopping:
             self.stopping = True
-            raise Terminated()
+            raise Terminated(signal.Signals(number).name)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._tell("")

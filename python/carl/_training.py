@@ -161,9 +161,9 @@ class TrainingLoop:
             stopping.stopping = True
             self._sync()
             self._keep_last_step()
-            ends = {Terminated: "terminated by SIGTERM", SystemExit: "ended by the program's exit"}
+            how = "interrupted" if isinstance(reason, KeyboardInterrupt) else "ended by the program's exit"
             try:
-                self._save(ends.get(type(reason), "interrupted"))
+                self._save(f"terminated by {reason.signal}" if isinstance(reason, Terminated) else how)
             except KeyboardInterrupt:
                 say_on_stderr("carl: the checkpoint was given up; the one before it is there")
                 raise

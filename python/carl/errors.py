@@ -70,11 +70,15 @@ class StopTraining(Exception):
 
 
 class Terminated(SystemExit):
-    """``fit`` was ended by SIGTERM; the model is usable, and the checkpoint of a run folder written. Where nobody
-    catches it the program ends with status 143, as one does that SIGTERM has ended."""
+    """``fit`` was ended by SIGTERM or SIGHUP; the model is usable, and the checkpoint of a run folder written. Where
+    nobody catches it the program ends with status 143, as one does that SIGTERM has ended.
 
-    def __init__(self) -> None:
+    signal: the signal's name.
+    """
+
+    def __init__(self, signal: str = "SIGTERM") -> None:
         super().__init__(143)
+        self.signal = signal
 
 
 def not_fitted(name: str, method: str, weights: bool = False) -> NotFittedError:

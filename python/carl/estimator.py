@@ -19,7 +19,7 @@ from ._fit import (
     begin_planned,
     checked_batch_size,
     checkpoint_to_resume,
-    claim_run,
+    fitting,
     passes,
     resume_from,
     train,
@@ -31,6 +31,7 @@ from ._pace import Pace
 from ._parameters import LIMITS, Parameters
 from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
 from ._pretrained import PretrainedEncoder, channels_to_read, pretrained_encoder, weights_of
+from ._run_place import claim_run
 from ._schedule import Schedule
 from ._sklearn import EstimatorRules
 from ._training import Position, batch_size_for
@@ -141,14 +142,14 @@ class CARL(Parameters, EstimatorRules):
         schedule = Schedule(self.eval_every)
         if eval_set is None and self.eval_every is not None:
             raise InvalidArgumentError("eval_every: wants labelled images to judge by: give fit() an eval_set")
-        self._given = given_of(images)
-        self._eval_paths = None
-        if eval_set is not None:
-            # Imported when it is needed: most of what judges is not, and a third of what there is to import.
-            from .evaluate.online import OnlineEvaluation, paths_of
-
-            self._eval_paths = paths_of(eval_set)
         with ExitStack() as stack:
+            stack.enter_context(fitting(self))
+            self._given, self._eval_paths = given_of(images), None
+            if eval_set is not None:
+                # Imported when it is needed: most of what judges is not, and a third of what there is to import.
+                from .evaluate.online import OnlineEvaluation, paths_of
+
+                self._eval_paths = paths_of(eval_set)
             run = claim_run(self, stack, lambda run: goes_on_with(run, resume))
             checkpoint = checkpoint_to_resume(self, resume)
             weights = weights_of(self) if checkpoint is None else None
@@ -189,6 +190,7 @@ class CARL(Parameters, EstimatorRules):
         end. budget and memory are of ``fit``.
         """
         with ExitStack() as stack:
+            stack.enter_context(fitting(self))
             known = self.run_dir_
             run = claim_run(self, stack, lambda run: self._stamp is not None and run.stamp() == self._stamp, known)
             fitted = self.__sklearn_is_fitted__()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from .errors import FileError
 from .metrics import FIELDS, Metrics
+
+if TYPE_CHECKING:
+    from .runs import RunFolder
 
 #: Figures that are whole numbers; float64 holds them exactly up to 2^53.
 _WHOLE = {"step", "memory_bytes", "collapsed"}
@@ -95,3 +99,20 @@ def _unpickle(fields: tuple[str, ...], data: bytes) -> History:
             rows[:, place] = values[:, fields.index(name)]
     history._values.frombytes(rows.tobytes())
     return history
+
+
+def figures_before(run: RunFolder, step: int) -> tuple[History, list[dict[str, Any]]]:
+    """What a run folder holds of the first `step` steps, for a run that goes on: their figures and its evaluations.
+    Empty where they cannot be read: the run needs neither."""
+    from .runs import read_evaluations, read_metrics
+
+    history = History()
+    try:
+        rows = read_metrics(run.path) if step > 0 else []
+        judged = read_evaluations(run.path) if step > 0 else []
+    except FileError:
+        return History(), []
+    for row in rows:
+        if row.get("step", step + 1) <= step and all(name in row for name in FIELDS):
+            history.append(Metrics(**{name: row[name] for name in FIELDS}))
+    return history, [row for row in judged if row.get("step", step + 1) <= step]

@@ -233,3 +233,9 @@ class Inspection:
         """The classes of the images, if the model is a classifier."""
         model = self.model
         return model.classes_[self.assignments] if isinstance(model, Classifier) else None
+
+    @property
+    def classes(self) -> list[str] | None:
+        """What the outputs of a classifier stand for, by number; None of any other model."""
+        model = self.model
+        return [str(name) for name in model.classes_] if isinstance(model, Classifier) else None

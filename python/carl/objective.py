@@ -16,7 +16,7 @@ from ._shown import ShownFields
 from .errors import InvalidArgumentError
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class AssignmentLoss(ShownFields):
     """loss = consistency + prior_weight * prior, with the gradients of the loss.
 

@@ -334,6 +334,8 @@ def _json_lines(path: str | os.PathLike[str], name: str) -> list[dict[str, Any]]
             row = parse_json(line)
             _check_row(row)
         except ValueError as error:
+            if number == 1 and file.suffix != ".jsonl":
+                raise FileError(f"{file} is a file, want the folder of a run, or its {name}") from None
             damaged = f"{file}: line {number} is damaged: {error}"
             continue
         rows.append(row)
@@ -363,6 +365,9 @@ def _check_row(row: Any) -> None:
 def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     """The checkpoint that a path means: itself, or the last one of a run's folder."""
     from pathlib import Path
+
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidArgumentError(f"path: got {type(path).__name__}, want a path")
 
     place = Path(path).expanduser()
     if not place.is_dir():

@@ -175,8 +175,8 @@ public struct Configuration: Equatable, Sendable {
         "optimizer", .optimization, structural: true,
         doc:
             """
-            `\"sgd\"` as torch's; `\"lars\"`, which neither scales nor decays normalisation scales, shifts and \
-            biases; `\"adamw\"` with betas `momentum` and 0.999
+            `\"sgd\"` as torch's; `\"lars\"`, which neither scales nor decays biases, scales and shifts of \
+            normalisation, LayerScale, tokens and positions; `\"adamw\"` with betas `momentum` and 0.999
             """)
     public var optimizer = OptimizerKind.lars
     @Setting(

@@ -2,8 +2,8 @@
 public enum OptimizerKind: String, SettingChoice {
     /// torch.optim.SGD: g += decay w; m = momentum m + g; w -= lr m.
     case sgd
-    /// SGD whose g, after decay, is scaled per tensor by eta |w| / |g|; scales, shifts and biases are neither decayed
-    /// nor scaled (You, Gitman, Ginsburg, arXiv 1708.03888).
+    /// SGD whose g, after decay, is scaled per tensor by eta |w| / |g|; biases, scales and shifts of normalisation,
+    /// LayerScale, tokens and positions are neither decayed nor scaled (You, Gitman, Ginsburg, arXiv 1708.03888).
     case lars
     /// torch.optim.AdamW with betas (momentum, 0.999) and eps 1e-8 (Loshchilov and Hutter, arXiv 1711.05101).
     case adamw
@@ -146,7 +146,12 @@ struct Optimizer {
             sums[piece.slot].0 += norms[item].0
             sums[piece.slot].1 += norms[item].1
         }
-        return sums.map { $0 > 0 && $1 > 0 ? Float(trustCoefficient * $0.squareRoot() / $1.squareRoot()) : 1 }
+        return sums.map { weights, steps in
+            guard weights > 0, steps > 0 else { return 1 }
+            // Of a gradient near the smallest numbers the ratio has no Float: infinite, it would turn zeros into NaN.
+            let ratio = trustCoefficient * weights.squareRoot() / steps.squareRoot()
+            return Float(min(ratio, Double(Float.greatestFiniteMagnitude)))
+        }
     }
 
     /// l2 norm of the values of all groups but some.

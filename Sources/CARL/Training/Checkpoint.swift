@@ -3,7 +3,8 @@
 /// Version 2: each operation of a view has a random stream of its own, so that runs saved by version 1 go on with other
 /// views than they would have had; all else is read as it was.
 enum Checkpoint {
-    static let format = TrainingFile.Format(name: "carl-checkpoint", version: 2, what: "checkpoint")
+    static let format = TrainingFile.Format(
+        name: "carl-checkpoint", version: 2, what: "checkpoint", reader: "carl_trainer_resume, in Python carl.load,")
 
     static func save(_ trainer: Trainer, to path: String, notes: JSONValue) throws {
         let counters = trainer.counters

@@ -1,6 +1,8 @@
 /// A classifier as a file, see `TrainingFile`. Version 2: views as in version 2 of `Checkpoint`.
 enum ClassifierFile {
-    static let format = TrainingFile.Format(name: "carl-classifier", version: 2, what: "classifier")
+    static let format = TrainingFile.Format(
+        name: "carl-classifier", version: 2, what: "classifier",
+        reader: "carl_classifier_load, in Python carl.Classifier.load,")
 
     static func save(_ classifier: Classifier, to path: String, notes: JSONValue) throws {
         try TrainingFile.write(

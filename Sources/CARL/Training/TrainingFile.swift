@@ -7,7 +7,11 @@ struct TrainingFile {
         let version: Int
         /// For messages, such as "checkpoint".
         let what: String
+        /// What reads it, by its names in C and in Python.
+        let reader: String
     }
+
+    static let formats = [Checkpoint.format, ClassifierFile.format]
 
     let file: SafetensorsFile
     let format: Format
@@ -40,6 +44,10 @@ struct TrainingFile {
         self.format = format
         file = try SafetensorsFile(path: path)
         guard text("format") == format.name else {
+            if let other = Self.formats.first(where: { $0.name == text("format") }) {
+                throw CARLError.file(
+                    "\(path) holds a \(other.what), want a \(format.what): \(other.reader) reads it")
+            }
             if let naming = WeightsNaming.recognise(file.names), text("format")?.hasPrefix("carl-") != true {
                 throw CARLError.file(
                     """

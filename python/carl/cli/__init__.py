@@ -78,6 +78,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:
+        print("carl: interrupted", file=sys.stderr)
+        return 130
+
+
+def _main(argv: Sequence[str] | None) -> int:
     _open_closed_streams()
     _print_any_name()
     parser = build_parser()
@@ -102,9 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             # Pillow refuses images of twice that size. These are no news in each epoch, and do not name the file.
             warnings.filterwarnings("ignore", "Image size .* exceeds limit")
             return int(arguments.run(arguments) or 0)
-    except KeyboardInterrupt:
-        print("carl: interrupted", file=sys.stderr)
-        return 130
     except Terminated as reason:
         print("carl: terminated", file=sys.stderr)
         return int(reason.code)  # type: ignore[arg-type]

@@ -113,8 +113,9 @@ HELP: dict[str, dict[str, str]] = {
     },
     "optimization": {
         "optimizer": (
-            "\"sgd\" as torch's; \"lars\", which neither scales nor decays normalisation scales, shifts and biases; "
-            '"adamw" with betas momentum and 0.999 ("sgd", "lars", "adamw"; default "lars").'
+            "\"sgd\" as torch's; \"lars\", which neither scales nor decays biases, scales and shifts of normalisation, "
+            'LayerScale, tokens and positions; "adamw" with betas momentum and 0.999 ("sgd", "lars", "adamw"; '
+            'default "lars").'
         ),
         "learning_rate": (
             "the value used, at the end of the warm-up; the saved configuration has the number (0 to 10^6; default "

@@ -154,13 +154,20 @@ def add_images(parser: Any) -> None:
     add_compute(parser)
 
 
+#: Values as Python spells them.
+_PYTHONS = {"True": True, "False": False, "None": None}
+
+
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
-    """key=value arguments; a value is JSON where it can be read so, else text."""
+    """key=value arguments; a value is JSON or True, False or None where it can be read so, else text."""
     values: dict[str, Any] = {}
     for item in items:
         key, separator, text = item.partition("=")
         if not separator or not key:
             raise ConfigurationError(f"got {item!r}, want key=value")
+        if text in _PYTHONS:
+            values[key] = _PYTHONS[text]
+            continue
         try:
             values[key] = parse_json(text)
         except ValueError:

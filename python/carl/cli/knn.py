@@ -35,9 +35,7 @@ def add(subparsers: Any) -> None:
         """,
     )
     add_labelled_pair(parser)
-    parser.add_argument(
-        "-k", type=positive, nargs="+", default=[20], help="neighbours, one or several numbers (default: 20)"
-    )
+    parser.add_argument("-k", type=positive, nargs="+", help="neighbours, one or several numbers (default: 20, or all)")
     parser.add_argument(
         "--temperature", type=float, default=0.07, help="of the vote; 0 for equal votes (default: %(default)s)"
     )

@@ -44,7 +44,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--query", nargs="+", action="extend", required=True, metavar="IMAGE", help="a path, or a path below DATA"
     )
-    parser.add_argument("-k", type=positive, default=10, help="neighbours of each (default: %(default)s)")
+    parser.add_argument("-k", type=positive, help="neighbours of each (default: 10, or all)")
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -73,15 +73,16 @@ def run(arguments: argparse.Namespace) -> int:
         seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
         own = [_places(seen.names, query) for query in queries]
         most = len(seen.names) - max(len(places) for places in own)
-        if arguments.k > most:
+        k = min(10, most) if arguments.k is None else arguments.k
+        if k > most:
             raise InvalidArgumentError(f"-k: got {arguments.k}, want at most {most}: so many other images there are")
         asked = model.transform(queries)
         near, similarities = evaluate.nearest_neighbours(
-            seen.features, asked, min(len(seen.names), arguments.k + max(map(len, own))), threads=arguments.threads
+            seen.features, asked, min(len(seen.names), k + max(map(len, own))), threads=arguments.threads
         )
         found = []
         for row, places in enumerate(own):
-            kept = [column for column, place in enumerate(near[row]) if place not in places][: arguments.k]
+            kept = [column for column, place in enumerate(near[row]) if place not in places][:k]
             found.append([(int(near[row, column]), float(similarities[row, column])) for column in kept])
         sheet = _sheet(arguments, model, source, queries, seen, found)
     if arguments.json:

@@ -33,7 +33,7 @@ def add(subparsers: Any) -> None:
     )
     add_model(parser, "DATA")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
-    parser.add_argument("-k", type=positive, default=10, help="neighbours that judge an image (default: %(default)s)")
+    parser.add_argument("-k", type=positive, help="neighbours that judge an image (default: 10, or all others)")
     parser.add_argument(
         "--images", type=positive, default=20, metavar="N", help="images that are printed (default: %(default)s)"
     )
@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = given_model(arguments, arguments.data)
     with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
         seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
-    scores = evaluate.outliers(seen.features, arguments.k, threads=arguments.threads)
+    k = min(10, max(1, len(seen.features) - 1)) if arguments.k is None else arguments.k
+    scores = evaluate.outliers(seen.features, k, threads=arguments.threads)
     order = scores.argsort(kind="stable")
     if arguments.out:
         write_csv(arguments.out, ["name", "similarity"], ([seen.names[place], str(scores[place])] for place in order))
@@ -67,13 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(
             {
                 "images": len(scores),
-                "k": arguments.k,
+                "k": k,
                 "median": float(np.median(scores)),
                 "outliers": [{"name": name, "similarity": score} for name, score in shown],
             }
         )
         return 0
-    print(f"mean similarity to the {arguments.k} nearest of {len(scores)} images, lowest first")
+    print(f"mean similarity to the {k} nearest of {len(scores)} images, lowest first")
     for name, score in shown:
         print(f"  {score:.4f}  {name}")
     return 0

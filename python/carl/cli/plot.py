@@ -126,7 +126,7 @@ def _of_neighbours(parser: Any) -> None:
     parser.add_argument(
         "--queries", type=positive, default=10, metavar="N", help="rows, drawn at random (default: %(default)s)"
     )
-    parser.add_argument("-k", type=positive, default=10, help="neighbours in a row (default: %(default)s)")
+    parser.add_argument("-k", type=positive, help="neighbours in a row (default: 10, or all)")
     parser.add_argument("--seed", type=int, default=0, help="of the queries (default: %(default)s)")
     parser.add_argument("--no-names", action="store_true", help="no names above the images")
 
@@ -201,14 +201,14 @@ def _gallery(arguments: argparse.Namespace) -> Figure:
     from .. import plots
 
     seen = _inspection(arguments)
-    return plots.gallery(seen.images, seen.logits, arguments.prototypes, arguments.nearest)
+    return plots.gallery(seen.images, seen.logits, arguments.prototypes, arguments.nearest, seen.classes)
 
 
 def _counts(arguments: argparse.Namespace) -> Figure:
     from .. import plots
 
     seen = _inspection(arguments)
-    return plots.counts(seen.assignments, seen.prototypes)
+    return plots.counts(seen.assignments, seen.prototypes, "prototypes" if seen.classes is None else "classes")
 
 
 def _map(arguments: argparse.Namespace) -> Figure:
@@ -221,7 +221,7 @@ def _map(arguments: argparse.Namespace) -> Figure:
         raise InvalidArgumentError(f"--colour label: {seen.data} has no labels; name their file with --labels")
     if colour == "label":
         return plots.embedding_map(seen.features, seen.labels, seen.class_names, arguments.method)
-    return plots.embedding_map(seen.features, seen.assignments, None, arguments.method)
+    return plots.embedding_map(seen.features, seen.assignments, seen.classes, arguments.method)
 
 
 def _confusion(arguments: argparse.Namespace) -> Figure:

@@ -41,9 +41,7 @@ def add(subparsers: Any) -> None:
     add_model(parser, "DATA [QUERIES]")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument("queries", metavar="QUERIES", nargs="?", help="the same")
-    parser.add_argument(
-        "-k", type=positive, nargs="+", default=[1, 10], help="where to cut the rankings (default: 1 10)"
-    )
+    parser.add_argument("-k", type=positive, nargs="+", help="where to cut the rankings (default: 1 10, or all)")
     parser.add_argument("--labels", metavar="FILE", help=f"of DATA: {LABELS_HELP}")
     parser.add_argument("--query-labels", metavar="FILE", help="the same, of QUERIES")
     add_reading(parser)

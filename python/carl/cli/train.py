@@ -113,6 +113,7 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from .._checkpoint import steps_taken
     from .._given import given_of
     from .._run_place import check_place
     from .._values import checked_range
@@ -159,13 +160,14 @@ def run(arguments: argparse.Namespace) -> int:
     if eval_set is None:
         model.set_params(eval_every=None)
     model.set_params(run_dir=out, progress=not arguments.quiet, callbacks=[make(name) for name in arguments.loggers])
+    before = steps_taken(str(checkpoint)) if checkpoint.exists() else 0
     try:
         model.fit(images, eval_set=eval_set, resume=resume)
     except (KeyboardInterrupt, Terminated):
         if checkpoint.exists():
             print(f"to go on: carl train {out} --resume", file=sys.stderr)
         raise
-    _tell(arguments, model, out, str(checkpoint))
+    _tell(arguments, model, out, str(checkpoint), before)
     return 0
 
 
@@ -248,7 +250,8 @@ def _stored(run: str, params: dict[str, Any]) -> tuple[CARL, Given]:
     return model, model._given
 
 
-def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str) -> None:
+def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str, before: int) -> None:
+    """before: steps that were taken already."""
     from ..progress import describe, describe_evaluation
 
     last = model.history_[-1] if model.history_ else None
@@ -264,7 +267,7 @@ def _tell(arguments: argparse.Namespace, model: CARL, out: str, checkpoint: str)
         evaluation = model.evaluations_[-1] if model.evaluations_ else None
         print_json({**facts, "metrics": None if last is None else last.to_dict(), "evaluation": evaluation})
         return
-    if last is None:
+    if last is None or model.trainer_.step_count == before:
         if model.budget is not None:
             print(
                 f"nothing to do: the run is over after {model.trainer_.step_count} steps, and its learning rate has "

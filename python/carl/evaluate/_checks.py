@@ -62,8 +62,11 @@ def check_labels(
         warnings.warn(f"{truth_name}: {shown(strange)} not in {name}, so {so}", UserWarning, stacklevel=3)
 
 
-def cutoffs(k: Any, most: int) -> list[int]:
-    """`k`, a number or several, each from 1 to `most`, without repetitions."""
+def cutoffs(k: Any, most: int, standard: Sequence[int]) -> list[int]:
+    """`k`, a number or several, each from 1 to `most`, without repetitions; None for `standard`, or fewer where there
+    are no more."""
+    if k is None:
+        return list(dict.fromkeys(min(each, max(1, most)) for each in standard))
     several = isinstance(k, (Sequence, np.ndarray)) and not isinstance(k, (str, bytes))
     counts = [_arrays.integer(each, "k", 1, most) for each in (k if several else [k])]
     if not counts:

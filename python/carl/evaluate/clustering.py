@@ -15,7 +15,7 @@ from ._checks import class_labels
 from .result import Result
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ClusterResult(Result):
     """nmi, ami, ari: normalised and adjusted mutual information, adjusted Rand index (scikit-learn's).
 

@@ -23,7 +23,7 @@ _FIRST, _MOST = 32, 1024
 _FEW = 4
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class DuplicateGroup(ShownFields):
     """The first image of a group, in the set's order, and those that are copies of it.
 

@@ -22,7 +22,7 @@ from .splits import split_targets
 from .supervised import ClassificationResult, LabelledImages, figures, labelled_images, outputs, parts_of, seed_list
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class FinetuneResult(ClassificationResult):
     """label_fraction, labels_per_class, balanced: how the labelled images were chosen, by each seed anew.
 

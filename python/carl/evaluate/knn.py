@@ -16,7 +16,7 @@ from .result import Result
 from .whitening import Whitening
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class KNNPredictions(Result):
     """What ``knn`` gives without test labels: predictions, labels (M,) for the first k.
 
@@ -32,7 +32,7 @@ class KNNPredictions(Result):
     queries: int
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class KNNResult(KNNPredictions):
     """accuracy: share of right predictions for the first k. accuracies: that of every k asked for.
 
@@ -97,7 +97,7 @@ def knn(
     train_y: Any,
     test_x: Any,
     test_y: None = None,
-    k: int | Sequence[int] = ...,
+    k: int | Sequence[int] | None = ...,
     temperature: float = ...,
     *,
     whiten: bool = ...,
@@ -111,7 +111,7 @@ def knn(
     train_y: Any,
     test_x: Any,
     test_y: Any,
-    k: int | Sequence[int] = ...,
+    k: int | Sequence[int] | None = ...,
     temperature: float = ...,
     *,
     whiten: bool = ...,
@@ -124,7 +124,7 @@ def knn(
     train_y: Any,
     test_x: Any,
     test_y: Any = None,
-    k: int | Sequence[int] = 20,
+    k: int | Sequence[int] | None = None,
     temperature: float = 0.07,
     *,
     whiten: bool = False,
@@ -138,7 +138,7 @@ def knn(
     train_x: numbers (N, D); train_y: integers of 0 or more, text or booleans (N,), of at least two classes. test_x:
         numbers (M, D); test_y: labels (M,), without which there are predictions alone. Test labels that no training
         sample has can only be wrong: some are a warning, none in common an error.
-    k: a number, or several, which share one search.
+    k: a number, or several, which share one search; None for 20, or N where that is less.
     whiten: both sets are whitened first, as `Whitening` says, by the training samples' covariance: with many of them
         for each feature it tells more apart. The protocol has plain features.
     """
@@ -148,7 +148,7 @@ def knn(
     truth = None if test_y is None else class_labels(test_y, "test_y", len(queries))
     check_labels(labels, "train_y", truth, "test_y")
     temperature = _arrays.real(temperature, "temperature", 0.0)
-    counts = cutoffs(k, len(references))
+    counts = cutoffs(k, len(references), (20,))
     if whiten:
         whitening = Whitening().fit(references)
         references, queries = whitening.transform(references), whitening.transform(queries)

@@ -22,7 +22,7 @@ from .supervised import ClassificationResult, figures, labelled_images, outputs,
 METHODS = ("sgd", "logistic")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LinearProbeResult(ClassificationResult):
     """Figures of a linear layer on frozen features."""
 

@@ -15,7 +15,7 @@ from .._version import __version__
 from .._writing import replace_file
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Result(ShownFields):
     """A protocol's figures. Arrays are left out of the JSON."""
 

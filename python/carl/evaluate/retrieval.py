@@ -15,7 +15,7 @@ from ._checks import check_labels, class_labels, cutoffs
 from .result import Result
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class RetrievalResult(Result):
     """Means over the queries that have a relevant reference, all figures from 0 to 1.
 
@@ -49,7 +49,7 @@ def retrieval(
     train_y: Any,
     test_x: Any = None,
     test_y: Any = None,
-    k: int | Sequence[int] = (1, 10),
+    k: int | Sequence[int] | None = None,
     *,
     threads: int | None = None,
 ) -> RetrievalResult:
@@ -62,7 +62,8 @@ def retrieval(
 
     train_x: numbers (N, D); train_y: integers of 0 or more, text or booleans (N,), of at least two classes. test_x:
         numbers (M, D); test_y: labels (M,).
-    k: where to cut the ranking, a number or several, at most N (N - 1 when leaving one out).
+    k: where to cut the ranking, a number or several, at most N (N - 1 when leaving one out); None for 1 and 10, or for
+        what there is.
     """
     references = _arrays.feature_array(train_x, "train_x", ("N", "D"))
     labels = class_labels(train_y, "train_y", len(references))
@@ -79,7 +80,7 @@ def retrieval(
         places = np.unique(np.concatenate([labels, truth]), return_inverse=True)[1].reshape(-1).astype(np.int64)
         count = len(labels)
         labels, truth = places[:count], places[:count] if alone else places[count:]
-    counts = cutoffs(k, len(references) - alone)
+    counts = cutoffs(k, len(references) - alone, (1, 10))
 
     wanted = np.asarray(counts, np.int64)
     precision = np.empty((len(queries), 1 + len(counts)))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..progress import Bar
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class ClassificationResult(Result):
     """Figures of a classifier on test images, over one or several seeds.
 
@@ -52,7 +52,7 @@ class ClassificationResult(Result):
     predictions: np.ndarray
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class LabelledImages(ShownFields):
     """Images to train and to test on; targets are places in `classes`, of the test images in `names`: the classes, and
     what else the test images have. value_range: that they are read with."""

@@ -14,7 +14,7 @@ from .supervised import ClassificationResult
 MODES = ("frozen", "finetuned")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class TransferResult(ClassificationResult):
     """mode: "frozen" (linear probe) or "finetuned". from_scratch: whether the encoder's weights were drawn anew, for
     comparison."""

@@ -10,19 +10,28 @@ import numpy as np
 from ..errors import InvalidArgumentError
 from ..sources.order import evenly_spaced
 from .figures import at_least_one, chosen, matrix, new_figure, show_image
+from .names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def gallery(images: Any, logits: Any, prototypes: int | Sequence[int] = 16, nearest: int = 12) -> Figure:
+def gallery(
+    images: Any,
+    logits: Any,
+    prototypes: int | Sequence[int] = 16,
+    nearest: int = 12,
+    names: Sequence[str] | None = None,
+) -> Figure:
     """The nearest images of some prototypes, one row each.
 
     images: uint8 (N, H, W), (N, H, W, C) or a list. logits: (N, K), their similarities to the prototypes.
     prototypes: which ones; or how many: those with most images, evenly spaced down the ranking.
-    nearest: images in a row.
+    nearest: images in a row. names: of the K, where they are a classifier's classes.
     """
     values = matrix("logits", logits)
+    if names is not None and len(names) != values.shape[1]:
+        raise InvalidArgumentError(f"names: got {len(names)}, logits has {values.shape[1]} columns")
     if len(images) != len(values):
         raise InvalidArgumentError(f"images: got {len(images)}, logits has {len(values)} rows")
     amounts = np.bincount(values.argmax(axis=1), minlength=values.shape[1])
@@ -34,8 +43,18 @@ def gallery(images: Any, logits: Any, prototypes: int | Sequence[int] = 16, near
         order = np.argsort(-values[:, prototype], kind="stable")[:nearest]
         for column, place in enumerate(order):
             show_image(grid[row, column], images[int(place)])
-        grid[row, 0].set_ylabel(f"{prototype}\n({amounts[prototype]})", rotation=0, ha="right", va="center", fontsize=8)
-    figure.suptitle("Nearest images of prototypes (in brackets: images assigned)", fontsize=10)
+        (name,), fonts = drawn([str(prototype) if names is None else names[int(prototype)]])
+        grid[row, 0].set_ylabel(
+            f"{name}\n({amounts[prototype]})",
+            rotation=0,
+            ha="right",
+            va="center",
+            fontsize=8,
+            family=fonts,
+            parse_math=False,
+        )
+    what = "prototypes" if names is None else "classes"
+    figure.suptitle(f"Nearest images of {what} (in brackets: images assigned)", fontsize=10)
     return figure
 
 

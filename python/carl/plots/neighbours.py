@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SIGNS = 18
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class SheetRow(ShownFields):
     """A row of ``contact_sheet``: a query's image, and those found for it with their similarities. name, names: of the
     query and of what was found; "" for none. other: which of those found get an orange frame."""
@@ -66,12 +66,13 @@ def neighbours(
     images: Any,
     features: Any,
     queries: int | Sequence[int] = 10,
-    k: int = 10,
+    k: int | None = None,
     labels: Any = None,
     seed: int = 0,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """A sheet with a query image at the left of each row, followed by its `k` nearest neighbours by cosine similarity.
+    """A sheet with a query image at the left of each row, followed by its `k` nearest neighbours by cosine similarity;
+    None for 10, or all others.
 
     images: uint8 (N, H, W), (N, H, W, C) or a list. features: (N, D). queries: places of images, or how many to draw
     with `seed`. labels: (N,), integers or text; neighbours with another label than the query's get an orange frame.
@@ -83,6 +84,7 @@ def neighbours(
         raise InvalidArgumentError(f"images: got {len(images)}, features has {count} rows")
     if count < 2:
         raise InvalidArgumentError("features: want at least 2 rows")
+    k = min(10, count - 1) if k is None else k
     if not 1 <= k < count:
         raise InvalidArgumentError(f"k: got {k}, want from 1 to {count - 1}, one less than there are images")
     classes = None if labels is None else check_rows("labels", labels, count, "images")

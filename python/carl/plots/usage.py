@@ -96,10 +96,10 @@ def usage(records: Sequence[Mapping[str, Any]], prototypes: int | None = None) -
     return figure
 
 
-def counts(assignments: Any, prototypes: int) -> Figure:
+def counts(assignments: Any, prototypes: int, what: str = "prototypes") -> Figure:
     """How many images each prototype has, the busiest first.
 
-    assignments: integers (N,), as of ``CARL.predict``.
+    assignments: integers (N,), as of ``CARL.predict``. what: they are, in words, such as "classes".
     """
     found = np.asarray(assignments)
     if (
@@ -117,8 +117,8 @@ def counts(assignments: Any, prototypes: int) -> Figure:
     axes.axhline(amounts.mean(), color=GRAY, linestyle=":", label=f"evenly spread: {amounts.mean():.1f}")
     dress(
         axes,
-        f"{np.count_nonzero(amounts)} of {prototypes} prototypes have images ({len(found):,} images)",
-        "prototypes, the busiest first",
+        f"{np.count_nonzero(amounts)} of {prototypes} {what} have images ({len(found):,} images)",
+        f"{what}, the busiest first",
         "images",
     )
     axes.set_xlim(0, prototypes)

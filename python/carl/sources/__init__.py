@@ -63,6 +63,17 @@ def as_source(
     if isinstance(images, (str, os.PathLike)):
         source: ImageSource | BatchStream = path_source(images, channels, **options)
         return _remember(source, images, image_key)
+    if hasattr(images, "read") and hasattr(images, "seek"):
+        raise InvalidArgumentError(f"images: got an open file ({type(images).__name__}), want its path")
+    columns, shape = getattr(images, "columns", getattr(images, "column_names", None)), getattr(images, "shape", None)
+    if columns is not None and isinstance(shape, tuple) and len(shape) == 2 and shape[1] > 1 and not is_table(images):
+        # A DataFrame of pandas or polars, or a table of Arrow's, which have the names in one place or the other.
+        named = list(map(str, images.column_names if hasattr(images, "column_names") else columns))
+        more = ", ..." if len(named) > 5 else ""
+        raise InvalidArgumentError(
+            f"images: got a table of the columns {', '.join(named[:5])}{more}; want one of them, such as "
+            f"table[{named[0]!r}]"
+        )
     images = _column_of(images)
     if isinstance(images, (list, tuple)):
         return _remember(_list_source(images, channels, options), images, image_key)

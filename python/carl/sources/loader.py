@@ -21,7 +21,7 @@ AHEAD = 2
 MOST_IMAGES, MOST_BYTES = 512, 256_000_000
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Batch(ShownFields):
     """images, their places in the data set, and the seconds that were spent waiting for them."""
 
