@@ -316,3 +316,14 @@ def test_knn_shows_whitened_features_where_they_can_be_estimated(run, tmp_path, 
     features = model.transform(many)
     want = evaluate.knn(features, np.arange(len(many)) % 2, features, np.arange(len(many)) % 2, 3, whiten=True)
     assert json.loads(capsys.readouterr().out)["whitened"] == {"3": want.accuracy}
+
+
+@pytest.mark.parametrize("count", [40, 1100, 1500])
+def test_a_group_of_copies_has_no_largest_size(count):
+    values = 0.01 * np.random.default_rng(0).normal(size=(2 * count, 16)).astype(np.float32)
+    values[:count, 0] += 1
+    values[count:, 0] -= 1
+    groups = evaluate.duplicates(values, threshold=0.95)
+    assert [sorted(group.places) for group in groups] == [list(range(count)), list(range(count, 2 * count))]
+    for group in groups:
+        assert np.all(np.diff(group.similarities) <= 1e-6) and group.similarities.min() >= 0.95

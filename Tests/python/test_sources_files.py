@@ -262,3 +262,14 @@ def test_patterns_of_any_depth_and_in_lists(images, tmp_path):
     assert as_source([tmp_path / "deep" / "[1].png"]).paths == [str(tmp_path / "deep" / "[1].png")]
     with pytest.raises(carl.FileError, match=r"none\*\.png"):
         as_source([str(tmp_path / "none*.png")])
+
+
+def test_folders_of_different_classes_are_joined_by_their_names(images, tmp_path):
+    for number, place in enumerate(["x/b", "x/c", "y/a", "y/c", "z/d", "z/e"]):
+        save(tmp_path / place / "0.png", images[number])
+    joined = as_source([tmp_path / "x", tmp_path / "y"])
+    assert joined.class_names == ["a", "b", "c"] and joined.labels.tolist() == [1, 2, 0, 2]
+    again = as_source([tmp_path / "x", tmp_path / "x"])
+    assert again.class_names == ["b", "c"] and again.labels.tolist() == [0, 1, 0, 1]
+    np.savez(tmp_path / "n.npz", images=images[:2], labels=[3, 1])  # numbers, which are no names
+    assert as_source([tmp_path / "x", tmp_path / "n.npz"]).labels is None

@@ -184,3 +184,78 @@ def test_constant_files_are_told_while_a_run_writes_its_log(tmp_path, kind, comm
     if command:  # on a line of its own, beside the bar
         assert f"carl: warning: {tmp_path / 'photos'}/{says}\n" in done.stderr.replace("\r", "\n").splitlines(True)
     assert (tmp_path / "run" / "train.log").read_text().count(says) == 1
+
+
+# ---- What files say of their gray values
+
+
+def one(path, **options) -> np.ndarray:
+    return as_source([path], **options).read(np.array([0]))[0]
+
+
+@pytest.mark.parametrize("maxval", [300, 1023, 4095, 65535])
+def test_a_value_range_counts_values_as_a_pgm_file_has_them(tmp_path, maxval):
+    """Pillow stretches them to 65535."""
+    values = np.rint(np.linspace(0, maxval, 9)).astype(">u2").reshape(3, 3)
+    (tmp_path / "x.pgm").write_bytes(b"P5 3 3 %d\n" % maxval + values.tobytes())
+    found = one(tmp_path / "x.pgm", value_range=(0, maxval))
+    assert np.array_equal(found[..., 0], np.floor(values.astype(float) * 255 / maxval + 0.5))
+    half = one(tmp_path / "x.pgm", value_range=(0, maxval // 2))
+    assert half.max() == 255 and np.count_nonzero(half == 255) >= 4
+    whole = one(tmp_path / "x.pgm")  # the file says what is white
+    assert whole.min() == 0 and whole.max() == 255
+
+
+def write_tiff(path, values: np.ndarray, white_first: bool = False, sample_format: int = 1) -> None:
+    import struct
+
+    height, width = values.shape
+    tags = [
+        (256, width), (257, height), (258, 8 * values.dtype.itemsize), (259, 1), (262, 0 if white_first else 1),
+        (273, 134), (277, 1), (278, height), (279, values.nbytes), (339, sample_format),
+    ]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags)
+    path.write_bytes(b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + values.tobytes())
+
+
+@pytest.mark.parametrize("dtype", ["<u1", "<u2"])
+def test_tiff_files_in_which_0_is_white(tmp_path, dtype):
+    most = np.iinfo(dtype).max
+    values = np.array([[0, most // 4, most]], dtype)
+    for white_first, expected in ((False, [0, 63, 255]), (True, [255, 191, 0])):
+        write_tiff(tmp_path / "x.tif", values, white_first)
+        assert np.abs(one(tmp_path / "x.tif").ravel().astype(int) - expected).max() <= 1
+    if dtype == "<u2":
+        assert one(tmp_path / "x.tif", value_range=(0, most)).ravel().tolist() == [255, 191, 0]
+
+
+def test_tiff_files_of_32_bits_have_a_sign_where_they_say_so(tmp_path):
+    write_tiff(tmp_path / "u.tif", np.array([[0, 2**30, 2**32 - 1]], "<u4"))
+    assert one(tmp_path / "u.tif", value_range=(0, 2**32 - 1)).ravel().tolist() == [0, 64, 255]
+    write_tiff(tmp_path / "s.tif", np.array([[-(2**31), 0, 2**31 - 1]], "<i4"), sample_format=2)
+    assert one(tmp_path / "s.tif", value_range=(-(2**31), 2**31 - 1)).ravel().tolist() == [0, 128, 255]
+
+
+def test_lab_becomes_gray_too(tmp_path):
+    cms = pytest.importorskip("PIL.ImageCms")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    lab = cms.profileToProfile(image, cms.createProfile("sRGB"), cms.createProfile("LAB"), outputMode="LAB")
+    lab.save(tmp_path / "x.tif")
+    colour = one(tmp_path / "x.tif")
+    assert np.array_equal(one(tmp_path / "x.tif", channels=1)[..., 0], np.asarray(Image.fromarray(colour).convert("L")))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
+def test_gray_is_gray_with_transparency_too(tmp_path, mode):
+    Image.fromarray(RAMP[0]).convert(mode).save(tmp_path / "x.png")
+    source = as_source(tmp_path)
+    assert source.channels == 1 and source.read(np.array([0]))[0].shape == (16, 16, 1)
+    (tmp_path / "y.png").write_bytes((tmp_path / "x.png").read_bytes())
+    Image.fromarray(RAMP[0]).convert("RGB").save(tmp_path / "z.png")
+    assert as_source(tmp_path).channels == 3
+
+
+def test_a_cache_knows_all_digits_of_its_range(tmp_path):
+    folder = given_as(FORMS["float32"][0], "folder", tmp_path)
+    prints = {as_source(folder, value_range=(2e7, 2e7 + high)).fingerprint() for high in (10, 40)}
+    assert len(prints) == 2

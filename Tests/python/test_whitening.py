@@ -65,3 +65,10 @@ def test_features_that_cannot_be_whitened():
     fitted = Whitening().fit(spread(np.random.default_rng(3), 50, 4))
     with pytest.raises(carl.InvalidArgumentError, match="features"):
         fitted.transform(np.ones((5, 3), np.float32))
+
+
+def test_features_far_from_zero_keep_their_digits():
+    values = np.round(8 * np.random.default_rng(0).normal(size=(60, 3))) / 8  # which float32 has at 1e6 too
+    whitened = Whitening().fit_transform(values)
+    for offset in (1e4, 1e6):
+        np.testing.assert_allclose(Whitening().fit_transform(values + offset), whitened, rtol=0, atol=1e-4)
