@@ -16,7 +16,7 @@ import carl
 from carl import evaluate, runs
 from carl.cli import main
 from carl.progress import Bar
-from conftest import small_model
+from conftest import run_python, small_model
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -273,3 +273,21 @@ def test_bars_move_in_notebooks(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
     with Bar(True, 3, "x") as bar:
         assert bar._bar.mininterval == 10
+
+
+def test_an_iterator_that_was_used_up_is_no_empty_result(images):
+    model = small_model(epochs=1).fit(images)
+    batches = iter([images[:8], images[8:]])
+    assert len(model.transform(batches)) == 24
+    for function in (model.transform, model.predict):
+        with pytest.raises(carl.InvalidArgumentError, match="gave none; an iterator gives its images once"):
+            function(batches)
+
+
+def test_names_on_a_terminal_that_knows_ascii_alone():
+    """Python lets any byte of such a terminal through, and no other letter."""
+    code = "from carl.cli import _print_any_name; _print_any_name(); print('caf\\xe9 \\udcff')"
+    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = run_python(code, **environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "caf\\xe9 \\udcff"

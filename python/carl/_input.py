@@ -94,10 +94,14 @@ def image_parts(
         raise InvalidArgumentError(f'on_error: got {on_error!r}, want "raise" or "nan"')
     with opened(images, channels, value_range) as source:
         if isinstance(source, BatchStream):
-            if on_error == "nan":
-                yield from _with_gaps(source, says)
-            else:
-                yield from source.batches_of(MOST_IMAGES, keep_last=True)
+            gave = 0
+            for part in (
+                _with_gaps(source, says) if on_error == "nan" else source.batches_of(MOST_IMAGES, keep_last=True)
+            ):
+                gave += len(part)
+                yield part
+            if gave == 0:
+                raise InvalidArgumentError(f"images: {source.describe()} gave none; an iterator gives its images once")
             return
         for part in read_parts(source, images_at_once(source)):
             errors = [item for item in part if isinstance(item, BaseException)] if isinstance(part, list) else []

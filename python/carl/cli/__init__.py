@@ -163,7 +163,8 @@ def _print_any_name() -> None:
     """What the streams' encoding cannot hold, such as bytes of a name that are no UTF-8, is shown as escapes: it would
     end a command after all its work."""
     for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+        narrow = str(getattr(stream, "encoding", "")).lower() in ("ascii", "ansi_x3.4-1968", "us-ascii")
+        if (getattr(stream, "errors", None) == "strict" or narrow) and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
