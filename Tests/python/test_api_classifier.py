@@ -83,7 +83,7 @@ def test_save_and_load_go_on_exactly(trainer, images, tmp_path):
         with pytest.raises(carl.FileError, match="holds a classifier, want a checkpoint"):
             carl.Trainer.resume(tmp_path / "c.carl")
         trainer.save(tmp_path / "t.carl")
-        with pytest.raises(carl.FileError, match="not a classifier"):
+        with pytest.raises(carl.FileError, match="want a classifier"):
             carl.Classifier.load(tmp_path / "t.carl")
 
 

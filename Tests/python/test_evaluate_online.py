@@ -264,7 +264,7 @@ def test_forms_of_the_set(images, labelled, tmp_path):
         (lambda x, y: (x,), "eval_set: got 1 items"),
         (lambda x, y: 3, "eval_set: got int"),
         (lambda x, y: (x, y[:9]), r"eval_set\[1\]: got 9 labels, want 40"),
-        (lambda x, y: (x, y * 0), "one class only"),
+        (lambda x, y: (x, y * 0), "all are the same"),
         (lambda x, y: (x, None), "come without labels"),
         (lambda x, y: (x[..., :1], y), "1 channel"),
         (lambda x, y: (x, y, x, y + 5), r"eval_set\[3\]: no label of it"),

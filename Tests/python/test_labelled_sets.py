@@ -78,7 +78,7 @@ def test_a_class_of_which_no_image_can_be_read_is_none(tmp_path, model):
     assert list(fitted.classes_) == list("bcd")
     shutil.rmtree(whole / "c")
     shutil.rmtree(whole / "d")
-    with pytest.raises(carl.InvalidArgumentError, match="one class only"):
+    with pytest.raises(carl.InvalidArgumentError, match="all are the same"):
         evaluate.linear_probe(model, whole, None, test, None, **options)
 
 

@@ -148,13 +148,15 @@ def test_a_search_gets_a_folder_a_fit(images, tmp_path):
     )
     grid.fit(images)
     folders = sorted(folder.name for folder in tmp_path.iterdir())
-    assert folders == ["search", "search-2", "search-3", "search-4", "search-5"]
+    assert folders == ["search-2", "search-3", "search-4", "search-5", "search-6"]
     for folder in folders:
         assert [row["step"] for row in runs.read_metrics(tmp_path / folder)] == list(
-            range(1, 3 if folder != "search-5" else 6)
+            range(1, 3 if folder != "search-6" else 6)
         )
+    model.fit(images)  # whose folder is still its own
+    assert model.run_dir_ == tmp_path / "search"
     assert (
-        grid.best_estimator_.run_dir_ == tmp_path / "search-5" and grid.best_estimator_.run_dir == tmp_path / "search"
+        grid.best_estimator_.run_dir_ == tmp_path / "search-6" and grid.best_estimator_.run_dir == tmp_path / "search"
     )
     assert base.clone(model).get_params() == model.get_params()
 

@@ -90,7 +90,7 @@ def test_labels_that_fit_takes(model, images, tmp_path):
     [
         (lambda n: np.linspace(0, 1, n), r"labels\[1\]: got .*continuous"),
         (lambda n: np.full(n, np.nan), r"labels\[0\]: got nan"),
-        (lambda n: np.zeros(n, int), "one class only"),
+        (lambda n: np.zeros(n, int), "all are the same"),
         (lambda n: np.arange(n - 1), "39 labels for 40 images"),
         (lambda n: np.arange(n) - 1, r"labels\[0\]: got -1"),
         (lambda n: None, "bring no labels"),
@@ -115,7 +115,7 @@ def test_what_fit_refuses(model, images, labels):
     for changes, words in [({"learning_rate": -1}, "learning_rate"), ({"view": {"count": 3}}, "count")]:
         with pytest.raises(carl.ConfigurationError, match=words):
             classifier_of(model, **changes).fit(images, labels)
-    with pytest.raises(carl.InvalidArgumentError, match="model: got NoneType"):
+    with pytest.raises(carl.InvalidArgumentError, match="model: got None; a classifier needs one"):
         classifier_of(None).fit(images, labels)
     with pytest.raises(carl.InvalidArgumentError, match="any order"):
         classifier_of(model).fit((images[:20] for _ in range(2)), labels)
@@ -302,7 +302,7 @@ def test_a_classifier_of_an_encoder(trainer, images, labels):
             pickle.dumps(classifier)
         copied = pickle.loads(pickle.dumps(classifier.fit(images, labels)))
         assert np.array_equal(copied.predict(images), classifier.predict(images)) and copied.model is None
-        with pytest.raises(carl.InvalidArgumentError, match="model: got NoneType"):
+        with pytest.raises(carl.InvalidArgumentError, match="model: got None; a classifier needs one"):
             copied.fit(images, labels)
         again = copied.set_params(model=encoder).fit(images, labels)
         assert np.array_equal(again.predict_proba(images), classifier.predict_proba(images))

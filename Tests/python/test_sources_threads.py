@@ -232,7 +232,7 @@ def test_dropped_and_closed_sources_leave_nothing(sets, tmp_path):
 def test_a_source_that_cannot_be_opened_leaves_nothing(images, tmp_path):
     """Half of it was there when the error came."""
     np.save(tmp_path / "x.npy", images)
-    np.save(tmp_path / "y.npy", images[..., 0])
+    np.save(tmp_path / "y.npy", images[..., :2])
     archive = write_tar(tmp_path / "x.tar", {"a.png": b"no image"})
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(b"no image")

@@ -132,7 +132,7 @@ def check_classes(labels: np.ndarray, name: str) -> np.ndarray:
     """The classes of labels, of which there must be at least two."""
     classes = np.unique(labels)
     if len(classes) < 2:
-        raise InvalidArgumentError(f"{name}: all {len(labels)} are the same, want at least 2 classes to tell apart")
+        raise InvalidArgumentError(f"{name}: all are the same, want labels of at least 2 classes to tell apart")
     return classes
 
 
