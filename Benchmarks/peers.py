@@ -40,7 +40,7 @@ from support.judging import CURVE, Judge, add_judging, judge_of
 from support.memory import Meter
 from support.peer_methods import BATCH, METHODS, Method
 from support.study_data import Data
-from support.study_results import add_line, identity, read_lines, short
+from support.study_results import add_line, identity, is_done, read_lines, short
 from support.torch_resnet import resnet
 from support.torch_training import NotFinite, Precision, Views, seconds_per_step, steps_of
 
@@ -99,7 +99,7 @@ def main() -> None:
         for rate in rates_of(name, options[name], data, arguments):
             for seed in arguments.seeds:
                 run = plan(name, rate, seed, options[name], data, arguments)
-                if identity(run) in done:
+                if is_done(run, done):
                     continue
                 print(f"{run['name']}, seed {seed}: ", end="", flush=True)
                 try:

@@ -33,7 +33,7 @@ from support.arguments import positive
 from support.judging import CURVE, Judge, add_judging, judge_of
 from support.memory import Meter
 from support.study_data import Data
-from support.study_results import add_line, draw, finished, identity, read_lines, short, table
+from support.study_results import add_line, draw, finished, is_done, read_lines, short, table
 
 
 def main() -> None:
@@ -68,7 +68,7 @@ def main() -> None:
     for line in read_lines(arguments.runs):
         for seed in line.get("seeds", [0]):
             run = plan(line, seed, data, arguments)
-            if identity(run) in done:
+            if is_done(run, done):
                 print(f"{run['name']}, seed {seed}: is in {arguments.out} already")
                 continue
             print(f"{run['name']}, seed {seed}: ", end="", flush=True)

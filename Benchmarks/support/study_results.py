@@ -42,6 +42,11 @@ def finished(path: str) -> set[str]:
     return {identity(row) for row in read_lines(path, new=True) if "error" not in row}
 
 
+def is_done(run: dict[str, Any], done: set[str]) -> bool:
+    """Whether a run is among the finished ones; lines of before that have no digest are of any data of the name."""
+    return identity(run) in done or identity({**run, "digest": None}) in done
+
+
 def identity(run: dict[str, Any]) -> str:
     return json.dumps([run[key] for key in ("config", "data", "split", "images")] + [run.get("digest")], sort_keys=True)
 

@@ -125,6 +125,69 @@ def test_a_signal_that_comes_twice_costs_no_checkpoint(images, tmp_path, monkeyp
     assert calls == [0] and carl.load(tmp_path).trainer_.step_count == 3
 
 
+@pytest.mark.parametrize("ending", [ValueError, carl.StopTraining])
+def test_a_signal_while_an_error_is_saved_changes_nothing(images, tmp_path, monkeypatch, ending):
+    write = runs.RunFolder.save
+
+    def save(run, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        return write(run, *arguments)
+
+    def fail(model, metrics):
+        if metrics.step == 3:
+            monkeypatch.setattr(runs.RunFolder, "save", save)
+            raise ending("of a callback")
+
+    model = small_model(run_dir=tmp_path, callbacks=fail)
+    if ending is ValueError:
+        with pytest.raises(ValueError, match="of a callback"):
+            model.fit(images)
+        assert "failed: ValueError: of a callback" in (tmp_path / "train.log").read_text()
+    else:
+        model.fit(images)
+    assert carl.load(tmp_path).trainer_.step_count == 3
+
+
+def test_a_signal_whose_exception_is_lost_does_not_hold_the_next_ones_off(images, monkeypatch):
+    """As one that comes within a `__del__`, or a callback's own `except`."""
+    monkeypatch.setattr(_signals, "_TWICE", 0.0)
+    sent = []
+
+    def lose(model, metrics):
+        sent.append(metrics.step)
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+        except carl.Terminated:
+            if len(sent) > 1:
+                raise
+
+    with pytest.raises(carl.Terminated):
+        small_model(callbacks=lose).fit(images)
+    assert len(sent) == 2
+
+
+def test_a_terminal_that_hangs_up(images, tmp_path):
+    """Its writes fail, and the status is that of the signal."""
+    import pty
+
+    np.save(tmp_path / "x.npy", images)
+    child, master = pty.fork()
+    if child == 0:
+        command = [sys.executable, "-m", "carl", "train", str(tmp_path / "x.npy"), *SMALL, "epochs=100000"]
+        os.execv(sys.executable, [*command, "--out", str(tmp_path / "run")])
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    until = time.monotonic() + 120
+    while not (metrics.is_file() and metrics.stat().st_size > 2000):
+        assert time.monotonic() < until
+        os.read(master, 65536)
+    os.close(master)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+    assert "terminated by SIGHUP" in (tmp_path / "run" / "train.log").read_text()
+    assert carl.load(tmp_path / "run").trainer_.step_count > 0
+
+
 def test_a_third_ctrl_c_gives_the_checkpoint_up(images, tmp_path, monkeypatch, capfd):
     def save(run, *arguments):
         for _ in range(2):
@@ -135,7 +198,7 @@ def test_a_third_ctrl_c_gives_the_checkpoint_up(images, tmp_path, monkeypatch, c
     monkeypatch.setattr(runs.RunFolder, "save", save)
     with pytest.raises(KeyboardInterrupt):
         small_model(run_dir=tmp_path, callbacks=kill(signal.SIGINT)).fit(images)
-    assert "the checkpoint was given up" in capfd.readouterr().err
+    assert "the last checkpoint was given up" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,41 @@ def test_what_decoders_hold(folder, tmp_path):
     assert as_source(np.zeros((4, 9, 9), np.uint8)).decoding_bytes(None) == 0
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "mode", "held", "whole"),
+    [
+        ("JPEG", {"progressive": True}, "RGB", 8, 6),
+        ("JPEG", {}, "RGB", 8, 0),
+        ("PNG", {}, "RGB", 8, 0),
+        ("PNG", {}, "RGBA", 16, 0),
+        ("WEBP", {}, "RGB", 16, 0),
+    ],
+)
+def test_what_each_kind_of_file_holds(tmp_path, kind, options, mode, held, whole):
+    if kind == "WEBP":
+        pytest.importorskip("PIL.features").check("webp") or pytest.skip("Pillow has no WebP")
+    (tmp_path / "x").write_bytes(photo(64, 48, mode, kind, **options))
+    header = file_header(str(tmp_path / "x"))
+    assert (header.height, header.width, header.held, header.whole) == (48, 64, held, whole)
+    assert header.decoding_bytes(None) == (held + whole) * 64 * 48
+
+
+def test_headers_are_looked_at_once(monkeypatch):
+    class Set:
+        opened = 0
+
+        def __len__(self):
+            return 40
+
+        def __getitem__(self, place):
+            Set.opened += 1
+            return np.zeros((12, 12, 3), np.uint8)
+
+    source = as_source(Set())
+    before = Set.opened
+    assert (source.decoding_bytes(8), source.decoding_bytes(8), Set.opened) == (0, 0, before)
+
+
 def test_memory_is_planned_for_images_as_they_are_read(folder):
     """What it is for photos of few pixels more than the views need is what it is for those of many."""
     base = carl.TrainerConfig(in_channels=3, view_size=16, width=0.0625, prototypes=4, projector=[4], seed=0)

@@ -178,8 +178,11 @@ def test_a_resumed_run_has_the_figures_of_all_its_steps(images, tmp_path):
         model = small_model(run_dir=tmp_path).fit(images, resume=True, eval_set=(images, labels))
         assert [row.loss for row in model.history_] == [row.loss for row in whole.history_]
         assert [row["step"] for row in model.evaluations_] == [row["step"] for row in whole.evaluations_]
-    (tmp_path / "metrics.jsonl").write_text("nonsense\nmore\n")  # which training does not need
-    assert small_model(run_dir=tmp_path, epochs=3).fit(images, resume=True).history_[0].step == 7
+    lines = (tmp_path / "metrics.jsonl").read_text()
+    for epochs, damaged in ((3, "nonsense\nmore\n"), (4, lines.replace('"loss": ', '"loss": null, "was": '))):
+        (tmp_path / "metrics.jsonl").write_text(damaged)  # which training does not need
+        last = small_model(run_dir=tmp_path, epochs=epochs).fit(images, resume=True).history_
+        assert [row.step for row in last] == list(range(3 * epochs - 2, 3 * epochs + 1))
 
 
 # ---- Files

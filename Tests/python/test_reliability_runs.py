@@ -161,6 +161,42 @@ def test_a_search_gets_a_folder_a_fit(images, tmp_path):
     assert base.clone(model).get_params() == model.get_params()
 
 
+def test_clones_go_on_with_folders_of_their_own(images, tmp_path):
+    base = pytest.importorskip("sklearn.base")
+
+    def stop(model, metrics):
+        if metrics.step == 4:
+            raise KeyboardInterrupt
+
+    model = small_model(run_dir=tmp_path / "run", epochs=1).fit(images)
+    first, second = base.clone(model), base.clone(model)
+    for clone in (first, second):
+        clone.set_params(callbacks=stop)
+        with pytest.raises(KeyboardInterrupt):
+            clone.fit(images)
+    second.set_params(callbacks=None).fit(images, resume=True)
+    assert second.run_dir_ == tmp_path / "run-3" and [row.step for row in second.history_] == [1, 2, 3, 4, 5]
+    assert len(runs.read_metrics(tmp_path / "run-2")) == 4 and len(runs.read_metrics(tmp_path / "run")) == 5
+    third = base.clone(model).fit(images, resume=True)  # which has nothing to go on with
+    assert third.run_dir_ == tmp_path / "run-4"
+    other = base.clone(model).set_params(run_dir=tmp_path / "other").fit(images)
+    assert other.run_dir_ == tmp_path / "other"
+    again = pickle.loads(pickle.dumps(second))
+    assert again._shares_run_dir() and not pickle.loads(pickle.dumps(other))._shares_run_dir()
+
+
+def test_a_callback_that_fails_before_the_first_step_leaves_the_folder_free(images, tmp_path):
+    class Fails(carl.Callback):
+        def on_start(self, model):
+            raise OSError("no server")
+
+    small_model(run_dir=tmp_path / "a", epochs=1).fit(images)
+    model = small_model(run_dir=tmp_path / "b", callbacks=[Fails()])
+    with pytest.raises(OSError, match="no server"):
+        model.fit(images, resume=tmp_path / "a")
+    assert model.set_params(callbacks=None).fit(images, resume=tmp_path / "a").trainer_.step_count == 10
+
+
 def test_nothing_is_left_of_a_fit_that_did_not_begin(images, tmp_path):
     with pytest.raises(carl.CARLError):
         small_model(run_dir=tmp_path / "run").fit(tmp_path / "no images")

@@ -206,6 +206,13 @@ def test_a_value_range_counts_values_as_a_pgm_file_has_them(tmp_path, maxval):
     assert whole.min() == 0 and whole.max() == 255
 
 
+def test_a_pillow_image_of_the_callers_has_the_same_values_each_time(tmp_path):
+    (tmp_path / "x.pgm").write_bytes(b"P5 3 1 4095\n" + np.array([0, 2048, 4095], ">u2").tobytes())
+    image = Image.open(tmp_path / "x.pgm")
+    found = [as_source([image], value_range=(0, 65535)).read(np.array([0]))[0].ravel().tolist() for _ in range(2)]
+    assert found == [[0, 128, 255]] * 2
+
+
 def write_tiff(path, values: np.ndarray, white_first: bool = False, sample_format: int = 1) -> None:
     import struct
 
@@ -243,6 +250,12 @@ def test_lab_becomes_gray_too(tmp_path):
     lab.save(tmp_path / "x.tif")
     colour = one(tmp_path / "x.tif")
     assert np.array_equal(one(tmp_path / "x.tif", channels=1)[..., 0], np.asarray(Image.fromarray(colour).convert("L")))
+
+
+def test_premultiplied_gray_is_read_too():
+    image = Image.fromarray(RAMP[0]).convert("LA").convert("La")
+    found = as_source([image]).read(np.array([0]))[0]
+    assert np.array_equal(found[..., 0], RAMP[0])
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA"])

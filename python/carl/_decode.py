@@ -24,6 +24,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 _ORIENTATION = 0x0112
 #: TIFF's tags.
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_TRANSPARENT = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
 _GRAY_MODES = frozenset({"1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N", "I", "F"})
 
 
@@ -46,6 +47,7 @@ def to_array(
     least_side: int | None = None,
     values: Values | None = None,
     name: str = "image",
+    opened: bool = False,
 ) -> np.ndarray:
     """A Pillow image as uint8 (H, W, 1) or (H, W, 3), turned upright by its EXIF orientation.
 
@@ -56,18 +58,20 @@ def to_array(
 
     least_side: the image is halved, by averaging its pixels, while both sides stay at least so many pixels.
 
+    opened: here, and not by the caller, whose image of a PGM file may have lost what the file says of its values.
+
     The image stays as it is: it may be the caller's. FileError for one that is larger than the library takes.
     """
     Image = pillow()
     check_sides(image)
-    file = _Stored.of(image)
+    file = _Stored.of(image, opened)
     image = _upright(image)
     gray = is_gray(image) if channels is None else channels == 1
     told = values  # where None, nobody counts what was told of a set
     values = values or Values()
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):  # which Pillow would clip at 255
         image, told = Image.fromarray(values.image(file.numbers(np.asarray(image), values), name)), None
-    elif image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    elif image.mode in _TRANSPARENT or "transparency" in image.info:
         image = _halved(_in_mode(image, "RGBA"), least_side)  # first, as the rest goes over all pixels several times
         paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(paper, image)
@@ -91,7 +95,7 @@ class _Stored:
     maxval: int = 65535
 
     @classmethod
-    def of(cls, image: Image.Image) -> _Stored:
+    def of(cls, image: Image.Image, opened: bool) -> _Stored:
         if image.format == "TIFF" and (image.mode == "I" or image.mode.startswith("I;16")):
             tags = getattr(image, "tag_v2", {})
             wide = image.mode == "I" and tags.get(_SAMPLE_FORMAT, (1,)) in ((1,), 1)
@@ -101,7 +105,7 @@ class _Stored:
             return cls()
         # Some releases of Pillow open 16 bits of these as "I", of 32 bits.
         tile = getattr(image, "tile", None)
-        arguments = tile[0][3] if image.format == "PPM" and tile else None
+        arguments = tile[0][3] if image.format == "PPM" and tile and opened else None
         return cls(np.dtype(np.uint16), None, int(arguments[1]) if isinstance(arguments, tuple) else 65535)
 
     def numbers(self, found: np.ndarray, values: Values) -> np.ndarray:
@@ -125,8 +129,8 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode == "LAB":
-        image = image.convert("RGB")  # the one mode that it becomes
+    between = {"LAB": "RGB", "La": "LA"}.get(image.mode)  # the one mode that it becomes
+    image = image if between is None else image.convert(between)
     return image if image.mode == mode else image.convert(mode)
 
 
@@ -153,32 +157,44 @@ def decode(
     with _opened(file) as image:
         if least_side is not None:
             image.draft(None, (least_side, least_side))  # changes the image itself, so only one opened here
-        return to_array(image, channels, least_side, values, name)
+        return to_array(image, channels, least_side, values, name, opened=True)
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of an image before it is decoded. reduces: whether its decoder gives it at a half, a quarter or an
-    eighth of its size, as JPEG's does."""
+    """What is known of an image before it is decoded.
+
+    reduces: whether its decoder gives it at a half, a quarter or an eighth of its size, as JPEG's does. held: bytes of
+    a pixel, at the size at which it is decoded, that decoding and converting take; whole: those that the decoder takes
+    for each pixel of the file, whatever it gives. 0 for arrays, of which nothing is decoded.
+    """
 
     height: int
     width: int
     channels: int
     reduces: bool = False
+    held: int = 0
+    whole: int = 0
 
     def decoding_bytes(self, least_side: int | None) -> int:
-        """About what Pillow holds while it decodes and converts the image: two copies of 4 bytes a pixel."""
+        """About what decoding holds beside the image that it gives."""
         factor = 1
         while self.reduces and least_side is not None and factor < 8:
             if min(self.height, self.width) // (2 * factor) < least_side:
                 break
             factor *= 2
-        return 8 * (self.height // factor) * (self.width // factor)
+        pixels = self.height * self.width
+        return self.whole * pixels + self.held * (self.height // factor) * (self.width // factor)
 
 
 def header_of(image: Image.Image) -> Header:
     check_sides(image)
-    return Header(image.height, image.width, 1 if is_gray(image) else 3, image.format in ("JPEG", "MPO"))
+    reduces = image.format in ("JPEG", "MPO")
+    # Two copies of four bytes; two more where transparency is put on paper, or WebP's decoder has some of its own.
+    more = image.mode in _TRANSPARENT or "transparency" in image.info or image.format == "WEBP"
+    # A progressive JPEG file is a picture of coefficients of two bytes before it is one of pixels.
+    whole = 6 if reduces and image.info.get("progressive") else 0
+    return Header(image.height, image.width, 1 if is_gray(image) else 3, reduces, 16 if more else 8, whole)
 
 
 def file_header(file: str | IO[bytes]) -> Header:

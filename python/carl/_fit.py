@@ -85,15 +85,16 @@ def passes(model: CARL, source: ImageSource | BatchStream, epochs: int) -> int:
     )
 
 
-def checkpoint_to_resume(model: CARL, resume: bool | str | os.PathLike[str] | None) -> str | None:
-    """The checkpoint that fit(resume=resume) goes on from; None to begin."""
+def checkpoint_to_resume(
+    model: CARL, resume: bool | str | os.PathLike[str] | None, run: RunFolder | None
+) -> str | None:
+    """The checkpoint that fit(resume=resume) goes on from; None to begin. run: the folder of this fit."""
     if resume is False or resume is None:
         return None
     if resume is True:
-        if model.run_dir is None:
+        if run is None:
             raise InvalidArgumentError("resume: True needs run_dir; or pass the path of a checkpoint")
-        path = RunFolder(model.run_dir).checkpoint
-        return str(path) if path.is_file() else None
+        return str(run.checkpoint) if run.checkpoint.is_file() else None
     if not isinstance(resume, (str, os.PathLike)):
         raise InvalidArgumentError(f"resume: got {type(resume).__name__}, want True, False or a path")
     return str(checkpoint_path(resume))

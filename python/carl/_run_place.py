@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ._given import Given
 from .errors import BusyError, FileError, InvalidArgumentError
-from .runs import RunFolder
+from .runs import RunFolder, goes_on_with
 from .sources.files import holds_images, is_image_name
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def claim_run(
         return None
     for number in itertools.count(1):
         run = RunFolder(model.run_dir)
-        if number == 1 and model._is_clone and not going_on(run):
+        if number == 1 and model._shares_run_dir():
             continue  # the name is left to the model that the clone was made of
         if known is not None and known.parts[-len(Path(model.run_dir).parts) :] == Path(model.run_dir).parts:
             run = RunFolder(known)
@@ -63,6 +63,12 @@ def claim_run(
         model.run_dir_ = run.path
         return run
     raise AssertionError("there is always a further number")
+
+
+def claim_to_fit(model: CARL, stack: ExitStack, resume: bool | str | os.PathLike[str]) -> RunFolder | None:
+    """``claim_run`` for fit(resume=resume). Of several folders of one name a clone goes on with its own."""
+    mine, shares = model.run_dir_, model._shares_run_dir() and resume is True
+    return claim_run(model, stack, lambda run: goes_on_with(run, resume) and (run.path == mine or not shares))
 
 
 def check_room(model: CARL, run: RunFolder) -> None:

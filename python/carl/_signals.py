@@ -3,10 +3,12 @@ which comes when a terminal or its connection is closed."""
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
@@ -14,6 +16,8 @@ from typing import Any
 
 from .errors import Terminated
 
+#: Seconds within which the same signal comes twice.
+_TWICE = 1.0
 #: Handlers of this process that ``Stopping`` has replaced.
 _before: dict[int, Any] = {}
 
@@ -30,10 +34,10 @@ class Stopping:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say, self._said, self._installed = say, False, False
-        #: Whether a signal has come, or training has ended: a checkpoint is being written, or will be. Any further
-        #: SIGTERM or SIGHUP is ignored then, and a second Ctrl-C.
+        #: Whether training has ended and its checkpoint is being written: any further SIGTERM or SIGHUP is ignored, and
+        #: a second Ctrl-C.
         self.stopping = False
-        self._repeated = 0
+        self._raised, self._repeated = -math.inf, 0
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread() and not _before:
@@ -59,19 +63,25 @@ class Stopping:
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self._tell(f"{signal.Signals(number).name}: ")
-        if not self.stopping:
-            self.stopping = True
+        if not self._is_repeated():
             raise Terminated(signal.Signals(number).name)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._tell("")
-        if self.stopping:
+        if self._is_repeated():
             self._repeated += 1
-            # Programs that hand signals on send the first one twice.
             if self._repeated < 2:
                 return
-        self.stopping = True
         raise KeyboardInterrupt
+
+    def _is_repeated(self) -> bool:
+        """Whether a signal comes behind one that has ended the training, or will at once: programs that hand signals on
+        send the first one twice. One whose exception got lost, such as in a callback, is none for long."""
+        now = time.monotonic()
+        if self.stopping or now - self._raised < _TWICE:
+            return True
+        self._raised = now
+        return False
 
     def _tell(self, cause: str) -> None:
         if not self._said:

@@ -25,6 +25,7 @@ class EstimatorRules:
 
     #: Made by scikit-learn's clone(), so that one run_dir stands for a folder a fit.
     _is_clone = False
+    _cloned_run_dir: Any = None
 
     #: What ``set_output`` was told, under scikit-learn's name.
     _sklearn_output_config: dict[str, str] = {}
@@ -101,13 +102,18 @@ class EstimatorRules:
             for name, value in self.get_params(deep=False).items()
         }
         copy = self._unfitted(params)
-        copy._is_clone = True
+        copy._is_clone, copy._cloned_run_dir = True, params.get("run_dir")
         return copy
+
+    def _shares_run_dir(self) -> bool:
+        """Whether this is a clone whose run_dir is that of the model it was made of."""
+        return self._is_clone and getattr(self, "run_dir", None) == self._cloned_run_dir
 
     def _unfitted(self: Self, params: dict[str, Any] | None = None) -> Self:
         """Another estimator of these parameters, by default the same ones."""
         copy = type(self)(**(self.get_params(deep=False) if params is None else params))
-        copy._is_clone, copy._sklearn_output_config = self._is_clone, dict(self._sklearn_output_config)
+        copy._is_clone, copy._cloned_run_dir = self._is_clone, self._cloned_run_dir
+        copy._sklearn_output_config = dict(self._sklearn_output_config)
         return copy
 
     def fit_transform(self, images: Any, y: Any = None, **fit_params: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ from ._pretrained import run_config
 from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
 from .callbacks import Callback, end_all
-from .errors import FileError, InvalidArgumentError, NotFiniteError, StopTraining, Terminated
+from .errors import CARLError, InvalidArgumentError, NotFiniteError, StopTraining, Terminated
 from .metrics import Metrics
 from .progress import Progress, describe, describe_evaluation
 from .runs import RunFolder
@@ -114,7 +114,7 @@ class TrainingLoop:
         self._progress = Progress(progress, total, done)
         self._epoch_start = self._trainer.step_count - position.batch
         self._last: Metrics | None = None
-        self._kept = self._trainer.step_count
+        self._kept = self._begun = self._trainer.step_count
         self._total = total
         self._usage: UsageRecorder | None = None
         self._broken = broken
@@ -154,6 +154,7 @@ class TrainingLoop:
                 remove_features(self._run)
             failed = False
         except StopTraining as reason:
+            stopping.stopping = True
             self._sync()
             self._save(f"stopped by a callback {reason}".rstrip())
             failed = False
@@ -161,19 +162,22 @@ class TrainingLoop:
             stopping.stopping = True
             self._sync()
             self._keep_last_step()
+            before = self._model._stamp
             how = "interrupted" if isinstance(reason, KeyboardInterrupt) else "ended by the program's exit"
             try:
                 self._save(f"terminated by {reason.signal}" if isinstance(reason, Terminated) else how)
             except KeyboardInterrupt:
-                say_on_stderr("carl: the checkpoint was given up; the one before it is there")
+                if self._run is not None and self._model._stamp == before:
+                    say_on_stderr("carl: the last checkpoint was given up")
                 raise
             raise
         except Exception as error:
+            stopping.stopping = True
             self._sync()
-            with suppress(FileError):  # the first error is the one to raise
+            with suppress(CARLError):  # the first error is the one to raise
+                self._log(f"failed: {type(error).__name__}: {error}")
                 self._tell_broken()
                 self._save_after(error)
-            self._log(f"failed: {type(error).__name__}: {error}")
             raise
         finally:
             self._progress.close()
@@ -365,7 +369,7 @@ class TrainingLoop:
     def _save_after(self, error: Exception) -> None:
         """A checkpoint of what was learnt when something else failed, such as a callback; a model that is not finite
         takes no other's place."""
-        if self._trainer.step_count > 0 and not isinstance(error, NotFiniteError):
+        if self._trainer.step_count > self._begun and not isinstance(error, NotFiniteError):
             self._save("stopped by an error")
 
     def _tell_broken(self) -> None:

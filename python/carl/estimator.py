@@ -31,7 +31,7 @@ from ._pace import Pace
 from ._parameters import LIMITS, Parameters
 from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
 from ._pretrained import PretrainedEncoder, channels_to_read, pretrained_encoder, weights_of
-from ._run_place import claim_run
+from ._run_place import claim_run, claim_to_fit
 from ._schedule import Schedule
 from ._sklearn import EstimatorRules
 from ._training import Position, batch_size_for
@@ -41,7 +41,7 @@ from .encoder import Encoder, embedded_rows
 from .errors import FileError, InvalidArgumentError, not_fitted
 from .history import History
 from .metrics import Metrics
-from .runs import checkpoint_path, goes_on_with
+from .runs import checkpoint_path
 from .sources.labelled import opened
 from .trainer import Trainer
 
@@ -75,9 +75,9 @@ class CARL(Parameters, EstimatorRules):
     0 .. 1), broken_images_ (a dict from the images it could not read, by path or number, to the reasons).
 
     Images go through in an order that depends on (seed, epoch) alone; a last incomplete batch is dropped. Ctrl-C during
-    ``fit`` leaves a usable model, and a checkpoint if there is a run_dir, and is raised again. So does SIGTERM, as
-    carl.Terminated (a SystemExit of status 143), where ``fit`` runs in the main thread and the program does not handle
-    that signal itself.
+    ``fit`` leaves a usable model, and a checkpoint if there is a run_dir, and is raised again. So do SIGTERM
+    and SIGHUP, as carl.Terminated (a SystemExit of status 143), where ``fit`` runs in the main thread and the program
+    does not handle them itself.
     """
 
     trainer_: Trainer
@@ -150,8 +150,8 @@ class CARL(Parameters, EstimatorRules):
                 from .evaluate.online import OnlineEvaluation, paths_of
 
                 self._eval_paths = paths_of(eval_set)
-            run = claim_run(self, stack, lambda run: goes_on_with(run, resume))
-            checkpoint = checkpoint_to_resume(self, resume)
+            run = claim_to_fit(self, stack, resume)
+            checkpoint = checkpoint_to_resume(self, resume, run)
             weights = weights_of(self) if checkpoint is None else None
             channels = self.in_channels or (
                 checkpoint_channels(checkpoint) if checkpoint else weights.config["in_channels"] if weights else None
@@ -372,7 +372,7 @@ class CARL(Parameters, EstimatorRules):
     def __getstate__(self) -> dict[str, Any]:
         """For pickles and copies: a fitted model's holds the bytes of its checkpoint, which ``save`` would write."""
         state = begin_state(self.get_params(deep=False))
-        state["clone"], state["output"] = self._is_clone, self._sklearn_output_config
+        state["clone"], state["output"] = (self._is_clone, self._cloned_run_dir), self._sklearn_output_config
         if self.__sklearn_is_fitted__():
             state["checkpoint"] = written_bytes(self.save, self.trainer_._file_bytes())
             state["history"], state["evaluations"] = self.history_, self.evaluations_
@@ -381,7 +381,7 @@ class CARL(Parameters, EstimatorRules):
     def __setstate__(self, state: dict[str, Any]) -> None:
         name = type(self).__name__
         type(self).__init__(self, **checked_params(state, name, self._parameter_names()))
-        self._is_clone = bool(state.get("clone", False))
+        self._is_clone, self._cloned_run_dir = state.get("clone", (False, None))
         self._sklearn_output_config = dict(state.get("output", {}))
         if "checkpoint" in state:
             with telling_versions(state, name), file_of(state["checkpoint"]) as path:

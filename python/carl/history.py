@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from ._reading import parse_json, read_lines
 from .errors import FileError
 from .metrics import FIELDS, Metrics
 
@@ -36,6 +37,10 @@ class History(Sequence[Metrics]):
     def append(self, metrics: Metrics) -> None:
         # One call of one method: no signal can come between the figures of a row.
         self._values.extend(array("d", [getattr(metrics, name) for name in FIELDS]))
+
+    def add_row(self, row: Mapping[str, Any]) -> None:
+        """``append`` for figures by name; KeyError or TypeError for what they are not."""
+        self._values.extend(array("d", [row[name] for name in FIELDS]))
 
     def column(self, name: str) -> np.ndarray:
         """One figure of all steps: float64 (steps,), a copy."""
@@ -104,15 +109,16 @@ def _unpickle(fields: tuple[str, ...], data: bytes) -> History:
 def figures_before(run: RunFolder, step: int) -> tuple[History, list[dict[str, Any]]]:
     """What a run folder holds of the first `step` steps, for a run that goes on: their figures and its evaluations.
     Empty where they cannot be read: the run needs neither."""
-    from .runs import read_evaluations, read_metrics
+    from .runs import read_evaluations
 
-    history = History()
+    history, file = History(), run.path / "metrics.jsonl"
     try:
-        rows = read_metrics(run.path) if step > 0 else []
+        for line in read_lines(file) if step > 0 and file.is_file() else ():
+            row = parse_json(line)
+            if row["step"] > step:
+                break
+            history.add_row(row)
         judged = read_evaluations(run.path) if step > 0 else []
-    except FileError:
+        return history, [row for row in judged if row["step"] <= step]
+    except (FileError, ValueError, KeyError, TypeError):
         return History(), []
-    for row in rows:
-        if row.get("step", step + 1) <= step and all(name in row for name in FIELDS):
-            history.append(Metrics(**{name: row[name] for name in FIELDS}))
-    return history, [row for row in judged if row.get("step", step + 1) <= step]

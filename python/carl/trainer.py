@@ -37,7 +37,8 @@ class Trainer(StateHandle):
         features = trainer.embed_images(images)
 
     config: TrainerConfig, dict or JSON text; keyword arguments go on top. Unknown keys and values out of range are a
-    ConfigurationError. A trainer serves one thread at a time (BusyError), different trainers may run at once.
+    ConfigurationError. Threads that embed wait for one another; other calls of one trainer at once are a
+    BusyError. Different trainers may run at once.
     Trainers can be pickled and copied, with everything needed to go on exactly.
     """
 

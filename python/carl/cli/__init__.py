@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from .._signals import say_on_stderr
 from .._spelling import nearest
 from .._version import __version__
 from ..errors import CARLError, Terminated
@@ -81,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _main(argv)
     except KeyboardInterrupt:
-        print("carl: interrupted", file=sys.stderr)
+        say_on_stderr("carl: interrupted")
         return 130
 
 
@@ -111,7 +112,7 @@ def _main(argv: Sequence[str] | None) -> int:
             warnings.filterwarnings("ignore", "Image size .* exceeds limit")
             return int(arguments.run(arguments) or 0)
     except Terminated as reason:
-        print("carl: terminated", file=sys.stderr)
+        say_on_stderr("carl: terminated")
         return int(reason.code)  # type: ignore[arg-type]
     except BrokenPipeError:
         sys.stderr.close()  # whoever read the output has gone

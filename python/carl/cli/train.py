@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,6 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .._checkpoint import steps_taken
     from .._given import given_of
     from .._run_place import check_place
+    from .._signals import say_on_stderr
     from .._values import checked_range
     from ..errors import InvalidArgumentError, Terminated
     from ..estimator import CARL
@@ -165,7 +165,7 @@ def run(arguments: argparse.Namespace) -> int:
         model.fit(images, eval_set=eval_set, resume=resume)
     except (KeyboardInterrupt, Terminated):
         if checkpoint.exists():
-            print(f"to go on: carl train {out} --resume", file=sys.stderr)
+            say_on_stderr(f"to go on: carl train {out} --resume")
         raise
     _tell(arguments, model, out, str(checkpoint), before)
     return 0

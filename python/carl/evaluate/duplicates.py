@@ -75,7 +75,7 @@ def duplicates(
     firsts = np.array([places[0] for places in copies.values()])
     rows = _centred(values)[firsts]
     near, similarities = _similar(rows, threshold, threads)
-    least = 2.0 if threshold is None else threshold
+    least, unit = 2.0 if threshold is None else threshold, np.empty(0)
     taken = np.zeros(len(firsts), bool)
     groups = []
     for row, first in enumerate(firsts):
@@ -83,7 +83,9 @@ def duplicates(
             continue
         others, alike = near[row], similarities[row]
         if len(others) and alike[-1] >= least:  # there may be more of them
-            others, alike = _all_similar(rows, row)
+            if not len(unit):
+                unit = _unit(rows)
+            others, alike = _all_similar(unit, row)
         found = [(row, 1.0)] + [
             (int(other), float(similarity))
             for other, similarity in zip(others, alike)
@@ -171,10 +173,17 @@ def _similar(rows: np.ndarray, threshold: float | None, threads: int | None) -> 
         k = min(4 * k, most)
 
 
-def _all_similar(rows: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """The rows by their l2 norms; those without any stay 0."""
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    scaled = rows / np.where(largest > 0, largest, 1)
+    lengths = np.sqrt(np.einsum("nd,nd->n", scaled, scaled, dtype=np.float64))[:, None]
+    return np.asarray(scaled / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def _all_similar(unit: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
     """All other rows by falling similarity to one of them."""
-    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
-    similarities = (rows @ rows[row] / np.maximum(lengths * lengths[row], 1e-300)).astype(np.float32)
+    similarities = unit @ unit[row]
     order = np.argsort(-similarities, kind="stable")
     order = order[order != row]
     return order, similarities[order]

@@ -43,7 +43,7 @@ def gallery(
         order = np.argsort(-values[:, prototype], kind="stable")[:nearest]
         for column, place in enumerate(order):
             show_image(grid[row, column], images[int(place)])
-        (name,), fonts = drawn([str(prototype) if names is None else names[int(prototype)]])
+        (name,), fonts = drawn([str(prototype if names is None else names[int(prototype)])])
         grid[row, 0].set_ylabel(
             f"{name}\n({amounts[prototype]})",
             rotation=0,

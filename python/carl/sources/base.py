@@ -178,9 +178,13 @@ class DecodedSource(ImageSource):
         self._workers.close()
 
     def _sample(self) -> list[Any]:
-        """Headers of a few images, errors among them."""
-        places = [int(place) for place in evenly_spaced(len(self), _LOOKED_AT)]
-        return [tried(lambda: self.header_at(place), self.identity(place)) for place in places]
+        """Headers of a few images, errors among them; looked at once."""
+        found: list[Any] | None = getattr(self, "_sampled", None)
+        if found is None:
+            places = [int(place) for place in evenly_spaced(len(self), _LOOKED_AT)]
+            found = [tried(lambda: self.header_at(place), self.identity(place)) for place in places]
+            self._sampled = found
+        return found
 
     def _choose_channels(self, channels: int | None) -> None:
         """`channels`, or the most that any of a few images has: gray among coloured ones are made RGB."""
@@ -309,5 +313,5 @@ def _joined_labels(parts: list[ImageSource]) -> tuple[np.ndarray | None, list[st
         return np.concatenate(labels), names[0] if names else None
     union = sorted({name for found in names for name in found})
     number = {name: place for place, name in enumerate(union)}
-    tables = [np.array([number[name] for name in found], np.int64) for found in names]
+    tables = [np.array([*(number[name] for name in found), -1], np.int64) for found in names]
     return np.concatenate([np.where(own < 0, own, table[own]) for own, table in zip(labels, tables)]), union
