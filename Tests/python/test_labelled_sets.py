@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import pickle
 import shutil
 
 import numpy as np
@@ -364,3 +367,96 @@ def test_many_classes_are_aligned_in_no_time():
     assert labels[99_999] == 99_999 and joint == names
     with pytest.raises(carl.InvalidArgumentError, match="names"):
         aligned([str(10**20)], None, np.arange(3), "sets")
+
+
+# ---- What a model of other values than bytes leaves to classifiers
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """Images of 12 bits of three brightnesses, their labels, a model of them, and its run."""
+    random, labels = np.random.default_rng(0), np.arange(30) % 3
+    images = (random.integers(0, 1500, (30, 12, 12, 3)) + 1000 * labels[:, None, None, None]).astype(np.uint16)
+    model = small_model(epochs=1, value_range=(0, 4095), run_dir=tmp_path / "run").fit(images)
+    return images, labels, model, tmp_path / "run"
+
+
+@pytest.mark.parametrize("way", ["path", "encoder", "model"])
+@pytest.mark.parametrize("protocol", [evaluate.linear_probe, evaluate.finetune])
+def test_a_classifier_has_the_value_range_of_whatever_it_was_made_of(deep, tmp_path, way, protocol):
+    images, labels, model, run = deep
+    given = {
+        "path": lambda: run,
+        "encoder": lambda: carl.Encoder(run / "checkpoints" / "last.carl"),
+        "model": lambda: model,
+    }[way]()
+    options = {"seeds": 0, **({"label_fraction": 1.0} if protocol is evaluate.finetune else {})}
+    result = protocol(given, images, labels, images, labels, epochs=2, batch_size=10, save=tmp_path / "c", **options)
+    loaded = carl.Classifier.load(tmp_path / "c")
+    assert loaded.value_range == (0, 4095)
+    assert np.mean(loaded.predict(images) == labels) == pytest.approx(result.accuracy)
+    own = carl.Classifier(given, freeze_encoder=True, epochs=1, progress=False).fit(images, labels)
+    expected = own.predict_proba(images)
+    own.save(tmp_path / "own")
+    for again in (carl.Classifier.load(tmp_path / "own"), pickle.loads(pickle.dumps(own))):
+        assert np.array_equal(again.predict_proba(images), expected)
+
+
+def test_the_command_line_keeps_it_too(deep, tmp_path, capsys):
+    images, labels, _, run = deep
+    np.savez(tmp_path / "x.npz", images=images, labels=labels)
+    data = str(tmp_path / "x.npz")
+    for command in (["linear", "--method", "logistic"], ["linear", "--epochs", "2"], ["finetune", "--labels", "100%"]):
+        name, *options = command
+        if "--epochs" in options or name == "finetune":
+            options += ["--batch-size", "10"]
+        saved = str(tmp_path / "c.carl")
+        assert main([name, str(run), data, data, *options, "--save", saved, "--json"]) == 0
+        accuracy = json.loads(capsys.readouterr().out)["accuracy"]
+        assert np.mean(carl.Classifier.load(saved).predict(images) == labels) == pytest.approx(accuracy)
+        os.unlink(saved)
+
+
+def test_a_loaded_classifier_is_fitted_again_as_it_was(deep, tmp_path):
+    images, labels, model, _ = deep
+    for settings in (
+        dict(freeze_encoder=True, label_smoothing=0.1, seed=5, weight_decay=0.01),
+        dict(learning_rate=0.003, head_learning_rate=0.03, momentum=0.5),
+    ):
+        first = carl.Classifier(model, epochs=1, progress=False, **settings).fit(images, labels)
+        first.save(tmp_path / "c")
+        again = carl.Classifier.load(tmp_path / "c").set_params(model=model, epochs=1, progress=False)
+        again.fit(images, labels)
+        assert again.config == first.config
+        assert np.array_equal(again.predict_proba(images), first.predict_proba(images))
+
+
+@pytest.mark.parametrize("classes", [np.int64(3), np.array(3), range(3), 3, [0, 1, 2], np.arange(3), (0, 1, 2)])
+def test_classes_are_a_number_or_several(deep, classes):
+    images, labels, model, _ = deep
+    found = carl.Classifier(model, classes, freeze_encoder=True, epochs=1, progress=False).fit(images, labels)
+    assert found.classes_.tolist() == [0, 1, 2]
+    with carl.Classifier(model, classes, freeze_encoder=True) as made:
+        assert made.step(images.astype(np.uint8), labels).accuracy >= 0
+
+
+@pytest.mark.parametrize("labels", [["a", float("nan"), "b"], [1, "a", 2], ["a", None, "b"], ["a", True, "b"]])
+def test_labels_of_several_kinds_are_told(deep, labels):
+    images, _, model, _ = deep
+    for function in (
+        lambda: carl.Classifier(model, freeze_encoder=True, epochs=1).fit(images, labels * 10),
+        lambda: evaluate.knn(images.reshape(30, -1), labels * 10, images.reshape(30, -1)),
+        lambda: evaluate.cluster(images.reshape(30, -1).astype(float), labels * 10),
+    ):
+        with pytest.raises(carl.InvalidArgumentError, match=r"\[[01]\]: .*"):
+            function()
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "value"),
+    [("frozen", "label_fraction", 0.5), ("frozen", "from_scratch", True), ("finetuned", "method", "logistic")],
+)
+def test_options_of_the_other_mode_are_told(deep, mode, key, value):
+    images, labels, model, _ = deep
+    with pytest.raises(carl.InvalidArgumentError, match=f"{key}: is no option of mode='{mode}'"):
+        evaluate.transfer(model, images, labels, images, labels, mode=mode, **{key: value})

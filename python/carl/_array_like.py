@@ -100,6 +100,9 @@ def listed_values(labels: Any, name: str) -> np.ndarray:
     all are whole numbers, bools or text become such an array."""
     try:
         array = shared(labels, name) if is_array_like(labels) else np.asarray(labels)
+        listed = array.dtype.kind in "US" and isinstance(labels, (list, tuple))
+        if listed and not all(isinstance(item, (str, bytes, np.ndarray)) for item in labels):
+            array = np.asarray(labels, dtype=object)  # NumPy has made text of all that stands beside text, of a NaN too
     except ValueError as error:
         if isinstance(error, InvalidArgumentError):
             raise

@@ -10,6 +10,7 @@ from typing import Any
 
 from ._native_path import readable
 from ._reading import Reader, parse_json
+from ._values import checked_range
 from .errors import FileError
 
 #: The longest header that the library writes and reads; a longer one is of a damaged file.
@@ -73,6 +74,15 @@ def checkpoint_channels(path: str | os.PathLike[str]) -> int | None:
     with suppress(OSError, KeyError, TypeError, ValueError):
         channels = parse_json(read_header(path)["__metadata__"]["config"])["in_channels"]
         return channels if isinstance(channels, int) else None
+    return None
+
+
+def checkpoint_range(path: str | os.PathLike[str]) -> tuple[float, float] | None:
+    """The value_range of the images that a checkpoint's model was trained on, by its notes; None where there is none or
+    it cannot be told."""
+    with suppress(OSError, KeyError, TypeError, ValueError, AttributeError):
+        notes = parse_json(read_header(path)["__metadata__"]["notes"])["carl"]
+        return checked_range(notes.get("value_range", notes.get("params", {}).get("value_range")))
     return None
 
 

@@ -86,6 +86,13 @@ def kept_classes(
     return classes, targets
 
 
+def are_several(classes: Any) -> bool:
+    """Whether these are labels that stand for classes, and not a number of classes."""
+    if is_array_like(classes):
+        return len(getattr(classes, "shape", (0,))) > 0
+    return isinstance(classes, Sequence) and not isinstance(classes, (str, bytes))
+
+
 def fit_targets(labels: Any, classes: Any, count: int) -> tuple[np.ndarray, np.ndarray | int]:
     """int64 (N,): the place of each label among the classes, and those. InvalidArgumentError for labels that are no
     class.
@@ -97,8 +104,7 @@ def fit_targets(labels: Any, classes: Any, count: int) -> tuple[np.ndarray, np.n
         found, places = encode_labels(labels, "labels", count)
         check_classes(found, "labels")
         return places, found
-    several = is_array_like(classes) or isinstance(classes, (list, tuple))
-    names = label_values(classes, "classes") if several else np.arange(int(classes))
+    names = label_values(classes, "classes") if are_several(classes) else np.arange(int(classes))
     found, places = np.unique(checked_labels(labels, "labels", count, negative=True), return_inverse=True)
     number = {name: place for place, name in enumerate(names.tolist())}
     strange = np.array([label for label in found.tolist() if label not in number])

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ._checkpoint import checkpoint_channels
+from ._checkpoint import checkpoint_channels, checkpoint_range
 from ._pretrained import channels_to_read
+from ._values import checked_range
 from .encoder import Encoder
 from .errors import InvalidArgumentError, not_fitted
 from .runs import checkpoint_path
@@ -26,6 +27,13 @@ def channels_of_model(model: Any) -> int | None:
         return channels_to_read(model)
     channels: int | None = getattr(model, "in_channels_", None)
     return channels
+
+
+def range_of_model(model: Any) -> tuple[float, float] | None:
+    """The value_range of whatever stands for a model; None where nothing says so."""
+    if isinstance(model, (str, os.PathLike)):
+        return checkpoint_range(checkpoint_path(model))
+    return checked_range(getattr(model, "value_range", None))
 
 
 @contextmanager
@@ -56,5 +64,6 @@ def encoder_of(model: Any, channels: int | None = None) -> Iterator[Encoder]:
                 "checkpoint or run folder"
             )
         encoder = Encoder.from_trainer(trainer)
+        encoder.value_range = range_of_model(model)
     with encoder:
         yield encoder

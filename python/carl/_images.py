@@ -103,9 +103,7 @@ def one_image(value: Any, name: str) -> np.ndarray:
 
 def _check_bytes(dtype: np.dtype[Any], name: str) -> None:
     if dtype != np.uint8:
-        hint = (
-            "; for float32 views that are already normalised use step_views() and embed()" if dtype.kind == "f" else ""
-        )
+        hint = "; a value_range makes bytes of floats, embed() takes normalised ones" if dtype.kind == "f" else ""
         raise InvalidArgumentError(f"{name}: got dtype {dtype}, want uint8 (0 .. 255){hint}")
 
 

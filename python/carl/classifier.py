@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from ctypes import byref, sizeof
 from typing import Any, Literal, overload
@@ -11,13 +11,13 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from . import _arrays, _images
-from ._array_like import is_array_like, label_values
+from ._array_like import label_values
 from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string_from
 from ._cards import classifier_card
 from ._checkpoint import checkpoint_file
-from ._classes import fit_targets, kept_classes, noted_classes, places_among, read_classes
+from ._classes import are_several, fit_targets, kept_classes, noted_classes, places_among, read_classes
 from ._classifier_parameters import ClassifierParameters
-from ._encoder_of import encoder_of
+from ._encoder_of import encoder_of, range_of_model
 from ._features import COLUMNS
 from ._handle import made
 from ._labelled_training import batches_per_epoch, standardize, train_classifier
@@ -34,6 +34,9 @@ from .metrics import ClassifierMetrics
 from .progress import Bar
 from .sources.labelled import labels_of, open_source, opened, random_access
 from .sources.subset import readable as readable_images
+
+#: Parameters that a classifier from a file has again.
+_KEPT = ("freeze_encoder", "label_smoothing", "learning_rate", "head_learning_rate", "momentum", "weight_decay", "seed")
 
 
 class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
@@ -66,7 +69,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
     def _make(self, model: Any, classes: Any, **config: Any) -> None:
         """A new classifier in the place of this object's. config: keys besides those that are given."""
         names: np.ndarray | None = None
-        if is_array_like(classes) or (isinstance(classes, Sequence) and not isinstance(classes, (str, bytes))):
+        if are_several(classes):
             names = label_values(classes, "classes")
             if names.ndim != 1 or len(names) == 0 or len(np.unique(names)) != len(names):
                 raise InvalidArgumentError("classes: want a number, or a list of labels that are all different")
@@ -79,6 +82,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
             pointer = made(
                 ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_create, encoder._handle, text
             )
+            self._model_range = encoder.value_range
         self._adopt(pointer, np.arange(count) if names is None else names)
 
     def _adopt(self, pointer: Any, classes: np.ndarray) -> None:
@@ -99,7 +103,10 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
 
     @property
     def _range(self) -> Any:
-        return getattr(self.model, "value_range", None) if self.value_range is None else self.value_range
+        """Given, or of the model that the classifier was made of, or would be."""
+        if self.value_range is not None:
+            return self.value_range
+        return self._model_range if "_model_range" in vars(self) else range_of_model(self.model)
 
     # ---- Training
 
@@ -299,6 +306,11 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
         classifier = cls(None)
         classifier._take_file(path, text)
+        # What another fit shall have again; other keys follow from the encoder and the images.
+        config = classifier.config
+        for key in _KEPT:
+            if key != "learning_rate" or not config["freeze_encoder"]:  # of which a frozen one has none
+                setattr(classifier, key, config[key])
         return classifier
 
     def _take_file(self, path: str | os.PathLike[str], overrides: bytes | None = None) -> None:
@@ -310,6 +322,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         self.classes_ = read_classes(notes, self.output_width("logits"))
         try:
             self.value_range = checked_range(notes.get("value_range")) if isinstance(notes, Mapping) else None
+            self._model_range = self.value_range
         except InvalidArgumentError as error:
             raise FileError(f"{os.fspath(path)}: its notes are damaged: {error}") from None
 

@@ -10,7 +10,7 @@ import numpy as np
 from . import _arrays
 from ._c_api import LIB, EncoderHandle
 from ._cards import encoder_card
-from ._checkpoint import checkpoint_channels, checkpoint_file
+from ._checkpoint import checkpoint_channels, checkpoint_file, checkpoint_range
 from ._handle import EmbeddingHandle, made
 from ._input import embedded
 from ._native_path import readable
@@ -34,7 +34,8 @@ class Encoder(EmbeddingHandle):
 
     #: Channels of the images that it takes.
     in_channels_: int
-    #: The values that become black and white in images whose pixels are no bytes; see ``carl.as_source``.
+    #: The values that become black and white in images whose pixels are no bytes; see ``carl.as_source``. Those of the
+    #: file's model, and yours to set.
     value_range: tuple[float, float] | None = None
 
     def __init__(self, path: str | os.PathLike[str], threads: int | None = None, **overrides: Any) -> None:
@@ -44,6 +45,7 @@ class Encoder(EmbeddingHandle):
         with checkpoint_file(path) as file:
             self._pointer = made(EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_load_with, file, text, count)
         self.in_channels_ = checkpoint_channels(path) or 3
+        self.value_range = checkpoint_range(path)
 
     def __repr__(self) -> str:
         if self.closed:

@@ -163,6 +163,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, 
             reading = reading_of(arguments, model)
         encoder, judged = loaded(arguments.model, lambda path: Encoder(checkpoint_path(path), **compute_of(arguments)))
     with encoder:
+        encoder.value_range = reading["value_range"]
         train, train_y, test, test_y, names = labelled_pair(arguments, channels, reading, judged)
         with train, test:
             yield encoder, (train, named(train_y, names), test, named(test_y, names)), judged

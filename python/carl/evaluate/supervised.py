@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _arrays
 from .._classes import check_classes, encode_labels, kept_classes, places_among
-from .._encoder_of import channels_of_model
+from .._encoder_of import channels_of_model, range_of_model
 from .._shown import ShownFields
 from .._values import checked_range
 from ..errors import InvalidArgumentError
@@ -79,8 +79,8 @@ def labelled_images(
     """Checks both sets. Labels are arrays, paths of files, or None for those of the images' source (class folders,
     labelled archives).
     on_error: images that cannot be read are left out with a warning ("skip"), or an error ("raise").
-    model: whose channels image files are read with, if it is one. value_range: by default that of a carl.CARL."""
-    value_range = checked_range(getattr(model, "value_range", None) if value_range is None else value_range)
+    model: whose channels image files are read with, if it is one. value_range: by default the model's."""
+    value_range = range_of_model(model) if value_range is None else checked_range(value_range)
     reading = (channels_of_model(model), value_range)
     with (
         _source(train_images, "train_images", *reading) as train,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, ClassVar
 
 from ..errors import InvalidArgumentError
@@ -45,6 +46,9 @@ def transfer(
     if mode not in MODES:
         raise InvalidArgumentError(f"mode: got {mode!r}, want one of {', '.join(map(repr, MODES))}")
     data = (train_images, train_labels, test_images, test_labels)
+    protocol, other = (linear_probe, finetune) if mode == "frozen" else (finetune, linear_probe)
+    for key in options.keys() - signature(protocol).parameters.keys() & signature(other).parameters.keys():
+        raise InvalidArgumentError(f"{key}: is no option of mode={mode!r}, but of the other")
     if mode == "frozen":
         result: ClassificationResult = linear_probe(model, *data, **options)
     else:
