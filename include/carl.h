@@ -397,7 +397,8 @@ carl_status carl_classifier_step_batch(carl_classifier *classifier, const carl_b
 
 /* Features are standardised before the linear layer by a fixed mean and deviation for each, 0 and 1 at first: this call
  * sets them to those of the features of `count` images (at least 2) in evaluation mode, so that head_learning_rate
- * means the same for every encoder. */
+ * means the same for every encoder. A deviation is at least a tenth of their root mean square, 1 where a feature is
+ * constant. */
 carl_status carl_classifier_standardize(carl_classifier *classifier, const carl_image *images, size_t count);
 
 /* Evaluation mode, as with an encoder: CARL_FEATURES gives F values an image, CARL_LOGITS and CARL_PROBABILITIES one

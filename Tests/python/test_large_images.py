@@ -160,3 +160,18 @@ def test_features_are_standardised_by_a_few_images_at_a_time(monkeypatch):
     for key, value in states[0].items():
         np.testing.assert_allclose(states[1][key], value, rtol=1e-5)
         assert not np.array_equal(value, np.zeros_like(value)) and not np.array_equal(value, np.ones_like(value))
+
+
+def test_features_that_hardly_vary_are_not_blown_up(monkeypatch):
+    """On crops they may vary more than on the whole images that their deviation is taken of."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 12, 12, 3), dtype=np.uint8)
+    model = small_model(epochs=1).fit(images)
+    features = np.random.default_rng(1).normal(size=(40, 64))
+    features[:, 3] *= 1e-5
+    features[:, 4] = 7
+    with carl.Classifier(model, 3, freeze_encoder=True) as classifier:
+        monkeypatch.setattr(classifier, "embed_images", lambda part: features[: len(part)].astype(np.float32))
+        standardize(classifier, as_source(images))
+        deviation = classifier.state_dict()["classifier.feature_deviation"]
+    assert deviation[4] == 1 and deviation[3] == pytest.approx(0.1, rel=0.1)
+    np.testing.assert_allclose(np.delete(deviation, [3, 4]), np.delete(features.std(axis=0), [3, 4]), rtol=1e-5)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Images whose features' mean and deviation are taken before the linear layer, at most.
 STANDARDIZED = 4096
+#: Share of the deviations' root mean square that each is taken for at least.
+_LEAST = 0.1
 
 
 def batches_per_epoch(count: int, batch_size: int, least: int) -> int:
@@ -40,8 +42,10 @@ def standardize(classifier: Classifier, source: ImageSource) -> None:
     read = (images for _, _, images in read_chosen(source, parts, ahead=1))
     features = np.concatenate([classifier.embed_images(images) for images in read]).astype(np.float64)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    # A feature that is constant but for rounding stays as it is.
-    deviation[(deviation <= 1e-6 * np.abs(mean)) | (deviation <= 1e-30)] = 1
+    # A feature that is constant but for rounding stays as it is; one that hardly varies on whole images may on crops.
+    varies = (deviation > 1e-6 * np.abs(mean)) & (deviation > 1e-30)
+    floor = _LEAST * np.sqrt(np.mean(deviation[varies] ** 2)) if varies.any() else 0.0
+    deviation = np.where(varies, np.maximum(deviation, floor), 1.0)
     state = {"classifier.feature_mean": mean, "classifier.feature_deviation": deviation}
     classifier.load_state_dict(state, strict=False)
 

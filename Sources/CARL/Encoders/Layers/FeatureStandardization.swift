@@ -33,8 +33,12 @@ struct FeatureStandardization {
         }
     }
 
+    /// A deviation is at least this share of the root mean square of all.
+    private static let least = 0.1
+
     /// Takes mean and population standard deviation of features f (rows, F), rows at least 1; 1 where a feature is
-    /// constant but for rounding.
+    /// constant but for rounding. A feature that hardly varies on whole images may on crops, and would be blown up by
+    /// its own deviation: it is divided by a tenth of the features' root mean square deviation.
     func fit(_ f: UnsafePointer<Float>, rows: Int, _ memory: ModelMemory) {
         for c in 0..<features {
             var sum = 0.0
@@ -47,7 +51,12 @@ struct FeatureStandardization {
             }
             let spread = (squares / Double(rows)).squareRoot()
             memory.statistics[mean + c] = Float(center)
-            memory.statistics[deviation + c] = spread > 1e-6 * abs(center) && spread > 1e-30 ? Float(spread) : 1
+            memory.statistics[deviation + c] = spread > 1e-6 * abs(center) && spread > 1e-30 ? Float(spread) : 0
         }
+        let spreads = memory.statistics + deviation
+        let varying = (0..<features).count { spreads[$0] > 0 }
+        let squares = (0..<features).reduce(0.0) { $0 + Double(spreads[$1]) * Double(spreads[$1]) }
+        let floor = varying == 0 ? 0 : Float(Self.least * (squares / Double(varying)).squareRoot())
+        for c in 0..<features { spreads[c] = spreads[c] > 0 ? max(spreads[c], floor) : 1 }
     }
 }
