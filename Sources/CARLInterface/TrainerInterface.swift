@@ -173,7 +173,8 @@ public func carl_trainer_profile(
 ) -> carl_status {
     withTrainer(trainer) { object in
         guard let profile = object.value.compute.profile else {
-            throw CARLError.state("there is no profile: call carl_trainer_set_profiling (start_profile in Python) first")
+            throw CARLError.state(
+                "there is no profile: call carl_trainer_set_profiling (start_profile in Python) first")
         }
         try copy(profile.json.serialized(), buffer, capacity, needed)
     }
