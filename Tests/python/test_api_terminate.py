@@ -145,8 +145,51 @@ def test_a_signal_while_an_error_is_saved_changes_nothing(images, tmp_path, monk
             model.fit(images)
         assert "failed: ValueError: of a callback" in (tmp_path / "train.log").read_text()
     else:
-        model.fit(images)
+        with pytest.raises(KeyboardInterrupt):  # behind the checkpoint
+            model.fit(images)
     assert carl.load(tmp_path).trainer_.step_count == 3
+
+
+def test_a_callback_that_hangs_at_the_end_can_be_ended(images, tmp_path):
+    class Hangs(carl.Callback):
+        def on_step(self, model, metrics):
+            if metrics.step == 3:
+                raise carl.StopTraining
+
+        def on_end(self, model):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            pytest.fail("it went on")
+
+    with pytest.raises(carl.Terminated):
+        small_model(run_dir=tmp_path, callbacks=[Hangs()]).fit(images)
+    assert carl.load(tmp_path).trainer_.step_count == 3
+
+
+def test_a_signal_that_comes_twice_behind_a_pair_that_was_lost(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(_signals, "_TWICE", 0.05)
+    write, sent = runs.RunFolder.save, []
+
+    def lose(model, metrics):
+        sent.append(metrics.step)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        except KeyboardInterrupt:
+            if len(sent) > 1:
+                monkeypatch.setattr(runs.RunFolder, "save", save)
+                raise
+            time.sleep(0.1)
+
+    def save(run, *arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        return write(run, *arguments)
+
+    with pytest.raises(KeyboardInterrupt):
+        small_model(run_dir=tmp_path, callbacks=lose).fit(images)
+    assert carl.load(tmp_path).trainer_.step_count == 2
 
 
 def test_a_signal_whose_exception_is_lost_does_not_hold_the_next_ones_off(images, monkeypatch):

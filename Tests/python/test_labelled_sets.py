@@ -381,7 +381,7 @@ def deep(tmp_path):
     return images, labels, model, tmp_path / "run"
 
 
-@pytest.mark.parametrize("way", ["path", "encoder", "model"])
+@pytest.mark.parametrize("way", ["path", "encoder", "model", "weights", "another model first"])
 @pytest.mark.parametrize("protocol", [evaluate.linear_probe, evaluate.finetune])
 def test_a_classifier_has_the_value_range_of_whatever_it_was_made_of(deep, tmp_path, way, protocol):
     images, labels, model, run = deep
@@ -389,6 +389,15 @@ def test_a_classifier_has_the_value_range_of_whatever_it_was_made_of(deep, tmp_p
         "path": lambda: run,
         "encoder": lambda: carl.Encoder(run / "checkpoints" / "last.carl"),
         "model": lambda: model,
+        "another model first": lambda: model,
+        "weights": lambda: carl.CARL(
+            encoder="resnet18",
+            stem="small",
+            width=0.125,
+            view_size=12,
+            weights=run / "exported" / "encoder.safetensors",
+            value_range=(0, 4095),
+        ),
     }[way]()
     options = {"seeds": 0, **({"label_fraction": 1.0} if protocol is evaluate.finetune else {})}
     result = protocol(given, images, labels, images, labels, epochs=2, batch_size=10, save=tmp_path / "c", **options)
@@ -397,6 +406,11 @@ def test_a_classifier_has_the_value_range_of_whatever_it_was_made_of(deep, tmp_p
     assert np.mean(loaded.predict(images) == labels) == pytest.approx(result.accuracy)
     own = carl.Classifier(given, freeze_encoder=True, epochs=1, progress=False).fit(images, labels)
     expected = own.predict_proba(images)
+    if way == "another model first":
+        other = small_model(epochs=1, seed=5).fit((images >> 4).astype(np.uint8))
+        own = carl.Classifier(other, freeze_encoder=True, epochs=1, progress=False).fit(images, labels)
+        own.set_params(model=model).fit(images, labels)
+        assert np.array_equal(own.predict_proba(images), expected)
     own.save(tmp_path / "own")
     for again in (carl.Classifier.load(tmp_path / "own"), pickle.loads(pickle.dumps(own))):
         assert np.array_equal(again.predict_proba(images), expected)
@@ -422,6 +436,8 @@ def test_a_loaded_classifier_is_fitted_again_as_it_was(deep, tmp_path):
     for settings in (
         dict(freeze_encoder=True, label_smoothing=0.1, seed=5, weight_decay=0.01),
         dict(learning_rate=0.003, head_learning_rate=0.03, momentum=0.5),
+        dict(schedule="constant", warmup_steps=2, view={"size": 16, "flip": 0.0}, from_scratch=True),
+        dict(),
     ):
         first = carl.Classifier(model, epochs=1, progress=False, **settings).fit(images, labels)
         first.save(tmp_path / "c")
@@ -429,6 +445,10 @@ def test_a_loaded_classifier_is_fitted_again_as_it_was(deep, tmp_path):
         again.fit(images, labels)
         assert again.config == first.config
         assert np.array_equal(again.predict_proba(images), first.predict_proba(images))
+        given = first.get_params()
+        assert {key: again.get_params()[key] for key in settings} == {key: given[key] for key in settings}
+    frozen = carl.Classifier.load(tmp_path / "c", threads=1).set_params(model=model, freeze_encoder=True, epochs=1)
+    assert frozen.fit(images, labels).config["freeze_encoder"] and frozen.threads == 1
 
 
 @pytest.mark.parametrize("classes", [np.int64(3), np.array(3), range(3), 3, [0, 1, 2], np.arange(3), (0, 1, 2)])

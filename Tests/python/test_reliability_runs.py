@@ -177,12 +177,26 @@ def test_clones_go_on_with_folders_of_their_own(images, tmp_path):
     second.set_params(callbacks=None).fit(images, resume=True)
     assert second.run_dir_ == tmp_path / "run-3" and [row.step for row in second.history_] == [1, 2, 3, 4, 5]
     assert len(runs.read_metrics(tmp_path / "run-2")) == 4 and len(runs.read_metrics(tmp_path / "run")) == 5
+    with pytest.raises(carl.FileError):
+        first.set_params(callbacks=None).fit(images, resume=tmp_path / "no file")
+    first = pickle.loads(pickle.dumps(first)).fit(images, resume=True)
+    assert first.run_dir_ == tmp_path / "run-2" and len(first.history_) == 5
     third = base.clone(model).fit(images, resume=True)  # which has nothing to go on with
     assert third.run_dir_ == tmp_path / "run-4"
     other = base.clone(model).set_params(run_dir=tmp_path / "other").fit(images)
     assert other.run_dir_ == tmp_path / "other"
     again = pickle.loads(pickle.dumps(second))
     assert again._shares_run_dir() and not pickle.loads(pickle.dumps(other))._shares_run_dir()
+
+
+def test_a_clone_stays_in_its_folder_too(images, tmp_path, monkeypatch):
+    base = pytest.importorskip("sklearn.base")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    clone = base.clone(small_model(run_dir="run")).partial_fit(images)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    clone.partial_fit(images)
+    assert clone.run_dir_ == tmp_path / "run-2" and list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_callback_that_fails_before_the_first_step_leaves_the_folder_free(images, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ._array_like import MOST_EXACT, is_array_like, label_values
+from ._arrays import c_integer
 from ._notes import as_utf8
 from .errors import InvalidArgumentError
 
@@ -104,7 +105,7 @@ def fit_targets(labels: Any, classes: Any, count: int) -> tuple[np.ndarray, np.n
         found, places = encode_labels(labels, "labels", count)
         check_classes(found, "labels")
         return places, found
-    names = label_values(classes, "classes") if are_several(classes) else np.arange(int(classes))
+    names = label_values(classes, "classes") if are_several(classes) else np.arange(c_integer(classes, "classes", 1))
     found, places = np.unique(checked_labels(labels, "labels", count, negative=True), return_inverse=True)
     number = {name: place for place, name in enumerate(names.tolist())}
     strange = np.array([label for label in found.tolist() if label not in number])

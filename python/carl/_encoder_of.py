@@ -49,7 +49,9 @@ def encoder_of(model: Any, channels: int | None = None) -> Iterator[Encoder]:
     else:
         trainer = model if isinstance(model, Trainer) else getattr(model, "trainer_", None)
         if trainer is None and getattr(model, "weights", None) is not None and hasattr(model, "_untrained"):
-            yield model._untrained(channels or channels_to_read(model))  # which stays the model's
+            own = model._untrained(channels or channels_to_read(model))  # which stays the model's
+            own.value_range = range_of_model(model)
+            yield own
             return
         if trainer is None and hasattr(model, "_untrained"):
             raise not_fitted(type(model).__name__, "its encoder is used")

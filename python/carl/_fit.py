@@ -268,6 +268,7 @@ def train(
     model.data_wait_ = 0.0
     if run is not None:
         run.open(step := model.trainer_.step_count)
+        model._own_run = run.path
         if not model.history_:
             model.history_, model.evaluations_ = figures_before(run, step)
         run.write_config(run_config(model))
@@ -290,13 +291,14 @@ def train(
         source = kept(source, least_side(specs), 0.0 if model._spare is None and model.memory else model._spare)
     frozen = None
     if keep and isinstance(source, ImageSource):
-        try:
-            with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")):
+        with Stopping(lambda cause: say_on_stderr(f"carl: {cause}stopping")) as stopping:
+            try:
                 frozen = frozen_features(model, source, epochs, run, broken)
-        except (KeyboardInterrupt, Terminated):
-            if run is not None:  # to go on with, as of a step that is interrupted
-                run.save(model.trainer_, model._notes())
-            raise
+            except (KeyboardInterrupt, Terminated):
+                stopping.stopping = True
+                if run is not None:  # to go on with, as of a step that is interrupted
+                    run.save(model.trainer_, model._notes())
+                raise
     with naming_sizes(model):
         TrainingLoop(
             model,

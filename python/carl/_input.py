@@ -101,7 +101,8 @@ def image_parts(
                 gave += len(part)
                 yield part
             if gave == 0:
-                raise InvalidArgumentError(f"images: {source.describe()} gave none; an iterator gives its images once")
+                once = "; an iterator gives its images once" if source.once else ""
+                raise InvalidArgumentError(f"images: {source.describe()} gave none{once}")
             return
         for part in read_parts(source, images_at_once(source)):
             errors = [item for item in part if isinstance(item, BaseException)] if isinstance(part, list) else []

@@ -48,10 +48,12 @@ def claim_run(
         run = RunFolder(model.run_dir)
         if number == 1 and model._shares_run_dir():
             continue  # the name is left to the model that the clone was made of
-        if known is not None and known.parts[-len(Path(model.run_dir).parts) :] == Path(model.run_dir).parts:
-            run = RunFolder(known)
         if number > 1:
             run = RunFolder(f"{run.path}-{number}")
+        # A relative run_dir, as it was given.
+        parts = Path(model.run_dir if number == 1 else f"{os.fspath(model.run_dir).rstrip(os.sep)}-{number}").parts
+        if known is not None and known.parts[-len(parts) :] == parts:
+            run = RunFolder(known)
         check_place(model.run_dir, model._given)
         try:
             run.claim(going_on)
@@ -67,7 +69,7 @@ def claim_run(
 
 def claim_to_fit(model: CARL, stack: ExitStack, resume: bool | str | os.PathLike[str]) -> RunFolder | None:
     """``claim_run`` for fit(resume=resume). Of several folders of one name a clone goes on with its own."""
-    mine, shares = model.run_dir_, model._shares_run_dir() and resume is True
+    mine, shares = model._own_run, model._shares_run_dir() and resume is True
     return claim_run(model, stack, lambda run: goes_on_with(run, resume) and (run.path == mine or not shares))
 
 

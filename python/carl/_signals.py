@@ -37,7 +37,10 @@ class Stopping:
         #: Whether training has ended and its checkpoint is being written: any further SIGTERM or SIGHUP is ignored, and
         #: a second Ctrl-C.
         self.stopping = False
-        self._raised, self._repeated = -math.inf, 0
+        #: What the first signal of that time would have raised.
+        self.held: BaseException | None = None
+        self._raised: dict[int, float] = {}
+        self._repeated = 0
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread() and not _before:
@@ -63,24 +66,27 @@ class Stopping:
 
     def _terminate(self, number: int, frame: FrameType | None) -> None:
         self._tell(f"{signal.Signals(number).name}: ")
-        if not self._is_repeated():
-            raise Terminated(signal.Signals(number).name)
+        if not self._is_held(number, error := Terminated(signal.Signals(number).name)):
+            raise error
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self._tell("")
-        if self._is_repeated():
+        if self._is_held(number, error := KeyboardInterrupt()):
             self._repeated += 1
             if self._repeated < 2:
                 return
-        raise KeyboardInterrupt
+        raise error
 
-    def _is_repeated(self) -> bool:
-        """Whether a signal comes behind one that has ended the training, or will at once: programs that hand signals on
-        send the first one twice. One whose exception got lost, such as in a callback, is none for long."""
+    def _is_held(self, number: int, error: BaseException) -> bool:
+        """Whether a signal comes behind the end of training, or behind one that will end it at once: programs that hand
+        signals on send the first one twice. One whose exception got lost, such as in a callback, is none for long."""
         now = time.monotonic()
-        if self.stopping or now - self._raised < _TWICE:
+        if self.stopping:
+            self.held = self.held or error
             return True
-        self._raised = now
+        if now - self._raised.get(number, -math.inf) < _TWICE:
+            return True
+        self._raised[number], self._repeated = now, 0
         return False
 
     def _tell(self, cause: str) -> None:

@@ -26,6 +26,8 @@ class EstimatorRules:
     #: Made by scikit-learn's clone(), so that one run_dir stands for a folder a fit.
     _is_clone = False
     _cloned_run_dir: Any = None
+    #: The folder that a fit of this very object wrote.
+    _own_run: Any = None
 
     #: What ``set_output`` was told, under scikit-learn's name.
     _sklearn_output_config: dict[str, str] = {}

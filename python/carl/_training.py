@@ -158,6 +158,8 @@ class TrainingLoop:
             self._sync()
             self._save(f"stopped by a callback {reason}".rstrip())
             failed = False
+            if stopping.held is not None:
+                raise stopping.held from None
         except (KeyboardInterrupt, Terminated, SystemExit) as reason:
             stopping.stopping = True
             self._sync()
@@ -180,6 +182,7 @@ class TrainingLoop:
                 self._save_after(error)
             raise
         finally:
+            stopping.stopping = False  # an on_end that hangs can be ended
             self._progress.close()
             end_all(self._callbacks, self._model, failed, self._log)
 

@@ -16,7 +16,7 @@ from ._c_api import LIB, ClassifierHandle, call, carl_classifier_metrics, string
 from ._cards import classifier_card
 from ._checkpoint import checkpoint_file
 from ._classes import are_several, fit_targets, kept_classes, noted_classes, places_among, read_classes
-from ._classifier_parameters import ClassifierParameters
+from ._classifier_parameters import CONFIG_KEYS, ClassifierParameters
 from ._encoder_of import encoder_of, range_of_model
 from ._features import COLUMNS
 from ._handle import made
@@ -34,9 +34,6 @@ from .metrics import ClassifierMetrics
 from .progress import Bar
 from .sources.labelled import labels_of, open_source, opened, random_access
 from .sources.subset import readable as readable_images
-
-#: Parameters that a classifier from a file has again.
-_KEPT = ("freeze_encoder", "label_smoothing", "learning_rate", "head_learning_rate", "momentum", "weight_decay", "seed")
 
 
 class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
@@ -77,7 +74,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         else:
             count = _arrays.c_integer(classes, "classes", 1)
         text = _arrays.c_text(dump_json({"classes": count, **self._config_values(), **config}), "config")
-        checked_range(self._range)
+        checked_range(self.value_range)
         with encoder_of(model) as encoder:
             pointer = made(
                 ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_create, encoder._handle, text
@@ -171,7 +168,8 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
                 channels = model.in_channels_
             elif model.weights is not None:
                 channels = channels_to_read(model)
-            found = stack.enter_context(opened(images, channels, self._range))
+            value_range = range_of_model(model) if self.value_range is None else self.value_range
+            found = stack.enter_context(opened(images, channels, value_range))
             source = random_access(found, "images")
             targets, classes = fit_targets(labels_of(source, y), self.classes, len(source))
             if untrained and model.weights is None:
@@ -295,26 +293,26 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         """Writes all that is needed to predict and to train on exactly, as a safetensors file, which appears only when
         complete. Names of classes that are not UTF-8 are kept with escapes, such as cl\\xe9."""
         handle = self._handle
-        notes = {**noted_classes(self.classes_), "value_range": checked_range(self._range)}
+        given = {key: value for key, value in self._config_values().items() if key != "threads"}
+        notes = {**noted_classes(self.classes_), "value_range": checked_range(self._range), "params": given}
         text = _arrays.c_text(dump_json({"carl": notes}), "classes")
         with writable(path) as file:
             call(LIB.carl_classifier_save, handle, file, text)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], **overrides: Any) -> Classifier:
-        """Reads what ``save`` wrote. overrides: configuration keys to change, such as ``threads=1``."""
+        """Reads what ``save`` wrote, with the settings that were given, for another ``fit``. overrides: keys of the
+        configuration to change, such as ``threads=1``."""
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
         classifier = cls(None)
-        classifier._take_file(path, text)
-        # What another fit shall have again; other keys follow from the encoder and the images.
-        config = classifier.config
-        for key in _KEPT:
-            if key != "learning_rate" or not config["freeze_encoder"]:  # of which a frozen one has none
-                setattr(classifier, key, config[key])
+        given = classifier._take_file(path, text).get("params")
+        for key, value in {**(given if isinstance(given, dict) else {}), **overrides}.items():
+            if key in CONFIG_KEYS:
+                setattr(classifier, key, value)
         return classifier
 
-    def _take_file(self, path: str | os.PathLike[str], overrides: bytes | None = None) -> None:
-        """Takes what ``save`` wrote."""
+    def _take_file(self, path: str | os.PathLike[str], overrides: bytes | None = None) -> Mapping[str, Any]:
+        """Takes what ``save`` wrote. Returns its notes."""
         with checkpoint_file(path) as file:
             pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, file, overrides)
         self._adopt(pointer, np.empty(0))
@@ -325,6 +323,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
             self._model_range = self.value_range
         except InvalidArgumentError as error:
             raise FileError(f"{os.fspath(path)}: its notes are damaged: {error}") from None
+        return notes if isinstance(notes, Mapping) else {}
 
     def __repr__(self) -> str:
         if "_pointer" not in vars(self):

@@ -373,7 +373,7 @@ class CARL(Parameters, EstimatorRules):
         """For pickles and copies: a fitted model's holds the bytes of its checkpoint, which ``save`` would write."""
         state = begin_state(self.get_params(deep=False))
         state["clone"], state["output"] = self._is_clone, self._sklearn_output_config
-        state["cloned_run_dir"] = self._cloned_run_dir
+        state["runs"] = self._cloned_run_dir, self._own_run
         if self.__sklearn_is_fitted__():
             state["checkpoint"] = written_bytes(self.save, self.trainer_._file_bytes())
             state["history"], state["evaluations"] = self.history_, self.evaluations_
@@ -382,8 +382,8 @@ class CARL(Parameters, EstimatorRules):
     def __setstate__(self, state: dict[str, Any]) -> None:
         name = type(self).__name__
         type(self).__init__(self, **checked_params(state, name, self._parameter_names()))
-        self._is_clone, self._cloned_run_dir = bool(state.get("clone", False)), state.get("cloned_run_dir")
-        self._sklearn_output_config = dict(state.get("output", {}))
+        self._cloned_run_dir, self._own_run = state.get("runs", (None, None))
+        self._is_clone, self._sklearn_output_config = bool(state.get("clone")), dict(state.get("output", {}))
         if "checkpoint" in state:
             with telling_versions(state, name), file_of(state["checkpoint"]) as path:
                 trainer = Trainer.resume(path)

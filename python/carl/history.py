@@ -120,5 +120,5 @@ def figures_before(run: RunFolder, step: int) -> tuple[History, list[dict[str, A
             history.add_row(row)
         judged = read_evaluations(run.path) if step > 0 else []
         return history, [row for row in judged if row["step"] <= step]
-    except (FileError, ValueError, KeyError, TypeError):
+    except (FileError, ValueError, KeyError, TypeError, OverflowError):
         return History(), []
