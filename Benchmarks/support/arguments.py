@@ -1,4 +1,4 @@
-"""Values of command lines."""
+"""Values of command lines. Those of `carl.cli` would load the library, which `knn.py --library` chooses later."""
 
 import argparse
 

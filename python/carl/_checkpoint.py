@@ -69,21 +69,23 @@ def checkpoint_file(path: str | os.PathLike[str]) -> Iterator[bytes]:
         ) from None
 
 
+def checkpoint_images(path: str | os.PathLike[str]) -> tuple[int | None, tuple[float, float] | None]:
+    """Channels and value_range of the images that a checkpoint's model was trained on; None for what cannot be told."""
+    channels, value_range = None, None
+    with suppress(OSError, KeyError, TypeError, ValueError):
+        metadata = read_header(path)["__metadata__"]
+        with suppress(KeyError, TypeError, ValueError):
+            found = parse_json(metadata["config"])["in_channels"]
+            channels = found if isinstance(found, int) else None
+        with suppress(KeyError, TypeError, ValueError, AttributeError):
+            notes = parse_json(metadata["notes"])["carl"]
+            value_range = checked_range(notes.get("value_range", notes.get("params", {}).get("value_range")))
+    return channels, value_range
+
+
 def checkpoint_channels(path: str | os.PathLike[str]) -> int | None:
     """Channels of the images that a checkpoint's model takes; None where it cannot be told."""
-    with suppress(OSError, KeyError, TypeError, ValueError):
-        channels = parse_json(read_header(path)["__metadata__"]["config"])["in_channels"]
-        return channels if isinstance(channels, int) else None
-    return None
-
-
-def checkpoint_range(path: str | os.PathLike[str]) -> tuple[float, float] | None:
-    """The value_range of the images that a checkpoint's model was trained on, by its notes; None where there is none or
-    it cannot be told."""
-    with suppress(OSError, KeyError, TypeError, ValueError, AttributeError):
-        notes = parse_json(read_header(path)["__metadata__"]["notes"])["carl"]
-        return checked_range(notes.get("value_range", notes.get("params", {}).get("value_range")))
-    return None
+    return checkpoint_images(path)[0]
 
 
 def steps_taken(path: str | os.PathLike[str]) -> int:

@@ -136,10 +136,16 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 
 def _halved(image: Image.Image, least_side: int | None) -> Image.Image:
     """The image, averaged over squares of 2, 4, 8 ... pixels, while both sides stay at least `least_side`."""
-    factor = 1
-    while least_side is not None and min(image.size) // (2 * factor) >= least_side:
-        factor *= 2
+    factor = _reduction(min(image.size), least_side)
     return image.reduce(factor) if factor > 1 else image
+
+
+def _reduction(side: int, least_side: int | None) -> int:
+    """By how much a side can be divided, 1, 2, 4 ..., and have `least_side` pixels at least."""
+    factor = 1
+    while least_side is not None and side // (2 * factor) >= least_side:
+        factor *= 2
+    return factor
 
 
 def decode(
@@ -178,11 +184,7 @@ class Header:
 
     def decoding_bytes(self, least_side: int | None) -> int:
         """About what decoding holds beside the image that it gives."""
-        factor = 1
-        while self.reduces and least_side is not None and factor < 8:
-            if min(self.height, self.width) // (2 * factor) < least_side:
-                break
-            factor *= 2
+        factor = min(8, _reduction(min(self.height, self.width), least_side)) if self.reduces else 1
         pixels = self.height * self.width
         return self.whole * pixels + self.held * (self.height // factor) * (self.width // factor)
 

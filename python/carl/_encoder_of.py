@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ._checkpoint import checkpoint_channels, checkpoint_range
+from ._checkpoint import checkpoint_channels, checkpoint_images
 from ._pretrained import channels_to_read
 from ._values import checked_range
 from .encoder import Encoder
@@ -32,7 +32,7 @@ def channels_of_model(model: Any) -> int | None:
 def range_of_model(model: Any) -> tuple[float, float] | None:
     """The value_range of whatever stands for a model; None where nothing says so."""
     if isinstance(model, (str, os.PathLike)):
-        return checkpoint_range(checkpoint_path(model))
+        return checkpoint_images(checkpoint_path(model))[1]
     return checked_range(getattr(model, "value_range", None))
 
 

@@ -316,14 +316,14 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         with checkpoint_file(path) as file:
             pointer = made(ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_load, file, overrides)
         self._adopt(pointer, np.empty(0))
-        notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl", {})
+        notes = parse_object(string_from(LIB.carl_classifier_notes, pointer), "notes").get("carl")
+        notes = notes if isinstance(notes, Mapping) else {}
         self.classes_ = read_classes(notes, self.output_width("logits"))
         try:
-            self.value_range = checked_range(notes.get("value_range")) if isinstance(notes, Mapping) else None
-            self._model_range = self.value_range
+            self.value_range = self._model_range = checked_range(notes.get("value_range"))
         except InvalidArgumentError as error:
             raise FileError(f"{os.fspath(path)}: its notes are damaged: {error}") from None
-        return notes if isinstance(notes, Mapping) else {}
+        return notes
 
     def __repr__(self) -> str:
         if "_pointer" not in vars(self):

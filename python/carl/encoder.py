@@ -10,7 +10,7 @@ import numpy as np
 from . import _arrays
 from ._c_api import LIB, EncoderHandle
 from ._cards import encoder_card
-from ._checkpoint import checkpoint_channels, checkpoint_file, checkpoint_range
+from ._checkpoint import checkpoint_file, checkpoint_images
 from ._handle import EmbeddingHandle, made
 from ._input import embedded
 from ._native_path import readable
@@ -44,8 +44,8 @@ class Encoder(EmbeddingHandle):
         text = _arrays.c_text(dump_json(overrides), "overrides") if overrides else None
         with checkpoint_file(path) as file:
             self._pointer = made(EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_load_with, file, text, count)
-        self.in_channels_ = checkpoint_channels(path) or 3
-        self.value_range = checkpoint_range(path)
+        channels, self.value_range = checkpoint_images(path)
+        self.in_channels_ = channels or 3
 
     def __repr__(self) -> str:
         if self.closed:

@@ -175,10 +175,8 @@ def _similar(rows: np.ndarray, threshold: float | None, threads: int | None) -> 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
     """The rows by their l2 norms; those without any stay 0."""
-    largest = np.abs(rows).max(axis=1, keepdims=True)
-    scaled = rows / np.where(largest > 0, largest, 1)
-    lengths = np.sqrt(np.einsum("nd,nd->n", scaled, scaled, dtype=np.float64))[:, None]
-    return np.asarray(scaled / np.where(lengths > 0, lengths, 1), np.float32)
+    values = rows.astype(np.float64)  # float32 may have no room for their squares
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-300), np.float32)
 
 
 def _all_similar(unit: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:

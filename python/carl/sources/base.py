@@ -164,10 +164,9 @@ class DecodedSource(ImageSource):
         )
 
     def shapes(self, places: np.ndarray) -> list[Any]:
-        headers = [tried(lambda: self.header_at(place), self.identity(place)) for place in map(int, places)]
         return [
             header if isinstance(header, BaseException) else (header.height, header.width, self._channels)
-            for header in headers
+            for header in self._headers(places)
         ]
 
     def decoding_bytes(self, least_side: int | None) -> int:
@@ -178,13 +177,16 @@ class DecodedSource(ImageSource):
         self._workers.close()
 
     def _sample(self) -> list[Any]:
-        """Headers of a few images, errors among them; looked at once."""
-        found: list[Any] | None = getattr(self, "_sampled", None)
-        if found is None:
-            places = [int(place) for place in evenly_spaced(len(self), _LOOKED_AT)]
-            found = [tried(lambda: self.header_at(place), self.identity(place)) for place in places]
-            self._sampled = found
-        return found
+        """Headers of a few images, errors among them."""
+        return self._headers(evenly_spaced(len(self), _LOOKED_AT))
+
+    def _headers(self, places: np.ndarray) -> list[Any]:
+        """Headers of these images, each looked at once, with errors in the places of broken ones."""
+        known: dict[int, Any] = vars(self).setdefault("_known_headers", {})
+        for place in map(int, places):
+            if place not in known:
+                known[place] = tried(lambda: self.header_at(place), self.identity(place))
+        return [known[int(place)] for place in places]
 
     def _choose_channels(self, channels: int | None) -> None:
         """`channels`, or the most that any of a few images has: gray among coloured ones are made RGB."""
