@@ -300,14 +300,6 @@ def module_text(schema: dict[str, list[Key]]) -> str:
         "",
         "",
         *constructor_lines(schema["trainer"]),
-        "",
-        "",
-        "#: Parameters of the estimator that are no keys of the trainer's configuration.",
-        "OWN_KEYS = frozenset(",
-        "    {",
-        *(f'        "{key["name"]}",' for key in OWN_KEYS),
-        "    }",
-        ")",
     ]
     return "\n".join(lines) + "\n"
 

@@ -32,6 +32,48 @@ static inline carl_vector carl_settled(carl_vector value) {
     return value;
 }
 
+/* Loads the first `count` values at `address`, fewer than a vector has, with zeros behind them; stores as many. Nothing
+ * else is read or written. */
+#if defined(__AVX512F__)
+static inline carl_vector carl_load_first(const float *address, int count) {
+    carl_vector zero = {0};
+    return (carl_vector)__builtin_ia32_loadups512_mask(address, zero, (unsigned short)((1u << count) - 1));
+}
+
+static inline void carl_store_first(float *address, carl_vector value, int count) {
+    __builtin_ia32_storeups512_mask((void *)address, value, (unsigned short)((1u << count) - 1));
+}
+#else
+static inline carl_vector carl_load_first(const float *address, int count) {
+#if defined(__AVX__)
+    typedef int carl_mask __attribute__((vector_size(32)));
+    typedef int carl_mask_unaligned __attribute__((vector_size(32), aligned(4)));
+    static const int bits[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    carl_mask mask = *(const carl_mask_unaligned *)(bits + 8 - count);
+    return (carl_vector)__builtin_ia32_maskloadps256((const void *)address, mask);
+#else
+    carl_vector value = {0};
+    for (int i = 0; i < count; i++) value[i] = address[i];
+    return value;
+#endif
+}
+
+/* In pieces: a masked store takes many times as long. */
+static inline void carl_store_first(float *address, carl_vector value, int count) {
+    if (count & 4) {
+        __builtin_memcpy(address, &value, 4 * sizeof(float));
+        value = __builtin_shufflevector(value, value, 4, 5, 6, 7, 4, 5, 6, 7);
+        address += 4;
+    }
+    if (count & 2) {
+        __builtin_memcpy(address, &value, 2 * sizeof(float));
+        value = __builtin_shufflevector(value, value, 2, 3, 2, 3, 2, 3, 2, 3);
+        address += 2;
+    }
+    if (count & 1) *address = value[0];
+}
+#endif
+
 /* The code behind this begins a cache line: for a hot loop that follows at once, what it starts from being settled. */
 static inline void carl_align_code(void) {
 #if defined(__x86_64__)

@@ -81,7 +81,7 @@ def test_labels_that_fit_takes(model, images, tmp_path):
     folders = classifier_of(model).fit(tmp_path)
     assert folders.classes_.tolist() == ["a", "b"] and set(folders.predict(tmp_path)) <= {"a", "b"}
     signs = classifier_of(model, classes=[1, -1]).fit(images, np.where(numbers == 1, 1, -1))
-    assert signs.classes_.tolist() == [1, -1] and set(signs.predict(images)) <= {1, -1}
+    assert signs.classes_.tolist() == [-1, 1] and set(signs.predict(images)) <= {1, -1}
     assert classifier_of(model, classes=3).fit(images, numbers).predict_proba(images).shape == (40, 3)
 
 
@@ -103,7 +103,7 @@ def test_labels_that_fit_refuses(model, images, make, words):
 
 
 def test_what_fit_refuses(model, images, labels):
-    with pytest.raises(carl.InvalidArgumentError, match="labels: light not in classes, dark, bright"):
+    with pytest.raises(carl.InvalidArgumentError, match="labels: light not in classes, bright, dark"):
         classifier_of(model, classes=["dark", "bright"]).fit(images, labels)
     for changes, words in [
         ({"epochs": 0}, "epochs"),
@@ -172,6 +172,63 @@ def test_clones(sklearn, model, images, labels):
     assert cloned.get_params(deep=False) == fitted.get_params(deep=False)
     of_new = sklearn.base.clone(classifier_of(given := small_model()))
     assert of_new.model is not given and of_new.model.get_params() == given.get_params()
+
+
+def test_named_classes_are_in_order(sklearn, model, images, labels):
+    """However they are given: scores and calibrations of scikit-learn take a sorted classes_ for granted."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.metrics import get_scorer
+
+    classifier = classifier_of(model, classes=["light", "dark"], freeze_encoder=True, epochs=20).fit(images, labels)
+    assert classifier.classes_.tolist() == ["dark", "light"]
+    assert get_scorer("roc_auc")(classifier, images, labels) > 0.9
+    assert CalibratedClassifierCV(classifier, cv=2).fit(images, labels).score(images, labels) > 0.8
+    with carl.Classifier(model, ["light", "dark"]) as stepped:
+        stepped.step(images[:4], [0, 1, 0, 1])
+        assert stepped.classes_.tolist() == ["light", "dark"]  # outputs by number, as labels are given
+
+
+def test_threads_share_a_model(model, images, labels, tmp_path):
+    """What only reads waits for its turn: copies of the encoder, classifiers of it, files, pickles, features."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with carl.Encoder.from_trainer(model.trainer_) as encoder, ThreadPoolExecutor(4) as pool:
+        calls = [
+            lambda: model.transform(images),
+            lambda: carl.Encoder.from_trainer(model.trainer_).close(),
+            lambda: carl.Classifier(model, 2).close(),
+            lambda: carl.Classifier(encoder, 2).close(),
+            lambda: encoder.transform(images),
+            lambda: pickle.dumps(model),
+            lambda: model.trainer_.state_dict(),
+            lambda: carl.export.export_model(model, tmp_path / "weights.safetensors"),
+        ]
+        for done in [pool.submit(call) for _ in range(6) for call in calls]:
+            done.result()
+
+
+class Noted(carl.CARL):
+    """A model with a parameter of its own."""
+
+    def __init__(self, note="", width=None, view_size=None, epochs=None, batch_size=None, progress=False):
+        super().__init__(
+            width=width,
+            view_size=view_size,
+            epochs=epochs,
+            batch_size=batch_size,
+            encoder="resnet18",
+            stem="small",
+            prototypes=4,
+            projector=[8],
+            progress=progress,
+        )
+        self.note = note
+
+
+def test_subclasses_have_parameters_of_their_own(sklearn, images):
+    noted = sklearn.base.clone(Noted("kept", width=0.125, view_size=8, epochs=1, batch_size=8))
+    assert noted.fit(images).note == "kept" and noted.get_params()["note"] == "kept"
+    assert noted.config_.prototypes == 4 and noted.transform(images).shape[0] == len(images)
 
 
 def flat_to_images(table):

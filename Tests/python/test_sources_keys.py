@@ -49,6 +49,7 @@ def test_labels_of_npz_archives(tmp_path, labels, wanted, names, save):
         (np.arange(3), "got 3 labels, want 4"),
         (np.zeros((4, 2), int), r"shape \(4, 2\).*argmax"),
         (np.arange(4) / 2, "got 0.5: the labels are continuous"),
+        ([float("nan"), 1.0, 0.0, 1.0], r"\[0\]: got nan, a missing label"),
     ],
 )
 def test_labels_that_cannot_be_used_are_told(tmp_path, caplog, labels, words):

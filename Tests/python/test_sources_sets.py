@@ -62,6 +62,29 @@ def test_tensors_are_bands_first(count):
     assert np.array_equal(np.concatenate(list(stream.batches_of(8))), last)
 
 
+@pytest.mark.parametrize("count", [1, 2, 4, 8, 15, 16])
+def test_gray_tensors_are_a_batch(count):
+    """(B, H, W), however few they are beside their sides; in a stream three of them too."""
+    gray = np.ascontiguousarray(LAST[:, :, :, 0])
+    tensor = Tensor(gray[:count])
+    assert np.array_equal(all_of(as_source(tensor)), gray[:count, ..., None])
+    with carl.Trainer(encoder="resnet18", stem="small", width=0.125, in_channels=1, view_size=16) as other:
+        wanted = other.embed_images(gray[:count])
+        assert np.array_equal(other.embed_images(tensor), wanted)
+    for last in (1, 2, 3):
+        stream = as_source(iter([Tensor(gray[:8]), Tensor(gray[8 : 8 + last])]))
+        batches = list(stream.batches_of(4))
+        assert [len(batch) for batch in batches] == [8, last]
+        assert np.array_equal(np.concatenate(batches).squeeze(), gray[: 8 + last])
+
+
+def test_a_tensor_of_three_planes_may_be_one_image():
+    image = Tensor(np.ascontiguousarray(BANDS[0, :3]))
+    with pytest.raises(carl.InvalidArgumentError, match=r"looks like one colour image; .*images\[:, None\]"):
+        as_source(image)
+    assert as_source(Tensor(BANDS[:3, 0][:, None])).channels == 1
+
+
 @pytest.mark.parametrize("shape", [(9, 9, 200), (32, 32, 5), (10, 100, 3), (6, 40, 4), (5, 8, 64), (1, 1, 512)])
 def test_channels_last_of_many_channels_are_no_bands_first(shape):
     array = np.zeros((4, *shape), np.uint8)
@@ -222,3 +245,43 @@ def test_a_transform_of_rows_keeps_labels():
         assert source.labels.tolist() == [0, 1] * 8 and source.class_names == ["even", "odd"]
     with pytest.raises(carl.InvalidArgumentError, match="column: got 'image', the data set has pixel_values"):
         TableSource(Formatted(columns, None, renamed), column="image")
+
+
+# ---- Several images an item
+
+
+def pairs_of(kind):
+    photos = [Image.fromarray(image) for image in LAST[..., :3]]
+    masks = [Image.fromarray(image) for image in LAST[..., 3]]
+    if kind == "tensors":
+        return [(Tensor(BANDS[place, :3]), Tensor(BANDS[place, 3])) for place in range(16)]
+    if kind == "arrays":
+        return [(LAST[place, ..., :3], LAST[place, ..., 3]) for place in range(16)]
+    return list(zip(photos, masks))
+
+
+@pytest.mark.parametrize("kind", ["photos", "arrays", "tensors"])
+def test_of_photo_and_mask_the_photo_is_taken(kind):
+    pairs = pairs_of(kind)
+    assert np.array_equal(all_of(as_source(MapStyle(pairs))), LAST[..., :3])
+    batches = list(as_source(iter(pairs)).batches_of(8))
+    assert [len(batch) for batch in batches] == [8, 8]
+    assert np.array_equal(np.concatenate(batches), LAST[..., :3])
+
+
+def test_tuples_of_images_of_one_kind():
+    """May be a batch, or an image and another: in a set read by number the first, in a stream an error; inside a tuple
+    a batch."""
+    twice = [(image, image) for image in LAST[..., :3]]
+    assert np.array_equal(all_of(as_source(MapStyle(twice))), LAST[..., :3])
+    with pytest.raises(carl.InvalidArgumentError, match="got a tuple of 2 images; want the image alone .* or a list"):
+        list(as_source(iter(twice)).batches_of(4))
+    batches = [(tuple(LAST[:8, ..., :3]), tuple(range(8))), (tuple(LAST[8:, ..., :3]), tuple(range(8)))]
+    assert np.array_equal(np.concatenate(list(as_source(iter(batches)).batches_of(8))), LAST[..., :3])
+
+
+@pytest.mark.parametrize("make", [lambda items: iter(items), MapStyle])
+def test_views_of_one_image_are_an_error(make):
+    items = [([image, image], 1) for image in LAST[..., :3]]
+    with pytest.raises(carl.InvalidArgumentError, match="2 images with one label, which look like views of one image"):
+        list(as_source(make(items)).batches_of(4))

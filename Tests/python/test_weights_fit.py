@@ -42,6 +42,25 @@ def test_gray_arrays_have_one_channel(weights, images):
         assert np.allclose(model.transform(gray), encoder.transform(gray), rtol=1e-4, atol=1e-5)
 
 
+def test_weights_serve_without_a_fit(weights, images):
+    """In scikit-learn too: features in a pipeline that does not train them."""
+    sklearn = pytest.importorskip("sklearn", minversion="1.6")
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    labels = np.arange(len(images)) % 2
+    model = model_with(weights)
+    assert len(model.get_feature_names_out()) == model.transform(images).shape[1]
+    pipeline = make_pipeline(FrozenEstimator(model), LogisticRegression()).fit(images, labels)
+    assert not hasattr(model, "trainer_") and pipeline.predict(images).shape == labels.shape
+    assert not sklearn.utils.get_tags(model).requires_fit and sklearn.utils.get_tags(carl.CARL()).requires_fit
+    with pytest.raises(ValueError, match="not fitted"):
+        carl.CARL().get_feature_names_out()
+    cloned = sklearn.base.clone(model)
+    assert cloned is not model and cloned.weights == model.weights
+
+
 def test_keys_that_the_weights_leave_open_are_the_user_s(transformer, images):
     model = model_with(transformer, pool="mean", drop_path=0.1, train_encoder=2, mean=[0.4], std=[0.2]).fit(images)
     assert model.config_.pool == "mean" and model.config_.drop_path == 0.1 and model.config_.view_size == 16

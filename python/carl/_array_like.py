@@ -88,6 +88,10 @@ def label_values(labels: Any, name: str) -> np.ndarray:
     broken = np.argwhere(~((array == np.round(array)) & (np.abs(array) <= MOST_EXACT)))  # NaN too
     if len(broken):
         place = tuple(broken[0].tolist())
+        if np.isnan(array[place]):
+            raise InvalidArgumentError(
+                f"{name}[{', '.join(map(str, place))}]: got nan, a missing label: leave images without a label out"
+            )
         raise InvalidArgumentError(
             f"{name}[{', '.join(map(str, place))}]: got {array[place]}: the labels are continuous, want whole numbers "
             "or text"
@@ -108,10 +112,15 @@ def listed_values(labels: Any, name: str) -> np.ndarray:
             raise
         raise InvalidArgumentError(f"{name}: want one label an image: {error}") from None
     if array.dtype.kind == "T":  # NumPy's text of any length
-        return array.astype(str)
+        array = array.astype(object)
     if array.dtype.kind != "O" or array.size == 0:
         return array
     items = array.ravel().tolist()
+    missing = next((place for place, item in enumerate(items) if is_missing(item)), None)
+    if missing is not None and array.ndim == 1:
+        raise InvalidArgumentError(
+            f"{name}[{missing}]: got {items[missing]!r}, a missing label: leave images without a label out"
+        )
     kinds: tuple[tuple[Any, Any], ...] = (
         (str, str),
         (bytes, bytes),

@@ -98,14 +98,17 @@ def fit_targets(labels: Any, classes: Any, count: int) -> tuple[np.ndarray, np.n
     """int64 (N,): the place of each label among the classes, and those. InvalidArgumentError for labels that are no
     class.
 
-    classes: their number, or the labels that stand for them, negative ones too; None takes the labels' own, in order,
-        of which there must be two.
+    classes: their number, or the labels that stand for them, negative ones too, which are put in order; None takes the
+        labels' own, of which there must be two.
     """
     if classes is None:
         found, places = encode_labels(labels, "labels", count)
         check_classes(found, "labels")
         return places, found
-    names = label_values(classes, "classes") if are_several(classes) else np.arange(c_integer(classes, "classes", 1))
+    if are_several(classes):
+        classes = names = np.sort(label_values(classes, "classes"), axis=None)  # as scikit-learn has classes_
+    else:
+        names = np.arange(c_integer(classes, "classes", 1))
     found, places = np.unique(checked_labels(labels, "labels", count, negative=True), return_inverse=True)
     number = {name: place for place, name in enumerate(names.tolist())}
     strange = np.array([label for label in found.tolist() if label not in number])

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ._input import channels_of, samples_of, typical_side
 from ._notes import refuse_changes, saved_notes
 from ._opening import describe_run, full_steps, hints, length_of, measure
 from ._pace import Pace
-from ._parameters import LIMITS, OWN_KEYS
+from ._parameters import LIMITS
 from ._pretrained import pretrained, run_config, with_rates, with_weights
 from ._resolved import is_transformer
 from ._run_place import check_room
@@ -103,7 +103,7 @@ def checkpoint_to_resume(
 def trainer_config(model: CARL, source: ImageSource | BatchStream, info: WeightsInfo | None = None) -> TrainerConfig:
     """The keys that are given, with what is taken from the weights, if there are some, and from the images: their
     channels, and the size of a preset's views."""
-    config = TrainerConfig.from_dict({key: value for key, value in model.get_params().items() if key not in OWN_KEYS})
+    config = TrainerConfig(**{field.name: getattr(model, field.name) for field in fields(TrainerConfig)})
     channels = channels_of(source)
     if config.in_channels is None:
         config.in_channels = channels

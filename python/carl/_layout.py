@@ -35,6 +35,11 @@ def channels_last(value: Any, name: str = "images") -> Any:
     return array
 
 
+def batch_channels_last(value: Any, name: str = "images") -> Any:
+    """The same of what can only be a batch: a tensor of three dimensions is gray images (B, H, W)."""
+    return value if is_tensor(value) and len(value.shape) == 3 else channels_last(value, name)
+
+
 def refuse_bands_first(shape: Sequence[int], name: str) -> None:
     """InvalidArgumentError for the shape of an image, or of a batch of them, that has its channels in front."""
     if is_bands_first(shape[-3:]):

@@ -127,11 +127,26 @@ class EstimatorRules:
         """Names of the columns of ``transform``: carl0, carl1, ... input_features is ignored."""
         if not self.__sklearn_is_fitted__():
             raise not_fitted(type(self).__name__, "get_feature_names_out")
-        count: int = self.n_features_out_  # type: ignore[attr-defined]
-        return np.array([f"carl{place}" for place in range(count)], dtype=object)
+        return np.array([f"carl{place}" for place in range(self._feature_count())], dtype=object)
+
+    def _feature_count(self) -> int:
+        if self._is_trained():
+            return int(self.n_features_out_)  # type: ignore[attr-defined]
+        from ._encoder_of import encoder_of
+
+        with encoder_of(self) as encoder:
+            return encoder.output_width()
+
+    def _is_trained(self) -> bool:
+        """Whether it was fitted."""
+        return hasattr(self, "trainer_")
+
+    def _has_weights(self) -> bool:
+        """Whether it gives features without a fit."""
+        return getattr(self, "weights", None) is not None
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "trainer_")
+        return self._is_trained() or self._has_weights()
 
     def __sklearn_tags__(self) -> Any:
         """Images, not tables: scikit-learn has no tag for four dimensions, so that three stand for both. n_features_in_
@@ -144,7 +159,7 @@ class EstimatorRules:
             transformer_tags=TransformerTags(preserves_dtype=[]),
             input_tags=InputTags(two_d_array=False, three_d_array=True),
             non_deterministic=False,
-            requires_fit=True,
+            requires_fit=not self._has_weights(),
         )
 
     def _given_parameters(self) -> dict[str, Any]:
@@ -169,7 +184,7 @@ def _is_estimator(value: Any) -> bool:
 
 def is_trained(value: Any) -> bool:
     """Whether a value is an estimator of this package that was fitted."""
-    return isinstance(value, EstimatorRules) and value.__sklearn_is_fitted__()
+    return isinstance(value, EstimatorRules) and value._is_trained()
 
 
 def _configured_output() -> str:

@@ -27,20 +27,25 @@ class StateHandle(EmbeddingHandle):
 
     def _tensors(self) -> dict[str, _TensorInfo]:
         if self._infos is None:
-            handle, count = self._handle, c_int64(0)
-            check_call(self._function("state_size")(handle, byref(count)))
-            infos = {}
-            for place in range(count.value):
-                info = carl_tensor_info()
-                check_call(self._function("state_info")(handle, place, byref(info)))
-                shape = tuple(info.shape[: info.dimensions])
-                infos[info.name.decode("utf-8")] = _TensorInfo(shape, int(info.count), bool(info.trained))
-            self._infos = infos
+            with self._in_turn():
+                self._infos = self._read_infos()
         return self._infos
+
+    def _read_infos(self) -> dict[str, _TensorInfo]:
+        handle, count = self._handle, c_int64(0)
+        check_call(self._function("state_size")(handle, byref(count)))
+        infos = {}
+        for place in range(count.value):
+            info = carl_tensor_info()
+            check_call(self._function("state_info")(handle, place, byref(info)))
+            shape = tuple(info.shape[: info.dimensions])
+            infos[info.name.decode("utf-8")] = _TensorInfo(shape, int(info.count), bool(info.trained))
+        return infos
 
     def _read(self, function: Any, name: str, info: _TensorInfo) -> np.ndarray:
         array = np.empty(info.shape, np.float32)
-        check_call(function(self._handle, name.encode("utf-8"), array.ctypes.data, array.size))
+        with self._in_turn():
+            check_call(function(self._handle, name.encode("utf-8"), array.ctypes.data, array.size))
         return array
 
     def state_dict(self) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ def export_weights(
     model: EmbeddingHandle, path: str | os.PathLike[str], part: str = "encoder", teacher: bool = False
 ) -> None:
     """Writes a safetensors file, which appears only when complete; part and teacher as of ``carl.export``."""
-    with writable(path) as file:
+    with writable(path) as file, model._in_turn():
         if isinstance(model, Trainer):
             call(LIB.carl_trainer_export, model._handle, file, PARTS[part], int(teacher))
         else:

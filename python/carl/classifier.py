@@ -75,7 +75,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
             count = _arrays.c_integer(classes, "classes", 1)
         text = _arrays.c_text(dump_json({"classes": count, **self._config_values(), **config}), "config")
         checked_range(self.value_range)
-        with encoder_of(model) as encoder:
+        with encoder_of(model) as encoder, encoder._in_turn():
             pointer = made(
                 ClassifierHandle(), LIB.carl_classifier_free, LIB.carl_classifier_create, encoder._handle, text
             )
@@ -95,7 +95,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
             raise not_fitted(type(self).__name__, "it is used")
         return super()._handle
 
-    def __sklearn_is_fitted__(self) -> bool:
+    def _is_trained(self) -> bool:
         return not self.closed
 
     @property
@@ -296,7 +296,7 @@ class Classifier(ClassifierParameters, EstimatorRules, StateHandle):
         given = {key: value for key, value in self._config_values().items() if key != "threads"}
         notes = {**noted_classes(self.classes_), "value_range": checked_range(self._range), "params": given}
         text = _arrays.c_text(dump_json({"carl": notes}), "classes")
-        with writable(path) as file:
+        with writable(path) as file, self._in_turn():
             call(LIB.carl_classifier_save, handle, file, text)
 
     @classmethod

@@ -61,9 +61,10 @@ class Encoder(EmbeddingHandle):
         if not isinstance(trainer, Trainer):
             raise TypeError(f"trainer: got {type(trainer).__name__}, want a carl.Trainer")
         encoder = cls._empty(int(trainer.config.in_channels or 3))
-        encoder._pointer = made(
-            EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_from_trainer, trainer._handle, int(bool(teacher))
-        )
+        with trainer._in_turn():
+            encoder._pointer = made(
+                EncoderHandle(), LIB.carl_encoder_free, LIB.carl_encoder_from_trainer, trainer._handle, bool(teacher)
+            )
         return encoder
 
     @classmethod

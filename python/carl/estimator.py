@@ -193,7 +193,7 @@ class CARL(Parameters, EstimatorRules):
             stack.enter_context(fitting(self))
             known = self.run_dir_
             run = claim_run(self, stack, lambda run: self._stamp is not None and run.stamp() == self._stamp, known)
-            fitted = self.__sklearn_is_fitted__()
+            fitted = self._is_trained()
             weights = None if fitted else weights_of(self)
             channels = self.in_channels_ if fitted else weights.config["in_channels"] if weights else None
             source = stack.enter_context(opened(images, self.in_channels or channels, self.value_range))
@@ -265,7 +265,7 @@ class CARL(Parameters, EstimatorRules):
     ) -> tuple[np.ndarray, list[str]]:
         """The output of each image, and with `names` how the images are called."""
         rest = (on_error, names, progress, self.value_range)
-        if self.weights is not None and output == "features" and not self.__sklearn_is_fitted__():
+        if self.weights is not None and output == "features" and not self._is_trained():
             with opened(images, channels_to_read(self), self.value_range) as source:
                 channels = channels_of(source)
                 return embedded_rows(self._untrained(channels), source, output, channels, *rest)
@@ -294,7 +294,7 @@ class CARL(Parameters, EstimatorRules):
         return self._rows(images, "probabilities")[0]
 
     def _fitted(self, method: str) -> Trainer:
-        if not self.__sklearn_is_fitted__():
+        if not self._is_trained():
             raise not_fitted(type(self).__name__, method, self.weights is not None)
         return self.trainer_
 
@@ -374,7 +374,7 @@ class CARL(Parameters, EstimatorRules):
         state = begin_state(self.get_params(deep=False))
         state["clone"], state["output"] = self._is_clone, self._sklearn_output_config
         state["runs"] = self._cloned_run_dir, self._own_run
-        if self.__sklearn_is_fitted__():
+        if self._is_trained():
             state["checkpoint"] = written_bytes(self.save, self.trainer_._file_bytes())
             state["history"], state["evaluations"] = self.history_, self.evaluations_
         return state

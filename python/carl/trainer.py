@@ -195,7 +195,7 @@ class Trainer(StateHandle):
         if notes is not None and not isinstance(notes, Mapping):
             raise InvalidArgumentError(f"notes: got {type(notes).__name__}, want a mapping")
         text = None if notes is None else _arrays.c_text(dump_json(dict(notes)), "notes")
-        with writable(path) as file:
+        with writable(path) as file, self._in_turn():
             call(LIB.carl_trainer_save, self._handle, file, text)
 
     @classmethod

@@ -113,7 +113,6 @@ public enum ViewMaker {
                 image, (0, 0, image.width, image.height), size: size,
                 fullHeight: max(resized, resized * image.height / shorter),
                 fullWidth: max(resized, resized * image.width / shorter), interpolation, mirrored: false,
-                roundedCentre: crop < 1,
                 scratch: planes.base + Planes.count(size: size, channels: channels))
             let target = out + i * size * size * channels
             for y in stride(from: 0, to: size, by: Planes.rowGroup) {

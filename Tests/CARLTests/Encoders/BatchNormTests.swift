@@ -22,7 +22,9 @@ import Testing
         return z
     }
 
-    @Test(arguments: [(2, 1), (7, 5), (64, 16), (33, 17), (4000, 24), (3, 130)], [false, true])
+    @Test(
+        arguments: [(2, 1), (7, 5), (9, 8), (20, 15), (64, 16), (33, 17), (50, 31), (4000, 24), (3, 130)],
+        [false, true])
     func forwardAndBackward(_ shape: (Int, Int), relu: Bool) throws {
         let (rows, channels) = shape
         var random = RandomStream(seed: 3, purpose: .initialWeights, minor: UInt64(rows))

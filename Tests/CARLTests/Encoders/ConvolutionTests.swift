@@ -12,6 +12,9 @@ import Testing
         // Output rows of 24, 23 and 48 pixels: windows that overlap in memory.
         (2, 9, 48, 3, 17, 7, 2, 3), (1, 1, 46, 1, 3, 7, 2, 3), (3, 5, 24, 8, 33, 5, 1, 2), (1, 3, 72, 2, 5, 5, 3, 1),
         (2, 4, 48, 3, 64, 3, 1, 1), (1, 6, 28, 4, 40, 5, 1, 0),
+        // Rows of 20, 28, 17 and 19 pixels, whose windows are gathered, but for the weight gradient.
+        (2, 20, 20, 3, 16, 3, 1, 1), (1, 28, 28, 1, 12, 3, 1, 1), (2, 34, 33, 8, 24, 3, 2, 1),
+        (1, 5, 38, 3, 65, 7, 2, 3),
     ].map {
         ConvolutionShape(
             batch: $0.0, height: $0.1, width: $0.2, inChannels: $0.3, outChannels: $0.4, kernel: $0.5, stride: $0.6,

@@ -7,6 +7,8 @@ import Testing
     static let shapes = [
         (1, 1, 1), (5, 15, 3), (6, 16, 256), (7, 17, 257), (13, 40, 300), (24, 8, 513), (64, 33, 2), (3, 16, 0),
         (1, 80, 384), (3, 40, 300), (197, 40, 300), (197, 24, 513), (9, 33, 300), (49, 64, 513), (17, 31, 1),
+        // Half of a panel's columns or fewer, for one and more pairs of tiles.
+        (16, 16, 16), (12, 8, 300), (35, 3, 300), (32, 12, 7), (48, 1, 5), (50, 48, 260), (100, 7, 600),
     ]
 
     /// A as it lies for the forward product (rows together), with columns together, and in tiles; B in panels and as

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._unit_rows import unit_rows
 from ._weights import add_model, given_judged, model_path
 from .common import (
     DATA_HELP,
@@ -168,12 +169,11 @@ def _show_groups(arguments: argparse.Namespace, model: Any, source: ImageSource)
 
 def _groups(seen: Looked, assigned: np.ndarray) -> list[_Group]:
     """The groups that have images, the largest first."""
-    unit = seen.features / np.maximum(np.linalg.norm(seen.features, axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(seen.features)
     groups = []
     for cluster in np.unique(assigned).tolist():
         places = np.flatnonzero(assigned == cluster)
-        mean = unit[places].mean(axis=0)
-        similarities = unit[places] @ (mean / max(float(np.linalg.norm(mean)), 1e-12))
+        similarities = unit[places] @ unit_rows(unit[places].mean(axis=0, keepdims=True))[0]
         order = np.argsort(-similarities, kind="stable")
         groups.append(_Group(cluster, places[order], similarities[order]))
     return sorted(groups, key=lambda group: (-len(group.places), group.cluster))

@@ -10,6 +10,7 @@ import numpy as np
 from .. import _arrays
 from .._array_like import is_array_like
 from .._classes import check_classes
+from .._unit_rows import unit_rows
 from ..errors import InvalidArgumentError, missing_package
 from ._checks import class_labels
 from .result import Result
@@ -110,7 +111,7 @@ def _k_means(features: np.ndarray, clusters: int, seed: int, runs: int) -> np.nd
         from sklearn.cluster import KMeans
     except ImportError:
         raise missing_package("k-means", "scikit-learn") from None
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(features)
     return np.asarray(KMeans(clusters, n_init=runs, random_state=seed).fit_predict(unit), np.int64)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _arrays, _images
 from .._shown import ShownFields
+from .._unit_rows import unit_rows
 from ..errors import InvalidArgumentError
 from .knn import nearest_neighbours
 
@@ -84,7 +85,7 @@ def duplicates(
         others, alike = near[row], similarities[row]
         if len(others) and alike[-1] >= least:  # there may be more of them
             if not len(unit):
-                unit = _unit(rows)
+                unit = unit_rows(rows)
             others, alike = _all_similar(unit, row)
         found = [(row, 1.0)] + [
             (int(other), float(similarity))
@@ -171,12 +172,6 @@ def _similar(rows: np.ndarray, threshold: float | None, threads: int | None) -> 
         if k == most or not (similarities[:, -1] >= threshold).any():
             return near, similarities
         k = min(4 * k, most)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """The rows by their l2 norms; those without any stay 0."""
-    values = rows.astype(np.float64)  # float32 may have no room for their squares
-    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-300), np.float32)
 
 
 def _all_similar(unit: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._unit_rows import unit_rows
 from ..errors import InvalidArgumentError, missing_package
 from .figures import GRAY, check_rows, dress, legend, matrix, new_figure, palette
 from .names import drawn
@@ -28,7 +29,7 @@ def project(features: Any, method: str = "pca", seed: int = 0) -> np.ndarray:
     values = matrix("features", features)
     if len(values) < 3:
         raise InvalidArgumentError(f"features: got {len(values)} rows, want at least 3")
-    values = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    values = unit_rows(values)
     if method == "pca":
         return _principal(values)
     if method == "tsne":

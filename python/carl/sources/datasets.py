@@ -34,7 +34,7 @@ def is_map_style(images: Any) -> bool:
         return not hasattr(images, "__iter__")  # the first image is broken, or it is read by names
     if isinstance(item, Mapping) and not any(is_image(value) for value in item.values()):
         return False
-    image = image_of(item, "images: item 0")
+    image = image_of(item, "images: item 0", single=True)
     if is_image(image) or is_single(item):
         return True
     # torch's sets of single images cannot be iterated, but by number; (C, H, W) of many channels looks like a batch.
@@ -144,7 +144,7 @@ class MapStyleSource(DecodedSource):
         return f"{len(self)} images from {type(self._dataset).__name__}"
 
     def _value(self, place: int) -> Any:
-        return image_of(self._dataset[place], f"images[{place}]")
+        return image_of(self._dataset[place], f"images[{place}]", single=True)
 
 
 def _column(table: Any) -> str:

@@ -67,8 +67,19 @@ def is_single(item: Any) -> bool:
         and len(item) > 1
         and _is_array(item[0])
         and len(item[0].shape) == 3
-        and (isinstance(item[1], (int, np.integer)) or (_is_array(item[1]) and len(item[1].shape) == 0))
+        and _is_number(item[1])
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) or (_is_array(value) and len(value.shape) == 0)
+
+
+def _kind(image: Any) -> Any:
+    """What images of one batch have in common."""
+    if is_pillow(image):
+        return image.mode
+    return (len(image.shape), str(image.dtype), tuple(image.shape)) if _is_array(image) else type(image)
 
 
 def is_batch(value: Any) -> bool:
@@ -80,14 +91,34 @@ def is_batch(value: Any) -> bool:
     return _is_array(value) and len(value.shape) in (3, 4) and not is_image(value)
 
 
-def image_of(item: Any, name: str) -> Any:
-    """The image, or images, of an item: itself, the first of a tuple (image, label), or a column of a dict."""
+def image_of(item: Any, name: str, single: bool = False) -> Any:
+    """The image, or images, of an item: itself, the first of a tuple (image, label), or a column of a dict.
+
+    Of a tuple of several images, such as (photo, mask), the first one too. InvalidArgumentError where they are of one
+    kind, and so may be a batch, and for several views of one image; single: items are one image each, so a tuple is no
+    batch.
+    """
+    if isinstance(item, tuple) and is_batch(item):
+        if not single and len({_kind(image) for image in item}) == 1:
+            raise InvalidArgumentError(
+                f"{name}: got a tuple of {len(item)} images; want the image alone or with its label, or a list where "
+                "it is a batch"
+            )
+        return item[0]
     if is_image(item) or is_batch(item):
         return item
     if isinstance(item, Mapping):
         return item[image_column(item, name)]
     if isinstance(item, (list, tuple)) and item:
-        return image_of(item[0], name)
+        first = item[0]
+        if isinstance(first, (list, tuple)) and is_batch(first):
+            if len(item) > 1 and _is_number(item[1]):
+                raise InvalidArgumentError(
+                    f"{name}: got {len(first)} images with one label, which look like views of one image; want the "
+                    "image itself: views are made here"
+                )
+            return first
+        return image_of(first, name, single)
     if _is_array(item):
         return item  # of a shape that is no image: the check of arrays says what was wanted
     raise InvalidArgumentError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _arrays
-from .._layout import channels_last
+from .._layout import batch_channels_last
 from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from .base import decoding_workers, tried, whole
@@ -36,7 +36,9 @@ class BatchStream:
         self.batches, self._values = batches, Values(value_range)
         self._channels = channels
         self._begun: tuple[list[Any], Iterator[Any]] | None = None
+        #: Of the first item: whether it is one image, and the dimensions of an array.
         self._single: bool | None = None
+        self._dimensions: int | None = None
         self._workers = decoding_workers(None)
 
     @property
@@ -93,9 +95,11 @@ class BatchStream:
         ready: list[np.ndarray] = []
         waiting: list[tuple[str, Any]] = []
         given = 0
+        # A last batch of one or three gray tensors, (B, H, W), looks like one image.
+        dimensions = None if self._gives_single_images() else self._dimensions
         for number, item in enumerate(self):
             images = image_of(item, f"images: item {number}")
-            if is_batch(images):
+            if is_batch(images) or _dimensions(images) == dimensions is not None:
                 given += 1
                 yield self._converted(images, f"images: item {number}", least_side)
                 continue
@@ -146,13 +150,14 @@ class BatchStream:
 
     def _gives_single_images(self) -> bool:
         if self._single is None:
-            self._single = not is_batch(image_of(self.first_item(), "images"))
+            first = image_of(self.first_item(), "images")
+            self._single, self._dimensions = not is_batch(first), _dimensions(first)
         return self._single
 
     def _converted(self, images: Any, name: str, least_side: int | None) -> Images:
         """A batch as the library takes it."""
         if not isinstance(images, (list, tuple)):
-            array = _arrays.as_array(channels_last(images, name), name)
+            array = _arrays.as_array(batch_channels_last(images, name), name)
             self._values.check(array.dtype, name)
             return self._values.batch(array, lambda place: f"{name}[{place}]")
         if any(is_pillow(image) or is_encoded(image) for image in images):
@@ -195,6 +200,11 @@ class BatchStream:
                 if isinstance(count, int)
             ]
             self._channels = max(known, default=3)
+
+
+def _dimensions(images: Any) -> int | None:
+    """Of an array or tensor; None for anything else."""
+    return len(images.shape) if hasattr(images, "shape") else None
 
 
 def _name(item: Any, number: int) -> str:

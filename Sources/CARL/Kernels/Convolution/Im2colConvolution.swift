@@ -95,6 +95,9 @@ enum Im2colConvolution {
         _ x: StoredValues, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape,
         _ compute: Compute
     ) throws {
+        if OverlappingWindows.paysForWeights(shape) {
+            return try OverlappingWindows.weightGradient(x.float32, dy, dw, shape, compute)
+        }
         try RowProductSum.add(to: dw, shape.patch, shape.outChannels, rows: shape.outRows, dy: dy, compute) {
             rows, scratch in
             gather(x, shape, rows, scratch, rowStride: shape.patch)

@@ -18,8 +18,12 @@ enum OverlappingWindows {
     /// tiles but for a tenth.
     static func pays(_ shape: ConvolutionShape) -> Bool {
         let tiled = (shape.outWidth + PackedGEMM.rows - 1) / PackedGEMM.rows * PackedGEMM.rows
-        return shape.inChannels <= mostChannels && shape.kernel > shape.stride
-            && shape.outWidth >= leastWidth && 10 * tiled <= 11 * shape.outWidth
+        return paysForWeights(shape) && 10 * tiled <= 11 * shape.outWidth
+    }
+
+    /// The same of the weight gradient, in which output pixels are what is summed over.
+    static func paysForWeights(_ shape: ConvolutionShape) -> Bool {
+        shape.inChannels <= mostChannels && shape.kernel > shape.stride && shape.outWidth >= leastWidth
     }
 
     /// Whole output rows.
@@ -61,6 +65,48 @@ enum OverlappingWindows {
                         written + first * oc, oc, accumulate: false)
                 }
                 y.finish(part, rows, written, epilogue)
+            }
+        }
+    }
+
+    /// Adds the weight gradient to `dw`.
+    ///
+    /// It is summed as (OC, window): then the windows, whose values lie side by side, are the right operand's columns,
+    /// and the output channels the rows, of which a tile has few. Each thread sums a share of the output rows.
+    static func weightGradient(
+        _ x: UnsafePointer<Float>, _ dy: ConvolutionInput, _ dw: FloatPointer, _ shape: ConvolutionShape,
+        _ compute: Compute
+    ) throws {
+        let (oc, patch, width) = (shape.outChannels, shape.patch, shape.outWidth)
+        let column = shape.kernel * shape.inChannels
+        // The last panel of the last window's values is read to its end.
+        let end = ((width - 1) * shape.stride + shape.kernel) * column
+        let count = end + PackedGEMM.width
+        let scratch = try compute.scratch(count + dy.scratch(width), for: compute.threads)
+        let sum = try compute.workspace.takePassing(oc * patch)
+        defer { compute.workspace.givePassing(sum) }
+        sum.base.update(repeating: 0, count: oc * patch)
+        try PartialSums.add(to: sum.base, oc * patch, over: shape.outRows / width, compute) { partial, worker, range in
+            let pixels = scratch[worker]
+            (pixels + end).update(repeating: 0, count: PackedGEMM.width)
+            for row in range where !Cancellation.isRequested {
+                lay(x, shape, row: row, to: pixels)
+                let first = row * width
+                let gradient = dy.pixels(first..<first + width, pixels + count) + first * oc
+                PackedGEMM.multiply(
+                    oc, patch, width, .init(base: gradient, rowStride: 1, depthStride: oc),
+                    .init(base: pixels, panelStride: PackedGEMM.width, depthStride: shape.stride * column), partial,
+                    patch, accumulate: true)
+            }
+        }
+        // From (OC, kx, ky, channel) to (ky, kx, channel, OC).
+        compute.parallelRanges(patch, grain: max(1, (1 << 14) / oc)) { _, range in
+            for value in range {
+                let (tap, channel) = (value / shape.inChannels, value % shape.inChannels)
+                let (ky, kx) = (tap / shape.kernel, tap % shape.kernel)
+                let from = sum.base + ((kx * shape.kernel + ky) * shape.inChannels + channel)
+                let to = dw + value * oc
+                for o in 0..<oc { to[o] += from[o * patch] }
             }
         }
     }

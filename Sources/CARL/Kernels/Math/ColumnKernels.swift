@@ -1,8 +1,22 @@
 /// Loops over the rows of a row-major (rows, C) matrix with one set of coefficients per column: what BatchNorm is made
 /// of.
 ///
-/// All take the channel count and pointers to the first row; SIMD over channels, the last ones one by one.
+/// All take the channel count and pointers to the first row, and go a vector of channels at a time; of the last vector
+/// only the channels that are there are read and written.
 enum ColumnKernels {
+    /// Calls `body` with the first channel of each vector, and how many of its channels there are. As it is inlined
+    /// twice, whole vectors are loaded and stored without asking.
+    @inline(__always)
+    private static func forEachVector(_ channels: Int, _ body: (_ c: Int, _ count: Int) -> Void) {
+        let width = FloatVector.scalarCount
+        var c = 0
+        while c &+ width <= channels {
+            body(c, width)
+            c &+= width
+        }
+        if c < channels { body(c, channels &- c) }
+    }
+
     /// Mean and sum of squared deviations of each column over `rows` rows, rows >= 1. Sums are taken of differences
     /// from the first row, so that a mean that is large beside the deviation costs no accuracy.
     static func moments(
@@ -13,62 +27,52 @@ enum ColumnKernels {
         var c = 0
         // Two at a time, so that one's additions need not wait for its last ones.
         while c &+ 2 &* width <= channels {
-            var left = ColumnMoments(y + c), right = ColumnMoments(y + c + width)
+            var left = ColumnMoments(y + c, width), right = ColumnMoments(y + c + width, width)
             var row = y + c
             for _ in 0..<rows {
-                left.add(row)
-                right.add(row + width)
+                left.add(row, width)
+                right.add(row + width, width)
                 row += channels
             }
-            left.store(scale, mean: mean + c, deviation: deviation + c)
-            right.store(scale, mean: mean + c + width, deviation: deviation + c + width)
+            left.store(scale, mean: mean + c, deviation: deviation + c, width)
+            right.store(scale, mean: mean + c + width, deviation: deviation + c + width, width)
             c &+= 2 &* width
         }
-        if c &+ width <= channels {
-            var moments = ColumnMoments(y + c)
-            for row in 0..<rows { moments.add(y + (row &* channels &+ c)) }
-            moments.store(scale, mean: mean + c, deviation: deviation + c)
-            c &+= width
+        @inline(__always)
+        func one(_ count: Int) {
+            var moments = ColumnMoments(y + c, count)
+            for row in 0..<rows { moments.add(y + (row &* channels &+ c), count) }
+            moments.store(scale, mean: mean + c, deviation: deviation + c, count)
+            c &+= count
         }
-        while c < channels {
-            let first = y[c]
-            var sum: Float = 0
-            var square: Float = 0
-            for r in 0..<rows {
-                let d = y[r &* channels &+ c] - first
-                sum += d
-                square += d * d
-            }
-            mean[c] = first + sum * scale
-            // In this order nothing overflows before `square` does, which is then told of.
-            deviation[c] = max(square - sum * scale * sum, 0)
-            c &+= 1
-        }
+        if c &+ width <= channels { one(width) }
+        if c < channels { one(channels &- c) }
     }
 
-    /// Sums of a vector of columns: of the differences from their first values, and of these squared.
+    /// Sums of a vector of columns, of which `count` are there: of the differences from their first values, and of
+    /// these squared.
     private struct ColumnMoments {
         private let first: FloatVector
         private var sum = FloatVector.zero
         private var square = FloatVector.zero
 
         @inline(__always)
-        init(_ firstRow: UnsafePointer<Float>) { first = loadVector(firstRow) }
+        init(_ firstRow: UnsafePointer<Float>, _ count: Int) { first = loadVector(firstRow, count) }
 
         @inline(__always)
-        mutating func add(_ row: UnsafePointer<Float>) {
-            let difference = loadVector(row) - first
+        mutating func add(_ row: UnsafePointer<Float>, _ count: Int) {
+            let difference = loadVector(row, count) - first
             sum += difference
             square = fmaVector(difference, difference, square)
         }
 
         /// - Parameter scale: 1 / rows.
         @inline(__always)
-        func store(_ scale: Float, mean: FloatPointer, deviation: FloatPointer) {
+        func store(_ scale: Float, mean: FloatPointer, deviation: FloatPointer, _ count: Int) {
             let means = FloatVector(repeating: scale)
-            storeVector(fmaVector(sum, means, first), mean)
+            storeVector(fmaVector(sum, means, first), mean, count)
             // In this order nothing overflows before `square` does, which is then told of.
-            storeVector(maxVector(fmaVector(sum * -means, sum, square), .zero), deviation)
+            storeVector(maxVector(fmaVector(sum * -means, sum, square), .zero), deviation, count)
         }
     }
 
@@ -79,55 +83,24 @@ enum ColumnKernels {
         skip: StoredValues?, skipScale: UnsafePointer<Float>?, skipShift: UnsafePointer<Float>?,
         relu: Bool, _ z: FloatPointer
     ) {
-        // One loop per combination: the tests stay out of the inner loop.
         let floor = FloatVector(repeating: relu ? 0 : -Float.infinity)
-        let scalarFloor: Float = relu ? 0 : -Float.infinity
-        let width = FloatVector.scalarCount
-        let vectors = channels / width &* width
+        @inline(__always)
+        func write(_ at: Int, _ c: Int, _ count: Int, _ skipped: FloatVector) {
+            let value = fmaVector(y.vector(at &+ c, count), loadVector(a + c, count), loadVector(b + c, count))
+            storeVector(maxVector(value + skipped, floor), z + at + c, count)
+        }
+        // One loop per combination: the tests stay out of the inner loop.
         for r in 0..<rows {
             let at = r &* channels
-            var c = 0
-            if let skip {
-                if let skipScale, let skipShift {
-                    while c < vectors {
-                        let s = fmaVector(
-                            skip.vector(at &+ c), loadVector(skipScale + c), loadVector(skipShift + c))
-                        storeVector(
-                            maxVector(
-                                fmaVector(y.vector(at &+ c), loadVector(a + c), loadVector(b + c)) + s, floor),
-                            z + at + c)
-                        c &+= width
-                    }
-                    while c < channels {
-                        let s = skip[at &+ c] * skipScale[c] + skipShift[c]
-                        z[at &+ c] = max(y[at &+ c] * a[c] + b[c] + s, scalarFloor)
-                        c &+= 1
-                    }
-                } else {
-                    while c < vectors {
-                        storeVector(
-                            maxVector(
-                                fmaVector(y.vector(at &+ c), loadVector(a + c), loadVector(b + c))
-                                    + skip.vector(at &+ c), floor),
-                            z + at + c)
-                        c &+= width
-                    }
-                    while c < channels {
-                        z[at &+ c] = max(y[at &+ c] * a[c] + b[c] + skip[at &+ c], scalarFloor)
-                        c &+= 1
-                    }
+            if let skip, let skipScale, let skipShift {
+                forEachVector(channels) { c, count in
+                    let (scale, shift) = (loadVector(skipScale + c, count), loadVector(skipShift + c, count))
+                    write(at, c, count, fmaVector(skip.vector(at &+ c, count), scale, shift))
                 }
+            } else if let skip {
+                forEachVector(channels) { c, count in write(at, c, count, skip.vector(at &+ c, count)) }
             } else {
-                while c < vectors {
-                    storeVector(
-                        maxVector(fmaVector(y.vector(at &+ c), loadVector(a + c), loadVector(b + c)), floor),
-                        z + at + c)
-                    c &+= width
-                }
-                while c < channels {
-                    z[at &+ c] = max(y[at &+ c] * a[c] + b[c], scalarFloor)
-                    c &+= 1
-                }
+                forEachVector(channels) { c, count in write(at, c, count, .zero) }
             }
         }
     }
@@ -140,15 +113,9 @@ enum ColumnKernels {
     ) {
         for r in 0..<rows {
             let (from, to) = (y.from(r &* channels), z + r &* rowStride)
-            var c = 0
-            while c &+ FloatVector.scalarCount <= channels {
-                storeVector(
-                    maxVector(fmaVector(from.vector(c), loadVector(a + c), loadVector(b + c)), .zero), to + c)
-                c &+= FloatVector.scalarCount
-            }
-            while c < channels {
-                to[c] = max(from[c] * a[c] + b[c], 0)
-                c &+= 1
+            forEachVector(channels) { c, count in
+                let value = fmaVector(from.vector(c, count), loadVector(a + c, count), loadVector(b + c, count))
+                storeVector(maxVector(value, .zero), to + c, count)
             }
         }
     }
@@ -167,61 +134,53 @@ enum ColumnKernels {
         sumProduct.update(repeating: 0, count: channels)
         let sums = ColumnSums(channels: channels, mean: mean, sumGradient: sumGradient, sumProduct: sumProduct)
         if let result {
-            sums.add(y, rows) { at, _, _ in
-                let open = result.vector(at) .> 0
-                let g = FloatVector.zero.replacing(with: loadVector(dz + at), where: open)
-                storeVector(g, dz + at)
+            sums.add(y, rows) { at, _, count, _ in
+                let open = result.vector(at, count) .> 0
+                let g = FloatVector.zero.replacing(with: loadVector(dz + at, count), where: open)
+                storeVector(g, dz + at, count)
                 return g
             }
         } else if relu {
-            sums.add(y, rows) { at, c, value in
-                let open = fmaVector(value, loadVector(a + c), loadVector(b + c)) .> 0
-                return FloatVector.zero.replacing(with: loadVector(dz + at), where: open)
+            sums.add(y, rows) { at, c, count, value in
+                let open = fmaVector(value, loadVector(a + c, count), loadVector(b + c, count)) .> 0
+                return FloatVector.zero.replacing(with: loadVector(dz + at, count), where: open)
             }
         } else {
-            sums.add(y, rows) { at, _, _ in loadVector(dz + at) }
-        }
-        for c in channels / FloatVector.scalarCount * FloatVector.scalarCount..<channels {
-            for at in stride(from: c, to: rows * channels, by: channels) {
-                if let result, !(result[at] > 0) { dz[at] = 0 }
-                let g = relu && !(y[at] * a[c] + b[c] > 0) ? 0 : dz[at]
-                sumGradient[c] += g
-                sumProduct[c] += g * (y[at] - mean[c])
-            }
+            sums.add(y, rows) { at, _, count, _ in loadVector(dz + at, count) }
         }
     }
 
-    /// Sums of g and of g * (y - mean) of the columns that fill vectors.
+    /// Sums of g and of g * (y - mean) of columns.
     private struct ColumnSums {
         let channels: Int
         let mean: UnsafePointer<Float>
         let sumGradient: FloatPointer
         let sumProduct: FloatPointer
 
-        /// Adds rows of y with what `gradient` gives for the values from number `at` on, those of columns from c on.
+        /// Adds rows of y with what `gradient` gives for the `count` values from number `at` on, those of columns from
+        /// c on.
         @inline(__always)
         func add(
-            _ y: StoredValues, _ rows: Int, gradient: (_ at: Int, _ c: Int, _ value: FloatVector) -> FloatVector
+            _ y: StoredValues, _ rows: Int,
+            gradient: (_ at: Int, _ c: Int, _ count: Int, _ value: FloatVector) -> FloatVector
         ) {
             // Two rows at a time, so that the sums are loaded and stored half as often.
             for first in stride(from: 0, to: rows, by: 2) {
                 let second = first &+ 1
-                var c = 0
-                while c &+ FloatVector.scalarCount <= channels {
-                    let center = loadVector(mean + c)
-                    var (sum, product) = (loadVector(sumGradient + c), loadVector(sumProduct + c))
+                forEachVector(channels) { c, count in
+                    let center = loadVector(mean + c, count)
+                    var (sum, product) = (loadVector(sumGradient + c, count), loadVector(sumProduct + c, count))
                     @inline(__always)
                     func add(_ at: Int) {
-                        let value = y.vector(at)
-                        let g = gradient(at, c, value)
+                        let value = y.vector(at, count)
+                        let g = gradient(at, c, count, value)
                         sum += g
                         product = fmaVector(g, value - center, product)
                     }
                     add(first &* channels &+ c)
                     if second < rows { add(second &* channels &+ c) }
-                    storeVector(sum, sumGradient + c)
-                    storeVector(product, sumProduct + c)
-                    c &+= FloatVector.scalarCount
+                    storeVector(sum, sumGradient + c, count)
+                    storeVector(product, sumProduct + c, count)
                 }
             }
         }
@@ -235,33 +194,24 @@ enum ColumnKernels {
         _ slope: UnsafePointer<Float>,
         _ constant: UnsafePointer<Float>, _ dy: FloatPointer, rowStride: Int
     ) {
-        let width = FloatVector.scalarCount
-        let vectors = channels / width &* width
         for r in 0..<rows {
             let at = r &* channels
             let to = dy + r &* rowStride
-            var c = 0
             if relu {
-                while c < vectors {
-                    let value = y.vector(at &+ c)
-                    let open = fmaVector(value, loadVector(a + c), loadVector(b + c)) .> 0
-                    let g = FloatVector.zero.replacing(with: dz.vector(at &+ c), where: open)
-                    let rest = fmaVector(value, loadVector(slope + c), loadVector(constant + c))
-                    storeVector(fmaVector(g, loadVector(factor + c), rest), to + c)
-                    c &+= width
+                forEachVector(channels) { c, count in
+                    let value = y.vector(at &+ c, count)
+                    let open = fmaVector(value, loadVector(a + c, count), loadVector(b + c, count)) .> 0
+                    let g = FloatVector.zero.replacing(with: dz.vector(at &+ c, count), where: open)
+                    let rest = fmaVector(value, loadVector(slope + c, count), loadVector(constant + c, count))
+                    storeVector(fmaVector(g, loadVector(factor + c, count), rest), to + c, count)
                 }
             } else {
-                while c < vectors {
-                    let rest = fmaVector(y.vector(at &+ c), loadVector(slope + c), loadVector(constant + c))
-                    storeVector(fmaVector(dz.vector(at &+ c), loadVector(factor + c), rest), to + c)
-                    c &+= width
+                forEachVector(channels) { c, count in
+                    let value = y.vector(at &+ c, count)
+                    let rest = fmaVector(value, loadVector(slope + c, count), loadVector(constant + c, count))
+                    let g = dz.vector(at &+ c, count)
+                    storeVector(fmaVector(g, loadVector(factor + c, count), rest), to + c, count)
                 }
-            }
-            while c < channels {
-                let value = y[at &+ c]
-                let g = relu && !(value * a[c] + b[c] > 0) ? 0 : dz[at &+ c]
-                to[c] = g * factor[c] + value * slope[c] + constant[c]
-                c &+= 1
             }
         }
     }

@@ -25,6 +25,26 @@ func storeVector(_ value: FloatVector, _ pointer: FloatPointer) {
     UnsafeMutableRawPointer(pointer).storeBytes(of: value, as: FloatVector.self)
 }
 
+/// The first `count` values at a pointer, and zeros behind them where a vector holds more. No others are read.
+@inline(__always)
+func loadVector(_ pointer: UnsafePointer<Float>, _ count: Int) -> FloatVector {
+    count == FloatVector.scalarCount
+        ? loadVector(pointer) : carl_load_first(pointer, Int32(truncatingIfNeeded: count))
+}
+
+@inline(__always)
+func loadVector(_ pointer: FloatPointer, _ count: Int) -> FloatVector { loadVector(UnsafePointer(pointer), count) }
+
+/// Stores the first `count` values of a vector. No others are written.
+@inline(__always)
+func storeVector(_ value: FloatVector, _ pointer: FloatPointer, _ count: Int) {
+    if count == FloatVector.scalarCount {
+        storeVector(value, pointer)
+    } else {
+        carl_store_first(pointer, value, Int32(truncatingIfNeeded: count))
+    }
+}
+
 /// a * b + c in one rounding.
 @inline(__always)
 func fmaVector(_ a: FloatVector, _ b: FloatVector, _ c: FloatVector) -> FloatVector { c.addingProduct(a, b) }

@@ -1,7 +1,8 @@
 import CMachine
 
 /// The micro-kernel: rows of two vectors of sums of products held in registers, of `PackedGEMM` and of the
-/// nearest-neighbour search: 6 x 16 with AVX2, 8 x 32 with AVX-512.
+/// nearest-neighbour search: 6 x 16 with AVX2, 8 x 32 with AVX-512. For half as many columns the same registers are
+/// twice as many rows of one vector.
 ///
 /// 12 of the 16 AVX2 registers leave room for two loads and a broadcast; AVX-512 has twice as many, and with 8 rows,
 /// numbers of channels and tiles are mostly whole multiples. Every sum is one chain of fused multiply-adds in order.
@@ -106,6 +107,54 @@ struct MicroKernel {
             #endif
             panel += bStep
             at &+= aStep
+        }
+    }
+
+    /// Sums for at most half of the columns, of two groups of `rows` rows: the left ones are those of the first group,
+    /// the right ones those of the second, `groupStride` further on.
+    ///
+    /// A value of a row is then multiplied with one vector, so that what bounds it is loading the rows' values, not
+    /// multiplying; with the right half of the columns wasted it would take twice as long.
+    @inline(__always)
+    init(
+        narrow depth: Int, _ a: UnsafePointer<Float>, rowStride: Int, groupStride: Int, aStep: Int,
+        _ b: UnsafePointer<Float>, bStep: Int
+    ) {
+        let a1 = a + rowStride
+        let a2 = a1 + rowStride
+        let a3 = a2 + rowStride
+        let a4 = a3 + rowStride
+        let a5 = a4 + rowStride
+        #if CARL_AVX512
+            let a6 = a5 + rowStride
+            let a7 = a6 + rowStride
+        #endif
+        var panel = b
+        var (at, next) = (0, groupStride)
+        carl_align_code()
+        for _ in 0..<depth {
+            let column = loadVector(panel)
+            left0 = fmaVector(FloatVector(repeating: a[at]), column, left0)
+            left1 = fmaVector(FloatVector(repeating: a1[at]), column, left1)
+            left2 = fmaVector(FloatVector(repeating: a2[at]), column, left2)
+            left3 = fmaVector(FloatVector(repeating: a3[at]), column, left3)
+            left4 = fmaVector(FloatVector(repeating: a4[at]), column, left4)
+            left5 = fmaVector(FloatVector(repeating: a5[at]), column, left5)
+            right0 = fmaVector(FloatVector(repeating: a[next]), column, right0)
+            right1 = fmaVector(FloatVector(repeating: a1[next]), column, right1)
+            right2 = fmaVector(FloatVector(repeating: a2[next]), column, right2)
+            right3 = fmaVector(FloatVector(repeating: a3[next]), column, right3)
+            right4 = fmaVector(FloatVector(repeating: a4[next]), column, right4)
+            right5 = fmaVector(FloatVector(repeating: a5[next]), column, right5)
+            #if CARL_AVX512
+                left6 = fmaVector(FloatVector(repeating: a6[at]), column, left6)
+                left7 = fmaVector(FloatVector(repeating: a7[at]), column, left7)
+                right6 = fmaVector(FloatVector(repeating: a6[next]), column, right6)
+                right7 = fmaVector(FloatVector(repeating: a7[next]), column, right7)
+            #endif
+            panel += bStep
+            at &+= aStep
+            next &+= aStep
         }
     }
 

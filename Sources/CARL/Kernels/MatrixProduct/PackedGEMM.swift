@@ -75,6 +75,7 @@ enum PackedGEMM {
                 var spread = isSpread ? SpreadPrefetch(panel: ahead, tiles: tiles) : nil
                 var rowsOfA = a.base + start &* a.depthStride
                 var row = 0
+                let isNarrow = columns <= FloatVector.scalarCount && b.format == .float32 && !isSpread
                 while row < m {
                     prefetch.step()
                     for _ in 0..<linesAhead {
@@ -83,6 +84,15 @@ enum PackedGEMM {
                     }
                     let target = c + (row &* ldc &+ column)
                     let left = m &- row
+                    if isNarrow && left >= 2 &* rows {
+                        prefetch.step()
+                        narrow(
+                            count, rowsOfA, a.rowStride, a.tileStride, a.depthStride, panel, b.depthStride, target, ldc,
+                            columns, add ? UnsafePointer(target) : bias.map { $0 + column }, add ? ldc : 0)
+                        rowsOfA += 2 &* a.tileStride
+                        row &+= 2 &* rows
+                        continue
+                    }
                     let taken = left <= most ? left : rows
                     if b.format == .float32 {
                         tile(
@@ -177,6 +187,23 @@ enum PackedGEMM {
         tile(PackedGEMM.rows, k, a, rowStride, aStep, rows, b, bStep, c, ldc, columns, accumulate, bias) { _ in }
     }
 
+    /// Two tiles of rows of at most half of a panel's columns, with `addend` added if there is one, its rows `distance`
+    /// apart.
+    @inline(never)
+    private static func narrow(
+        _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ tileStride: Int, _ aStep: Int,
+        _ b: UnsafePointer<Float>, _ bStep: Int, _ c: FloatPointer, _ ldc: Int, _ columns: Int,
+        _ addend: UnsafePointer<Float>?, _ distance: Int
+    ) {
+        let sums = MicroKernel(
+            narrow: k, a, rowStride: rowStride, groupStride: tileStride, aStep: aStep, b, bStep: bStep)
+        sums.forEachRow { row, upper, lower in
+            store(upper, c + row &* ldc, columns, addend.map { $0 + row &* distance })
+            let further = row &+ rows
+            store(lower, c + further &* ldc, columns, addend.map { $0 + further &* distance })
+        }
+    }
+
     @inline(never)
     private static func tall(
         _ k: Int, _ a: UnsafePointer<Float>, _ rowStride: Int, _ aStep: Int, _ rows: Int, _ b: UnsafePointer<Float>,
@@ -252,16 +279,15 @@ enum PackedGEMM {
         _ left: FloatVector, _ right: FloatVector, _ c: FloatPointer, _ columns: Int, _ addend: UnsafePointer<Float>?
     ) {
         let half = FloatVector.scalarCount
-        if columns == width {
-            storeVector(addend.map { loadVector($0) + left } ?? left, c)
-            storeVector(addend.map { loadVector($0 + half) + right } ?? right, c + half)
-            return
-        }
-        for i in 0..<min(half, columns) { c[i] = addend.map { $0[i] + left[i] } ?? left[i] }
-        var i = half
-        while i < columns {
-            c[i] = addend.map { $0[i] + right[i &- half] } ?? right[i &- half]
-            i &+= 1
-        }
+        store(left, c, min(half, columns), addend)
+        if columns > half { store(right, c + half, columns &- half, addend.map { $0 + half }) }
+    }
+
+    /// Stores `count` values, a vector at most, added to `addend` if there is one.
+    @inline(__always)
+    private static func store(
+        _ values: FloatVector, _ c: FloatPointer, _ count: Int, _ addend: UnsafePointer<Float>?
+    ) {
+        storeVector(addend.map { loadVector($0, count) + values } ?? values, c, count)
     }
 }

@@ -46,6 +46,16 @@ struct StoredValues {
             : loadVector(base.assumingMemoryBound(to: Float.self) + at)
     }
 
+    /// The `count` values from number `at` on, and zeros behind them where a vector holds more.
+    @inline(__always)
+    func vector(_ at: Int, _ count: Int) -> FloatVector {
+        if count == FloatVector.scalarCount { return vector(at) }
+        if !isBFloat16 { return loadVector(base.assumingMemoryBound(to: Float.self) + at, count) }
+        var values = FloatVector.zero
+        for i in 0..<count { values[i] = self[at &+ i] }
+        return values
+    }
+
     @inline(__always)
     subscript(at: Int) -> Float {
         isBFloat16

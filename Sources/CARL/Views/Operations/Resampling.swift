@@ -37,22 +37,18 @@ struct Resampling {
     /// - Parameters:
     ///   - box: the part, in pixels of the image.
     ///   - fullHeight, fullWidth: the size that the part is resized to, of which the centre of `size` times `size` is
-    ///     made.
+    ///     made; where the centre lies between two pixels, the even one begins it, as torchvision's CenterCrop rounds.
     ///   - mirrored: left and right change places.
-    ///   - roundedCentre: where the centre lies between two pixels, the even one begins it, as torchvision's CenterCrop
-    ///     rounds; otherwise the one before.
     init(
         _ image: SourceImage, _ box: (left: Int, top: Int, width: Int, height: Int), size: Int, fullHeight: Int,
         fullWidth: Int,
-        _ interpolation: ViewSpec.Interpolation, mirrored: Bool, roundedCentre: Bool = false, scratch: FloatPointer
+        _ interpolation: ViewSpec.Interpolation, mirrored: Bool, scratch: FloatPointer
     ) {
         pixels = image.pixels + box.top * image.rowStride + box.left * image.channels
         rowStride = image.rowStride
         rowValues = box.width * image.channels
         channels = image.channels
-        func offset(_ full: Int) -> Int {
-            roundedCentre ? Int((Double(full - size) / 2).rounded(.toNearestOrEven)) : (full - size) / 2
-        }
+        func offset(_ full: Int) -> Int { Int((Double(full - size) / 2).rounded(.toNearestOrEven)) }
         var free = scratch
         vertical = ResamplingAxis(
             interpolation, inputs: box.height, fullOutputs: fullHeight, offset: offset(fullHeight), outputs: size,
