@@ -15,8 +15,8 @@ from ._early_views import UNDECIDED, early_size
 from ._encoder_cost import image_cost
 from ._memory import available_memory, resident_memory
 from ._pace import EARLY_UNTIL
+from ._position import steps_per_epoch
 from ._resolved import resolved
-from ._training import steps_per_epoch
 from .budget import (
     PASSES,
     PRESENTATIONS,
@@ -231,6 +231,11 @@ class Calibration:
         if isinstance(source, BatchStream):
             images = list(source.probe())
             return [(images * -(-count // len(images)))[:count]], 0.0
+        if self._limit is not None and (need := source.decoding_bytes(side)) > self._limit - resident_memory():
+            raise InvalidArgumentError(
+                f"memory: got {memory_text(self._limit)}, but decoding the largest images takes {memory_text(need)} "
+                f"beside {memory_text(resident_memory())} that the process holds: want more, or smaller images"
+            )
         broken = BrokenImages(len(source), max_broken=1)
         places = batch_places(len(source), count, seed, 0, 2**20, 0)
         batches: list[Any] = []

@@ -21,13 +21,15 @@ from ._notes import refuse_changes, saved_notes
 from ._opening import describe_run, full_steps, hints, length_of, measure
 from ._pace import Pace
 from ._parameters import LIMITS
+from ._position import Position, batch_size_for, steps_per_epoch
 from ._pretrained import pretrained, run_config, with_rates, with_weights
 from ._resolved import is_transformer
+from ._resume import read_settings
 from ._run_place import check_room
 from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
-from ._training import Position, TrainingLoop, batch_size_for, steps_per_epoch
-from .budget import Given, Setting, parse_duration
+from ._training import TrainingLoop
+from .budget import Given, Setting, parse_duration, parse_memory
 from .callbacks import as_callbacks
 from .config import TrainerConfig, ViewSpec
 from .errors import BusyError, InvalidArgumentError, InvalidStateError, Terminated
@@ -67,6 +69,15 @@ def fitting(model: CARL) -> Iterator[None]:
     finally:
         if held.get(key) is mine:
             del held[key]
+
+
+def checked_epochs(model: CARL) -> int:
+    """The epochs that are asked for, checked with what else says how long a fit is and how much it may take."""
+    if model.budget is not None:
+        parse_duration(model.budget)
+    if model.memory is not None:
+        parse_memory(model.memory)
+    return _arrays.integer(EPOCHS if model.epochs is None else model.epochs, "epochs", *LIMITS["epochs"])
 
 
 def passes(model: CARL, source: ImageSource | BatchStream, epochs: int) -> int:
@@ -161,6 +172,7 @@ def begin_planned(
     model: CARL, source: ImageSource | BatchStream, epochs: int, started: float, info: WeightsInfo | None = None
 ) -> tuple[Position, list[str]]:
     """``begin`` with what the budget and the memory allow; what to tell of it."""
+    batch_size_for(source, BATCH_SIZE)  # an error for too few images
     config = trainer_config(model, source, info)
     batch_size = None if model.batch_size is None else checked_batch_size(model)
     given = Given(model.view_size, model.width, batch_size, model.recompute, own_views=config.view_size is None)
@@ -208,7 +220,7 @@ def resume_from(
         )
     per_epoch = steps_per_epoch(source, position.batch_size)
     old = trainer.config
-    refuse_changes(model.get_params(), notes.get("params", {}), old, checkpoint)
+    refuse_changes(model.get_params(), notes.get("params", {}), {**vars(old), **read_settings(notes)}, checkpoint)
     changes: dict[str, Any] = {"epochs": epochs, "threads": model.threads}
     if model.budget is not None:
         model._pace = _remaining_pace(model, old, notes, checkpoint, started)
@@ -217,6 +229,8 @@ def resume_from(
         changes["total_steps"] = model.total_steps
     elif old.total_steps is not None and per_epoch:
         changes["total_steps"] = per_epoch * epochs
+    if changes.get("total_steps", trainer.step_count + 1) <= trainer.step_count:
+        changes = {"threads": model.threads}  # nothing is left to do: what was done stays what the file says
     changes = {key: value for key, value in changes.items() if value is not None and value != getattr(old, key)}
     if changes:
         trainer.close()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._reading import parse_json
-from .config import TrainerConfig, dump_json
+from .config import dump_json
 from .errors import FileError, InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -63,11 +63,11 @@ def is_change(wanted: Any, key: str, *known: Any) -> bool:
 
 
 def refuse_changes(
-    given: Mapping[str, Any], stored: Mapping[str, Any], config: TrainerConfig, file: str | os.PathLike[str]
+    given: Mapping[str, Any], stored: Mapping[str, Any], config: Mapping[str, Any], file: str | os.PathLike[str]
 ) -> None:
     """InvalidArgumentError for a parameter that is given but is neither what the file's model was given nor what is in
     force there: a run that goes on stays as it was started."""
-    for key, now in vars(config).items():
+    for key, now in config.items():
         wanted = given.get(key)
         if wanted is not None and key not in _FREE and is_change(wanted, key, stored.get(key), now):
             raise InvalidArgumentError(

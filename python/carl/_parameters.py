@@ -405,25 +405,3 @@ class Parameters:
         self.eval_every = eval_every
         self.progress = progress
         self.callbacks = callbacks
-
-
-#: Parameters of the estimator that are no keys of the trainer's configuration.
-OWN_KEYS = frozenset(
-    {
-        "weights",
-        "feature_views",
-        "budget",
-        "memory",
-        "value_range",
-        "on_error",
-        "max_broken",
-        "cache",
-        "cache_size",
-        "keep_images",
-        "run_dir",
-        "checkpoint_every",
-        "eval_every",
-        "progress",
-        "callbacks",
-    }
-)

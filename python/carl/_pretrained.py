@@ -70,9 +70,20 @@ def pretrained(config: TrainerConfig, info: WeightsInfo | None) -> Trainer:
     return trainer
 
 
+def reading(model: CARL) -> dict[str, Any]:
+    """Parameters that decide what training gets of the images, where they are not the defaults."""
+    known = {key: getattr(model, key) for key in ("value_range", "cache_size")}
+    known["cache"] = path_of(model.cache)
+    if model.config_.train_encoder == "none":
+        # With a budget features are not kept.
+        known["feature_views"] = model.feature_views if model.budget is None else 0
+    return {key: value for key, value in known.items() if value is not None}
+
+
 def run_config(model: CARL) -> dict[str, Any]:
-    """What config.json holds: the complete configuration, and where the weights came from that it began with."""
-    config = dict(vars(model.config_))
+    """What config.json holds: the complete configuration, where the weights came from that it began with, and what else
+    decides what is read of the images and made of them."""
+    config = {**vars(model.config_), **reading(model)}
     if model.weights_ is not None:
         config["weights"] = path_of(model.weights) or model.weights_["file"]
     return config

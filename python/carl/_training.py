@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ._diagnostics import AgreementWatch
 from ._frozen import FrozenFeatures, FrozenReader, remove_features
 from ._interrupt import shielded
 from ._pace import Pace
+from ._position import Position, steps_per_epoch
 from ._pretrained import run_config
 from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
@@ -30,40 +30,6 @@ from .usage import UsageRecorder, make_recorder
 if TYPE_CHECKING:
     from .estimator import CARL
     from .evaluate.online import OnlineEvaluation
-
-
-@dataclass
-class Position:
-    """Position of a run in its data: `batch` batches of epoch number `epoch` are done. `samples`: size of the data set,
-    None for streams."""
-
-    epoch: int = 0
-    batch: int = 0
-    samples: int | None = None
-    batch_size: int = 0
-
-    def to_notes(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    @classmethod
-    def from_notes(cls, notes: dict[str, Any]) -> Position:
-        return cls(**{key: notes[key] for key in ("epoch", "batch", "samples", "batch_size") if key in notes})
-
-
-def batch_size_for(source: ImageSource | BatchStream, batch_size: int) -> int:
-    """The batch size used: the whole set where it is smaller than one batch."""
-    if isinstance(source, BatchStream):
-        return batch_size
-    if len(source) < 2:
-        raise InvalidArgumentError(f"images: got {len(source)}, want at least 2")
-    return min(batch_size, len(source))
-
-
-def steps_per_epoch(source: ImageSource | BatchStream, batch_size: int) -> int | None:
-    """None for a stream that does not know its length."""
-    if isinstance(source, BatchStream):
-        return source.steps(batch_size)
-    return len(source) // batch_size
 
 
 #: Broken images that warnings name, at most.
@@ -147,6 +113,8 @@ class TrainingLoop:
             with self._reader:
                 while self._position.epoch < self._epochs and not self._is_finished():
                     self._run_epoch()
+            if self._position.batch == self._per_epoch:  # of a run that was stopped behind its last step
+                self._end_epoch(None)
             self._record_usage(always=True)
             self._evaluate()
             self._save("finished")
@@ -229,16 +197,24 @@ class TrainingLoop:
                     else "gave no batch of at least 2 images"
                 )
             )
-        if self._last is not None:
+        self._end_epoch(clock)
+
+    def _end_epoch(self, clock: WaitClock | None) -> None:
+        """clock: of its steps, if there were some since the run began or went on."""
+        position, finished = self._position, self._position.epoch
+        if self._last is not None and clock is not None:
             self._log(
-                f"epoch {position.epoch + 1}/{self._planned_epochs()}, step {self._trainer.step_count}: "
+                f"epoch {finished + 1}/{self._planned_epochs()}, step {self._trainer.step_count}: "
                 f"{describe(self._last, clock.share)}"
             )
         if isinstance(self._source, KeptSource) and (news := self._source.news()):
             self._log(news)
-        finished = position.epoch
-        self._epoch_start = self._trainer.step_count
-        position.epoch, position.batch = finished + 1, 0
+
+        def advance() -> None:
+            self._epoch_start = self._trainer.step_count
+            position.epoch, position.batch = finished + 1, 0
+
+        shielded(advance)
         for callback in self._callbacks:
             callback.on_epoch(self._model, finished)
         if self._schedule.after_epoch(position.epoch):

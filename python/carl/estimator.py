@@ -10,32 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from . import _arrays
 from ._checkpoint import checkpoint_channels, is_classifier
 from ._features import COLUMNS
-from ._fit import (
-    EPOCHS,
-    begin,
-    begin_planned,
-    checked_batch_size,
-    checkpoint_to_resume,
-    fitting,
-    passes,
-    resume_from,
-    train,
-)
+from ._fit import begin, begin_planned, checked_batch_size, checkpoint_to_resume, fitting, passes, resume_from, train
 from ._given import Given, given_of, read_given
 from ._input import channels_of, image_parts, samples_of
 from ._notes import path_from_note, path_note, saved_notes
 from ._pace import Pace
-from ._parameters import LIMITS, Parameters
+from ._parameters import Parameters
 from ._pickles import begin_state, checked_params, file_of, telling_versions, written_bytes
+from ._position import Position, batch_size_for
 from ._pretrained import PretrainedEncoder, channels_to_read, pretrained_encoder, weights_of
+from ._resume import take_stored
 from ._run_place import claim_run, claim_to_fit
 from ._schedule import Schedule
 from ._sklearn import EstimatorRules
-from ._training import Position, batch_size_for
-from .budget import parse_duration, parse_memory
 from .config import TrainerConfig
 from .encoder import Encoder, embedded_rows
 from .errors import FileError, InvalidArgumentError, not_fitted
@@ -125,20 +114,15 @@ class CARL(Parameters, EstimatorRules):
             folder's eval.jsonl.
 
         resume: True goes on from the last checkpoint in run_dir, if there is one; a path goes on from that checkpoint
-            or run folder. The checkpoint's configuration stands, except threads, epochs and total_steps: other values
-            are an InvalidArgumentError. The result is bitwise that of a run without the interruption. Of a budget, what
-            is left of it counts: the time until the checkpoint was spent.
+            or run folder. What is left out is taken from the checkpoint; other values than its own are an
+            InvalidArgumentError, but of threads, epochs, total_steps and budget. The result is bitwise that of a run
+            without the interruption. Of a budget, what is left of it counts: the time until the checkpoint was spent.
 
         A run_dir that holds a run, which this fit does not resume, is an InvalidArgumentError; one that another process
         or model trains into is a BusyError. A file that cannot be written (full disk, removed folder) is a FileError:
         the model stays usable and the last checkpoint whole.
         """
         started = self._clock()
-        epochs = _arrays.integer(EPOCHS if self.epochs is None else self.epochs, "epochs", *LIMITS["epochs"])
-        if self.budget is not None:
-            parse_duration(self.budget)
-        if self.memory is not None:
-            parse_memory(self.memory)
         schedule = Schedule(self.eval_every)
         if eval_set is None and self.eval_every is not None:
             raise InvalidArgumentError("eval_every: wants labelled images to judge by: give fit() an eval_set")
@@ -152,6 +136,9 @@ class CARL(Parameters, EstimatorRules):
                 self._eval_paths = paths_of(eval_set)
             run = claim_to_fit(self, stack, resume)
             checkpoint = checkpoint_to_resume(self, resume, run)
+            if checkpoint is not None:
+                take_stored(self, checkpoint)
+            epochs = checked_epochs(self)
             weights = weights_of(self) if checkpoint is None else None
             channels = self.in_channels or (
                 checkpoint_channels(checkpoint) if checkpoint else weights.config["in_channels"] if weights else None

@@ -119,7 +119,9 @@ import Testing
     /// rounded to even, as torchvision does.
     @Test(arguments: [(1.0, false), (0.875, false), (0.9, true), (1, true)])
     func evaluationViewsAgree(_ crop: Double, _ bicubic: Bool) throws {
-        for (height, width, size) in [(40, 60, 16), (61, 33, 20), (9, 9, 9), (5, 11, 13), (50, 57, 21), (50, 59, 21), (15, 27, 12)] {
+        for (height, width, size) in [
+            (40, 60, 16), (61, 33, 20), (9, 9, 9), (5, 11, 13), (50, 57, 21), (50, 59, 21), (15, 27, 12),
+        ] {
             let pixels = ViewTests.image(height, width, 3)
             let shorter = min(height, width)
             let resized = Int(Double(size) / crop)
