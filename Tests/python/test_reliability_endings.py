@@ -87,6 +87,26 @@ def test_a_broken_standard_error_ends_no_training(images, monkeypatch, error):
         small_model(progress=True, callbacks=interrupt).fit(images)
 
 
+@pytest.mark.parametrize("error", [BrokenPipeError(), KeyboardInterrupt()])
+def test_a_bar_that_cannot_be_drawn_stops_no_other_thread(monkeypatch, error):
+    """Such as the one that a library's message comes by: tqdm keeps its lock when drawing fails."""
+    monkeypatch.setattr(sys, "stderr", _Gone(error))
+
+    def fails(call):
+        try:
+            call()
+        except KeyboardInterrupt:
+            pass
+
+    fails(lambda: Bar(True, 3, "bar").advance("a"))
+    fails(lambda: show_beside_bars("text\n"))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    other = threading.Thread(target=show_beside_bars, args=("further\n",), daemon=True)
+    other.start()
+    other.join(60)
+    assert not other.is_alive() and sys.stderr.getvalue() == "further\n"
+
+
 class _Ends(Logger):
     """Notes how it was closed."""
 

@@ -26,6 +26,7 @@ class FolderLock:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self._descriptor = -1
+        self._opened = -1  # the folder itself, so that its number stays its own
 
     @property
     def held(self) -> bool:
@@ -56,8 +57,21 @@ class FolderLock:
                     break
                 os.close(descriptor)  # its owner let go, and removed it, between the two calls
             self._descriptor = descriptor
+            with suppress(OSError):
+                self._opened = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             _held.append(self)
         _write(descriptor)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the folder that was locked is still the one of its path: neither moved nor removed, be there another
+        one by now."""
+        return self._opened < 0 or _is_at(self._opened, self.folder)
+
+    def _close_folder(self) -> None:
+        opened, self._opened = self._opened, -1
+        if opened >= 0:
+            os.close(opened)
 
     def release(self) -> None:
         with _forks:
@@ -65,6 +79,7 @@ class FolderLock:
             if descriptor < 0:
                 return
             _held.remove(self)
+            self._close_folder()
             with suppress(OSError):
                 if _is_at(descriptor, self.folder / NAME):
                     os.unlink(self.folder / NAME)
@@ -82,6 +97,7 @@ def _forget_in_child() -> None:
     for lock in _held:
         os.close(lock._descriptor)  # LOCK_UN would take the lock from the parent too
         lock._descriptor = -1
+        lock._close_folder()
     _held.clear()
 
 

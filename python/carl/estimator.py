@@ -12,7 +12,17 @@ import numpy as np
 
 from ._checkpoint import checkpoint_channels, is_classifier
 from ._features import COLUMNS
-from ._fit import begin, begin_planned, checked_batch_size, checkpoint_to_resume, fitting, passes, resume_from, train
+from ._fit import (
+    begin,
+    begin_planned,
+    checked_batch_size,
+    checked_epochs,
+    checkpoint_to_resume,
+    fitting,
+    passes,
+    resume_from,
+    train,
+)
 from ._given import Given, given_of, read_given
 from ._input import channels_of, image_parts, samples_of
 from ._notes import path_from_note, path_note, saved_notes

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from ._signals import is_terminal
@@ -38,6 +40,26 @@ def _in_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
+@functools.lru_cache(maxsize=1)
+def _bar_class() -> Any:
+    """tqdm's bar with a lock of its own, of this process alone: tqdm's is shared with forked children, so that one that
+    is killed while it draws would stop the bars of all for ever."""
+    from tqdm.auto import tqdm
+
+    class OwnBar(tqdm):  # type: ignore[misc,type-arg,unused-ignore]
+        def refresh(self, nolock: bool = False, lock_args: Any = None) -> Any:
+            # tqdm keeps the lock when drawing fails, or Ctrl-C comes meanwhile: other threads would wait for ever.
+            with nullcontext() if nolock else self._lock:
+                return super().refresh(nolock=True)
+
+    def renew() -> None:
+        OwnBar.set_lock(threading.RLock())
+
+    renew()
+    os.register_at_fork(after_in_child=renew)
+    return OwnBar
+
+
 class Bar:
     """A tqdm bar, or nothing. Use as a context, or ``close`` it. It ends where standard error is closed or its reader
     is gone: the work that it shows goes on.
@@ -52,12 +74,10 @@ class Bar:
         self._bar: Any = None
         if not shown or sys.stderr is None:
             return
-        from tqdm.auto import tqdm
-
         with suppress(OSError, ValueError):
             # In a log file a bar is a line a time: one every ten seconds is enough there.
             interval = 0.2 if is_terminal(sys.stderr) or _in_notebook() else 10.0
-            self._bar = tqdm(
+            self._bar = _bar_class()(
                 total=total,
                 initial=done,
                 unit=unit,
@@ -151,12 +171,12 @@ def show_beside_bars(text: str) -> None:
     """Whole lines on standard error, which may be closed: bars that are there make room and follow below."""
     if sys.stderr is None:
         return
-    tqdm = getattr(sys.modules.get("tqdm.auto"), "tqdm", None)  # without it there is no bar
     with suppress(OSError, ValueError):
-        if tqdm is None:
+        if "tqdm.auto" not in sys.modules:  # there is no bar
             sys.stderr.write(text)
-        else:
-            tqdm.write(text, file=sys.stderr, end="")
+            return
+        with (bars := _bar_class()).get_lock():  # tqdm itself would keep it where writing fails
+            bars.write(text, file=sys.stderr, end="", nolock=True)
 
 
 class CacheProgress:

@@ -155,6 +155,8 @@ class RunFolder:
             raise BusyError(
                 f"run_dir: {self.path} belongs to process {self._owner}, which this one is a copy of (fork)"
             )
+        if not self._lock.is_in_place:  # another run's may be there by now
+            raise FileError(f"run_dir: {self.path} was moved, removed or replaced while the run went on")
 
     def log(self, text: str) -> None:
         """A line of train.log, with the time. A line that the disk has no room for is left out: the figures are what
@@ -164,6 +166,7 @@ class RunFolder:
                 self._lines("train.log").write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
 
     def write_config(self, config: Mapping[str, Any]) -> None:
+        self._check_owner()
         replace_file(self.path / "config.json", json.dumps(dict(config), indent=2) + "\n")
 
     def write_metrics(self, metrics: Metrics, epoch: int) -> None:
@@ -173,10 +176,12 @@ class RunFolder:
 
     def write_usage(self, record: Mapping[str, Any]) -> None:
         if self._is_open:
+            self._check_owner()
             self._lines("usage.jsonl").write(json.dumps(record))
 
     def write_broken(self, images: Iterable[tuple[str, str]]) -> None:
         """Adds names and reasons to broken_images.jsonl, those that it does not have."""
+        self._check_owner()
         known = {row["image"] for row in read_broken(self.path)}
         for name, reason in images:
             if name not in known:
@@ -184,6 +189,7 @@ class RunFolder:
 
     def write_evaluation(self, figures: Mapping[str, Any]) -> None:
         if self._is_open:
+            self._check_owner()
             self._lines("eval.jsonl").write(json.dumps(dict(figures)))
 
     def last_evaluation(self) -> int | None:
@@ -208,6 +214,7 @@ class RunFolder:
 
     def export(self, trainer: Trainer) -> None:
         """Writes the encoder for other programs."""
+        self._check_owner()
         file = self.path / "exported" / "encoder.safetensors"
         make_folder(file.parent)
         export_weights(trainer, file)
