@@ -55,7 +55,7 @@ def work(program, threads, name):
 
     torch.set_num_threads(threads)
     if images:
-        return torch_run(encoder, stem, views)
+        return torch_run(encoder, stem, 1.0, views)
     model = resnet(encoder, stem).eval().to(memory_format=torch.channels_last)
     image = torch.from_numpy(views[0]).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 

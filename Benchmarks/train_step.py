@@ -4,9 +4,10 @@
 
 Rows: a whole training step of ResNet-18 on 128 views of 32x32 (two views of 64 images, 3x3 stem, head 512-512-128,
 300 prototypes, SGD), against PyTorch, channels_last; embedding of batches of 128; a step on views of 20x20, the small
-views that a run on such images begins with; and a step of ResNet-50 on 32 views of 224x224. Where the processor has
-bfloat16 instructions, both run in bfloat16 too (PyTorch by autocast), and are compared with one another. With
---compile PyTorch's encoder also runs by torch.compile. Ratios are of medians.
+views that a run on such images begins with; steps of ResNet-18 with a quarter of the channels, on 32x32 and, with the
+stem for photos, on 160x160; and a step of ResNet-50 on 32 views of 224x224. Where the processor has bfloat16
+instructions, both run in bfloat16 too (PyTorch by autocast), and are compared with one another. With --compile
+PyTorch's encoder also runs by torch.compile. Ratios are of medians.
 
 GFLOP/s are operations of the direct method, the same for both, over the time of each; "of peak" is their share of what
 this machine's processors do when they only multiply and add in float32, measured here. A fast method or bfloat16 may
@@ -41,8 +42,8 @@ from support.processor import has_bfloat16
 from support.torch_resnet import Block, resnet
 
 
-def torch_model(name, stem, prototypes):
-    encoder = resnet(name, stem)
+def torch_model(name, stem, prototypes, width=1.0):
+    encoder = resnet(name, stem, width)
     head = nn.Sequential(
         nn.Linear(encoder.features, 512), nn.BatchNorm1d(512), nn.ReLU(inplace=True), nn.Linear(512, 128)
     )
@@ -79,33 +80,40 @@ def random_views(size, images):
     return [random.standard_normal((images, size, size, 3), dtype=np.float32) for _ in range(2)]
 
 
-def carl_trainer(name, stem, size, precision="float32"):
-    views = [{"size": size, "count": 2}]
-    return carl.Trainer(encoder=name, stem=stem, projector=[512, 128], prototypes=300, views=views, precision=precision)
+def carl_trainer(name, stem, size, width, precision="float32"):
+    return carl.Trainer(
+        encoder=name,
+        stem=stem,
+        width=width,
+        projector=[512, 128],
+        prototypes=300,
+        views=[{"size": size, "count": 2}],
+        precision=precision,
+    )
 
 
-def torch_run(name, stem, views, bfloat16=False, compiled=False):
+def torch_run(name, stem, width, views, bfloat16=False, compiled=False):
     tensors = [torch.from_numpy(v).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last) for v in views]
-    model = torch_model(name, stem, 300).train()
+    model = torch_model(name, stem, 300, width).train()
     if compiled:
         model["encoder"].compile()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.06, momentum=0.9, weight_decay=5e-4)
     return torch_step(model, optimizer, tensors, bfloat16)
 
 
-def step_row(name, stem, size, images, rounds, compiled):
+def step_row(name, stem, size, images, width, rounds, compiled):
     """The row of a step, and the operations of the encoder's forward pass in it."""
     views = random_views(size, images)
-    trainer = carl_trainer(name, stem, size)
+    trainer = carl_trainer(name, stem, size, width)
     runs = {"carl": lambda: trainer.step_views(views)}
     if has_bfloat16():
-        rounding = carl_trainer(name, stem, size, "bf16")
+        rounding = carl_trainer(name, stem, size, width, "bf16")
         runs["carl bfloat16"] = lambda: rounding.step_views(views)
     for bfloat16 in (False, True) if has_bfloat16() else (False,):
         kind = "bfloat16" if bfloat16 else "float32"
-        runs[f"torch {kind}"] = torch_run(name, stem, views, bfloat16)
+        runs[f"torch {kind}"] = torch_run(name, stem, width, views, bfloat16)
         if compiled:
-            runs[f"torch {kind} compiled"] = torch_run(name, stem, views, bfloat16, compiled)
+            runs[f"torch {kind} compiled"] = torch_run(name, stem, width, views, bfloat16, compiled)
     seconds = measure(runs, rounds)
     trainer.start_profile()
     trainer.step_views(views)
@@ -140,13 +148,13 @@ def row(items, operations, seconds):
 # ---- Memory
 
 
-def peak_memory(peer, name, stem, size, images):
+def peak_memory(peer, name, stem, size, images, width):
     """Bytes at the peak of two steps, in a process of its own; None where the system does not tell."""
-    command = [sys.executable, __file__, "--peak", peer, name, stem, str(size), str(images)]
+    command = [sys.executable, __file__, "--peak", peer, name, stem, *map(str, (size, images, width))]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
-def print_peak(peer, name, stem, size, images):
+def print_peak(peer, name, stem, size, images, width):
     views = random_views(size, images)
     if is_own(peer):
         with carl.Trainer(encoder="resnet18", stem="small", width=0.125, views=[{"size": 8, "count": 2}]) as tiny:
@@ -159,21 +167,23 @@ def print_peak(peer, name, stem, size, images):
 
     def steps():
         if is_own(peer):
-            trainer = carl_trainer(name, stem, size, "bf16" if "bfloat16" in peer else "float32")
+            trainer = carl_trainer(name, stem, size, width, "bf16" if "bfloat16" in peer else "float32")
             run = lambda: trainer.step_views(views)  # noqa: E731
         else:
-            run = torch_run(name, stem, views, "bfloat16" in peer, "compiled" in peer)
+            run = torch_run(name, stem, width, views, "bfloat16" in peer, "compiled" in peer)
         run()
         run()
 
     print(json.dumps(peak_beside(steps)[1]))
 
 
-#: Name of a row: encoder, stem, size of a view, images (of two views each).
+#: Name of a row: encoder, stem, size of a view, images (of two views each), share of the channels.
 STEPS = {
-    "step resnet18 32x32, 128 views": ("resnet18", "small", 32, 64),
-    "step resnet18 20x20, 128 views": ("resnet18", "small", 20, 64),
-    "step resnet50 224x224, 32 views": ("resnet50", "imagenet", 224, 16),
+    "step resnet18 32x32, 128 views": ("resnet18", "small", 32, 64, 1.0),
+    "step resnet18 20x20, 128 views": ("resnet18", "small", 20, 64, 1.0),
+    "step resnet18/4 32x32, 128 views": ("resnet18", "small", 32, 64, 0.25),
+    "step resnet18/4 160x160, 32 views": ("resnet18", "imagenet", 160, 16, 0.25),
+    "step resnet50 224x224, 32 views": ("resnet50", "imagenet", 224, 16, 1.0),
 }
 
 
@@ -182,11 +192,11 @@ def main():
     parser.add_argument("--quick", action="store_true", help="fewer rounds, no further steps")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--compile", action="store_true", help="torch.compile, too")
-    parser.add_argument("--peak", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--peak", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(carl.default_threads())
     if options.peak:
-        print_peak(*options.peak[:3], *map(int, options.peak[3:]))
+        print_peak(*options.peak[:3], *map(int, options.peak[3:5]), float(options.peak[5]))
         return
     first, *others = STEPS
     rounds = 3 if options.quick else 9

@@ -62,7 +62,8 @@ def test_splits_can_keep_proportions():
         ([[0], [1]], {"fraction": 1.0}, "one label"),
         ([[0], [1, 2]], {"fraction": 1.0}, "one label"),
         (None, {"fraction": 1.0}, "None"),
-        ([0, "a", None], {"fraction": 1.0}, "labels of one kind"),
+        ([0, "a", None], {"fraction": 1.0}, r"labels\[2\]: got None, a missing label"),
+        ([0, "a", 1], {"fraction": 1.0}, "labels of one kind"),
     ],
 )
 def test_bad_splits(labels, options, words):

@@ -33,14 +33,15 @@ def expected(folder) -> dict:
 
 
 def assert_same(found: dict, expected: dict) -> None:
-    """Outputs within 1e-5, and the loss of the step after them nearly: processors and thread counts round
-    differently."""
+    """Outputs within 1e-5 of the largest, and the loss of the step after them nearly: processors and thread counts
+    round differently, and the values of some of these networks are differences of large ones."""
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         if key.startswith("later_losses"):
             np.testing.assert_allclose(found[key], value, rtol=LATER, err_msg=key)
         elif isinstance(value, list):
-            np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5, err_msg=key)
+            largest = max(1.0, float(np.abs(value).max()))
+            np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-5 * largest, err_msg=key)
         elif key == "loss":
             assert found[key] == pytest.approx(value, rel=1e-4)
         else:

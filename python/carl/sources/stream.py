@@ -95,11 +95,12 @@ class BatchStream:
         ready: list[np.ndarray] = []
         waiting: list[tuple[str, Any]] = []
         given = 0
-        # A last batch of one or three gray tensors, (B, H, W), looks like one image.
-        dimensions = None if self._gives_single_images() else self._dimensions
         for number, item in enumerate(self):
             images = image_of(item, f"images: item {number}")
-            if is_batch(images) or _dimensions(images) == dimensions is not None:
+            # A last batch of one or three gray tensors, (B, H, W), looks like one image.
+            if is_batch(images) or (
+                not self._is_single(images) and _dimensions(images) == self._dimensions is not None
+            ):
                 given += 1
                 yield self._converted(images, f"images: item {number}", least_side)
                 continue
@@ -149,9 +150,12 @@ class BatchStream:
         return False
 
     def _gives_single_images(self) -> bool:
+        return self._single if self._single is not None else self._is_single(image_of(self.first_item(), "images"))
+
+    def _is_single(self, images: Any) -> bool:
+        """Whether items are single images, as the first one says, which this is if none was seen."""
         if self._single is None:
-            first = image_of(self.first_item(), "images")
-            self._single, self._dimensions = not is_batch(first), _dimensions(first)
+            self._single, self._dimensions = not is_batch(images), _dimensions(images)
         return self._single
 
     def _converted(self, images: Any, name: str, least_side: int | None) -> Images:
