@@ -97,10 +97,9 @@ class BatchStream:
         given = 0
         for number, item in enumerate(self):
             images = image_of(item, f"images: item {number}")
+            single = self._is_single(images)
             # A last batch of one or three gray tensors, (B, H, W), looks like one image.
-            if is_batch(images) or (
-                not self._is_single(images) and _dimensions(images) == self._dimensions is not None
-            ):
+            if is_batch(images) or (not single and _dimensions(images) == self._dimensions is not None):
                 given += 1
                 yield self._converted(images, f"images: item {number}", least_side)
                 continue
