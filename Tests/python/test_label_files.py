@@ -315,3 +315,21 @@ def test_broken_images_by_choice(run, tmp_path, capsys):
     assert main(["embed", run, folder, "--out", out]) == 1
     assert "3.png: cannot identify image file (--on-error nan leaves its row empty)" in capsys.readouterr().err
     assert main(["embed", run, folder, "--out", out, "--on-error", "nan"]) == 0
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_wants_the_labels_that_it_is_told_of(run, photos, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    few = tmp_path / "few.npy"
+    np.save(few, np.zeros(3, int))
+    for labels in (few, tmp_path / "nowhere.txt"):
+        assert main(["report", run, "--data", photos, "--labels", str(labels), "--out", str(page)]) == 1
+        assert str(labels) in capsys.readouterr().err and not page.exists()
+
+
+def test_either_term_at_log_k_is_a_collapse(run):
+    """All images on one prototype: consistency 0, prior log K; even assignments of all: the other way round."""
+    from carl import report
+
+    text = report.write(run, images=6).path.read_text(encoding="utf-8")
+    assert "Either of them at log K means a collapse" in text and "Both" not in text.split("log K")[2]
