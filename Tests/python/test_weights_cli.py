@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -92,7 +93,18 @@ def test_clusters_with_labels_are_those_of_k_means_alone(weights, photos, capsys
     found = json.loads(answer(capsys, "cluster", "--weights", "small.safetensors", "train", "--json"))
     assert list(found) == ["k-means"] and found["k-means"]["samples"] == 10
     assert main(["cluster", "--weights", "small.safetensors", "train", "--out", "x.csv"]) == 1
-    assert "--out: is of images without labels" in capsys.readouterr().err
+    assert "add --no-labels" in capsys.readouterr().err and not os.path.exists("x.csv")
+
+
+def test_groups_of_images_that_have_labels(weights, photos, capsys):
+    pytest.importorskip("sklearn")
+    option = ("cluster", "--weights", "small.safetensors", "train", "--no-labels")
+    assert json.loads(answer(capsys, *option, "--json"))["images"] == 10
+    answer(capsys, *option, "--out", "groups.csv")
+    with open("groups.csv", encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 10
+    np.save("y.npy", np.zeros(10, int))
+    assert main([*option, "--labels", "y.npy"]) == 1 and "contradicts --labels" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -37,8 +37,8 @@ def add(subparsers: Any) -> None:
         subparsers,
         "cluster",
         "the groups of images, and how well they fit labels",
-        "Without labels: the groups of the images, the largest first, with their most typical images: those of the "
-        "prototypes, or by k-means on the encoder's features with --weights or --clusters. With labels, which may come "
+        "Without labels, or with --no-labels: the groups of the images, the largest first, with their most typical "
+        "images: those of the prototypes, or by k-means on the encoder's features with --weights or --clusters. With labels, which may come "
         "with the images: how well prototypes, and k-means, fit them. NMI, AMI and ARI are 1 for the labels "
         "themselves, AMI and ARI 0 for chance; accuracy gives each cluster a label of its own in the best way, purity "
         "the most frequent one. docs/evaluation.md says more. Needs scikit-learn and SciPy. The figures of a run "
@@ -47,6 +47,7 @@ def add(subparsers: Any) -> None:
         carl cluster runs/photos photos/ --out groups.csv
         carl cluster --weights resnet50.safetensors photos/ --clusters 30
         carl cluster runs/photos labelled/
+        carl cluster runs/photos albums/ --no-labels --out groups.csv    # sub-folders are no labels here
         carl cluster runs/photos test.npy --labels test_y.npy --clusters 50 --seed 1
         carl cluster runs/fashion t10k-images-idx3-ubyte.gz --json
         """,
@@ -54,6 +55,11 @@ def add(subparsers: Any) -> None:
     add_model(parser, "DATA")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument("--labels", metavar="FILE", help=f"{LABELS_HELP}; default: those that come with DATA")
+    parser.add_argument(
+        "--no-labels",
+        action="store_true",
+        help="list the groups although the images have labels, such as those of sub-folders",
+    )
     add_reading(parser)
     add_skip(parser)
     parser.add_argument(
@@ -64,7 +70,7 @@ def add(subparsers: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of k-means (default: %(default)s)")
     parser.add_argument(
-        "--out", metavar="FILE", help="without labels: a .csv file of the groups, cluster, name, similarity to its mean"
+        "--out", metavar="FILE", help="of the groups: a .csv file, cluster, name, similarity to its mean"
     )
     add_quiet(parser)
     add_compute(parser)
@@ -77,15 +83,19 @@ def run(arguments: argparse.Namespace) -> int:
     from ..sources.labelled import open_labelled
     from ._outputs import check_csv
 
+    if arguments.no_labels and arguments.labels is not None:
+        raise InvalidArgumentError("--no-labels: contradicts --labels: leave one of them out")
     check_csv(arguments.out, model=model_path(arguments), data=(arguments.data,))
     model, judged = given_judged(arguments, arguments.data)
     reading = reading_of(arguments, model)
     source, labels, _ = open_labelled(arguments.data, arguments.labels, model.in_channels_, **reading)
     with source:
-        if labels is None:
+        if labels is None or arguments.no_labels:
             return _show_groups(arguments, model, source)
     if arguments.out:
-        raise InvalidArgumentError("--out: is of images without labels; `carl embed` writes their features")
+        raise InvalidArgumentError(
+            f"--out: is of groups, and {arguments.data} has labels to compare with: add --no-labels to list its groups"
+        )
     return _compare(arguments, model, judged, reading)
 
 
