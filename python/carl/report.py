@@ -58,7 +58,8 @@ def write(
     model, in the place of those it was trained with.
 
     A picture that cannot be made, for want of a checkpoint, of images, of labels or of a package, is left out, and the
-    page says why. Labels that are named and cannot be used are an error, and nothing is written. Without matplotlib there is no page: MissingPackageError.
+    page says why. Labels that are named and cannot be used are an error, and nothing is written. Without matplotlib
+    there is no page: MissingPackageError.
     """
     folder = run_folder(run)
     config = read_config(folder)

@@ -38,11 +38,11 @@ def add(subparsers: Any) -> None:
         "cluster",
         "the groups of images, and how well they fit labels",
         "Without labels, or with --no-labels: the groups of the images, the largest first, with their most typical "
-        "images: those of the prototypes, or by k-means on the encoder's features with --weights or --clusters. With labels, which may come "
-        "with the images: how well prototypes, and k-means, fit them. NMI, AMI and ARI are 1 for the labels "
-        "themselves, AMI and ARI 0 for chance; accuracy gives each cluster a label of its own in the best way, purity "
-        "the most frequent one. docs/evaluation.md says more. Needs scikit-learn and SciPy. The figures of a run "
-        "folder's model are kept in its evaluation/cluster.json and kmeans.json, for `carl report`.",
+        "images: those of the prototypes, or by k-means on the encoder's features with --weights or --clusters. With "
+        "labels, which may come with the images: how well prototypes, and k-means, fit them. NMI, AMI and ARI are 1 "
+        "for the labels themselves, AMI and ARI 0 for chance; accuracy gives each cluster a label of its own in the "
+        "best way, purity the most frequent one. docs/evaluation.md says more. Needs scikit-learn and SciPy. The "
+        "figures of a run folder's model are kept in its evaluation/cluster.json and kmeans.json, for `carl report`.",
         """
         carl cluster runs/photos photos/ --out groups.csv
         carl cluster --weights resnet50.safetensors photos/ --clusters 30

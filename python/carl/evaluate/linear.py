@@ -17,6 +17,7 @@ from .._labelled_training import standardize as standardized
 from ..classifier import Classifier
 from ..errors import CARLError, InvalidArgumentError
 from ..progress import Bar
+from ._checks import labels_in_file
 from .supervised import ClassificationResult, figures, labelled_images, outputs, parts_of, seed_list
 
 METHODS = ("sgd", "logistic")
@@ -147,6 +148,7 @@ def _probe_features(
 ) -> LinearProbeResult:
     rows = _arrays.feature_array(train, "train_images", ("N", "F"))
     queries = _arrays.feature_array(test, "test_images", ("M", rows.shape[1]))
+    train_labels, test_labels = labels_in_file(train_labels, len(rows)), labels_in_file(test_labels, len(queries))
     classes, targets = encode_labels(train_labels, "train_labels", len(rows))
     check_classes(classes, "train_labels")
     truth, names = places_among(test_labels, classes, "test_labels", len(queries))
