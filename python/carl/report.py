@@ -163,13 +163,15 @@ def _pictures(
         "map",
         "Map of the embeddings, by prototype",
         "Each point is an image; a colour is a prototype.",
-        lambda: plots.embedding_map(seen.features, seen.assignments, None, method, points=points()),
+        lambda: plots.embedding_map(seen.features, seen.assignments, None, method, points=points(), what="prototypes"),
     )
     yield (
         "map by label",
         "Map of the embeddings, by label",
         "The same map; training has not seen the labels.",
-        lambda: plots.embedding_map(seen.features, _labels(seen), seen.class_names, method, points=points()),
+        lambda: plots.embedding_map(
+            seen.features, _labels(seen), seen.class_names, method, points=points(), what="labels"
+        ),
     )
     yield (
         "confusion",

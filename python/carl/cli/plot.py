@@ -220,8 +220,9 @@ def _map(arguments: argparse.Namespace) -> Figure:
     if colour == "label" and seen.labels is None:
         raise InvalidArgumentError(f"--colour label: {seen.data} has no labels; name their file with --labels")
     if colour == "label":
-        return plots.embedding_map(seen.features, seen.labels, seen.class_names, arguments.method)
-    return plots.embedding_map(seen.features, seen.assignments, seen.classes, arguments.method)
+        return plots.embedding_map(seen.features, seen.labels, seen.class_names, arguments.method, what="labels")
+    what = "prototypes" if seen.classes is None else "classes"
+    return plots.embedding_map(seen.features, seen.assignments, seen.classes, arguments.method, what=what)
 
 
 def _confusion(arguments: argparse.Namespace) -> Figure:
@@ -262,7 +263,7 @@ def _views(arguments: argparse.Namespace) -> Figure:
     if arguments.views is not None:
         spec = parse_overrides([f"views={arguments.views}"])["views"]
     elif arguments.view_size is None and shown.early is not None:
-        note = f"the first {shown.early_steps:,} steps have views of {shown.early[0]['size']} pixels"
+        note = f"the first {shown.early_steps:,} steps have views of {shown.early[0]['size']} pixels, then {shown.full_size}"
         if arguments.epoch < shown.early_epochs:
             spec = shown.early
     if isinstance(spec, str):
