@@ -200,3 +200,22 @@ def test_labels_of_other_classes_are_told(run, photos, images, tmp_path, capsys)
 def test_a_list_with_gaps_or_of_two_kinds(images, words):
     with pytest.raises(carl.InvalidArgumentError, match=words):
         carl.as_source(images)
+
+
+def test_options_without_effect_are_refused(photos, run, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    views = ["plot", "views", str(photos), "--images", "2", "--out", str(tmp_path / "v.png")]
+    specs = ["--views", '{"size": 12}']
+    bench = ["bench", "width=0.125", "--images", "4", "--steps", "1"]
+    for words, said in (
+        ([*views, "--data", str(photos)], "--data: is of RUN"),
+        ([*views, *specs, "--view-size", "16"], "--view-size: is of a preset"),
+        ([*bench, "batch_size=7"], "say --images"),
+        ([*bench, "view_size=64"], "say --size"),
+        ([*bench, "epochs=9"], "epochs: has no effect"),
+        ([*bench, "learning_rate=3"], "learning_rate: has no effect"),
+        ([*bench, 'views={"size": 12}', "--size", "16"], "--size: the specifications"),
+    ):
+        assert main(words) == 1
+        assert said in capsys.readouterr().err and not (tmp_path / "v.png").exists()
+    assert main([*views, *specs]) == 0 and main([*bench, "views=weak", "--size", "12"]) == 0

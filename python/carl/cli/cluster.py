@@ -68,7 +68,7 @@ def add(subparsers: Any) -> None:
         metavar="N",
         help="of k-means (default: as many as there are labels; without labels the root of half the number of images)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of k-means (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="of k-means (default: 0)")
     parser.add_argument(
         "--out", metavar="FILE", help="of the groups: a .csv file, cluster, name, similarity to its mean"
     )
@@ -91,6 +91,11 @@ def run(arguments: argparse.Namespace) -> int:
     source, labels, _ = open_labelled(arguments.data, arguments.labels, model.in_channels_, **reading)
     with source:
         if labels is None or arguments.no_labels:
+            if arguments.seed is not None and _of_prototypes(arguments):
+                raise InvalidArgumentError(
+                    "--seed: is of k-means, and the groups are those of the prototypes: add --clusters N, or leave it "
+                    "out"
+                )
             return _show_groups(arguments, model, source)
     if arguments.out:
         raise InvalidArgumentError(
@@ -108,7 +113,7 @@ def _compare(arguments: argparse.Namespace, model: Any, judged: Judged, reading:
     if arguments.weights is None:
         results["prototypes"] = evaluate.cluster(model.predict(images), labels)
     features = model.transform(images, progress=not arguments.quiet)
-    results["k-means"] = evaluate.cluster(features, labels, arguments.clusters, seed=arguments.seed)
+    results["k-means"] = evaluate.cluster(features, labels, arguments.clusters, seed=arguments.seed or 0)
     for name, result in results.items():
         judged.keep(result, "kmeans" if name == "k-means" else "cluster")
     if arguments.json:
@@ -134,6 +139,11 @@ class _Group:
     similarities: np.ndarray
 
 
+def _of_prototypes(arguments: argparse.Namespace) -> bool:
+    """Whether the groups of images without labels are those of the model's prototypes, and not of k-means."""
+    return arguments.weights is None and arguments.clusters is None
+
+
 def _show_groups(arguments: argparse.Namespace, model: Any, source: ImageSource) -> int:
     from .. import evaluate
     from ._look import look
@@ -141,14 +151,14 @@ def _show_groups(arguments: argparse.Namespace, model: Any, source: ImageSource)
 
     seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
     count = len(seen.names)
-    if arguments.weights is None and arguments.clusters is None:
+    if _of_prototypes(arguments):
         method = "prototypes"
         rows = model.transform(source, "logits", on_error="nan", progress=not arguments.quiet)
         assigned = rows[seen.places].argmax(axis=1)
     else:
         method = "k-means"
         clusters = arguments.clusters or max(2, round((count / 2) ** 0.5))
-        assigned = evaluate.k_means(seen.features, clusters, seed=arguments.seed)
+        assigned = evaluate.k_means(seen.features, clusters, seed=arguments.seed or 0)
     groups = _groups(seen, assigned)
     if arguments.out:
         write_csv(

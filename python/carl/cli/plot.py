@@ -250,11 +250,14 @@ def _neighbours(arguments: argparse.Namespace) -> Figure:
 
 def _views(arguments: argparse.Namespace) -> Figure:
     from .. import plots
+    from ..errors import InvalidArgumentError
     from ..inspection import sample_of
     from ..runs import is_run_folder
 
     source = Path(arguments.source).expanduser()
     trained = is_run_folder(source) or source.suffix == ".carl"
+    if not trained and arguments.data is not None:
+        raise InvalidArgumentError(f"--data: is of RUN, and {source} is no run: name one, or leave --data out")
     shown = sample_of(
         arguments.source if trained else None, arguments.data if trained else arguments.source, arguments.images
     )
@@ -268,6 +271,10 @@ def _views(arguments: argparse.Namespace) -> Figure:
             spec = shown.early
     if isinstance(spec, str):
         size = arguments.view_size or size
+    elif arguments.view_size is not None:
+        raise InvalidArgumentError(
+            "--view-size: is of a preset, and the specifications of the views have sizes of their own: leave it out"
+        )
     seed = shown.seed if arguments.seed is None else arguments.seed
     return plots.views(shown.images, spec, seed, view_size=size, epoch=arguments.epoch, indices=shown.places, note=note)
 
