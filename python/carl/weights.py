@@ -9,11 +9,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from ._c_api import LIB, string_from
+from ._checkpoint import check_kind
 from ._native_path import readable
 from ._parameters import TrainerKeys
 from ._reading import sha256_of
 from .config import parse_object
-from .errors import ConfigurationError, InvalidArgumentError
+from .errors import ConfigurationError, FileError, InvalidArgumentError
 
 #: Keys that say which network a file is of: its tensors fit no other.
 _STRUCTURE = ("encoder", "stem", "width", "patch_size", "position_grid", "registers")
@@ -97,7 +98,11 @@ def weights_info(path: str | os.PathLike[str]) -> WeightsInfo:
         def describe(_: Any, buffer: Any, capacity: int, needed: Any) -> int:
             return int(LIB.carl_weights_describe(file, buffer, capacity, needed))
 
-        found = parse_object(string_from(describe, None), "weights")
+        try:
+            found = parse_object(string_from(describe, None), "weights")
+        except FileError as error:
+            check_kind(place, error, "no file of weights: want a .safetensors file")
+            raise
     keys = ("family", "config", "preprocessing", "ignored", "notes")
     return WeightsInfo(place, **{key: found[key] for key in keys})
 

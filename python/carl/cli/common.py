@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -159,7 +161,8 @@ _PYTHONS = {"True": True, "False": False, "None": None}
 
 
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
-    """key=value arguments; a value is JSON or True, False or None where it can be read so, else text."""
+    """key=value arguments; a value is JSON or True, False or None where it can be read so, else text.
+    ConfigurationError for a value that begins as JSON's lists and objects do and is none."""
     values: dict[str, Any] = {}
     for item in items:
         key, separator, text = item.partition("=")
@@ -170,7 +173,9 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
             continue
         try:
             values[key] = parse_json(text)
-        except ValueError:
+        except ValueError as error:
+            if text.lstrip().startswith(("[", "{")):
+                raise ConfigurationError(f"{key}: got {text}, which is broken JSON: {error}") from None
             values[key] = text
     return values
 
@@ -206,6 +211,25 @@ def labelled(
         )
     whole, places = readable(source, path, on_error)
     return whole, values if places is None else values[places], names
+
+
+@contextmanager
+def told_as(names: Mapping[str, str]) -> Iterator[None]:
+    """What the block says of a function's arguments, in errors and warnings, names what the command was given."""
+    pattern = re.compile(r"\b(" + "|".join(names) + r")\b(?=[:\[ ,)]|$)")
+
+    def retold(text: object) -> str:
+        return pattern.sub(lambda found: names[found[1]], str(text))
+
+    try:
+        with warnings.catch_warnings(record=True) as met:
+            warnings.simplefilter("always")
+            yield
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(retold(error)) from error
+    finally:
+        for each in met:
+            warnings.warn(retold(each.message), each.category, stacklevel=3)
 
 
 def add_quiet(parser: Any) -> None:

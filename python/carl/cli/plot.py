@@ -50,12 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     from .. import plots
     from .._judged import facts_or_none, note_picture
     from ..runs import is_run_folder
-    from ._outputs import check_not_read
+    from ._outputs import check_output
 
     place, source = _out(arguments), Path(arguments.source).expanduser()
     if arguments.out:
         trained = is_run_folder(source) or source.suffix == ".carl"
-        check_not_read(
+        check_output(
             arguments.out,
             model=arguments.source if trained else None,
             data=(
@@ -266,7 +266,8 @@ def _views(arguments: argparse.Namespace) -> Figure:
     if arguments.views is not None:
         spec = parse_overrides([f"views={arguments.views}"])["views"]
     elif arguments.view_size is None and shown.early is not None:
-        note = f"the first {shown.early_steps:,} steps have views of {shown.early[0]['size']} pixels, then {shown.full_size}"
+        small = shown.early[0]["size"]
+        note = f"the first {shown.early_steps:,} steps have views of {small} pixels, then {shown.full_size}"
         if arguments.epoch < shown.early_epochs:
             spec = shown.early
     if isinstance(spec, str):

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from .._notes import as_utf8
 
-
 #: Columns of a name at most: longer ones leave no room for the picture.
 MOST_SIGNS = 24
 
