@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -312,3 +313,32 @@ def test_endings_of_predictions(photos, run, tmp_path, capsys):
     for name in ("p.txt", "p.npy"):
         assert main(["predict", str(run), str(photos), "--out", str(tmp_path / name)]) == 1
         assert capsys.readouterr().err.strip().endswith("want one of .csv, .npz, .parquet")
+
+
+def test_parameters_that_contradict_each_other(photos, tmp_path, capsys):
+    config = tmp_path / "c.json"
+    config.write_text('{"cache_size": 20, "epochs": 3, "on_error": "raise"}')
+    for words, said in (
+        (["epochs=2", "--epochs", "1"], "epochs: is given twice, as 2 and as 1"),
+        (["epochs=2", "epochs=3"], "epochs: is given twice"),
+        (["cache_size=20"], "cache_size: has no effect without cache"),
+        (["on_error=raise", "max_broken=0.2"], "max_broken: has no effect with on_error"),
+        (["--config", str(config), "max_broken=0.2"], "max_broken: has no effect with on_error"),
+    ):
+        assert main(["train", str(photos), *words, "--out", str(tmp_path / "none")]) == 1
+        assert said in capsys.readouterr().err and not (tmp_path / "none").exists()
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["train", str(photos), "--config", str(config), *SMALL, "epochs=1", "--epochs", "1", *out]) == 0
+
+
+def test_a_classifier_of_few_steps_says_so(photos, run, tmp_path):
+    labels = tmp_path / "y.npy"
+    np.save(labels, np.arange(24) % 2)
+    pair = [str(run), str(photos), str(photos), "--train-labels", str(labels), "--test-labels", str(labels), "--quiet"]
+    with pytest.warns(UserWarning, match="took 10 steps only, with 24 labelled images: more --epochs"):
+        assert main(["linear", *pair]) == 0
+    with pytest.warns(UserWarning, match="took 2 steps only"):
+        assert main(["finetune", *pair, "--labels", "100%", "--epochs", "2", "--seeds", "0"]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(["linear", *pair, "--epochs", "100"]) == 0

@@ -43,7 +43,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
     try:
         mode = os.stat(name).st_mode
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
-        raise FileError(f"cannot read {name}: {error.strerror or error}") from error
+        raise FileError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
     _check_mode(name, mode)
 
 

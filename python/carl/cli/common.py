@@ -162,27 +162,38 @@ _PYTHONS = {"True": True, "False": False, "None": None}
 
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
     """key=value arguments; a value is JSON or True, False or None where it can be read so, else text.
-    ConfigurationError for a value that begins as JSON's lists and objects do and is none."""
+    ConfigurationError for a value that begins as JSON's lists and objects do and is none, and for a key with two
+    values: nothing says which is meant."""
     values: dict[str, Any] = {}
     for item in items:
         key, separator, text = item.partition("=")
         if not separator or not key:
             raise ConfigurationError(f"got {item!r}, want key=value")
-        if text in _PYTHONS:
-            values[key] = _PYTHONS[text]
-            continue
-        try:
-            values[key] = parse_json(text)
-        except ValueError as error:
-            if text.lstrip().startswith(("[", "{")):
-                raise ConfigurationError(f"{key}: got {text}, which is broken JSON: {error}") from None
-            values[key] = text
+        value = _value(key, text)
+        if key in values and values[key] != value:
+            raise ConfigurationError(
+                f"{key}: is given twice, as {values[key]!r} and as {value!r}: leave one of them out"
+            )
+        values[key] = value
     return values
+
+
+def _value(key: str, text: str) -> Any:
+    if text in _PYTHONS:
+        return _PYTHONS[text]
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        if text.lstrip().startswith(("[", "{")):
+            raise ConfigurationError(f"{key}: got {text}, which is broken JSON: {error}") from None
+        return text
 
 
 def refuse_options(params: Mapping[str, Any]) -> None:
     """ConfigurationError for parameters of ``carl.CARL`` that are options of their own on the command line."""
-    for key, see in (("run_dir", "--out"), ("progress", "--quiet"), ("callbacks", "--logger")):
+    from ._help import OPTIONS
+
+    for key, see in OPTIONS.items():
         if key in params:
             raise ConfigurationError(f"{key} is not a parameter of the command line: see {see}")
 
