@@ -319,8 +319,8 @@ def test_parameters_that_contradict_each_other(photos, tmp_path, capsys):
     config = tmp_path / "c.json"
     config.write_text('{"cache_size": 20, "epochs": 3, "on_error": "raise"}')
     for words, said in (
-        (["epochs=2", "--epochs", "1"], "epochs: is given twice, as 2 and as 1"),
-        (["epochs=2", "epochs=3"], "epochs: is given twice"),
+        (["epochs=2", "--epochs", "1"], "epochs: is given twice, as epochs=2 and as --epochs 1"),
+        (["--batch-size", "8", "batch_size=9"], "batch_size=9 and as --batch-size 8"),
         (["cache_size=20"], "cache_size: has no effect without cache"),
         (["on_error=raise", "max_broken=0.2"], "max_broken: has no effect with on_error"),
         (["--config", str(config), "max_broken=0.2"], "max_broken: has no effect with on_error"),
@@ -328,7 +328,10 @@ def test_parameters_that_contradict_each_other(photos, tmp_path, capsys):
         assert main(["train", str(photos), *words, "--out", str(tmp_path / "none")]) == 1
         assert said in capsys.readouterr().err and not (tmp_path / "none").exists()
     out = ["--out", str(tmp_path / "run")]
-    assert main(["train", str(photos), "--config", str(config), *SMALL, "epochs=1", "--epochs", "1", *out]) == 0
+    assert (
+        main(["train", str(photos), "--config", str(config), *SMALL, "epochs=5", "epochs=1", "--epochs", "1", *out])
+        == 0
+    )
 
 
 def test_a_classifier_of_few_steps_says_so(photos, run, tmp_path):

@@ -161,20 +161,14 @@ _PYTHONS = {"True": True, "False": False, "None": None}
 
 
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
-    """key=value arguments; a value is JSON or True, False or None where it can be read so, else text.
-    ConfigurationError for a value that begins as JSON's lists and objects do and is none, and for a key with two
-    values: nothing says which is meant."""
+    """key=value arguments, the last of a key; a value is JSON or True, False or None where it can be read so, else
+    text. ConfigurationError for a value that begins as JSON's lists and objects do and is none."""
     values: dict[str, Any] = {}
     for item in items:
         key, separator, text = item.partition("=")
         if not separator or not key:
             raise ConfigurationError(f"got {item!r}, want key=value")
-        value = _value(key, text)
-        if key in values and values[key] != value:
-            raise ConfigurationError(
-                f"{key}: is given twice, as {values[key]!r} and as {value!r}: leave one of them out"
-            )
-        values[key] = value
+        values[key] = _value(key, text)
     return values
 
 

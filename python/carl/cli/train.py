@@ -128,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     params: dict[str, Any] = {}
     if arguments.config:
         params.update(_config_file(arguments.config))
-    given = parse_overrides([*arguments.overrides, *arguments.options])
+    given = _given_keys(arguments)
     params.update(given)
     refuse_options(params)
     if isinstance(params.get("value_range"), str):  # 0,1 as other commands take it
@@ -171,6 +171,20 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     _tell(arguments, model, out, str(checkpoint), before)
     return 0
+
+
+def _given_keys(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The parameters of key=value and of options; ConfigurationError for one that these give different values."""
+    from ..errors import ConfigurationError
+
+    keys, options = parse_overrides(arguments.overrides), parse_overrides(arguments.options)
+    for key, value in options.items():
+        if key in keys and keys[key] != value:
+            raise ConfigurationError(
+                f"{key}: is given twice, as {key}={keys[key]} and as --{key.replace('_', '-')} {value}: leave one of "
+                "them out"
+            )
+    return {**keys, **options}
 
 
 def _refuse_without_effect(given: dict[str, Any], params: dict[str, Any]) -> None:
