@@ -309,6 +309,17 @@ def test_commands_name_what_they_were_given(photos, run, tmp_path, capsys):
     assert "2 of 24 images cannot be read, more than the 5% of a labelled set" in error and "max_broken" not in error
 
 
+def test_a_class_that_is_called_as_an_argument_is(photos, run, tmp_path):
+    letters = np.array(["j", "k"])[np.arange(24) % 2]
+    np.save(tmp_path / "two.npy", letters)
+    np.save(tmp_path / "three.npy", np.where(np.arange(24) < 3, "temperature", letters))
+    pair = ["--train-labels", str(tmp_path / "two.npy"), "--test-labels", str(tmp_path / "three.npy")]
+    with pytest.warns(UserWarning) as met:
+        assert main(["knn", str(run), str(photos), str(photos), *pair]) == 0
+    said = " ".join(str(each.message) for each in met)
+    assert "temperature" in said and "--temperature" not in said and "-k" not in said
+
+
 def test_endings_of_predictions(photos, run, tmp_path, capsys):
     for name in ("p.txt", "p.npy"):
         assert main(["predict", str(run), str(photos), "--out", str(tmp_path / name)]) == 1

@@ -220,11 +220,12 @@ def labelled(
 
 @contextmanager
 def told_as(names: Mapping[str, str]) -> Iterator[None]:
-    """What the block says of a function's arguments, in errors and warnings, names what the command was given."""
-    pattern = re.compile(r"\b(" + "|".join(names) + r")\b(?=[:\[ ,)]|$)")
+    """What the block says of a function's arguments, in errors and warnings, names what the command was given. Names
+    that may be words of a text or of a label, such as k, are arguments at a message's beginning alone."""
+    pattern = re.compile("|".join(rf"\b({name})\b" if "_" in name else f"^({name})(?=:)" for name in names))
 
     def retold(text: object) -> str:
-        return pattern.sub(lambda found: names[found[1]], str(text))
+        return pattern.sub(lambda found: names[found[0]], str(text))
 
     try:
         with warnings.catch_warnings(record=True) as met:
