@@ -2,7 +2,7 @@
 # Needed beforehand: Swift 6.3 or later and Python 3.10 or later. The rest is installed by apt (with sudo unless root).
 #
 #   make         the library, the C and Swift examples, and .venv with the package
-#   make demo    trains on Fashion-MNIST and judges the result (about eight minutes on two processors; QUICK=1: two)
+#   make demo    trains on Fashion-MNIST and judges the result (about eight minutes on two processors; QUICK=1: about two)
 #   make test    all tests: Swift, C, Python, and the examples
 #   make lint    formats, types and generated files: swift format, ruff, mypy --strict
 #   make sanitize      C and Swift tests under AddressSanitizer and ThreadSanitizer (QUICK=1: C, under the first)

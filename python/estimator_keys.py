@@ -1,8 +1,8 @@
 """The parameters of ``carl.CARL`` that are no keys of the trainer's configuration, in the form of the schema's; for
 generate.py.
 
-annotation, python: the parameter's type, and its default as Python says it. The group is its table in
-    docs/configuration.md.
+annotation: the parameter's type. option: of `carl train`, in the place of a parameter that is Python's alone. The group
+    is its table in docs/configuration.md.
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ KEYS: list[dict[str, Any]] = [
         "annotation": PATH,
         "default": None,
         "range": "a folder",
-        "doc": "where configuration, metrics, log and checkpoints are written; `--out` of `carl train`",
+        "doc": "of Python alone: where configuration, metrics, log and checkpoints are written; "
+        "`carl train` has `--out`",
+        "option": "--out",
     },
     {
         "name": "checkpoint_every",
@@ -140,7 +142,8 @@ KEYS: list[dict[str, Any]] = [
         "annotation": "bool",
         "default": True,
         "kind": "boolean",
-        "doc": "shows a progress bar; `--quiet` of `carl train` hides it",
+        "doc": "of Python alone: shows a progress bar; `carl train` has `--quiet`",
+        "option": "--quiet",
     },
     {
         "name": "callbacks",
@@ -148,6 +151,7 @@ KEYS: list[dict[str, Any]] = [
         "annotation": "CallbackLike | Iterable[CallbackLike] | None",
         "default": None,
         "range": "`carl.Callback` objects, or functions of (model, metrics)",
-        "doc": "run after steps, epochs and evaluations; `--logger` of `carl train` adds some",
+        "doc": "of Python alone: run after steps, epochs and evaluations; `carl train` has `--logger`",
+        "option": "--logger",
     },
 ]

@@ -238,10 +238,11 @@ def constructor_lines(trainer: list[Key]) -> Iterator[str]:
 
 
 def help_lines(groups: dict[str, list[Key]]) -> Iterator[str]:
-    yield "#: Every parameter of carl.CARL, by groups."
+    yield "#: Every parameter of carl.CARL that `carl train` takes, by groups."
     yield "HELP: dict[str, dict[str, str]] = {"
-    for group, keys in groups.items():
+    for group, every in groups.items():
         yield f'    "{group}": {{'
+        keys = [key for key in every if "option" not in key]
         for key in keys:
             text = literal(described(key), 12)
             line = f'        "{key["name"]}": {text[0].strip()},'
@@ -251,6 +252,10 @@ def help_lines(groups: dict[str, list[Key]]) -> Iterator[str]:
                 else [f'        "{key["name"]}": (', *text, "        ),"]
             )
         yield "    },"
+    yield "}"
+    yield "#: Those that are Python's alone, and the options in their place."
+    yield "OPTIONS: dict[str, str] = {"
+    yield from (f'    "{key["name"]}": "{key["option"]}",' for key in OWN_KEYS if "option" in key)
     yield "}"
 
 

@@ -195,9 +195,14 @@ def test_the_help_of_train_lists_every_parameter(capsys):
 
     with pytest.raises(SystemExit):
         main(["train", "--help"])
-    words = capsys.readouterr().out.split()
+    text = capsys.readouterr().out
+    words = text.split()
+    refused = {"run_dir": "--out", "progress": "--quiet", "callbacks": "--logger"}
     for key in inspect.signature(carl.CARL.__init__).parameters:
-        assert key == "self" or key in words, key
+        assert key == "self" or key in refused or key in words, key
+    for key, option in refused.items():
+        assert f"\n    {key} " not in text and f"  {option}" in text
+        assert main(["train", "photos/", f"{key}=1"]) == 1 and f"see {option}" in capsys.readouterr().err
     assert "SUPPRESS" not in words
 
 
@@ -209,7 +214,7 @@ def test_the_help_of_train_lists_every_parameter(capsys):
         ["DATA", "--batch_size", "12", "epochs=1"],
         ["DATA", "epochs=1", "--batch-size", "12"],
         ["--batch-size", "12", "DATA", "epochs=1"],
-        ["DATA", "epochs=5", "--epochs", "1", "--batch-size", "12"],
+        ["DATA", "epochs=1", "--epochs", "1", "--batch-size", "12"],
     ],
 )
 def test_parameters_as_options(run, tmp_path, arguments):
@@ -269,3 +274,29 @@ def test_options_that_are_none(run, tmp_path, capsys):
         main(["train", data, "--learning-rat3", "3"])
     assert caught.value.code == 2 and "did you mean 'learning_rate'?" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_options_are_not_abbreviated(run, tmp_path, capsys):
+    data, model = str(run.parent / "data.npz"), str(run)
+    for words, hint in (
+        (["train", data, "--epoch", "3"], "did you mean 'epochs'?"),
+        (["knn", model, data, data, "--tempera", "0.1"], "--tempera"),
+        (["plot", "map", model, "--meth", "pca"], "--meth"),
+        (["embed", "--weight", "x.safetensors", data, "--out", "f.npy"], "--weight"),
+        (["--vers"], "--vers"),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 2 and hint in capsys.readouterr().err, words
+
+
+def test_one_time_of_the_demonstration(capsys):
+    root = Path(__file__).parents[2]
+    with pytest.raises(SystemExit):
+        main(["demo", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "about eight minutes on two processors" in said.lower() and "about two" in said
+    for name in ("README.md", "Makefile", "docs/first-steps.md"):
+        if (root / name).is_file():
+            text = (root / name).read_text(encoding="utf-8")
+            assert "about eight minutes on two processors" in text and "QUICK=1: about two" in text

@@ -124,8 +124,8 @@ def refused(arguments, capsys, *words):
         ("f.xlsx", [".xlsx", ".csv, .npz, .npy, .parquet"]),
         ("f", ["no ending", ".csv"]),
         ("f.csv.gz", [".gz"]),
-        ("no/such/f.npy", ["there is no folder"]),
-        ("x.npy/f.npy", ["there is no folder"]),
+        ("x.npy/f.npy", ["x.npy is a file, want a folder"]),
+        ("x.npy/such/f.npy", ["x.npy is a file, want a folder"]),
         ("folder.npy", ["it is a folder"]),
     ],
 )

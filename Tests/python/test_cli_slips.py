@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -200,3 +201,158 @@ def test_labels_of_other_classes_are_told(run, photos, images, tmp_path, capsys)
 def test_a_list_with_gaps_or_of_two_kinds(images, words):
     with pytest.raises(carl.InvalidArgumentError, match=words):
         carl.as_source(images)
+
+
+def test_options_without_effect_are_refused(photos, run, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    views = ["plot", "views", str(photos), "--images", "2", "--out", str(tmp_path / "v.png")]
+    specs = ["--views", '{"size": 12}']
+    bench = ["bench", "width=0.125", "--images", "4", "--steps", "1"]
+    for words, said in (
+        ([*views, "--data", str(photos)], "--data: is of RUN"),
+        ([*views, *specs, "--view-size", "16"], "--view-size: is of a preset"),
+        ([*bench, "batch_size=7"], "say --images"),
+        ([*bench, "view_size=64"], "say --size"),
+        ([*bench, "epochs=9"], "epochs: has no effect"),
+        ([*bench, "learning_rate=3"], "learning_rate: has no effect"),
+        ([*bench, 'views={"size": 12}', "--size", "16"], "--size: the specifications"),
+    ):
+        assert main(words) == 1
+        assert said in capsys.readouterr().err and not (tmp_path / "v.png").exists()
+    assert main([*views, *specs]) == 0 and main([*bench, "views=weak", "--size", "12"]) == 0
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.json", "a.npy", "a.txt", "empty"])
+def test_a_file_that_is_no_model_is_told_what_is_one(name, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save("a.jpg")
+    np.save("a.npy", np.zeros((4, 9, 9, 3), np.uint8))
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "a.txt").write_text("0 1 2 3 4 5")
+    (tmp_path / "empty").write_bytes(b"")
+    for words in (
+        ["info", name],
+        ["embed", name, "photos", "--out", "f.npy"],
+        ["cluster", name, "photos"],
+        ["plot", "counts", name, "--data", "photos", "--out", "c.png"],
+        ["export", name, "--out", "e.safetensors"],
+        ["predict", name, "photos", "--out", "p.csv"],
+    ):
+        assert main(words) == 1
+        assert f"{name} is no model: want a run folder, or a .carl file" in capsys.readouterr().err
+    for words in (["embed", "--weights", name, "photos", "--out", "f.npy"], ["train", "photos", f"weights={name}"]):
+        assert main(words) == 1
+        assert f"{name} is no file of weights: want a .safetensors file" in capsys.readouterr().err
+
+
+def test_broken_json_and_files_in_the_place_of_folders(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words, said in (
+        (["train", "photos", 'views=[{"size": 64'], "views: got [{"),
+        (["train", "photos", "--projector", "[16,"], "which is broken JSON"),
+        (["train", "photos", "--out", "photos/00.png"], "--out: "),
+        (["train", "photos", "--out", "photos/00.png/run"], "00.png is a file, want a folder"),
+        (["train", "photos", "cache=photos/00.png", *SMALL], "00.png is a file, want a folder"),
+        (["train", "photos", "--config", "photos/00.png"], "00.png: it is no UTF-8 text"),
+        (["train", "photos", "--config", "none.json"], "cannot read none.json: No such file"),
+    ):
+        assert main(words) == 1
+        error = capsys.readouterr().err
+        assert said in error and "Errno" not in error and "codec" not in error
+
+
+def test_missing_folders_of_what_is_written_are_made(photos, run, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    model, data, new = str(run), str(photos), tmp_path / "new"
+    for place, words in enumerate(
+        (
+            ["embed", model, data, "--out", "f.csv"],
+            ["export", model, "--out", "e.safetensors"],
+            ["outliers", model, data, "--out", "o.csv"],
+            ["duplicates", model, data, "--out", "d.csv"],
+            ["cluster", model, data, "--out", "g.csv"],
+            ["plot", "counts", model, "--out", "c.png"],
+            ["neighbours", model, data, "--query", "00.png", "--out", "n.png"],
+            ["report", model, "--images", "6", "--out", "r.html"],
+        )
+    ):
+        file = new / str(place) / "deep" / words[-1]
+        assert main([*words[:-1], str(file)]) == 0, capsys.readouterr().err
+        assert file.stat().st_size > 0
+
+
+def test_commands_name_what_they_were_given(photos, run, tmp_path, capsys):
+    same = tmp_path / "same.txt"
+    same.write_text("1\n" * 24)
+    model, data = str(run), str(photos)
+    pair = ["--train-labels", str(same), "--test-labels", str(same)]
+    for words, said in (
+        (["retrieval", model, data, "--labels", str(same)], "labels of DATA: all are the same"),
+        (["knn", model, data, data, *pair], "labels of TRAIN: all are the same"),
+    ):
+        assert main(words) == 1
+        assert said in capsys.readouterr().err
+    two = tmp_path / "two.npy"
+    np.save(two, np.arange(24) % 2)
+    for words in (["knn", model, data, data, "--train-labels", str(two), "--test-labels", str(two)],
+                  ["retrieval", model, data, "--labels", str(two)]):  # fmt: skip
+        assert main([*words, "-k", "90"]) == 1
+        assert "-k: got 90" in capsys.readouterr().err
+    np.save(tmp_path / "three.npy", np.arange(24) % 3)
+    pair = ["--train-labels", str(two), "--test-labels", str(tmp_path / "three.npy")]
+    with pytest.warns(UserWarning, match="labels of TEST: 2 not in labels of TRAIN, so these samples"):
+        assert main(["knn", model, data, data, *pair]) == 0
+    for place in range(4):
+        (photos / f"{place:02}.png").write_bytes(b"none")
+    assert main(["retrieval", model, data, "--labels", str(two)]) == 1
+    error = capsys.readouterr().err
+    assert "2 of 24 images cannot be read, more than the 5% of a labelled set" in error and "max_broken" not in error
+
+
+def test_a_class_that_is_called_as_an_argument_is(photos, run, tmp_path):
+    letters = np.array(["j", "k"])[np.arange(24) % 2]
+    np.save(tmp_path / "two.npy", letters)
+    np.save(tmp_path / "three.npy", np.where(np.arange(24) < 3, "temperature", letters))
+    pair = ["--train-labels", str(tmp_path / "two.npy"), "--test-labels", str(tmp_path / "three.npy")]
+    with pytest.warns(UserWarning) as met:
+        assert main(["knn", str(run), str(photos), str(photos), *pair]) == 0
+    said = " ".join(str(each.message) for each in met)
+    assert "temperature" in said and "--temperature" not in said and "-k" not in said
+
+
+def test_endings_of_predictions(photos, run, tmp_path, capsys):
+    for name in ("p.txt", "p.npy"):
+        assert main(["predict", str(run), str(photos), "--out", str(tmp_path / name)]) == 1
+        assert capsys.readouterr().err.strip().endswith("want one of .csv, .npz, .parquet")
+
+
+def test_parameters_that_contradict_each_other(photos, tmp_path, capsys):
+    config = tmp_path / "c.json"
+    config.write_text('{"cache_size": 20, "epochs": 3, "on_error": "raise"}')
+    for words, said in (
+        (["epochs=2", "--epochs", "1"], "epochs: is given twice, as epochs=2 and as --epochs 1"),
+        (["--batch-size", "8", "batch_size=9"], "batch_size=9 and as --batch-size 8"),
+        (["cache_size=20"], "cache_size: has no effect without cache"),
+        (["on_error=raise", "max_broken=0.2"], "max_broken: has no effect with on_error"),
+        (["--config", str(config), "max_broken=0.2"], "max_broken: has no effect with on_error"),
+    ):
+        assert main(["train", str(photos), *words, "--out", str(tmp_path / "none")]) == 1
+        assert said in capsys.readouterr().err and not (tmp_path / "none").exists()
+    out = ["--out", str(tmp_path / "run")]
+    assert (
+        main(["train", str(photos), "--config", str(config), *SMALL, "epochs=5", "epochs=1", "--epochs", "1", *out])
+        == 0
+    )
+
+
+def test_a_classifier_of_few_steps_says_so(photos, run, tmp_path):
+    labels = tmp_path / "y.npy"
+    np.save(labels, np.arange(24) % 2)
+    pair = [str(run), str(photos), str(photos), "--train-labels", str(labels), "--test-labels", str(labels), "--quiet"]
+    with pytest.warns(UserWarning, match="took 10 steps only, with 24 labelled images: more --epochs"):
+        assert main(["linear", *pair]) == 0
+    with pytest.warns(UserWarning, match="took 2 steps only"):
+        assert main(["finetune", *pair, "--labels", "100%", "--epochs", "2", "--seeds", "0"]) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main(["linear", *pair, "--epochs", "100"]) == 0

@@ -213,3 +213,19 @@ print(between - before, peak() - between)
     assert done.returncode == 0, done.stderr
     neighbours, ranking = map(float, done.stdout.split())
     assert neighbours < 60 and ranking < 120
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("logistic", {"epochs": 500}),
+        ("logistic", {"learning_rate": 9}),
+        ("logistic", {"view": {"flip": 0}}),
+        ("logistic", {"standardize": False}),
+        ("sgd", {"max_iterations": 5}),
+        ("sgd", {"inverse_regularization": 0.1}),
+    ],
+)
+def test_a_probe_refuses_options_of_its_other_method(method, options):
+    with pytest.raises(carl.InvalidArgumentError, match=f"{next(iter(options))}: is of method="):
+        carl.evaluate.linear_probe("nowhere.carl", None, None, None, None, method=method, **options)

@@ -281,7 +281,8 @@ def test_command_line(tmp_path, capsys):
     assert "tensors, " in capsys.readouterr().out
     for arguments, words in [
         (["--out", str(model)], "choose another name"),
-        (["--out", str(tmp_path / "none" / "a.onnx")], "there is no folder"),
+        (["--out", str(tmp_path / "a.onxx")], "want one of .safetensors, .onnx, .pt, .pth, or --format"),
+        (["--out", str(tmp_path / "a")], "has no ending, want one of"),
         (["--out", str(out), "--teacher"], "teacher: this model has none"),
         (["--out", str(out), "--size", "32"], "format"),
     ]:

@@ -315,3 +315,59 @@ def test_broken_images_by_choice(run, tmp_path, capsys):
     assert main(["embed", run, folder, "--out", out]) == 1
     assert "3.png: cannot identify image file (--on-error nan leaves its row empty)" in capsys.readouterr().err
     assert main(["embed", run, folder, "--out", out, "--on-error", "nan"]) == 0
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_wants_the_labels_that_it_is_told_of(run, photos, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    few = tmp_path / "few.npy"
+    np.save(few, np.zeros(3, int))
+    for labels in (few, tmp_path / "nowhere.txt"):
+        assert main(["report", run, "--data", photos, "--labels", str(labels), "--out", str(page)]) == 1
+        assert str(labels) in capsys.readouterr().err and not page.exists()
+
+
+def test_either_term_at_log_k_is_a_collapse(run):
+    """All images on one prototype: consistency 0, prior log K; even assignments of all: the other way round."""
+    from carl import report
+
+    text = report.write(run, images=6).path.read_text(encoding="utf-8")
+    assert "Either of them at log K means a collapse" in text and "Both" not in text.split("log K")[2]
+
+
+@pytest.mark.parametrize("kind", ["npy", "text.npy", "txt", "numbers.txt", "csv"])
+def test_protocols_of_features_take_paths_of_labels(kind, run, photos, tmp_path):
+    pytest.importorskip("sklearn")
+    pytest.importorskip("scipy")
+    file = label_file(kind, tmp_path)
+    features = carl.load(run).transform(photos)
+    assert evaluate.knn(features, file, features, str(file), k=1).accuracy == 1.0
+    assert evaluate.retrieval(features, file, k=1).to_dict() == evaluate.retrieval(features, str(file), k=1).to_dict()
+    assert evaluate.cluster(features, file).labels == 2
+    assert evaluate.cluster(np.arange(COUNT) % 2, str(file)).ari == 1.0
+    probe = evaluate.linear_probe(None, features, str(file), features, file, method="logistic")
+    assert probe.classes == 2 and probe.test_samples == COUNT
+
+
+def test_features_have_no_names_for_a_table(photos, tmp_path):
+    named = label_file("named.csv", tmp_path)
+    with pytest.raises(carl.InvalidArgumentError, match="without a column of names"):
+        evaluate.knn(np.eye(COUNT), str(named), np.eye(COUNT))
+    with pytest.raises(carl.InvalidArgumentError, match="got 20 labels, want 3"):
+        evaluate.knn(np.eye(3), str(label_file("npy", tmp_path)), np.eye(3))
+
+
+@pytest.mark.parametrize("name", ["y.json", "y.npz", "y.jpg", "y", "folder"])
+def test_a_file_of_another_kind_is_told_the_forms(name, run, photos, tmp_path, capsys):
+    file = tmp_path / name
+    if name == "folder":
+        file.mkdir()
+    elif name == "y.npz":
+        np.savez(file, labels=np.arange(COUNT) % 2)
+    else:
+        file.write_text("[0, 1]" * 20)
+    assert main(["plot", "map", run, "--data", photos, "--labels", str(file)]) == 1
+    said = capsys.readouterr().err
+    assert str(file) in said and "want" in said and ".npy, IDX, .txt" in said and ".csv" in said
+    with pytest.raises(carl.FileError, match=r"\.npy, IDX, \.txt"):
+        carl.Classifier(carl.load(run), epochs=1).fit(photos, str(file))

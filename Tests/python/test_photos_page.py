@@ -78,7 +78,7 @@ def test_the_page_runs(folder, capsys):
     with open("predictions.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 32 and {row["predicted"] for row in rows} <= {"rings", "stripes", "tiles"}
-    for name in ("outliers.csv", "features.csv", "features.npy", "features.paths.txt", "confusion.png"):
+    for name in ("outliers.csv", "features.csv", "features.npy", "features.paths.txt", "confusion.png", "groups.csv"):
         assert (folder / name).stat().st_size > 0
     for name in ("query", "gallery", "map"):
         assert (folder / "runs" / "photos" / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -145,3 +145,58 @@ def test_one_step_is_a_point():
     figure = plots.curves(history(1))
     lines = [line for axes in figure.axes for line in axes.lines if len(line.get_xdata()) == 1]
     assert lines and all(line.get_marker() == "o" for line in lines)
+
+
+LONG = [f"n{number:08}_the_name_of_a_class_that_goes_on_and_on_to_{number}" for number in range(400)]
+
+
+def test_long_names_are_shortened_in_their_middle(no_font):
+    names = plot_names.drawn([LONG[7], "a" * 24, CAT * 30, ""]).names
+    assert names[0] == "n00000007_t\u2026_and_on_to_7" and names[1] == "a" * 24 and names[3] == ""
+    assert all(len(name) <= 24 for name in names)
+    assert names[2].startswith("\\u732b\u2026") and names[2].endswith("\\u732b")  # no half of an escape
+    assert plot_names.drawn(["abcdefghij"], 5).names == ["ab\u2026ij"]
+
+
+@pytest.mark.parametrize("nearest", [1, 2, 12])
+@pytest.mark.parametrize("names", [None, LONG[:3]])
+def test_all_of_a_gallery_is_in_the_picture(nearest, names):
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 255, (30, 8, 8, 3)).astype(np.uint8)
+    figure = plots.gallery(pixels, random.standard_normal((30, 3)), 3, nearest, names)
+    wide = figure.get_size_inches()[0] * figure.dpi
+    for text in texts_of(figure):
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= wide, text.get_text()
+
+
+def test_long_names_leave_room_for_the_picture():
+    classes = np.arange(240) % 40
+    for figure in (
+        plots.confusion(np.arange(240) % 7, classes, LONG),
+        plots.class_confusion(np.array(LONG)[classes % 2], np.array(LONG)[classes % 2]),
+        plots.class_confusion(np.array(LONG)[classes], np.array(LONG)[classes]),
+        plots.embedding_map(np.random.default_rng(0).standard_normal((240, 4)), classes % 20, LONG),
+    ):
+        texts_of(figure)  # where the layout finds no room, matplotlib warns
+        assert figure.axes[0].get_position().width > 0.4
+
+
+def test_pictures_of_many_labels():
+    figure = plots.confusion(np.arange(800) % 20, np.arange(800) % 350)
+    assert figure.get_size_inches()[0] <= 14
+    features = np.random.default_rng(0).standard_normal((50, 4))
+    figure = plots.embedding_map(features, np.arange(50) % 21, what="labels")
+    assert figure.axes[0].get_title(loc="left") == "PCA of 50 embeddings, coloured by 21 labels"
+    assert plots.embedding_map(features, np.arange(50) % 20).axes[0].get_title(loc="left") == "PCA of 50 embeddings"
+
+
+def test_what_is_counted_has_whole_numbers():
+    records = [{"step": step, "assignments": [0, 1, 1]} for step in (0, 1)]
+    rows = history(2)
+    figures = [plots.usage(records, 2), plots.counts([0, 1, 1], 2), plots.curves(rows), plots.entropy(rows)]
+    for figure in figures:
+        figure.draw_without_rendering()
+    axes = [figures[0].axes[0].yaxis, figures[0].axes[1].xaxis, figures[1].axes[0].xaxis, figures[1].axes[0].yaxis]
+    for axis in [*axes, figures[2].axes[0].xaxis, figures[3].axes[0].xaxis]:
+        assert all(float(place).is_integer() for place in axis.get_majorticklocs())

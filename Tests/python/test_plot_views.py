@@ -86,6 +86,16 @@ def test_command(images, tmp_path, capsys):
         assert words in capsys.readouterr().err
 
 
+def test_small_views_first_say_what_follows(images, tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", images)
+    early = {"view_size": 12, "early_view_size": 8, "early_steps": 3}
+    small_model(run_dir=tmp_path / "run", **early).fit(str(tmp_path / "x.npy"))
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, place: drawn.append(figure) or place)
+    assert cli.main(["plot", "views", str(tmp_path / "run"), "--images", "2"]) == 0
+    assert "the first 3 steps have views of 8 pixels, then 12" in drawn[0].get_supxlabel().replace("\n    ", " ")
+
+
 def test_the_c_function_refuses_what_is_wrong():
     for text, size, channels in (
         (None, 32, 3),

@@ -148,7 +148,7 @@ def test_pca_is_the_largest_variance():
     points = plots.project(values)
     unit = values / np.linalg.norm(values, axis=1, keepdims=True)
     wanted = np.linalg.eigvalsh(np.cov(unit.T, bias=True))[::-1][:2]
-    np.testing.assert_allclose(points.var(axis=0), wanted, rtol=1e-6)
+    np.testing.assert_allclose(points.var(axis=0), wanted, rtol=1e-6)  # directions are float32
     assert np.array_equal(points, plots.project(values))
     assert plots.project(values[:, :1]).shape == (200, 2)
 
@@ -159,6 +159,10 @@ def test_map_by_label_by_prototype_and_alone():
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["cat", "dog", "cow"]
     assert plots.embedding_map(values, np.arange(50)).axes[0].get_legend() is None
     plots.embedding_map(values)
+    text = np.array(["cow", "dog"], object)[np.arange(50) % 2]
+    found = plots.embedding_map(values, text, ["not", "these"]).axes[0].get_legend().get_texts()
+    assert [each.get_text() for each in found] == ["cow", "dog"]
+    plots.embedding_map(values, (np.arange(50) % 2).astype(bool), np.array(["a", "b"]))
 
 
 @pytest.mark.parametrize(("method", "package"), [("tsne", "sklearn"), ("umap", "umap")])
@@ -213,6 +217,12 @@ def test_entropies_against_a_plain_computation():
         (lambda: plots.embedding_map(np.full((5, 2), np.nan)), "NaN"),
         (lambda: plots.embedding_map(np.ones(5)), "features"),
         (lambda: plots.embedding_map(np.ones((5, 2)), [1, 2]), "colours"),
+        (lambda: plots.embedding_map(np.ones((5, 2)), [0, 1, None, 1, 0]), "colours"),
+        (lambda: plots.embedding_map(np.ones((5, 2)), ["a", 1, None, 1.5, b"x"]), "colours"),
+        (lambda: plots.embedding_map(np.ones((5, 2)), [{}] * 5), "colours"),
+        (lambda: plots.embedding_map(np.ones((5, 2)), [0.5] * 5), "colours"),
+        (lambda: plots.embedding_map(np.ones((5, 2)), np.ones((5, 2), int)), "colours"),
+        (lambda: plots.embedding_map(np.ones((5, 2)), 3), "colours"),
         (lambda: plots.project(np.ones((2, 2))), "at least 3"),
         (lambda: plots.project(np.ones((5, 2)), "isomap"), "method"),
         (lambda: plots.confusion([1, 2], [1]), "labels"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -92,7 +93,18 @@ def test_clusters_with_labels_are_those_of_k_means_alone(weights, photos, capsys
     found = json.loads(answer(capsys, "cluster", "--weights", "small.safetensors", "train", "--json"))
     assert list(found) == ["k-means"] and found["k-means"]["samples"] == 10
     assert main(["cluster", "--weights", "small.safetensors", "train", "--out", "x.csv"]) == 1
-    assert "--out: is of images without labels" in capsys.readouterr().err
+    assert "add --no-labels" in capsys.readouterr().err and not os.path.exists("x.csv")
+
+
+def test_groups_of_images_that_have_labels(weights, photos, capsys):
+    pytest.importorskip("sklearn")
+    option = ("cluster", "--weights", "small.safetensors", "train", "--no-labels")
+    assert json.loads(answer(capsys, *option, "--json"))["images"] == 10
+    answer(capsys, *option, "--out", "groups.csv")
+    with open("groups.csv", encoding="utf-8", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 10
+    np.save("y.npy", np.zeros(10, int))
+    assert main([*option, "--labels", "y.npy"]) == 1 and "contradicts --labels" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -160,3 +172,24 @@ def test_train(weights, photos, capsys):
     )
     assert same_state(carl.load("runs/a").trainer_, carl.load("runs/b").trainer_)
     assert json.loads(answer(capsys, "info", "runs/a", "--json"))["weights"]["family"] == "resnet"
+
+
+def test_keys_that_only_training_heeds(weights, photos, capsys):
+    option = ("knn", "--weights", "small.safetensors", "train", "test", "-k", "1")
+    for key in ("seed=3", "learning_rate=5", "prototypes=8", "epochs=3"):
+        assert main([*option, "--set", key]) == 1
+        assert f"{key.partition('=')[0]}: has no effect" in capsys.readouterr().err
+        with pytest.raises(carl.ConfigurationError, match="has no effect"):
+            carl.Encoder.from_weights("small.safetensors", **{key.partition("=")[0]: 3})
+    assert main([*option, "--set", "sede=3"]) == 1 and "seed" in capsys.readouterr().err
+    for key in ("view_size=24", "evaluation_crop=0.9", "evaluation_interpolation=bicubic", "mean=[0.5,0.5,0.5]"):
+        assert "k = 1 " in answer(capsys, *option, "--set", key, "--no-baseline")
+
+
+def test_the_seed_is_of_k_means(weights, photos, capsys, images):
+    pytest.importorskip("sklearn")
+    model_with(weights).fit(images).save("model.carl")
+    assert main(["cluster", "model.carl", "photos", "--seed", "5"]) == 1
+    assert "--seed: is of k-means" in capsys.readouterr().err
+    answer(capsys, "cluster", "model.carl", "photos", "--seed", "5", "--clusters", "2")
+    answer(capsys, "cluster", "--weights", "small.safetensors", "photos", "--seed", "5")

@@ -137,7 +137,7 @@ def test_unfitted_models_are_judged_with_the_weights(weights, images):
     pytest.importorskip("sklearn")
     labels = np.arange(40) % 2
     found = carl.evaluate.linear_probe(
-        model_with(weights), images, labels, images, labels, method="logistic", epochs=1, progress=False
+        model_with(weights), images, labels, images, labels, method="logistic", progress=False
     )
     assert found.test_samples == 40
 

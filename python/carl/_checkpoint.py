@@ -60,6 +60,7 @@ def checkpoint_file(path: str | os.PathLike[str]) -> Iterator[bytes]:
         with readable(path) as file:
             yield file
     except FileError as error:
+        check_kind(path, error, "no model: want a run folder, or a .carl file such as runs/train/checkpoints/last.carl")
         if "carl_encoder_from_weights" not in str(error):
             raise
         raise FileError(
@@ -67,6 +68,15 @@ def checkpoint_file(path: str | os.PathLike[str]) -> Iterator[bytes]:
             "carl.Encoder.from_weights(path) and `carl embed --weights FILE` embed with them, carl.CARL(weights=path) "
             "and `carl train DATA weights=FILE` train from them, carl.weights_info(path) tells what they are"
         ) from None
+
+
+def check_kind(path: Any, error: FileError, what: str) -> None:
+    """FileError that says that a file is `what`, where the library found that it does not even begin like a safetensors
+    file and its name is none of one; `error` is the library's, of a length that nobody has written."""
+    name = os.fsdecode(os.fspath(path))
+    strange = any(part in str(error) for part in ("the header would have", "of the header's length"))
+    if strange and not name.lower().endswith((".carl", ".safetensors")):
+        raise FileError(f"{name} is {what}") from None
 
 
 def checkpoint_images(path: str | os.PathLike[str]) -> tuple[int | None, tuple[float, float] | None]:

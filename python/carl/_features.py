@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import IO, Any, TextIO
 
 import numpy as np
@@ -26,13 +26,13 @@ _ENDS_OF_LINES = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 COLUMNS = {"features": "carl", "projection": "projection", "probabilities": "probability", "logits": "logit"}
 
 
-def format_of(path: str | os.PathLike[str]) -> str:
-    """The ending of a file of features that can be written: an unknown one is an InvalidArgumentError, one that needs a
-    package that is not there a MissingPackageError."""
+def format_of(path: str | os.PathLike[str], known: Collection[str] = FORMATS) -> str:
+    """The ending of a file of features that can be written, one of `known`: an unknown one is an InvalidArgumentError,
+    one that needs a package that is not there a MissingPackageError."""
     ending = os.path.splitext(os.fspath(path))[1].lower()
-    if ending not in FORMATS:
+    if ending not in known:
         got = f"the ending {ending}" if ending else "no ending"
-        raise InvalidArgumentError(f"--out: got {os.fspath(path)}, with {got}, want one of {', '.join(FORMATS)}")
+        raise InvalidArgumentError(f"--out: got {os.fspath(path)}, with {got}, want one of {', '.join(known)}")
     if ending == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
@@ -85,9 +85,8 @@ def write_features(
 
 
 def check_table(path: str | os.PathLike[str]) -> None:
-    """``format_of`` for files with columns of text."""
-    if format_of(path) == ".npy":
-        raise InvalidArgumentError(f"--out: got {os.fspath(path)}, want .csv, .npz or .parquet, for names too")
+    """``format_of`` for files with columns of text, which .npy has no place for."""
+    format_of(path, [ending for ending in FORMATS if ending != ".npy"])
 
 
 def write_predictions(

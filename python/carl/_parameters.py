@@ -324,14 +324,15 @@ class Parameters:
         cache_size: pixels of the shorter side in the cache (1 to 65535; default 8/7 of the largest view).
         keep_images: keeps decoded images in memory, up to a quarter of what is free, so that later epochs need not
             decode them again; the same pixels as without (true or false; default true).
-        run_dir: where configuration, metrics, log and checkpoints are written; --out of carl train (a folder).
+        run_dir: of Python alone: where configuration, metrics, log and checkpoints are written; carl train has --out (a
+            folder).
         checkpoint_every: steps between checkpoints within an epoch; one is written after each epoch in any case (1 to
             2^31 - 1).
         eval_every: when the model is judged on labelled images, the eval_set of fit or --eval of carl train (steps, or
             text such as "500 steps" or "2 epochs"; default every epoch).
-        progress: shows a progress bar; --quiet of carl train hides it (true or false; default true).
-        callbacks: run after steps, epochs and evaluations; --logger of carl train adds some (carl.Callback objects, or
-            functions of (model, metrics)).
+        progress: of Python alone: shows a progress bar; carl train has --quiet (true or false; default true).
+        callbacks: of Python alone: run after steps, epochs and evaluations; carl train has --logger (carl.Callback
+            objects, or functions of (model, metrics)).
         """
         self.encoder = encoder
         self.stem = stem

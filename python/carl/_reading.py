@@ -43,7 +43,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
     try:
         mode = os.stat(name).st_mode
     except (OSError, ValueError) as error:  # ValueError: a zero character in the path
-        raise FileError(f"cannot read {name}: {error}") from error
+        raise FileError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
     _check_mode(name, mode)
 
 
@@ -70,7 +70,7 @@ def _descriptor(path: str | os.PathLike[str]) -> tuple[int, os.stat_result]:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
         descriptor = opening(name, lambda: os.open(name, flags))
     except OSError as error:
-        raise FileError(f"cannot read {name}: {error}") from error
+        raise FileError(f"cannot read {name}: {error.strerror or error}") from error
     try:
         facts = os.fstat(descriptor)
         _check_mode(name, facts.st_mode)
@@ -133,7 +133,7 @@ def read_text(path: str | os.PathLike[str], most: int = LONGEST_TEXT, errors: st
     try:
         return read_bytes(path, most).decode("utf-8", errors)
     except UnicodeDecodeError as error:
-        raise FileError(f"cannot read {os.fspath(path)}: {error}") from None
+        raise FileError(f"cannot read {os.fspath(path)}: it is no UTF-8 text, by its byte {error.start}") from None
 
 
 def read_lines(path: str | os.PathLike[str], longest: int = LONGEST_LINE) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ._given import Given
+from ._writing import refuse_file
 from .errors import BusyError, FileError, InvalidArgumentError
 from .runs import RunFolder, goes_on_with
 from .sources.files import holds_images, is_image_name
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 def check_place(folder: str | os.PathLike[str], given: Given, name: str = "run_dir") -> None:
     """InvalidArgumentError for a new run's folder that images lie in: the run's files would be among them, and what is
-    in the folder of a run is not taken for images. A folder of its own below them is a good one."""
+    in the folder of a run is not taken for images. A folder of its own below them is a good one. FileError for a
+    file."""
+    refuse_file(folder, name)
     own = os.path.realpath(os.path.expanduser(folder))
     if os.path.exists(os.path.join(own, "checkpoints", "last.carl")):
         return  # no new one: whoever begins it anew is told so

@@ -67,10 +67,21 @@ def replace_file(path: str | os.PathLike[str], content: str | bytes) -> None:
 
 def make_folder(path: str | os.PathLike[str]) -> None:
     """Makes a folder and those above it, where they are not there already; FileError."""
+    refuse_file(path, f"cannot make the folder {os.fspath(path)}")
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
         raise FileError(f"cannot make the folder {os.fspath(path)}: {error.strerror or error}") from error
+
+
+def refuse_file(path: str | os.PathLike[str], what: str) -> None:
+    """FileError, which begins with `what`, where a folder is wanted and there is a file, or a file in the place of one
+    of the folders above it."""
+    place = os.path.abspath(os.path.expanduser(path))
+    while not os.path.lexists(place) and os.path.dirname(place) != place:
+        place = os.path.dirname(place)
+    if os.path.exists(place) and not os.path.isdir(place):
+        raise FileError(f"{what}: {place} is a file, want a folder")
 
 
 def remove_abandoned(folder: str | os.PathLike[str]) -> list[str]:

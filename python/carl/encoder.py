@@ -18,7 +18,7 @@ from ._shown import line
 from .config import dump_json
 from .progress import Bar
 from .trainer import Trainer
-from .weights import warn_of_notes, weights_config, weights_info
+from .weights import check_heeded, warn_of_notes, weights_config, weights_info
 
 
 class Encoder(EmbeddingHandle):
@@ -82,7 +82,8 @@ class Encoder(EmbeddingHandle):
             With in_channels=1 the first layer's weights are summed over its three channels, with C channels, channel c
             takes those of channel c mod 3, times 3 / C.
 
-        A key that contradicts the file, such as another encoder, is a ConfigurationError that names both. Outputs other
+        A key that contradicts the file, such as another encoder, is a ConfigurationError that names both, and so is one
+        that only training heeds. Outputs other
         than "features" are an InvalidStateError: there are no prototypes yet.
         """
         count = _arrays.thread_count(threads)
@@ -92,6 +93,7 @@ class Encoder(EmbeddingHandle):
             int(info.config["in_channels"]) if channels is None else _arrays.integer(channels, "in_channels", 1, 1024)
         )
         weights_config(info, overrides, channels)  # for its errors
+        check_heeded(overrides)
         warn_of_notes(info)
         text = _arrays.c_text(dump_json({key: value for key, value in overrides.items() if value is not None}), "keys")
         encoder = cls._empty(channels)

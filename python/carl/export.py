@@ -46,7 +46,7 @@ def export_model(
     model: carl.CARL, carl.Trainer, carl.Encoder, carl.Classifier, or the path of a checkpoint, run folder or weights
         file.
     format: "safetensors", "onnx" (needs the onnx package) or "torch" (a state_dict for ``torch.load`` with
-        ``weights_only=True``; needs torch); None: by the ending of `path`, .onnx, .pt or .pth, else safetensors.
+        ``weights_only=True``; needs torch); None: by the ending of `path`, .safetensors, .onnx, .pt or .pth.
     part: "encoder": its tensors by the names of torchvision (ResNets) or timm (vision transformers), in ONNX the output
         "features" (N, F). "model": what follows it too. Tensors then have the names of ``Trainer.state_dict``; outputs
         are also "projection" (N, D), "logits" and "probabilities" (N, K). Of a classifier it adds the linear layer, by
@@ -85,14 +85,23 @@ def export_model(
 
 
 def format_of(path: str | os.PathLike[str], given: str | None = None) -> str:
-    """The format that is given, or that the ending of the path says."""
+    """The format that is given, or that the ending of the path says; InvalidArgumentError where neither does."""
     _arrays.c_path(path)  # for its errors
     if given is not None:
         if given not in list(FORMATS):
             raise InvalidArgumentError(f"format: got {given!r}, want one of {', '.join(map(repr, FORMATS))}")
         return given
     ending = os.path.splitext(os.fsdecode(os.fspath(path)))[1].lower()
-    return next((name for name, endings in FORMATS.items() if ending in endings), "safetensors")
+    found = next((name for name, endings in FORMATS.items() if ending in endings), None)
+    if found is None and os.path.isdir(path):
+        return "safetensors"  # told when it is opened
+    if found is None:
+        known = ", ".join(each for endings in FORMATS.values() for each in endings)
+        got = f"the ending {ending}" if ending else "no ending"
+        raise InvalidArgumentError(
+            f"{os.fspath(path)!r} has {got}, want one of {known}, or a format, one of {', '.join(FORMATS)}"
+        )
+    return found
 
 
 def _size(size: Any) -> tuple[int, int] | None:

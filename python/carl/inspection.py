@@ -38,10 +38,12 @@ class Sample(NamedTuple):
     views: Any
     view_size: int | None
     seed: int
-    #: Of a run that begins with small views: their specifications, in the first so many steps and epochs.
+    #: Of a run that begins with small views: their specifications, in the first so many steps and epochs, and the side
+    #: of the largest views after them.
     early: list[ViewSpec] | None = None
     early_steps: int = 0
     early_epochs: int = 0
+    full_size: int = 0
 
     def __repr__(self) -> str:
         return line(type(self).__name__, self._asdict())
@@ -69,7 +71,10 @@ def sample_of(model: str | os.PathLike[str] | None, data: str | None, count: int
     if model is None or not (steps := early_steps_left(config, 0)):
         return sample
     per_epoch = max(1, len(source) // int(config.batch_size or 1))
-    return sample._replace(early=early_specs(config), early_steps=steps, early_epochs=-(-steps // per_epoch))
+    full = int(expand_views(config.views, config.in_channels or 3, config.view_size)[0]["size"])
+    return sample._replace(
+        early=early_specs(config), early_steps=steps, early_epochs=-(-steps // per_epoch), full_size=full
+    )
 
 
 def _readable(source: ImageSource, count: int, least: int | None = None) -> tuple[np.ndarray, Any]:

@@ -58,7 +58,8 @@ def write(
     model, in the place of those it was trained with.
 
     A picture that cannot be made, for want of a checkpoint, of images, of labels or of a package, is left out, and the
-    page says why. Without matplotlib there is no page: MissingPackageError.
+    page says why. Labels that are named and cannot be used are an error, and nothing is written. Without matplotlib
+    there is no page: MissingPackageError.
     """
     folder = run_folder(run)
     config = read_config(folder)
@@ -66,6 +67,8 @@ def write(
     evaluations = read_evaluations(folder)
     seen = Inspection(folder, data, labels, images, threads, value_range, image_key, label_key, precision)
     report = Report(Path(out).expanduser() if out is not None else folder / "report.html", stale=stale(folder))
+    if labels is not None:
+        _ = seen.labels  # what was asked for is not left out in silence
     sections = []
     for name, title, explanation, draw in _pictures(folder, config, history, evaluations, seen, method):
         try:
@@ -128,7 +131,8 @@ def _pictures(
         "curves",
         "Training",
         "The consistency should fall below log K while the prior stays near 0: then views of one image "
-        "share a prototype, and different images use different ones. Both terms at log K mean a collapse.",
+        "share a prototype, and different images use different ones. Either of them at log K means a collapse: "
+        "consistency, that all assignments are even; prior, that everything is on one prototype.",
         lambda: plots.curves(history, config, evaluations),
     )
     yield (
@@ -159,13 +163,15 @@ def _pictures(
         "map",
         "Map of the embeddings, by prototype",
         "Each point is an image; a colour is a prototype.",
-        lambda: plots.embedding_map(seen.features, seen.assignments, None, method, points=points()),
+        lambda: plots.embedding_map(seen.features, seen.assignments, None, method, points=points(), what="prototypes"),
     )
     yield (
         "map by label",
         "Map of the embeddings, by label",
         "The same map; training has not seen the labels.",
-        lambda: plots.embedding_map(seen.features, _labels(seen), seen.class_names, method, points=points()),
+        lambda: plots.embedding_map(
+            seen.features, _labels(seen), seen.class_names, method, points=points(), what="labels"
+        ),
     )
     yield (
         "confusion",

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ._c_api import LIB, string_from
+from ._checkpoint import check_kind
 from ._native_path import readable
+from ._parameters import TrainerKeys
 from ._reading import sha256_of
 from .config import parse_object
-from .errors import ConfigurationError, InvalidArgumentError
+from .errors import ConfigurationError, FileError, InvalidArgumentError
 
 #: Keys that say which network a file is of: its tensors fit no other.
 _STRUCTURE = ("encoder", "stem", "width", "patch_size", "position_grid", "registers")
 
+
+#: Keys besides those of the encoder and its images that an encoder made of weights heeds.
+_HEEDED = ("in_channels", "layer_scale", "pool", "view_size", "views", "mean", "std", "precision", "threads",
+           "evaluation_crop", "evaluation_interpolation")  # fmt: skip
 
 #: Channels of the weights that images of other channels can be given to: their first layer is adapted.
 ADAPTED = 3
@@ -92,7 +98,11 @@ def weights_info(path: str | os.PathLike[str]) -> WeightsInfo:
         def describe(_: Any, buffer: Any, capacity: int, needed: Any) -> int:
             return int(LIB.carl_weights_describe(file, buffer, capacity, needed))
 
-        found = parse_object(string_from(describe, None), "weights")
+        try:
+            found = parse_object(string_from(describe, None), "weights")
+        except FileError as error:
+            check_kind(place, error, "no file of weights: want a .safetensors file")
+            raise
     keys = ("family", "config", "preprocessing", "ignored", "notes")
     return WeightsInfo(place, **{key: found[key] for key in keys})
 
@@ -136,6 +146,18 @@ def weights_config(info: WeightsInfo, given: Mapping[str, Any], channels: int) -
     if isinstance(given.get("views"), (list, tuple, dict)):
         del own["view_size"]  # specifications have sizes of their own
     return {**own, **{key: value for key, value in given.items() if value is not None}}
+
+
+def check_heeded(given: Mapping[str, Any]) -> None:
+    """ConfigurationError for a key that only training heeds, where an encoder is made of weights. Keys that there are
+    not are the library's to refuse."""
+    trained = [each.name for each in fields(TrainerKeys) if each.name not in (*_STRUCTURE, *_HEEDED)]
+    for key, value in given.items():
+        if value is not None and key in trained:
+            raise ConfigurationError(
+                f"{key}: has no effect on an encoder that is used as it is: want a key of the encoder or of its "
+                f"images, such as {', '.join(_HEEDED[1:4])}"
+            )
 
 
 def contradiction(info: WeightsInfo, key: str, given: Any, own: Any) -> ConfigurationError:

@@ -67,6 +67,7 @@ COMMANDS = (
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="carl",
+        allow_abbrev=False,
         description="Learn representations and prototypes from images without labels, on the CPU.",
         epilog="`carl COMMAND --help` explains a command and shows examples. To begin: carl demo --quick. "
         "Exit codes: 0 done, 1 an error (one line says which), 2 wrong usage, 130 interrupted, 143 terminated.",

@@ -5,7 +5,7 @@ Written by python/generate.py from the library's schema: change that, and run it
 
 from __future__ import annotations
 
-#: Every parameter of carl.CARL, by groups.
+#: Every parameter of carl.CARL that `carl train` takes, by groups.
 HELP: dict[str, dict[str, str]] = {
     "encoder": {
         "encoder": (
@@ -240,7 +240,6 @@ HELP: dict[str, dict[str, str]] = {
             "keeps decoded images in memory, up to a quarter of what is free, so that later epochs need not decode "
             "them again; the same pixels as without (true or false; default true)."
         ),
-        "run_dir": "where configuration, metrics, log and checkpoints are written; --out of carl train (a folder).",
         "checkpoint_every": (
             "steps between checkpoints within an epoch; one is written after each epoch in any case (1 to 2^31 - "
             "1)."
@@ -249,10 +248,11 @@ HELP: dict[str, dict[str, str]] = {
             "when the model is judged on labelled images, the eval_set of fit or --eval of carl train (steps, or "
             'text such as "500 steps" or "2 epochs"; default every epoch).'
         ),
-        "progress": "shows a progress bar; --quiet of carl train hides it (true or false; default true).",
-        "callbacks": (
-            "run after steps, epochs and evaluations; --logger of carl train adds some (carl.Callback objects, or "
-            "functions of (model, metrics))."
-        ),
     },
+}
+#: Those that are Python's alone, and the options in their place.
+OPTIONS: dict[str, str] = {
+    "run_dir": "--out",
+    "progress": "--quiet",
+    "callbacks": "--logger",
 }

@@ -6,11 +6,11 @@ import argparse
 import textwrap
 from typing import Any
 
-from ._help import HELP
+from ._help import HELP, OPTIONS
 
 
 def names() -> list[str]:
-    """Of all parameters."""
+    """Of all parameters that may be given."""
     return [key for group in HELP.values() for key in group]
 
 
@@ -30,7 +30,7 @@ def text() -> str:
 def add_options(parser: Any) -> None:
     """--key value for every key=value, with dashes or underscores. The help lists the keys once, not as options too."""
     parser.set_defaults(options=[])
-    for key in names():
+    for key in [*names(), *OPTIONS]:  # of the latter the error says which option to take
         forms = dict.fromkeys([f"--{key.replace('_', '-')}", f"--{key}"])
         parser.add_argument(
             *forms, dest=key, action=_Option, metavar="VALUE", help=argparse.SUPPRESS, default=argparse.SUPPRESS

@@ -10,7 +10,7 @@ from typing import Any
 
 from .._features import csv_rows
 from .._given import images_of, matching
-from .._writing import replace_file
+from .._writing import make_folder, refuse_file, replace_file
 from ..errors import FileError, InvalidArgumentError
 from ..runs import checkpoint_path
 from ..sources.files import is_image_name
@@ -27,18 +27,22 @@ _PARTS = (".tar", ".bin")
 def check_output(
     out: str, *, model: str | None = None, data: tuple[str | None, ...] = (), option: str = "--out"
 ) -> None:
-    """Raises FileError where `out` cannot be written, and InvalidArgumentError where it is, or links to, a file that
-    the command reads: the checkpoint of `model`, what else its run has written, one of the images that it was trained
-    on, or one of the images and labels at the paths `data`."""
+    """Makes the folders of `out` that are not there. Raises FileError where it cannot be written, and
+    InvalidArgumentError where it is, or links to, a file that the command reads: the checkpoint of `model`, what else
+    its run has written, one of the images that it was trained on, or one of the images and labels at the paths
+    `data`."""
     target = os.path.realpath(os.path.expanduser(out))
     folder = os.path.dirname(target)
     if os.path.isdir(target):
         raise FileError(f"{option}: cannot write {out}: it is a folder")
-    if not os.path.isdir(folder):
-        raise FileError(f"{option}: cannot write {out}: there is no folder {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise FileError(f"{option}: cannot write {out}: the folder {folder} cannot be written to")
+    refuse_file(folder, f"{option}: cannot write {out}")
+    above = folder
+    while not os.path.isdir(above):
+        above = os.path.dirname(above)
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise FileError(f"{option}: cannot write {out}: the folder {above} cannot be written to")
     check_not_read(out, model=model, data=data, option=option)
+    make_folder(folder)
 
 
 def check_not_read(

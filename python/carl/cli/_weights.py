@@ -34,6 +34,10 @@ class CommandParser(argparse.ArgumentParser):
 
     takes_weights = False
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Without abbreviated options: one that a later version adds must not change what a command means."""
+        super().__init__(*args, **{**options, "allow_abbrev": False})
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.takes_weights and args is not None and _has_weights(args):
             args = [_NO_MODEL, *args]
@@ -41,9 +45,8 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def _has_weights(args: Sequence[str]) -> bool:
-    """Whether the option is there, by its name or the beginning of it, as argparse takes it."""
-    names = (item.partition("=")[0] for item in (args[: args.index("--")] if "--" in args else args))
-    return any(len(name) > len("--w") and _OPTION.startswith(name) for name in names)
+    """Whether the option is there."""
+    return any(item.partition("=")[0] == _OPTION for item in (args[: args.index("--")] if "--" in args else args))
 
 
 def add_model(parser: Any, rest: str) -> None:

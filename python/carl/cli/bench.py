@@ -3,7 +3,19 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..errors import ConfigurationError
 from .common import add_command, add_json, parse_overrides, positive, print_json, print_table
+
+#: Keys that no timed step depends on, each with what to say of it.
+_WITHOUT_EFFECT = {
+    "batch_size": "say --images",
+    "view_size": "say --size",
+    **dict.fromkeys(
+        ("epochs", "learning_rate", "schedule", "total_steps", "warmup_steps", "decay_steps", "min_learning_rate",
+         "early_view_size", "early_steps", "evaluation_crop", "evaluation_interpolation"),
+        "it changes no speed: leave it out",
+    ),
+}  # fmt: skip
 
 
 def add(subparsers: Any) -> None:
@@ -20,7 +32,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="configuration, as of carl.TrainerConfig; values as in JSON"
     )
-    parser.add_argument("--size", type=positive, default=32, help="height and width of the two views (default 32)")
+    parser.add_argument("--size", type=positive, help="height and width of the two views (default 32)")
     parser.add_argument("--images", type=positive, default=64, help="images of a step (default 64)")
     parser.add_argument("--steps", type=positive, default=5, help="timed steps (default 5)")
     parser.add_argument("--profile", action="store_true", help="a row for each layer: time, operations, memory traffic")
@@ -31,7 +43,7 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..speed import measure
 
-    config = {"views": [{"size": arguments.size, "count": 2}], **parse_overrides(arguments.overrides)}
+    config = _config(arguments)
     speed = measure(config, images=arguments.images, steps=arguments.steps)
     if arguments.json:
         print_json(speed.to_dict())
@@ -53,6 +65,20 @@ def run(arguments: argparse.Namespace) -> int:
         print()
         print_profile(speed.profile, speed.step_seconds, speed.peak)
     return 0
+
+
+def _config(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The configuration that is timed; ConfigurationError for a key without effect on that."""
+    given = parse_overrides(arguments.overrides)
+    for key, hint in _WITHOUT_EFFECT.items():
+        if key in given:
+            raise ConfigurationError(f"{key}: has no effect on what is timed: {hint}")
+    size, views = arguments.size or 32, given.get("views")
+    if isinstance(views, str):
+        return {**given, "view_size": size}
+    if views is not None and arguments.size is not None:
+        raise ConfigurationError("--size: the specifications of views have sizes of their own: leave one of them out")
+    return {"views": [{"size": size, "count": 2}], **given}
 
 
 def print_profile(rows: list[dict[str, Any]], step: float, peak: float) -> None:

@@ -37,16 +37,17 @@ def add(subparsers: Any) -> None:
         subparsers,
         "cluster",
         "the groups of images, and how well they fit labels",
-        "Without labels: the groups of the images, the largest first, with their most typical images: those of the "
-        "prototypes, or by k-means on the encoder's features with --weights or --clusters. With labels, which may come "
-        "with the images: how well prototypes, and k-means, fit them. NMI, AMI and ARI are 1 for the labels "
-        "themselves, AMI and ARI 0 for chance; accuracy gives each cluster a label of its own in the best way, purity "
-        "the most frequent one. docs/evaluation.md says more. Needs scikit-learn and SciPy. The figures of a run "
-        "folder's model are kept in its evaluation/cluster.json and kmeans.json, for `carl report`.",
+        "Without labels, or with --no-labels: the groups of the images, the largest first, with their most typical "
+        "images: those of the prototypes, or by k-means on the encoder's features with --weights or --clusters. With "
+        "labels, which may come with the images: how well prototypes, and k-means, fit them. NMI, AMI and ARI are 1 "
+        "for the labels themselves, AMI and ARI 0 for chance; accuracy gives each cluster a label of its own in the "
+        "best way, purity the most frequent one. docs/evaluation.md says more. Needs scikit-learn and SciPy. The "
+        "figures of a run folder's model are kept in its evaluation/cluster.json and kmeans.json, for `carl report`.",
         """
         carl cluster runs/photos photos/ --out groups.csv
         carl cluster --weights resnet50.safetensors photos/ --clusters 30
         carl cluster runs/photos labelled/
+        carl cluster runs/photos albums/ --no-labels --out groups.csv    # sub-folders are no labels here
         carl cluster runs/photos test.npy --labels test_y.npy --clusters 50 --seed 1
         carl cluster runs/fashion t10k-images-idx3-ubyte.gz --json
         """,
@@ -54,6 +55,11 @@ def add(subparsers: Any) -> None:
     add_model(parser, "DATA")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument("--labels", metavar="FILE", help=f"{LABELS_HELP}; default: those that come with DATA")
+    parser.add_argument(
+        "--no-labels",
+        action="store_true",
+        help="list the groups although the images have labels, such as those of sub-folders",
+    )
     add_reading(parser)
     add_skip(parser)
     parser.add_argument(
@@ -62,9 +68,9 @@ def add(subparsers: Any) -> None:
         metavar="N",
         help="of k-means (default: as many as there are labels; without labels the root of half the number of images)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of k-means (default: %(default)s)")
+    parser.add_argument("--seed", type=int, help="of k-means (default: 0)")
     parser.add_argument(
-        "--out", metavar="FILE", help="without labels: a .csv file of the groups, cluster, name, similarity to its mean"
+        "--out", metavar="FILE", help="of the groups: a .csv file, cluster, name, similarity to its mean"
     )
     add_quiet(parser)
     add_compute(parser)
@@ -77,15 +83,24 @@ def run(arguments: argparse.Namespace) -> int:
     from ..sources.labelled import open_labelled
     from ._outputs import check_csv
 
+    if arguments.no_labels and arguments.labels is not None:
+        raise InvalidArgumentError("--no-labels: contradicts --labels: leave one of them out")
     check_csv(arguments.out, model=model_path(arguments), data=(arguments.data,))
     model, judged = given_judged(arguments, arguments.data)
     reading = reading_of(arguments, model)
     source, labels, _ = open_labelled(arguments.data, arguments.labels, model.in_channels_, **reading)
     with source:
-        if labels is None:
+        if labels is None or arguments.no_labels:
+            if arguments.seed is not None and _of_prototypes(arguments):
+                raise InvalidArgumentError(
+                    "--seed: is of k-means, and the groups are those of the prototypes: add --clusters N, or leave it "
+                    "out"
+                )
             return _show_groups(arguments, model, source)
     if arguments.out:
-        raise InvalidArgumentError("--out: is of images without labels; `carl embed` writes their features")
+        raise InvalidArgumentError(
+            f"--out: is of groups, and {arguments.data} has labels to compare with: add --no-labels to list its groups"
+        )
     return _compare(arguments, model, judged, reading)
 
 
@@ -98,7 +113,7 @@ def _compare(arguments: argparse.Namespace, model: Any, judged: Judged, reading:
     if arguments.weights is None:
         results["prototypes"] = evaluate.cluster(model.predict(images), labels)
     features = model.transform(images, progress=not arguments.quiet)
-    results["k-means"] = evaluate.cluster(features, labels, arguments.clusters, seed=arguments.seed)
+    results["k-means"] = evaluate.cluster(features, labels, arguments.clusters, seed=arguments.seed or 0)
     for name, result in results.items():
         judged.keep(result, "kmeans" if name == "k-means" else "cluster")
     if arguments.json:
@@ -124,6 +139,11 @@ class _Group:
     similarities: np.ndarray
 
 
+def _of_prototypes(arguments: argparse.Namespace) -> bool:
+    """Whether the groups of images without labels are those of the model's prototypes, and not of k-means."""
+    return arguments.weights is None and arguments.clusters is None
+
+
 def _show_groups(arguments: argparse.Namespace, model: Any, source: ImageSource) -> int:
     from .. import evaluate
     from ._look import look
@@ -131,14 +151,14 @@ def _show_groups(arguments: argparse.Namespace, model: Any, source: ImageSource)
 
     seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
     count = len(seen.names)
-    if arguments.weights is None and arguments.clusters is None:
+    if _of_prototypes(arguments):
         method = "prototypes"
         rows = model.transform(source, "logits", on_error="nan", progress=not arguments.quiet)
         assigned = rows[seen.places].argmax(axis=1)
     else:
         method = "k-means"
         clusters = arguments.clusters or max(2, round((count / 2) ** 0.5))
-        assigned = evaluate.k_means(seen.features, clusters, seed=arguments.seed)
+        assigned = evaluate.k_means(seen.features, clusters, seed=arguments.seed or 0)
     groups = _groups(seen, assigned)
     if arguments.out:
         write_csv(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -159,25 +161,33 @@ _PYTHONS = {"True": True, "False": False, "None": None}
 
 
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
-    """key=value arguments; a value is JSON or True, False or None where it can be read so, else text."""
+    """key=value arguments, the last of a key; a value is JSON or True, False or None where it can be read so, else
+    text. ConfigurationError for a value that begins as JSON's lists and objects do and is none."""
     values: dict[str, Any] = {}
     for item in items:
         key, separator, text = item.partition("=")
         if not separator or not key:
             raise ConfigurationError(f"got {item!r}, want key=value")
-        if text in _PYTHONS:
-            values[key] = _PYTHONS[text]
-            continue
-        try:
-            values[key] = parse_json(text)
-        except ValueError:
-            values[key] = text
+        values[key] = _value(key, text)
     return values
+
+
+def _value(key: str, text: str) -> Any:
+    if text in _PYTHONS:
+        return _PYTHONS[text]
+    try:
+        return parse_json(text)
+    except ValueError as error:
+        if text.lstrip().startswith(("[", "{")):
+            raise ConfigurationError(f"{key}: got {text}, which is broken JSON: {error}") from None
+        return text
 
 
 def refuse_options(params: Mapping[str, Any]) -> None:
     """ConfigurationError for parameters of ``carl.CARL`` that are options of their own on the command line."""
-    for key, see in (("run_dir", "--out"), ("progress", "--quiet"), ("callbacks", "--logger")):
+    from ._help import OPTIONS
+
+    for key, see in OPTIONS.items():
         if key in params:
             raise ConfigurationError(f"{key} is not a parameter of the command line: see {see}")
 
@@ -206,6 +216,26 @@ def labelled(
         )
     whole, places = readable(source, path, on_error)
     return whole, values if places is None else values[places], names
+
+
+@contextmanager
+def told_as(names: Mapping[str, str]) -> Iterator[None]:
+    """What the block says of a function's arguments, in errors and warnings, names what the command was given. Names
+    that may be words of a text or of a label, such as k, are arguments at a message's beginning alone."""
+    pattern = re.compile("|".join(rf"\b({name})\b" if "_" in name else f"^({name})(?=:)" for name in names))
+
+    def retold(text: object) -> str:
+        return pattern.sub(lambda found: names[found[0]], str(text))
+
+    try:
+        with warnings.catch_warnings(record=True) as met:
+            warnings.simplefilter("always")
+            yield
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(retold(error)) from error
+    finally:
+        for each in met:
+            warnings.warn(retold(each.message), each.category, stacklevel=3)
 
 
 def add_quiet(parser: Any) -> None:

@@ -30,8 +30,8 @@ def add(subparsers: Any) -> None:
     parser.add_argument(
         "--format",
         choices=["safetensors", "onnx", "torch"],
-        help="onnx needs the onnx package, torch needs torch (default: by the ending of FILE, .onnx, .pt or .pth, else "
-        "safetensors)",
+        help="onnx needs the onnx package, torch needs torch (default: by the ending of FILE, .safetensors, .onnx, .pt "
+        "or .pth)",
     )
     parser.add_argument(
         "--part",
@@ -61,9 +61,15 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .._checkpoint import read_header
+    from ..errors import InvalidArgumentError
     from ..export import export_model, format_of
-    from ._outputs import check_output
+    from ._outputs import check_not_read, check_output
 
+    check_not_read(arguments.out, model=arguments.model)
+    try:
+        format_of(arguments.out, arguments.format)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"--out: {str(error).replace('a format, one of', '--format with one of')}") from None
     check_output(arguments.out, model=arguments.model)
     file = export_model(
         arguments.model,

@@ -6,7 +6,17 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ._weights import add_labelled_pair, given_judged
-from .common import add_command, add_compute, add_json, add_quiet, labelled_pair, positive, print_table, reading_of
+from .common import (
+    add_command,
+    add_compute,
+    add_json,
+    add_quiet,
+    labelled_pair,
+    positive,
+    print_table,
+    reading_of,
+    told_as,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +70,11 @@ def run(arguments: argparse.Namespace) -> int:
     judge = {"k": arguments.k, "temperature": arguments.temperature, "threads": arguments.threads}
     shown = not arguments.quiet
     features = model.transform(train, progress=shown), model.transform(test, progress=shown)
-    result = evaluate.knn(features[0], train_y, features[1], test_y, **judge)
+    with told_as(
+        {"train_y": "labels of TRAIN", "test_y": "labels of TEST", "train_x": "TRAIN", "test_x": "TEST", "k": "-k",
+         "temperature": "--temperature"}
+    ):  # fmt: skip
+        result = evaluate.knn(features[0], train_y, features[1], test_y, **judge)
     if not arguments.no_baseline:
         side = min(evaluate.pixels.pixel_side(train), evaluate.pixels.pixel_side(test))
         with warnings.catch_warnings():

@@ -50,12 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     from .. import plots
     from .._judged import facts_or_none, note_picture
     from ..runs import is_run_folder
-    from ._outputs import check_not_read
+    from ._outputs import check_output
 
     place, source = _out(arguments), Path(arguments.source).expanduser()
     if arguments.out:
         trained = is_run_folder(source) or source.suffix == ".carl"
-        check_not_read(
+        check_output(
             arguments.out,
             model=arguments.source if trained else None,
             data=(
@@ -220,8 +220,9 @@ def _map(arguments: argparse.Namespace) -> Figure:
     if colour == "label" and seen.labels is None:
         raise InvalidArgumentError(f"--colour label: {seen.data} has no labels; name their file with --labels")
     if colour == "label":
-        return plots.embedding_map(seen.features, seen.labels, seen.class_names, arguments.method)
-    return plots.embedding_map(seen.features, seen.assignments, seen.classes, arguments.method)
+        return plots.embedding_map(seen.features, seen.labels, seen.class_names, arguments.method, what="labels")
+    what = "prototypes" if seen.classes is None else "classes"
+    return plots.embedding_map(seen.features, seen.assignments, seen.classes, arguments.method, what=what)
 
 
 def _confusion(arguments: argparse.Namespace) -> Figure:
@@ -249,11 +250,14 @@ def _neighbours(arguments: argparse.Namespace) -> Figure:
 
 def _views(arguments: argparse.Namespace) -> Figure:
     from .. import plots
+    from ..errors import InvalidArgumentError
     from ..inspection import sample_of
     from ..runs import is_run_folder
 
     source = Path(arguments.source).expanduser()
     trained = is_run_folder(source) or source.suffix == ".carl"
+    if not trained and arguments.data is not None:
+        raise InvalidArgumentError(f"--data: is of RUN, and {source} is no run: name one, or leave --data out")
     shown = sample_of(
         arguments.source if trained else None, arguments.data if trained else arguments.source, arguments.images
     )
@@ -262,11 +266,16 @@ def _views(arguments: argparse.Namespace) -> Figure:
     if arguments.views is not None:
         spec = parse_overrides([f"views={arguments.views}"])["views"]
     elif arguments.view_size is None and shown.early is not None:
-        note = f"the first {shown.early_steps:,} steps have views of {shown.early[0]['size']} pixels"
+        small = shown.early[0]["size"]
+        note = f"the first {shown.early_steps:,} steps have views of {small} pixels, then {shown.full_size}"
         if arguments.epoch < shown.early_epochs:
             spec = shown.early
     if isinstance(spec, str):
         size = arguments.view_size or size
+    elif arguments.view_size is not None:
+        raise InvalidArgumentError(
+            "--view-size: is of a preset, and the specifications of the views have sizes of their own: leave it out"
+        )
     seed = shown.seed if arguments.seed is None else arguments.seed
     return plots.views(shown.images, spec, seed, view_size=size, epoch=arguments.epoch, indices=shown.places, note=note)
 

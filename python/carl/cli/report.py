@@ -31,10 +31,10 @@ def add(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from .. import report
-    from ._outputs import check_not_read
+    from ._outputs import check_output
 
     if arguments.out:
-        check_not_read(arguments.out, model=arguments.run_folder, data=(arguments.data, arguments.labels))
+        check_output(arguments.out, model=arguments.run_folder, data=(arguments.data, arguments.labels))
     page = report.write(
         arguments.run_folder,
         arguments.out,

@@ -18,7 +18,11 @@ from .common import (
     positive,
     print_table,
     reading_of,
+    told_as,
 )
+
+#: What the function's arguments are to the command.
+_NAMES = {"train_y": "labels of DATA", "test_y": "labels of QUERIES", "train_x": "DATA", "test_x": "QUERIES", "k": "-k"}
 
 
 def add(subparsers: Any) -> None:
@@ -64,20 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
             raise InvalidArgumentError("--query-labels: there are no QUERIES")
         images, labels, _ = labelled(arguments.data, arguments.labels, model.in_channels_, reading, arguments.on_error)
         judged.add("images", arguments.data, arguments.labels, images)
-        result = evaluate.retrieval(
-            model.transform(images, progress=shown), labels, k=arguments.k, threads=arguments.threads
-        )
+        features = model.transform(images, progress=shown)
+        with told_as(_NAMES):
+            result = evaluate.retrieval(features, labels, k=arguments.k, threads=arguments.threads)
     else:
         sets = [("images", arguments.data, arguments.labels), ("queries", arguments.queries, arguments.query_labels)]
         images, labels, queries, truth, _ = labelled_pair(arguments, model.in_channels_, reading, judged, sets)
-        result = evaluate.retrieval(
-            model.transform(images, progress=shown),
-            labels,
-            model.transform(queries, progress=shown),
-            truth,
-            arguments.k,
-            threads=arguments.threads,
-        )
+        features, asked = model.transform(images, progress=shown), model.transform(queries, progress=shown)
+        with told_as(_NAMES):
+            result = evaluate.retrieval(features, labels, asked, truth, arguments.k, threads=arguments.threads)
     judged.keep(result)
     if arguments.json:
         print(result.to_json())

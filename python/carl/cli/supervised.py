@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,9 @@ def whole(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return value
 
+
+#: Steps below which a classifier is hardly trained.
+FEW_STEPS = 100
 
 #: Defaults of the protocols' functions, for the help.
 LINEAR = {
@@ -169,7 +173,20 @@ def opened(arguments: argparse.Namespace) -> Iterator[tuple[Encoder, tuple[Any, 
             yield encoder, (train, named(train_y, names), test, named(test_y, names)), judged
 
 
+def _tell_steps(result: Any) -> None:
+    """A UserWarning where the layer has hardly been trained, which figures do not show."""
+    steps = result.settings.get("total_steps")
+    if steps is not None and steps < FEW_STEPS:
+        warnings.warn(
+            f"the classifier took {steps} steps only, with {result.labelled} labelled images: more --epochs, or a "
+            "smaller --batch-size, may give more",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def show(arguments: argparse.Namespace, result: Any, judged: Judged) -> int:
+    _tell_steps(result)
     if not getattr(result, "from_scratch", False):  # whose figures are not the model's
         judged.keep(result)
     if arguments.json:

@@ -128,12 +128,14 @@ def run(arguments: argparse.Namespace) -> int:
     params: dict[str, Any] = {}
     if arguments.config:
         params.update(_config_file(arguments.config))
-    params.update(parse_overrides([*arguments.overrides, *arguments.options]))
+    given = _given_keys(arguments)
+    params.update(given)
     refuse_options(params)
     if isinstance(params.get("value_range"), str):  # 0,1 as other commands take it
         with suppress(argparse.ArgumentTypeError):  # told as of any other value
             params["value_range"] = list(value_range(params["value_range"]))  # as it is stored
     CARL().set_params(**params)  # unknown keys first, whatever else is wrong
+    _refuse_without_effect(given, params)
     check_place(out, given_of(data, image_key), "--out")
     refuse_if_in_use(out)
     checkpoint = RunFolder(out).checkpoint
@@ -169,6 +171,33 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     _tell(arguments, model, out, str(checkpoint), before)
     return 0
+
+
+def _given_keys(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The parameters of key=value and of options; ConfigurationError for one that these give different values."""
+    from ..errors import ConfigurationError
+
+    keys, options = parse_overrides(arguments.overrides), parse_overrides(arguments.options)
+    for key, value in options.items():
+        if key in keys and keys[key] != value:
+            raise ConfigurationError(
+                f"{key}: is given twice, as {key}={keys[key]} and as --{key.replace('_', '-')} {value}: leave one of "
+                "them out"
+            )
+    return {**keys, **options}
+
+
+def _refuse_without_effect(given: dict[str, Any], params: dict[str, Any]) -> None:
+    """ConfigurationError for a parameter of the command line that another one leaves without any effect. A file of
+    parameters may have all of them."""
+    from ..errors import ConfigurationError
+
+    if given.get("cache_size") is not None and params.get("cache") is None:
+        raise ConfigurationError("cache_size: has no effect without cache: add cache=FOLDER, or leave it out")
+    if given.get("max_broken") is not None and params.get("on_error") == "raise":
+        raise ConfigurationError(
+            'max_broken: has no effect with on_error "raise", which tolerates no broken image: leave one of them out'
+        )
 
 
 def _eval_set(arguments: argparse.Namespace) -> list[str | None] | None:

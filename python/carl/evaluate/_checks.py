@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +13,14 @@ from .. import _arrays
 from .._array_like import label_values
 from .._classes import check_classes, shown
 from ..errors import InvalidArgumentError
+from ..sources.label_files import read_labels_in_order
+from ..sources.labelled import named
 
 
 def class_labels(value: Any, name: str, count: int | None = None) -> np.ndarray:
-    """(count,) labels of samples: integers of at least 0 as int64, text, or booleans."""
+    """(count,) labels of samples: integers of at least 0 as int64, text, or booleans. value: these, or the path of a
+    file of them, which wants `count`."""
+    value = value if count is None else labels_in_file(value, count)
     array = label_values(value, name)
     if array.dtype.kind not in "Ub" or array.ndim != 1:
         array = _arrays.label_array(array, name, count)
@@ -23,6 +28,11 @@ def class_labels(value: Any, name: str, count: int | None = None) -> np.ndarray:
     if count is not None and len(array) != count:
         raise InvalidArgumentError(f"{name}: got {len(array)} labels, want {count}, one a sample")
     return array
+
+
+def labels_in_file(value: Any, count: int) -> Any:
+    """The labels of `count` rows in the order of the file at the path `value`; what is no path stays as it is."""
+    return named(*read_labels_in_order(value, count)) if isinstance(value, (str, os.PathLike)) else value
 
 
 def _check_not_negative(labels: np.ndarray, name: str) -> None:

@@ -60,8 +60,8 @@ def confusion(assignments: Any, labels: Any) -> tuple[np.ndarray, np.ndarray, np
 def cluster(
     assignments: Any, labels: Any, clusters: int | None = None, *, seed: int = 0, runs: int = 10
 ) -> ClusterResult:
-    """Compares clusters with labels, integers, text or booleans (N,) of at least two classes. Needs scikit-learn and
-    SciPy.
+    """Compares clusters with labels, integers, text or booleans (N,) of at least two classes, or the path of a file of
+    them. Needs scikit-learn and SciPy.
 
     assignments: integers (N,), the cluster of each sample, such as ``CARL.predict`` gives; or numbers (N, D),
         features, whose rows are then divided by their l2 norm and clustered by k-means (the best of `runs` runs,
@@ -116,8 +116,8 @@ def _k_means(features: np.ndarray, clusters: int, seed: int, runs: int) -> np.nd
 
 
 def _compare(found: np.ndarray, labels: Any, method: str, seed: int | None) -> ClusterResult:
-    table, clusters, classes = confusion(found, labels)
-    truth = class_labels(labels, "labels")
+    truth = class_labels(labels, "labels", len(found))
+    table, clusters, classes = confusion(found, truth)
     check_classes(truth, "labels")
     try:
         from scipy.optimize import linear_sum_assignment

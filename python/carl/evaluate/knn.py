@@ -135,9 +135,9 @@ def knn(
     Each test sample takes the label with the largest vote among its k nearest training samples; a vote weighs
     exp(similarity / temperature), or 1 when temperature is 0.
 
-    train_x: numbers (N, D); train_y: integers of 0 or more, text or booleans (N,), of at least two classes. test_x:
-        numbers (M, D); test_y: labels (M,), without which there are predictions alone. Test labels that no training
-        sample has can only be wrong: some are a warning, none in common an error.
+    train_x: numbers (N, D); train_y: integers of 0 or more, text or booleans (N,), of at least two classes, or the path
+        of a file of them. test_x: numbers (M, D); test_y: labels (M,), without which there are predictions alone. Test
+        labels that no training sample has can only be wrong: some are a warning, none in common an error.
     k: a number, or several, which share one search; None for 20, or N where that is less.
     whiten: both sets are whitened first, as `Whitening` says, by the training samples' covariance: with many of them
         for each feature it tells more apart. The protocol has plain features.

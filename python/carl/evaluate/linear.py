@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from .._labelled_training import standardize as standardized
 from ..classifier import Classifier
 from ..errors import CARLError, InvalidArgumentError
 from ..progress import Bar
+from ._checks import labels_in_file
 from .supervised import ClassificationResult, figures, labelled_images, outputs, parts_of, seed_list
 
 METHODS = ("sgd", "logistic")
@@ -72,12 +74,25 @@ def linear_probe(
         specification from a crop of 20 to 100% and a flip.
     on_error: images that cannot be read are left out with a warning ("skip"), or an error names the first ("raise").
     value_range: as of ``carl.as_source``; by default the model's.
-    inverse_regularization, max_iterations: C and max_iter of "logistic".
+    inverse_regularization, max_iterations: C and max_iter of "logistic". An option of the other method is an error.
     save: a file for the first seed's classifier, for ``carl.Classifier.load`` and ``carl predict``.
     """
     if method not in METHODS:
         raise InvalidArgumentError(f"method: got {method!r}, want one of {', '.join(map(repr, METHODS))}")
     found = seed_list(seeds)
+    _check_options(
+        method,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        standardize=standardize,
+        view=view,
+        inverse_regularization=inverse_regularization,
+        max_iterations=max_iterations,
+    )
     options = (found, inverse_regularization, max_iterations)
     if model is None:
         if method != "logistic":
@@ -142,11 +157,21 @@ def linear_probe(
         )
 
 
+def _check_options(method: str, **options: Any) -> None:
+    """InvalidArgumentError for an option of the other method that is not at its default: it would have no effect."""
+    standard = signature(linear_probe).parameters
+    for name, value in options.items():
+        of = "logistic" if name in ("inverse_regularization", "max_iterations") else "sgd"
+        if of != method and value != standard[name].default:
+            raise InvalidArgumentError(f"{name}: is of method={of!r}, got method={method!r}: leave it out")
+
+
 def _probe_features(
     train: Any, train_labels: Any, test: Any, test_labels: Any, seeds: list[int], inverse: float, iterations: int
 ) -> LinearProbeResult:
     rows = _arrays.feature_array(train, "train_images", ("N", "F"))
     queries = _arrays.feature_array(test, "test_images", ("M", rows.shape[1]))
+    train_labels, test_labels = labels_in_file(train_labels, len(rows)), labels_in_file(test_labels, len(queries))
     classes, targets = encode_labels(train_labels, "train_labels", len(rows))
     check_classes(classes, "train_labels")
     truth, names = places_among(test_labels, classes, "test_labels", len(queries))

@@ -60,8 +60,8 @@ def retrieval(
     order of index. Memory beside the result is bounded by a tile of queries: about 16 MB and 24 bytes a reference for
     each thread.
 
-    train_x: numbers (N, D); train_y: integers of 0 or more, text or booleans (N,), of at least two classes. test_x:
-        numbers (M, D); test_y: labels (M,).
+    train_x: numbers (N, D); train_y: integers of 0 or more, text or booleans (N,), of at least two classes, or the path
+        of a file of them. test_x: numbers (M, D); test_y: labels (M,).
     k: where to cut the ranking, a number or several, at most N (N - 1 when leaving one out); None for 1 and 10, or for
         what there is.
     """

@@ -15,6 +15,9 @@ from .names import drawn
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Inches of a picture at most: 60 labels still have room for their names.
+_WIDEST = 14.0
+
 
 def confusion(assignments: Any, labels: Any, names: Sequence[str] | None = None) -> Figure:
     """A column a label, a row a prototype that has images: its images' shares of the labels. Rows are ordered by their
@@ -26,10 +29,11 @@ def confusion(assignments: Any, labels: Any, names: Sequence[str] | None = None)
     shares = table / table.sum(axis=1, keepdims=True)
     order = np.lexsort((-shares.max(axis=1), shares.argmax(axis=1)))
     purity = table.max(axis=1).sum() / table.sum()
-    numbers = names is not None and classes.dtype.kind in "iu"
-    titles, fonts = drawn(names[int(c)] if numbers and names and 0 <= int(c) < len(names) else str(c) for c in classes)
+    known = names if names is not None and classes.dtype.kind in "iu" else ()
+    titles, fonts = drawn(str(known[int(c)]) if len(known) and 0 <= int(c) < len(known) else str(c) for c in classes)
 
-    figure = new_figure(max(6.0, 1.8 + 0.42 * len(classes)), min(8.0, max(4.0, 1.6 + 0.14 * len(prototypes))))
+    width = min(_WIDEST, max(6.0, 1.8 + 0.42 * len(classes)))
+    figure = new_figure(width, min(8.0, max(4.0, 1.6 + 0.14 * len(prototypes))))
     picture = figure.subplots()
     image = picture.imshow(shares[order], aspect="auto", cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     dress(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
-from .figures import COLOURS, GRAY, dress, legend, line, new_figure, series
+from .figures import COLOURS, GRAY, dress, legend, line, new_figure, series, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,6 +112,7 @@ def _drawn(
         _judged(figure, grid, evaluations)
     for axes in grid[-1]:
         axes.set_xlabel("step", fontsize=8)
+    whole_numbers(grid[0, 0].xaxis)  # which the others share
     return figure
 
 

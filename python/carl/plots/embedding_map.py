@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._array_like import label_values
 from .._unit_rows import unit_rows
 from ..errors import InvalidArgumentError, missing_package
 from .figures import GRAY, check_rows, dress, legend, matrix, new_figure, palette
@@ -57,42 +58,58 @@ def embedding_map(
     seed: int = 0,
     points: np.ndarray | None = None,
     title: str | None = None,
+    what: str = "categories",
 ) -> Figure:
     """A 2-D map of features, coloured by category: prototypes or labels.
 
-    features: (N, D). colours: integers (N,), or None. names: of the categories, by number, for the legend.
+    features: (N, D). colours: integers, text or bools (N,), or None. names: of the categories, by number, for the
+    legend; what: they are, in words, for the title, which says how many there are where they are too many for a legend.
     points: (N, 2), from ``project``, to draw the same map twice; `method` then only names it.
     """
     places = project(features, method, seed) if points is None else check_rows("points", points, len(features), "rows")
     figure = new_figure(7.6, 5.6)
     axes = figure.subplots()
+    note = ""
     size = float(np.clip(12_000 / len(places), 3, 30))
     if colours is None:
         axes.scatter(places[:, 0], places[:, 1], s=size, color=GRAY, alpha=0.7, linewidths=0)
     else:
-        numbers = check_rows("colours", colours, len(places), "images")
-        categories, index = np.unique(numbers, return_inverse=True)
+        categories, index = np.unique(_categories(colours, len(places)), return_inverse=True)
         shades = palette(len(categories))
         # In random order: else the last category hides the others.
         shuffled = np.random.default_rng(seed).permutation(len(places))
         x, y = places[shuffled].T
         axes.scatter(x, y, s=size, c=shades[index.reshape(-1)[shuffled]], alpha=0.75, linewidths=0)
         if len(categories) <= _MOST_NAMED:
+            known = names if names is not None and categories.dtype.kind in "iu" else ()
             texts, fonts = drawn(
-                names[int(category)] if names is not None and 0 <= int(category) < len(names) else str(category)
+                str(known[int(category)]) if len(known) and 0 <= int(category) < len(known) else str(category)
                 for category in categories
             )
             # A name that begins with _ is no label to matplotlib, which it is told as what stands in the legend.
             marks = [axes.scatter([], [], s=25, color=shade) for shade in shades]
             legend(axes, handles=marks, labels=texts, prop={"size": 8, "family": fonts})
+        else:
+            note = f", coloured by {len(categories):,} {what}"
     kind = _TITLES.get(method, method)
-    dress(axes, title or f"{kind} of {len(places):,} embeddings")
+    dress(axes, title or f"{kind} of {len(places):,} embeddings{note}")
     axes.grid(False)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlabel(f"{kind} 1", fontsize=8)
     axes.set_ylabel(f"{kind} 2", fontsize=8)
     return figure
+
+
+def _categories(colours: Any, count: int) -> np.ndarray:
+    """(count,) integers, text or bools; InvalidArgumentError for anything else, such as None among them."""
+    values = check_rows("colours", label_values(colours, "colours"), count, "images")
+    if values.ndim != 1 or values.dtype.kind not in "iuUb":
+        raise InvalidArgumentError(
+            f"colours: got values of type {values.dtype} and shape {values.shape}, want whole numbers, text or bools "
+            f"({count},), without None"
+        )
+    return values
 
 
 def _principal(values: np.ndarray) -> np.ndarray:

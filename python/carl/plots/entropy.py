@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
-from .figures import COLOURS, GRAY, dress, legend_below, line, new_figure, series
+from .figures import COLOURS, GRAY, dress, legend_below, line, new_figure, series, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +56,7 @@ def entropy(
     if np.isfinite(most):
         over_time.axhline(most, color=GRAY, linestyle=":", linewidth=1.2, label="log K")
     dress(over_time, "Entropy of assignments", "step", "nats")
+    whole_numbers(over_time.xaxis)
     over_time.set_ylim(bottom=0)
     legend_below(over_time)
     if spread is not None:
@@ -65,4 +66,5 @@ def entropy(
         each = -(values * np.log(np.where(values > 0, values, 1.0))).sum(axis=1)
         spread.hist(each, bins=40, orientation="horizontal", color=COLOURS[1])
         dress(spread, f"Now, {len(values):,} images", "images")
+        whole_numbers(spread.xaxis)
     return figure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#0
 GRAY = "#8a8a8a"
 #: More points than this in a line are more than the eye or the paper can tell apart.
 _MOST_POINTS = 3000
+#: Signs of a title that fit in an inch, and inches of one of its lines.
+_TITLE_SIGNS, _TITLE_LINE = 13, 0.18
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -44,6 +47,22 @@ def save(figure: Figure, path: str | os.PathLike[str], dpi: int = 120) -> Path:
     with replacing(file) as stream:
         figure.savefig(stream, format=form, dpi=dpi)
     return file
+
+
+def headline(figure: Figure, text: str) -> None:
+    """A title of the whole figure, in as many lines as its width asks for; the figure grows by those beyond the
+    first."""
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(text, max(16, int(_TITLE_SIGNS * width)))
+    figure.set_size_inches(width, height + _TITLE_LINE * (len(lines) - 1))
+    figure.suptitle("\n".join(lines), fontsize=10)
+
+
+def whole_numbers(axis: Any) -> None:
+    """No ticks between the whole numbers of an axis that counts."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
 
 
 def dress(axes: Any, title: str | None = None, x: str | None = None, y: str | None = None) -> None:

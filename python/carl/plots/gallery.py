@@ -9,11 +9,14 @@ import numpy as np
 
 from ..errors import InvalidArgumentError
 from ..sources.order import evenly_spaced
-from .figures import at_least_one, chosen, matrix, new_figure, show_image
+from .figures import at_least_one, chosen, headline, matrix, new_figure, show_image
 from .names import drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: Inches of a sign of the names.
+_SIGN = 0.075
 
 
 def gallery(
@@ -37,13 +40,15 @@ def gallery(
     amounts = np.bincount(values.argmax(axis=1), minlength=values.shape[1])
     rows = _chosen(amounts, prototypes)
     nearest = min(nearest, len(values))
-    figure = new_figure(0.66 * nearest + 1.0, 0.66 * len(rows) + 0.5)
+    titles, fonts = drawn(str(prototype if names is None else names[int(prototype)]) for prototype in rows)
+    beside = max(1.0, 0.3 + _SIGN * max(map(len, titles)))
+    figure = new_figure(max(2.4, 0.66 * nearest + beside), 0.66 * len(rows) + 0.5)
     grid = figure.subplots(len(rows), nearest, squeeze=False)
-    for row, prototype in enumerate(rows):
+    for row, (prototype, name) in enumerate(zip(rows, titles)):
         order = np.argsort(-values[:, prototype], kind="stable")[:nearest]
         for column, place in enumerate(order):
             show_image(grid[row, column], images[int(place)])
-        (name,), fonts = drawn([str(prototype if names is None else names[int(prototype)])])
+            grid[row, column].set_anchor("W")  # beside the name, whatever room the title wants
         grid[row, 0].set_ylabel(
             f"{name}\n({amounts[prototype]})",
             rotation=0,
@@ -54,7 +59,7 @@ def gallery(
             parse_math=False,
         )
     what = "prototypes" if names is None else "classes"
-    figure.suptitle(f"Nearest images of {what} (in brackets: images assigned)", fontsize=10)
+    headline(figure, f"Nearest images of {what} (in brackets: images assigned)")
     return figure
 
 

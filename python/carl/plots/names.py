@@ -1,12 +1,16 @@
-"""Names as plots can draw them: in a font that has their signs, or with escapes."""
+"""Names as plots can draw them: in a font that has their signs, or with escapes, and not too long."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
 from .._notes import as_utf8
+
+#: Columns of a name at most: longer ones leave no room for the picture.
+MOST_SIGNS = 24
 
 
 class Drawn(NamedTuple):
@@ -16,9 +20,9 @@ class Drawn(NamedTuple):
     fonts: list[str]
 
 
-def drawn(names: Iterable[str]) -> Drawn:
+def drawn(names: Iterable[str], most: int = MOST_SIGNS) -> Drawn:
     """Signs that matplotlib's own font lacks, such as CJK ones, come from any font that is installed; those that none
-    has become escapes such as \\u732b."""
+    has become escapes such as \\u732b. Names of more than `most` columns have an ellipsis in their middle."""
     fonts: list[str] = []
     texts = []
     for name in names:
@@ -28,8 +32,24 @@ def drawn(names: Iterable[str]) -> Drawn:
             text.append(sign if font is not None else sign.encode("ascii", "backslashreplace").decode("ascii"))
             if font and font not in fonts:
                 fonts.append(font)
-        texts.append("".join(text))
+        texts.append(_shortened(text, most))
     return Drawn(texts, [_own_font(), *fonts])
+
+
+def _shortened(signs: Sequence[str], most: int) -> str:
+    """Signs, or escapes of them, as one text of at most `most` columns: its beginning and its end."""
+    widths = [len(sign) * (2 if unicodedata.east_asian_width(sign[0]) in "WF" else 1) for sign in signs]
+    if sum(widths) <= most:
+        return "".join(signs)
+    first, room = 0, (most - 1) // 2
+    while widths[first] <= room:
+        room -= widths[first]
+        first += 1
+    last, room = len(signs), most - 1 - sum(widths[:first])
+    while widths[last - 1] <= room:
+        last -= 1
+        room -= widths[last]
+    return "".join([*signs[:first], "\u2026", *signs[last:]])
 
 
 @cache

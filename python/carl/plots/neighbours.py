@@ -12,7 +12,7 @@ import numpy as np
 from .._shown import ShownFields
 from ..errors import InvalidArgumentError
 from ..evaluate import nearest_neighbours
-from .figures import COLOURS, at_least_one, check_rows, chosen, matrix, new_figure, show_image
+from .figures import COLOURS, at_least_one, check_rows, chosen, headline, matrix, new_figure, show_image
 from .names import drawn
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def contact_sheet(rows: Sequence[SheetRow], title: str = "Nearest neighbours by 
             _title(axes, f"{row.similarities[column - 1]:.2f}", name)
             if row.other and row.other[column - 1]:
                 _frame(axes, COLOURS[1])
-    figure.suptitle(title, fontsize=10)
+    headline(figure, title)
     return figure
 
 
@@ -116,9 +116,7 @@ def neighbours(
 
 def _title(axes: Any, text: str, name: str) -> None:
     """A line of text, and below it the last part of a path, shortened in its middle."""
-    (name,), fonts = drawn([os.path.basename(name.rstrip("/"))])
-    if len(name) > _SIGNS:
-        name = f"{name[: _SIGNS // 2 - 1]}…{name[-_SIGNS // 2 :]}"
+    (name,), fonts = drawn([os.path.basename(name.rstrip("/"))], _SIGNS)
     lines = "\n".join(filter(None, (text, name)))
     if lines:
         # A dollar sign in a name begins no formula.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidArgumentError
-from .figures import COLOURS, GRAY, dress, legend_below, new_figure
+from .figures import COLOURS, GRAY, dress, legend_below, new_figure, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +68,8 @@ def usage(records: Sequence[Mapping[str, Any]], prototypes: int | None = None) -
         y="prototypes, busiest at the top",
     )
     picture.grid(False)
+    whole_numbers(picture.yaxis)
+    whole_numbers(picture.xaxis)
     picture.invert_yaxis()
 
     shares.plot(
@@ -121,6 +123,8 @@ def counts(assignments: Any, prototypes: int, what: str = "prototypes") -> Figur
         f"{what}, the busiest first",
         "images",
     )
+    whole_numbers(axes.xaxis)
+    whole_numbers(axes.yaxis)
     axes.set_xlim(0, prototypes)
     axes.set_ylim(bottom=0)
     legend_below(axes)

@@ -23,15 +23,19 @@ class BrokenImages:
 
     count: images of the set, None for a stream, where the share is that of the images gone through so far.
     on_error: "skip" collects, "raise" raises the first one's error.
-    max_broken: largest share, 0 .. 1, that "skip" tolerates.
+    max_broken: largest share, 0 .. 1, that "skip" tolerates. limit: what an error calls it; "" for the parameter's
+    name.
     """
 
-    def __init__(self, count: int | None, on_error: str = "skip", max_broken: float = MAX_BROKEN) -> None:
+    def __init__(
+        self, count: int | None, on_error: str = "skip", max_broken: float = MAX_BROKEN, limit: str = ""
+    ) -> None:
         if on_error not in ("skip", "raise"):
             raise InvalidArgumentError(f'on_error: got {on_error!r}, want "skip" or "raise"')
         if isinstance(max_broken, (str, bool)) or not 0 <= max_broken <= 1:
             raise InvalidArgumentError(f"max_broken: got {max_broken!r}, want a share from 0 to 1")
         self._count, self._on_error, self._max = count, on_error, float(max_broken)
+        self._limit = limit or f"max_broken = {self._max:.3g} allows"
         self._places: set[int] = set()
         #: What is broken, and why, in the order in which it was met.
         self.reasons: dict[str, str] = {}
@@ -57,9 +61,7 @@ class BrokenImages:
                 self._untold.append((name, self.reasons[name]))
         number = len(self.reasons)
         if self._count is not None and number > self._max * self._count:
-            raise self._too_many(
-                f"{number} of {self._count} images cannot be read, more than max_broken = {self._max:.3g} allows"
-            )
+            raise self._too_many(f"{number} of {self._count} images cannot be read, more than {self._limit}")
 
     def count_tried(self, images: int) -> None:
         """So many more were read or found broken."""
@@ -68,10 +70,7 @@ class BrokenImages:
         if self._tried < _EARLY:
             return
         if self._count is None and number > self._max * self._tried:
-            raise self._too_many(
-                f"{number} of the first {self._tried} images cannot be read, more than max_broken = {self._max:.3g} "
-                "allows"
-            )
+            raise self._too_many(f"{number} of the first {self._tried} images cannot be read, more than {self._limit}")
         if number > self._tried / 2 and self._max < 0.5:
             raise self._too_many(f"{number} of the first {self._tried} images cannot be read")
 

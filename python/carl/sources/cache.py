@@ -24,6 +24,7 @@ from .. import _arrays
 from .._decode import pillow
 from .._layout import MAX_SIDE
 from .._reading import DataFile, check_regular, parse_json, read_bytes, read_lines, read_text
+from .._writing import refuse_file
 from ..errors import FileError, InvalidArgumentError
 from .base import Images, ImageSource, broken_image, decoding_workers
 from .loader import read_parts
@@ -327,7 +328,8 @@ class _Builder:
             return FileError(
                 f"cache: the disk of {self._folder} is full: make room and start again, what is there is kept ({error})"
             )
-        return FileError(f"cache: cannot write {self._folder}: {error}")
+        refuse_file(self._folder, "cache")
+        return FileError(f"cache: cannot write {self._folder}: {error.strerror or error}")
 
 
 def _hash(text: str) -> str:

@@ -13,6 +13,8 @@ from ..errors import CARLError, FileError
 
 #: Most dimensions that every release of NumPy supports.
 MOST_DIMENSIONS = 32
+#: The end of what is said of any other file.
+NO_IDX = "is not an IDX file"
 _CHUNK = 1 << 20
 
 _TYPES: dict[int, np.dtype[Any]] = {
@@ -51,7 +53,7 @@ class IdxFile:
     def _read_header(self, file: IO[bytes]) -> None:
         head = file.read(4)
         if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES or head[3] == 0:
-            raise FileError(f"{self.path} is not an IDX file")
+            raise FileError(f"{self.path} {NO_IDX}")
         dimensions, self.dtype = head[3], _TYPES[head[2]]
         if dimensions > MOST_DIMENSIONS:
             raise FileError(f"{self.path} has {dimensions} dimensions, want at most {MOST_DIMENSIONS}")

@@ -17,7 +17,7 @@ from ..errors import FileError, InvalidArgumentError
 from ._labels import Labels, numbered
 from .base import ImageSource
 from .formats import read_npy
-from .idx import read_idx
+from .idx import NO_IDX, read_idx
 
 #: Heads of the columns of a table that are looked at, the first that is there.
 LABEL_HEADS = ("label", "class", "target")
@@ -26,6 +26,8 @@ NAME_HEADS = ("name", "path", "file", "filename", "image")
 _MOST = 1 << 28
 #: Endings of files of text, and what stands between the columns of tables.
 _LINES, _TABLES = (".txt",), {".csv": ",", ".tsv": "\t"}
+#: What a file of labels may be, for errors.
+_FORMS = ".npy, IDX, .txt with a line an image, or .csv or .tsv with the head label"
 
 
 class _Table(NamedTuple):
@@ -43,19 +45,42 @@ def read_labels(path: str | os.PathLike[str], source: ImageSource) -> Labels:
     images, a column ``name`` (path, file, filename, image): an image's path, or the end of it. A table may have rows of
     further images.
     """
-    file = os.fspath(path)
+    return _read(os.fspath(path), len(source), source)
+
+
+def read_labels_in_order(path: str | os.PathLike[str], count: int) -> Labels:
+    """``read_labels`` of `count` rows of features, which have no names: line by line. InvalidArgumentError for a table
+    with a column of names."""
+    return _read(os.fspath(path), count, None)
+
+
+def _read(file: str, count: int, source: ImageSource | None) -> Labels:
     if not os.path.exists(file):
         raise FileError(f"{file}: no such file of labels")
+    if os.path.isdir(file):
+        raise FileError(f"{file} is a folder, want a file of labels: {_FORMS}")
     ending = os.path.splitext(file)[1].lower()
     if ending == ".npy":
-        return numbered(read_npy(file), file, len(source))
+        return numbered(read_npy(file), file, count)
     if ending in _LINES:
-        return _from_text(read_text(file, _MOST).removeprefix("\ufeff").splitlines(), file, len(source))
+        return _from_text(read_text(file, _MOST).removeprefix("\ufeff").splitlines(), file, count)
     if ending in _TABLES:
         table = _table(file, _TABLES[ending])
-        labels = table.labels if table.names is None else _by_name(table, file, source)
-        return _from_text(labels, file, len(source))
-    return numbered(read_idx(file), file, len(source))
+        if table.names is None:
+            return _from_text(table.labels, file, count)
+        if source is None:
+            raise InvalidArgumentError(
+                f"{file}: tells images by their names, which features do not have: want the labels in the order of the "
+                "features, without a column of names"
+            )
+        return _from_text(_by_name(table, file, source), file, count)
+    try:
+        values = read_idx(file)
+    except FileError as error:
+        if not str(error).endswith(NO_IDX):
+            raise
+        raise FileError(f"{file} is no file of labels: want {_FORMS}") from None
+    return numbered(values, file, count)
 
 
 def _from_text(lines: Sequence[str], file: str, count: int) -> Labels:

@@ -60,7 +60,8 @@ def readable(
     "raise": the first one's error. More than `max_broken` is a BrokenImagesError. `name`: the argument's, for the
     warning.
     """
-    broken = BrokenImages(len(source), on_error, max_broken)
+    limit = f"the {max_broken:.0%} of a labelled set that may be left out: mend or remove them"
+    broken = BrokenImages(len(source), on_error, max_broken, limit)
     if _never_broken(source):
         return source, None
     good = np.ones(len(source), bool)
