@@ -187,3 +187,41 @@ def test_the_command_line_tells_it(images, tmp_path, capfd):
     arguments = ["width=0.125", "projector=[16,8]", "prototypes=6", "batch_size=8", "epochs=1"]
     assert main(["train", str(tmp_path / "x.npy"), *arguments, "--out", str(tmp_path / "run")]) == 0
     assert capfd.readouterr().err.startswith("carl: 40 images of 3 channels; views: 2 of 12 pixels; ")
+
+
+# ---- Lengths that cannot do what they are for
+
+
+def test_a_run_that_would_update_no_weight_is_refused(images):
+    with pytest.raises(carl.InvalidArgumentError, match="accumulate: got 100, but the run has 10 steps, so no weight"):
+        small_model(accumulate=100).fit(images)
+    small_model(accumulate=10).fit(images)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"warmup_steps": 10}, "warmup_steps: 10 are as many as the 10 steps"),
+        ({"epochs": 1, "total_steps": 1000}, "total_steps: the epochs end after 5 of 1000"),
+        ({"epochs": 50, "total_steps": 6, "warmup_steps": 7}, "warmup_steps: 7 are as many as the 6 steps"),
+    ],
+)
+def test_schedules_that_do_not_get_anywhere_are_warned_of(images, changes, words):
+    with pytest.warns(UserWarning, match=words):
+        small_model(**changes).fit(images)
+
+
+def test_a_learning_rate_does_not_rise_at_its_end(images):
+    with pytest.raises(
+        carl.ConfigurationError, match='"min_learning_rate" must be at most "learning_rate", 0.01, got 1'
+    ):
+        small_model(learning_rate=0.01, min_learning_rate=1.0).fit(images)
+
+
+def test_a_budget_s_batch_is_at_most_the_set(images):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = small_model(epochs=None, batch_size=None, budget="5s", prototypes=4).fit(images[:20])
+    assert model.config_.batch_size == 20

@@ -6,7 +6,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -302,6 +302,8 @@ def make_plan(
     spare = None if limit is None else max(0.0, room - calibration.need(chosen))
     lines = []
     reduced = chosen != wanted
+    if count is not None:
+        chosen = replace(chosen, batch_size=min(chosen.batch_size, count))
     if reduced:
         lines.append(
             f"memory: {wanted.describe()} takes {memory_text(calibration.need(wanted))}, {memory_text(max(0, room))} "

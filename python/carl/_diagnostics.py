@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from .errors import OutOfMemoryError
+from .config import TrainerConfig
+from .errors import InvalidArgumentError, OutOfMemoryError
 from .metrics import Metrics
 
 if TYPE_CHECKING:
@@ -85,6 +86,27 @@ def naming_sizes(model: CARL) -> Iterator[None]:
             f"{config.width} want more. Try a smaller batch_size, view_size or width, recompute=True, or memory=, "
             "which chooses them"
         ) from error
+
+
+def check_length(config: TrainerConfig, steps: int | None) -> None:
+    """InvalidArgumentError for a run that never updates a weight, and a warning of one whose learning rate does not get
+    where it should. steps: that its epochs have, None if that is not known."""
+    total = config.total_steps
+    taken = min((each for each in (steps, total) if each is not None), default=None)
+    if taken is None:
+        return
+    if (config.accumulate or 1) > taken:
+        raise InvalidArgumentError(
+            f"accumulate: got {config.accumulate}, but the run has {taken} step{'s' * (taken != 1)}, so no weight would "
+            "ever change: want fewer, or more epochs"
+        )
+    if total is not None and steps is not None and 2 * steps < total:
+        says = f"total_steps: the epochs end after {steps} of {total}"
+    elif config.warmup_steps and config.warmup_steps >= taken:
+        says = f"warmup_steps: {config.warmup_steps} are as many as the {taken} steps of the run, or more"
+    else:
+        return
+    warnings.warn(f"{says}, so the learning rate does not get where it should", UserWarning, stacklevel=4)
 
 
 def warn_constant_rate() -> None:

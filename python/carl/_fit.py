@@ -13,7 +13,7 @@ import numpy as np
 
 from . import _arrays
 from ._calibration import Plan, make_plan, refuse_conflicts
-from ._diagnostics import naming_sizes, warn_constant_rate, warn_of_sizes
+from ._diagnostics import check_length, naming_sizes, warn_constant_rate, warn_of_sizes
 from ._frozen import frozen_features, keeps_features, rounds_of, training_specs
 from ._given import write_given
 from ._input import channels_of, samples_of, typical_side
@@ -163,7 +163,9 @@ def begin(
     position = Position(0, 0, samples_of(source), size)
     model._attach(pretrained(config, info), position, [])
     model.weights_ = None if info is None else weights_note(info)
-    asked = checked_batch_size(model) if plan is None else plan.setting.batch_size
+    if plan is None or plan.epochs is None:
+        check_length(model.config_, None if per_epoch is None or epochs is None else per_epoch * epochs)
+    asked = size if plan is not None and model.batch_size is None else checked_batch_size(model)
     warn_of_sizes(samples_of(source), asked, int(model.config_.prototypes or 0))
     return position
 

@@ -184,6 +184,10 @@ extension Configuration {
                 """
             )
         }
+        guard minimumLearningRate <= learningRate else {
+            throw refusal(
+                "min_learning_rate", "at most \"learning_rate\", \(learningRate)", .number(minimumLearningRate))
+        }
         guard !decaySteps.values.isEmpty else { return }
         guard schedule == .trapezoid, let totalSteps else {
             throw refusal(
