@@ -212,9 +212,7 @@ def test_schedules_that_do_not_get_anywhere_are_warned_of(images, changes, words
 
 
 def test_a_learning_rate_does_not_rise_at_its_end(images):
-    with pytest.raises(
-        carl.ConfigurationError, match='"min_learning_rate" must be at most "learning_rate", 0.01, got 1'
-    ):
+    with pytest.raises(carl.ConfigurationError, match='"min_learning_rate" must be at most "learning_rate"'):
         small_model(learning_rate=0.01, min_learning_rate=1.0).fit(images)
 
 

@@ -97,8 +97,8 @@ def check_length(config: TrainerConfig, steps: int | None) -> None:
         return
     if (config.accumulate or 1) > taken:
         raise InvalidArgumentError(
-            f"accumulate: got {config.accumulate}, but the run has {taken} step{'s' * (taken != 1)}, so no weight would "
-            "ever change: want fewer, or more epochs"
+            f"accumulate: got {config.accumulate}, but the run has {taken} step{'s' * (taken != 1)}, so no weight "
+            "would ever change: want fewer, or more epochs"
         )
     if total is not None and steps is not None and 2 * steps < total:
         says = f"total_steps: the epochs end after {steps} of {total}"
