@@ -98,12 +98,14 @@ func required<Pointer>(_ pointer: Pointer?, _ name: @autoclosure () -> String) t
 /// text's size.
 private let longestText = 1 << 20
 
-/// A C string, checked to be UTF-8 and no longer than `longestText`.
+/// A C string, checked to be UTF-8 and no longer than `longestText`, for which there is room as JSON.
 func text(_ pointer: UnsafePointer<CChar>?, _ name: String) throws -> String {
     let pointer = try required(pointer, name)
-    guard strnlen(pointer, longestText + 1) <= longestText else {
+    let length = strnlen(pointer, longestText + 1)
+    guard length <= longestText else {
         throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name) is longer than \(longestText) bytes")
     }
+    try JSONValue.checkRoom(forText: length)
     guard let result = String(validatingCString: pointer) else {
         throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name) is not valid UTF-8")
     }

@@ -247,6 +247,18 @@ static void test_memory(void) {
     CHECK(carl_trainer_free(trainer) == CARL_OK);
 }
 
+/* Lets the process have so many MiB more than it has; `before` gets what it was allowed. */
+static void leave_room(int room, struct rlimit *before) {
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file && fscanf(file, "%ld", &pages) == 1);
+    fclose(file);
+    CHECK(getrlimit(RLIMIT_AS, before) == 0);
+    struct rlimit limit = *before;
+    limit.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)room << 20);
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
 /* Room for one to 32 MiB more than the process has, which some libraries wait for for ever. */
 static void test_little_room(void) {
     float z[2][64 * 32], c[40 * 32];
@@ -256,19 +268,74 @@ static void test_little_room(void) {
     carl_assignment_options options;
     CHECK(carl_assignment_options_init(&options, sizeof options) == CARL_OK);
     for (int room = 1; room <= 32; room *= 2) {
-        long pages = 0;
-        FILE *file = fopen("/proc/self/statm", "r");
-        CHECK(file && fscanf(file, "%ld", &pages) == 1);
-        fclose(file);
-        struct rlimit before, limit;
-        CHECK(getrlimit(RLIMIT_AS, &before) == 0);
-        limit = before;
-        limit.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)room << 20);
-        CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+        struct rlimit before;
+        leave_room(room, &before);
         carl_status status = carl_assignment_loss(&options, views, 2, 64, 32, c, 40, NULL, 0, NULL, NULL, NULL, NULL);
         CHECK(setrlimit(RLIMIT_AS, &before) == 0);
         CHECK(status == CARL_OK || status == CARL_OUT_OF_MEMORY);
     }
+}
+
+/* A JSON text of nearly 1 MiB: `beginning`, `part` as often as there is room, `end`. "%d" in a part is its number. */
+static char *long_text(const char *beginning, const char *part, const char *end) {
+    size_t most = (size_t)1 << 20;
+    char *text = malloc(most);
+    CHECK(text);
+    size_t length = (size_t)sprintf(text, "%s", beginning);
+    for (int i = 0; length + 40 < most; i++) length += (size_t)sprintf(text + length, part, i);
+    strcpy(text + length, end);
+    return text;
+}
+
+/* A weights file of as many values as a file may have tensors. */
+static void write_many_tensors(int file) {
+    size_t length = 1;
+    char *header = malloc(4 << 20);
+    CHECK(header);
+    header[0] = '{';
+    for (int i = 0; i < 32000; i++)
+        length += (size_t)sprintf(
+            header + length, "%s\"t%d\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i ? "," : "", i,
+            4 * i, 4 * i + 4
+        );
+    header[length++] = '}';
+    uint64_t size = length;
+    CHECK(write(file, &size, 8) == 8 && write(file, header, length) == (ssize_t)length);
+    CHECK(ftruncate(file, (off_t)(8 + length + 4 * 32000)) == 0);
+    free(header);
+}
+
+/* What texts describe takes many times their length: room for a part of it is CARL_OUT_OF_MEMORY, not the end. */
+static void test_texts_in_little_room(void) {
+    char *texts[] = {
+        long_text("{\"projector\": [1", ",1", "]}"), long_text("{\"projector\": [1", ",[]", "]}"),
+        long_text("{\"key\": 1", ",\"%x\":0", "}"), long_text("{\"projector\": [1", ",{\"\":0}", "]}"),
+    };
+    enum { TEXTS = sizeof texts / sizeof *texts, KINDS = TEXTS + 3 };
+    carl_trainer *trainer = make(SMALL), *other = NULL;
+    carl_encoder *encoder = NULL;
+    char path[] = "/tmp/carl-limits-XXXXXX", saved[] = "/tmp/carl-limits-XXXXXX", report[256];
+    int file = mkstemp(path);
+    write_many_tensors(file);
+    close(file);
+    close(mkstemp(saved));
+    for (int kind = 0; kind < KINDS; kind++) {
+        for (int room = 1; room <= 256; room *= 2) {
+            struct rlimit before;
+            leave_room(room, &before);
+            carl_status status;
+            if (kind < TEXTS) status = carl_trainer_create(texts[kind], &other);
+            else if (kind == TEXTS) status = carl_weights_describe(path, report, sizeof report, &(size_t){0});
+            else if (kind == TEXTS + 1) status = carl_encoder_load(path, 1, &encoder);
+            else status = carl_trainer_save(trainer, saved, texts[2]);
+            CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+            CHECK(status != CARL_INTERNAL_ERROR && (room > 16 || status == CARL_OUT_OF_MEMORY));
+            CHECK(kind < KINDS - 1 || room < 256 || status == CARL_OK);
+        }
+    }
+    unlink(path);
+    unlink(saved);
+    for (int i = 0; i < TEXTS; i++) free(texts[i]);
 }
 
 /* Texts and headers that a parser would need a thousand times their size for. */
@@ -698,6 +765,7 @@ int main(int argc, char **argv) {
     if (!SANITIZED) {
         run("no threads", test_no_threads);
         run("little room", test_little_room);
+        run("texts in little room", test_texts_in_little_room);
         run("many images", test_many_images);
         for (limit_of_address_space = 200; limit_of_address_space <= 3200; limit_of_address_space *= 4)
             run("memory", test_memory);
