@@ -78,7 +78,7 @@ public enum ViewMaker {
     /// normalised. `out` is (B, size, size, C).
     ///
     /// - Parameters:
-    ///   - size: 1 ... 4096. crop: above 0, at most 1.
+    ///   - size: 1 ... 4096. crop: 0.05 ... 1, as "evaluation_crop".
     ///   - mean, std: one number, or one a channel.
     /// - Throws: `CARLError.invalidArgument` for these out of range, and for images that cannot be or differ in
     ///   channels.
@@ -93,7 +93,9 @@ public enum ViewMaker {
         guard (1...ViewSpec.largestSize).contains(size) else {
             throw CARLError.invalidArgument("size: got \(size), want 1 to \(ViewSpec.largestSize)")
         }
-        guard crop > 0, crop <= 1 else { throw CARLError.invalidArgument("crop: got \(crop), want above 0, at most 1") }
+        guard (0.05...1).contains(crop) else {
+            throw CARLError.invalidArgument("crop: got \(crop), want 0.05 to 1")
+        }
         for (name, values, good) in [
             ("mean", mean, mean.allSatisfy(\.isFinite)), ("std", std, std.allSatisfy { $0 > 0 }),
         ]

@@ -115,7 +115,8 @@ import Testing
             }
             #expect(refusal.contains("out: got 1"))
             for (size, crop, mean, std) in [
-                (0, 1.0, [Float(0)], [Float(1)]), (8, 0, [0], [1]), (8, .nan, [0], [1]), (8, 2, [0], [1]),
+                (0, 1.0, [Float(0)], [Float(1)]), (8, 0, [0], [1]), (8, 1e-18, [0], [1]), (8, .nan, [0], [1]),
+                (8, 2, [0], [1]),
                 (8, 1, [], [1]), (8, 1, [0, 0], [1]), (8, 1, [0], [0]), (.max, 1, [0], [1]),
             ] {
                 let refusal = Self.refusal {
