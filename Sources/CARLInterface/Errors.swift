@@ -42,10 +42,15 @@ func guarded(always: Bool = false, _ body: () throws -> Void) -> carl_status {
         }
     }
     guard let failure else { return carl_status(CARL_OK) }
-    // A text of the caller's that is quoted may hold the character that ends C's.
-    let parts = failure.message.split(separator: "\0", omittingEmptySubsequences: false)
-    parts.joined(separator: "\\0").withCString { shim_set_last_error($0) }
+    withoutZeros(failure.message).withCString { shim_set_last_error($0) }
     return failure.status
+}
+
+/// A text of the caller's that is quoted may hold the character that ends C's. By bytes: characters of accents without
+/// end take their time.
+func withoutZeros(_ message: String) -> String {
+    let parts = message.utf8.split(separator: 0, omittingEmptySubsequences: false)
+    return parts.count == 1 ? message : parts.map { String(Substring($0)) }.joined(separator: "\\0")
 }
 
 /// A call that a forked child's first thread makes, for the thread that runs it instead.

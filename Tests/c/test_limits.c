@@ -375,6 +375,24 @@ static void test_long_texts(void) {
     free(text);
 }
 
+/* Accents without end, which Unicode brings into an order before it compares them: refused as soon as other keys. */
+static void test_accents(void) {
+    size_t size = ((size_t)1 << 20) - 16;
+    char *text = malloc(size + 16);
+    CHECK(text);
+    static const char marks[7][3] = {"\u0301", "\u0302", "\u0303", "\u0304", "\u0305", "\u0306", "\u0307"};
+    for (size_t i = 0; i < size; i += 2) memcpy(text + i, marks[i / 2 % 7], 2);
+    memcpy(text, "{\"", 2);
+    strcpy(text + size, "\": 1}");
+    carl_trainer *trainer = make(SMALL), *other = NULL;
+    float value = 0;
+    clock_t start = clock();
+    FAILS(carl_trainer_create(text, &other), CARL_INVALID_CONFIG, "unknown key");
+    FAILS(carl_trainer_state_get(trainer, text + 2, &value, 1), CARL_INVALID_ARGUMENT, "tensor");
+    CHECK((double)(clock() - start) / CLOCKS_PER_SEC < 0.5 || SANITIZED);
+    free(text);
+}
+
 /* ---- Numbers */
 
 /* Views of enormous values and learning rates that make everything infinite: errors, again and again, and no index
@@ -754,6 +772,7 @@ int main(int argc, char **argv) {
     run("divergence", test_divergence);
     run("variances", test_variances);
     run("long texts", test_long_texts);
+    run("accents", test_accents);
     run("no descriptor", test_descriptors);
     run("file size", test_file_size);
     run("freeing though cancelled", test_freeing_though_cancelled);
