@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include "../CMachine/float_environment.h"
+
 static _Thread_local char last_error[4096];
 
 void shim_set_last_error(const char *message) {
@@ -25,6 +27,12 @@ carl_status carl_set_cancel_flag(const volatile int32_t *flag) {
     cancel_flag = flag;
     return CARL_OK;
 }
+
+static _Thread_local carl_float_environment host_environment = CARL_STANDARD_FLOAT_ENVIRONMENT;
+
+uint64_t shim_host_environment(void) { return host_environment; }
+
+void shim_set_host_environment(uint64_t environment) { host_environment = environment; }
 
 static _Thread_local int was_forked;
 

@@ -1,5 +1,6 @@
 import CARL
 import CARLHeader
+import CMachine
 #if canImport(Glibc)
     import Glibc
 #else
@@ -70,11 +71,33 @@ private final class ForkedCall {
 
 /// What went wrong in a call's body, nil for nothing.
 private func outcome(_ flag: UnsafePointer<Int32>?, _ always: Bool, _ body: () throws -> Void) -> InterfaceError? {
-    do {
-        try Cancellation.with(flag) {
-            if !always { try Cancellation.check() }
-            try body()
+    prepared {
+        failure {
+            try Cancellation.with(flag) {
+                if !always { try Cancellation.check() }
+                try body()
+            }
         }
+    }
+}
+
+/// Runs `body` in the floating-point environment that the kernels count on. The caller's, exceptions that it
+/// traps among it, is there again afterwards, its flags as they were.
+private func prepared<Result>(_ body: () -> Result) -> Result {
+    let outer = shim_host_environment()
+    shim_set_host_environment(carl_get_float_environment())
+    carl_set_standard_float_environment()
+    defer {
+        carl_set_float_environment(shim_host_environment())
+        shim_set_host_environment(outer)
+    }
+    return body()
+}
+
+/// The error that `body` throws, with the status that C gets for it; nil for none.
+private func failure(_ body: () throws -> Void) -> InterfaceError? {
+    do {
+        try body()
         return nil
     } catch let error as InterfaceError {
         return error

@@ -1,5 +1,6 @@
 import CARL
 import CARLHeader
+import CMachine
 
 /// The caller's log function. It is called under a lock, so that it is never called again once another one, or none,
 /// has been set. The lock may be taken by its own thread again: the function may set another one.
@@ -16,10 +17,15 @@ private final class LogSink: @unchecked Sendable {
         shim_unlock_log()
     }
 
+    /// Calls the function in the floating-point environment of the call's caller, who may change it there.
     func send(_ level: carl_log_level, _ message: UnsafePointer<CChar>) {
         shim_lock_log()
         let (callback, context) = (callback, context)
+        let own = carl_get_float_environment()
+        carl_set_float_environment(shim_host_environment())
         callback?(level, message, context)
+        shim_set_host_environment(carl_get_float_environment())
+        carl_set_float_environment(own)
         shim_unlock_log()
     }
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <fenv.h>
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -17,6 +18,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 #include "carl.h"
 #define CHECK_EXITS
@@ -591,6 +595,73 @@ static void test_fork_while_logging(void) {
     CHECK(write(leave[1], &byte, 1) == 1 && pthread_join(logging, NULL) == 0);
 }
 
+/* ---- The host's floating-point environment */
+
+static double train_a_little(void) {
+    carl_trainer *trainer = make(
+        "{\"width\": 0.125, \"prototypes\": 16, \"projector\": [16, 8], \"view_size\": 16, \"threads\": 2}"
+    );
+    carl_metrics metrics = {.struct_size = sizeof metrics};
+    for (int i = 0; i < 5; i++)
+        CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, &metrics) == CARL_OK);
+    CHECK(carl_trainer_free(trainer) == CARL_OK);
+    return metrics.loss;
+}
+
+static float similarity_of_subnormals(void) {
+    static const float rows[4] = {1e-39f, 5e-40f, 5e-40f, 1e-39f};
+    float similarities[2] = {0, 0};
+    CHECK(carl_nearest_neighbours(rows, 2, rows, 2, 2, 1, 1, NULL, similarities) == CARL_OK);
+    return similarities[0];
+}
+
+/* The same bits, however the host rounds and whatever it takes for 0; and it goes on doing so. */
+static void test_rounding(void) {
+    double nearest = train_a_little();
+    float subnormal = similarity_of_subnormals();
+    CHECK(fesetround(FE_TOWARDZERO) == 0);
+    for (int i = 0; i < 3; i++) CHECK(train_a_little() == nearest);
+    CHECK(fegetround() == FE_TOWARDZERO && fesetround(FE_TONEAREST) == 0);
+#if defined(__x86_64__)
+    unsigned flushed = _mm_getcsr() | 0x8040; /* subnormal results and operands are 0 */
+    _mm_setcsr(flushed);
+    float similarity = similarity_of_subnormals();
+    CHECK(_mm_getcsr() == flushed);
+    _mm_setcsr(flushed & ~0x8040u);
+    CHECK(similarity == subnormal);
+#endif
+    CHECK(subnormal > 0.99f);
+}
+
+static int traps_of_host; /* those that the log function has found */
+
+static void note_traps(carl_log_level level, const char *message, void *context) {
+    (void)level, (void)message, (void)context;
+    traps_of_host = fegetexcept();
+}
+
+/* A host that traps what it takes for mistakes is not ended by the library's arithmetic, and its traps stay. */
+static void test_traps(void) {
+    int traps = FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW;
+    if (feenableexcept(traps) == -1) return; /* the processor has none */
+    train_a_little();
+    carl_trainer *trainer = make(SMALL);
+    CHECK(carl_set_log_callback(note_traps, NULL) == CARL_OK);
+    step_until_warned(trainer);
+    CHECK(traps_of_host == traps && fegetexcept() == traps && fetestexcept(FE_ALL_EXCEPT) == 0);
+    FAILS(carl_trainer_step(trainer, images, 1, NULL, 0, NULL), CARL_INVALID_ARGUMENT, "at least 2");
+    CHECK(fegetexcept() == traps);
+}
+
+/* Threads that were started while the host trapped something work on when it no longer does. */
+static void test_traps_of_threads(void) {
+    if (feenableexcept(FE_ALL_EXCEPT) == -1) return;
+    double rate;
+    CHECK(carl_peak_rate(2, &rate) == CARL_OK);
+    CHECK(fedisableexcept(FE_ALL_EXCEPT) == FE_ALL_EXCEPT);
+    for (int i = 0; i < 10; i++) train_a_little();
+}
+
 /* ---- Patience */
 
 static volatile int32_t flag;
@@ -781,6 +852,9 @@ int main(int argc, char **argv) {
     run("fork", test_fork);
     run("locks of forked children", test_locks_of_forked_children);
     run("fork while logging", test_fork_while_logging);
+    run("rounding", test_rounding);
+    run("traps", test_traps);
+    run("traps of threads", test_traps_of_threads);
     if (!SANITIZED) {
         run("no threads", test_no_threads);
         run("little room", test_little_room);

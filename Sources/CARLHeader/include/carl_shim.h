@@ -26,6 +26,11 @@ void shim_unlock_table(void);
 void shim_lock_log(void);
 void shim_unlock_log(void);
 
+/* The floating-point environment that this thread's call was made in, for the caller's log function: see
+ * `carl_float_environment`. */
+uint64_t shim_host_environment(void);
+void shim_set_host_environment(uint64_t environment);
+
 /* Calls body(context) in a new thread and waits for it; in this one when there is none to be had. */
 void shim_run_in_new_thread(void (*body)(void *context), void *context);
 

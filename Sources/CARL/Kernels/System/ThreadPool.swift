@@ -184,8 +184,9 @@ final class ThreadPool: @unchecked Sendable {
         return true
     }
 
-    /// A thread's life.
+    /// A thread's life. Its floating-point environment is none of the thread's that happened to start it.
     private func serve() {
+        carl_set_standard_float_environment()
         let own = SleepingThread()
         pthread_mutex_lock(lock)
         while true {
