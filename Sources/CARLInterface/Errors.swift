@@ -81,9 +81,9 @@ private func outcome(_ flag: UnsafePointer<Int32>?, _ always: Bool, _ body: () t
     }
 }
 
-/// Runs `body` in the floating-point environment that the kernels count on. The caller's, exceptions that it
-/// traps among it, is there again afterwards, its flags as they were.
-private func prepared<Result>(_ body: () -> Result) -> Result {
+/// Runs `body` in a process where what is made once has been made, and in the floating-point environment that the
+/// kernels count on. The caller's, exceptions that it traps among it, is there again afterwards, its flags as they were.
+func prepared<Result>(_ body: () -> Result) -> Result {
     let outer = shim_host_environment()
     shim_set_host_environment(carl_get_float_environment())
     carl_set_standard_float_environment()
@@ -91,11 +91,12 @@ private func prepared<Result>(_ body: () -> Result) -> Result {
         carl_set_float_environment(shim_host_environment())
         shim_set_host_environment(outer)
     }
+    WarmUp.once()
     return body()
 }
 
 /// The error that `body` throws, with the status that C gets for it; nil for none.
-private func failure(_ body: () throws -> Void) -> InterfaceError? {
+func failure(_ body: () throws -> Void) -> InterfaceError? {
     do {
         try body()
         return nil

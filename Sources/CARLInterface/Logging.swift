@@ -32,9 +32,16 @@ private final class LogSink: @unchecked Sendable {
 
 private let logSink = LogSink()
 
+/// No process is forked while the first of these calls makes it: see `WarmUp`.
+private func madeLogSink() -> LogSink {
+    shim_lock_first_uses()
+    defer { shim_unlock_first_uses() }
+    return logSink
+}
+
 @c @implementation
 public func carl_set_log_callback(_ callback: carl_log_callback?, _ context: UnsafeMutableRawPointer?) -> carl_status {
-    logSink.set(callback, context)
+    madeLogSink().set(callback, context)
     return carl_status(CARL_OK)
 }
 

@@ -595,6 +595,52 @@ static void test_fork_while_logging(void) {
     CHECK(write(leave[1], &byte, 1) == 1 && pthread_join(logging, NULL) == 0);
 }
 
+/* Another thread makes the process's first call, what is made once is half made, when the process is forked. Whoever
+ * forks here has made no call. */
+static void *first_call(void *unused) {
+    carl_trainer_free(make(SMALL));
+    return unused;
+}
+
+static void fork_after(useconds_t microseconds) {
+    pthread_t first;
+    CHECK(pthread_create(&first, NULL, first_call, NULL) == 0);
+    usleep(microseconds);
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(30);
+        first_call(NULL);
+        _exit(0);
+    }
+    int status = 1;
+    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(pthread_join(first, NULL) == 0);
+}
+
+static void test_fork_in_the_first_call(void) {
+    for (int i = 0; i < 150; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            fork_after((useconds_t)(i * 97 % 4000));
+            _exit(0);
+        }
+        int status = 1;
+        CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
+/* Nothing is seen of what the first call does besides what it was asked for. */
+static void test_first_call_leaves_nothing(void) {
+    static volatile int32_t stop = 1;
+    CHECK(carl_set_cancel_flag(&stop) == CARL_OK);
+    carl_trainer *trainer = NULL;
+    CHECK(carl_trainer_create(SMALL, &trainer) == CARL_CANCELLED && trainer == NULL);
+    CHECK(carl_live_objects() == 0 && strstr(carl_last_error(), "cancelled"));
+    stop = 0;
+    CHECK(carl_trainer_create("{}", &trainer) == CARL_OK && carl_live_objects() == 1);
+    CHECK(strstr(carl_last_error(), "cancelled"));
+}
+
 /* ---- The host's floating-point environment */
 
 static double train_a_little(void) {
@@ -852,10 +898,12 @@ int main(int argc, char **argv) {
     run("fork", test_fork);
     run("locks of forked children", test_locks_of_forked_children);
     run("fork while logging", test_fork_while_logging);
+    run("first call leaves nothing", test_first_call_leaves_nothing);
     run("rounding", test_rounding);
     run("traps", test_traps);
     run("traps of threads", test_traps_of_threads);
     if (!SANITIZED) {
+        run("fork in the first call", test_fork_in_the_first_call);
         run("no threads", test_no_threads);
         run("little room", test_little_room);
         run("texts in little room", test_texts_in_little_room);
