@@ -35,7 +35,7 @@ let package = Package(
         .target(name: "CARLHeader", cSettings: headerFlags),
         .target(name: "CARL", dependencies: ["CMachine", "CBFloat16"], swiftSettings: kernelFlags),
         .target(
-            name: "CARLInterface", dependencies: ["CARL", "CARLHeader"], exclude: ["exports.map"],
+            name: "CARLInterface", dependencies: ["CARL", "CARLHeader", "CMachine"], exclude: ["exports.map"],
             swiftSettings: kernelFlags,
             linkerSettings: [
                 .unsafeFlags(

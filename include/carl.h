@@ -38,6 +38,10 @@
  *
  * After fork() a child may go on with the library and with its parent's handles, but for those in use at that moment.
  * Calls of the thread that was forked are carried out by a new thread, which is where a log function is then called.
+ * The process's first call makes what all calls share, some 20 ms, and a fork in another thread waits for that.
+ *
+ * Floating point. Calls compute in the standard environment (rounding to nearest, no traps, subnormal numbers kept),
+ * whatever the caller's thread has set, which is there again when they return and while a log function runs.
  *
  * Arrays are dense and row-major. float is IEEE 754 binary32. Shapes: B images, V views, H x W pixels, C channels, F
  * encoder features, D dimensions of the projection, K prototypes. Float images are NHWC: (B, H, W, C).

@@ -3,7 +3,10 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
+
+#include "../CMachine/float_environment.h"
 
 static _Thread_local char last_error[4096];
 
@@ -26,6 +29,12 @@ carl_status carl_set_cancel_flag(const volatile int32_t *flag) {
     return CARL_OK;
 }
 
+static _Thread_local carl_float_environment host_environment = CARL_STANDARD_FLOAT_ENVIRONMENT;
+
+uint64_t shim_host_environment(void) { return host_environment; }
+
+void shim_set_host_environment(uint64_t environment) { host_environment = environment; }
+
 static _Thread_local int was_forked;
 
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -40,25 +49,50 @@ void shim_lock_log(void) { pthread_mutex_lock(&log_lock); }
 
 void shim_unlock_log(void) { pthread_mutex_unlock(&log_lock); }
 
-static void make_log_lock(void) {
+static pthread_mutex_t first_uses_lock;
+
+void shim_lock_first_uses(void) { pthread_mutex_lock(&first_uses_lock); }
+
+void shim_unlock_first_uses(void) { pthread_mutex_unlock(&first_uses_lock); }
+
+static atomic_int is_warm;
+
+int shim_is_warm(void) { return atomic_load_explicit(&is_warm, memory_order_acquire); }
+
+void shim_set_warm(void) { atomic_store_explicit(&is_warm, 1, memory_order_release); }
+
+/* Those that their own thread may take again. */
+static void make_locks(void) {
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
     pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
     pthread_mutex_init(&log_lock, &attributes);
+    pthread_mutex_init(&first_uses_lock, &attributes);
     pthread_mutexattr_destroy(&attributes);
 }
 
-static void after_fork(void) {
+/* Nobody changes the table, or is about to make what is made once, while the process is copied. */
+static void before_fork(void) {
+    shim_lock_first_uses();
+    shim_lock_table();
+}
+
+static void after_fork_in_parent(void) {
+    shim_unlock_table();
+    shim_unlock_first_uses();
+}
+
+static void after_fork_in_child(void) {
     was_forked = 1;
-    /* The parent's log function may be under way for any time, so that a fork cannot wait for its end. */
-    make_log_lock();
+    /* The parent's log function may be under way for any time, so that a fork cannot wait for its end. These locks know
+     * their thread by a number that is another one in the child, so they are made again. */
+    make_locks();
     shim_unlock_table();
 }
 
-/* Nobody changes the table while the process is copied. */
 __attribute__((constructor)) static void watch_forks(void) {
-    make_log_lock();
-    pthread_atfork(shim_lock_table, shim_unlock_table, after_fork);
+    make_locks();
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 }
 
 int shim_thread_was_forked(void) { return was_forked; }

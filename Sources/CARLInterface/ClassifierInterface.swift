@@ -34,7 +34,6 @@ public func carl_classifier_step(
     withClassifier(classifier) { object in
         try checkSize(metrics)
         try checkImages(images, count)
-        try checkPlaces(epoch, indices, count)
         try object.value.checkBatch(count)
         let labels = try required(labels, "labels")
         let result = try SourceImage.collect(count) {

@@ -1,5 +1,6 @@
 import CARL
 import CARLHeader
+import CMachine
 #if canImport(Glibc)
     import Glibc
 #else
@@ -42,10 +43,15 @@ func guarded(always: Bool = false, _ body: () throws -> Void) -> carl_status {
         }
     }
     guard let failure else { return carl_status(CARL_OK) }
-    // A text of the caller's that is quoted may hold the character that ends C's.
-    let parts = failure.message.split(separator: "\0", omittingEmptySubsequences: false)
-    parts.joined(separator: "\\0").withCString { shim_set_last_error($0) }
+    withoutZeros(failure.message).withCString { shim_set_last_error($0) }
     return failure.status
+}
+
+/// A text of the caller's that is quoted may hold the character that ends C's. By bytes: characters of accents without
+/// end take their time.
+func withoutZeros(_ message: String) -> String {
+    let parts = message.utf8.split(separator: 0, omittingEmptySubsequences: false)
+    return parts.count == 1 ? message : parts.map { String(Substring($0)) }.joined(separator: "\\0")
 }
 
 /// A call that a forked child's first thread makes, for the thread that runs it instead.
@@ -65,11 +71,34 @@ private final class ForkedCall {
 
 /// What went wrong in a call's body, nil for nothing.
 private func outcome(_ flag: UnsafePointer<Int32>?, _ always: Bool, _ body: () throws -> Void) -> InterfaceError? {
-    do {
-        try Cancellation.with(flag) {
-            if !always { try Cancellation.check() }
-            try body()
+    prepared {
+        failure {
+            try Cancellation.with(flag) {
+                if !always { try Cancellation.check() }
+                try body()
+            }
         }
+    }
+}
+
+/// Runs `body` in a process where what is made once has been made, and in the floating-point environment that the
+/// kernels count on. The caller's, exceptions that it traps among it, is there again afterwards, its flags as they were.
+func prepared<Result>(_ body: () -> Result) -> Result {
+    let outer = shim_host_environment()
+    shim_set_host_environment(carl_get_float_environment())
+    carl_set_standard_float_environment()
+    defer {
+        carl_set_float_environment(shim_host_environment())
+        shim_set_host_environment(outer)
+    }
+    WarmUp.once()
+    return body()
+}
+
+/// The error that `body` throws, with the status that C gets for it; nil for none.
+func failure(_ body: () throws -> Void) -> InterfaceError? {
+    do {
+        try body()
         return nil
     } catch let error as InterfaceError {
         return error
@@ -98,12 +127,14 @@ func required<Pointer>(_ pointer: Pointer?, _ name: @autoclosure () -> String) t
 /// text's size.
 private let longestText = 1 << 20
 
-/// A C string, checked to be UTF-8 and no longer than `longestText`.
+/// A C string, checked to be UTF-8 and no longer than `longestText`, for which there is room as JSON.
 func text(_ pointer: UnsafePointer<CChar>?, _ name: String) throws -> String {
     let pointer = try required(pointer, name)
-    guard strnlen(pointer, longestText + 1) <= longestText else {
+    let length = strnlen(pointer, longestText + 1)
+    guard length <= longestText else {
         throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name) is longer than \(longestText) bytes")
     }
+    try JSONValue.checkRoom(forText: length)
     guard let result = String(validatingCString: pointer) else {
         throw InterfaceError(CARL_INVALID_ARGUMENT, "\(name) is not valid UTF-8")
     }

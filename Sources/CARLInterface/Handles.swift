@@ -73,6 +73,17 @@ enum Handles {
         _ = removed
     }
 
+    /// Makes what the table needs of Swift's runtime, on a table of its own: see `WarmUp`.
+    static func rehearse(_ object: AnyObject) {
+        var table = Table()
+        table.entries[table.next] = Entry(object)
+        let handle = OpaquePointer(bitPattern: table.next)
+        _ = failure { _ = try find(handle, TrainableObject<Trainer>.self, "trainer", in: table) }
+        _ = failure { _ = try find(handle, TrainableObject<Classifier>.self, "classifier", in: table) }
+        _ = failure { _ = try find(handle, EncoderObject.self, "encoder", in: table) }
+        table.entries.removeValue(forKey: table.next)
+    }
+
     private static func find<Object: AnyObject>(
         _ handle: OpaquePointer?, _ type: Object.Type, _ name: String, in table: Table
     ) throws(InterfaceError) -> Entry {

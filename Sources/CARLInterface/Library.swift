@@ -35,7 +35,7 @@ public func carl_status_name(_ status: carl_status) -> UnsafePointer<CChar>? {
 }
 
 /// A string made once and never freed.
-private struct BuildInfo: @unchecked Sendable {
+struct PermanentBuildInfo: @unchecked Sendable {
     let pointer: UnsafePointer<CChar>
 
     init() {
@@ -47,10 +47,10 @@ private struct BuildInfo: @unchecked Sendable {
     }
 }
 
-private let buildInfo = BuildInfo()
+let buildInfo = PermanentBuildInfo()
 
 @c @implementation
-public func carl_build_info() -> UnsafePointer<CChar>? { buildInfo.pointer }
+public func carl_build_info() -> UnsafePointer<CChar>? { prepared { buildInfo.pointer } }
 
 @c @implementation
 public func carl_config_schema(
@@ -60,7 +60,7 @@ public func carl_config_schema(
 }
 
 @c @implementation
-public func carl_default_threads() -> Int32 { Int32(ThreadCount.available) }
+public func carl_default_threads() -> Int32 { prepared { Int32(ThreadCount.available) } }
 
 @c @implementation
 public func carl_peak_rate(_ threads: Int32, _ operations_per_second: UnsafeMutablePointer<Double>?) -> carl_status {
@@ -71,7 +71,7 @@ public func carl_peak_rate(_ threads: Int32, _ operations_per_second: UnsafeMuta
 }
 
 @c @implementation
-public func carl_live_objects() -> Int64 { Int64(Handles.count) }
+public func carl_live_objects() -> Int64 { prepared { Int64(Handles.count) } }
 
 @c @implementation
 public func carl_cancel() { Cancellation.cancelEverything() }

@@ -59,15 +59,3 @@ final class TrainableObject<Value: Trainable> {
         try value.save(to: try text(path, "path"), notes: notes)
     }
 }
-
-/// Checks what the views of images with places in a data set are drawn by: others would be those of a smaller epoch or
-/// place. `always`: the epoch counts without them too.
-func checkPlaces(_ epoch: UInt64, _ indices: UnsafePointer<UInt64>?, _ count: Int, always: Bool = false) throws {
-    guard indices == nil && !always || epoch < 1 << 24 else {
-        throw InterfaceError(CARL_INVALID_ARGUMENT, "epoch: got \(epoch), want 0 to \((1 << 24) - 1)")
-    }
-    guard let indices else { return }
-    for i in 0..<count where indices[i] >= 1 << 40 {
-        throw InterfaceError(CARL_INVALID_ARGUMENT, "indices[\(i)]: got \(indices[i]), want 0 to \((1 << 40) - 1)")
-    }
-}

@@ -35,7 +35,6 @@ public func carl_trainer_step(
     withTrainer(trainer) { object in
         try checkSize(metrics)
         try checkImages(images, count)
-        try checkPlaces(epoch, indices, count)
         try object.value.checkBatch(count)
         let result = try SourceImage.collect(count) {
             try sourceImage(images, $0)

@@ -17,7 +17,6 @@ public func carl_make_views(
         guard count > 0, let channels = images.map({ Int($0[0].channels) }) else {
             throw InterfaceError(CARL_INVALID_ARGUMENT, "count: got 0 images, want at least 1")
         }
-        try checkPlaces(epoch, indices, count, always: true)
         let views = ViewSpec.views(try specifications(spec_json, channels: channels))
         guard views.count <= 256 else {
             throw InterfaceError(

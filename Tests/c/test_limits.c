@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <fenv.h>
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
@@ -17,6 +18,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
 #include "carl.h"
 #define CHECK_EXITS
@@ -247,6 +251,18 @@ static void test_memory(void) {
     CHECK(carl_trainer_free(trainer) == CARL_OK);
 }
 
+/* Lets the process have so many MiB more than it has; `before` gets what it was allowed. */
+static void leave_room(int room, struct rlimit *before) {
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    CHECK(file && fscanf(file, "%ld", &pages) == 1);
+    fclose(file);
+    CHECK(getrlimit(RLIMIT_AS, before) == 0);
+    struct rlimit limit = *before;
+    limit.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)room << 20);
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+}
+
 /* Room for one to 32 MiB more than the process has, which some libraries wait for for ever. */
 static void test_little_room(void) {
     float z[2][64 * 32], c[40 * 32];
@@ -256,19 +272,74 @@ static void test_little_room(void) {
     carl_assignment_options options;
     CHECK(carl_assignment_options_init(&options, sizeof options) == CARL_OK);
     for (int room = 1; room <= 32; room *= 2) {
-        long pages = 0;
-        FILE *file = fopen("/proc/self/statm", "r");
-        CHECK(file && fscanf(file, "%ld", &pages) == 1);
-        fclose(file);
-        struct rlimit before, limit;
-        CHECK(getrlimit(RLIMIT_AS, &before) == 0);
-        limit = before;
-        limit.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)room << 20);
-        CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+        struct rlimit before;
+        leave_room(room, &before);
         carl_status status = carl_assignment_loss(&options, views, 2, 64, 32, c, 40, NULL, 0, NULL, NULL, NULL, NULL);
         CHECK(setrlimit(RLIMIT_AS, &before) == 0);
         CHECK(status == CARL_OK || status == CARL_OUT_OF_MEMORY);
     }
+}
+
+/* A JSON text of nearly 1 MiB: `beginning`, `part` as often as there is room, `end`. "%d" in a part is its number. */
+static char *long_text(const char *beginning, const char *part, const char *end) {
+    size_t most = (size_t)1 << 20;
+    char *text = malloc(most);
+    CHECK(text);
+    size_t length = (size_t)sprintf(text, "%s", beginning);
+    for (int i = 0; length + 40 < most; i++) length += (size_t)sprintf(text + length, part, i);
+    strcpy(text + length, end);
+    return text;
+}
+
+/* A weights file of as many values as a file may have tensors. */
+static void write_many_tensors(int file) {
+    size_t length = 1;
+    char *header = malloc(4 << 20);
+    CHECK(header);
+    header[0] = '{';
+    for (int i = 0; i < 32000; i++)
+        length += (size_t)sprintf(
+            header + length, "%s\"t%d\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i ? "," : "", i,
+            4 * i, 4 * i + 4
+        );
+    header[length++] = '}';
+    uint64_t size = length;
+    CHECK(write(file, &size, 8) == 8 && write(file, header, length) == (ssize_t)length);
+    CHECK(ftruncate(file, (off_t)(8 + length + 4 * 32000)) == 0);
+    free(header);
+}
+
+/* What texts describe takes many times their length: room for a part of it is CARL_OUT_OF_MEMORY, not the end. */
+static void test_texts_in_little_room(void) {
+    char *texts[] = {
+        long_text("{\"projector\": [1", ",1", "]}"), long_text("{\"projector\": [1", ",[]", "]}"),
+        long_text("{\"key\": 1", ",\"%x\":0", "}"), long_text("{\"projector\": [1", ",{\"\":0}", "]}"),
+    };
+    enum { TEXTS = sizeof texts / sizeof *texts, KINDS = TEXTS + 3 };
+    carl_trainer *trainer = make(SMALL), *other = NULL;
+    carl_encoder *encoder = NULL;
+    char path[] = "/tmp/carl-limits-XXXXXX", saved[] = "/tmp/carl-limits-XXXXXX", report[256];
+    int file = mkstemp(path);
+    write_many_tensors(file);
+    close(file);
+    close(mkstemp(saved));
+    for (int kind = 0; kind < KINDS; kind++) {
+        for (int room = 1; room <= 256; room *= 2) {
+            struct rlimit before;
+            leave_room(room, &before);
+            carl_status status;
+            if (kind < TEXTS) status = carl_trainer_create(texts[kind], &other);
+            else if (kind == TEXTS) status = carl_weights_describe(path, report, sizeof report, &(size_t){0});
+            else if (kind == TEXTS + 1) status = carl_encoder_load(path, 1, &encoder);
+            else status = carl_trainer_save(trainer, saved, texts[2]);
+            CHECK(setrlimit(RLIMIT_AS, &before) == 0);
+            CHECK(status != CARL_INTERNAL_ERROR && (room > 16 || status == CARL_OUT_OF_MEMORY));
+            CHECK(kind < KINDS - 1 || room < 256 || status == CARL_OK);
+        }
+    }
+    unlink(path);
+    unlink(saved);
+    for (int i = 0; i < TEXTS; i++) free(texts[i]);
 }
 
 /* Texts and headers that a parser would need a thousand times their size for. */
@@ -305,6 +376,24 @@ static void test_long_texts(void) {
     FAILS(carl_encoder_load(path, 0, &(carl_encoder *){NULL}), CARL_FILE_ERROR, "tensors");
     close(file);
     unlink(path);
+    free(text);
+}
+
+/* Accents without end, which Unicode brings into an order before it compares them: refused as soon as other keys. */
+static void test_accents(void) {
+    size_t size = ((size_t)1 << 20) - 16;
+    char *text = malloc(size + 16);
+    CHECK(text);
+    static const char marks[7][3] = {"\u0301", "\u0302", "\u0303", "\u0304", "\u0305", "\u0306", "\u0307"};
+    for (size_t i = 0; i < size; i += 2) memcpy(text + i, marks[i / 2 % 7], 2);
+    memcpy(text, "{\"", 2);
+    strcpy(text + size, "\": 1}");
+    carl_trainer *trainer = make(SMALL), *other = NULL;
+    float value = 0;
+    clock_t start = clock();
+    FAILS(carl_trainer_create(text, &other), CARL_INVALID_CONFIG, "unknown key");
+    FAILS(carl_trainer_state_get(trainer, text + 2, &value, 1), CARL_INVALID_ARGUMENT, "tensor");
+    CHECK((double)(clock() - start) / CLOCKS_PER_SEC < 0.5 || SANITIZED);
     free(text);
 }
 
@@ -506,6 +595,119 @@ static void test_fork_while_logging(void) {
     CHECK(write(leave[1], &byte, 1) == 1 && pthread_join(logging, NULL) == 0);
 }
 
+/* Another thread makes the process's first call, what is made once is half made, when the process is forked. Whoever
+ * forks here has made no call. */
+static void *first_call(void *unused) {
+    carl_trainer_free(make(SMALL));
+    return unused;
+}
+
+static void fork_after(useconds_t microseconds) {
+    pthread_t first;
+    CHECK(pthread_create(&first, NULL, first_call, NULL) == 0);
+    usleep(microseconds);
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(30);
+        first_call(NULL);
+        _exit(0);
+    }
+    int status = 1;
+    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(pthread_join(first, NULL) == 0);
+}
+
+static void test_fork_in_the_first_call(void) {
+    for (int i = 0; i < 150; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            fork_after((useconds_t)(i * 97 % 4000));
+            _exit(0);
+        }
+        int status = 1;
+        CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
+/* Nothing is seen of what the first call does besides what it was asked for. */
+static void test_first_call_leaves_nothing(void) {
+    static volatile int32_t stop = 1;
+    CHECK(carl_set_cancel_flag(&stop) == CARL_OK);
+    carl_trainer *trainer = NULL;
+    CHECK(carl_trainer_create(SMALL, &trainer) == CARL_CANCELLED && trainer == NULL);
+    CHECK(carl_live_objects() == 0 && strstr(carl_last_error(), "cancelled"));
+    stop = 0;
+    CHECK(carl_trainer_create("{}", &trainer) == CARL_OK && carl_live_objects() == 1);
+    CHECK(strstr(carl_last_error(), "cancelled"));
+}
+
+/* ---- The host's floating-point environment */
+
+static double train_a_little(void) {
+    carl_trainer *trainer = make(
+        "{\"width\": 0.125, \"prototypes\": 16, \"projector\": [16, 8], \"view_size\": 16, \"threads\": 2}"
+    );
+    carl_metrics metrics = {.struct_size = sizeof metrics};
+    for (int i = 0; i < 5; i++)
+        CHECK(carl_trainer_step(trainer, images, COUNT, NULL, 0, &metrics) == CARL_OK);
+    CHECK(carl_trainer_free(trainer) == CARL_OK);
+    return metrics.loss;
+}
+
+static float similarity_of_subnormals(void) {
+    static const float rows[4] = {1e-39f, 5e-40f, 5e-40f, 1e-39f};
+    float similarities[2] = {0, 0};
+    CHECK(carl_nearest_neighbours(rows, 2, rows, 2, 2, 1, 1, NULL, similarities) == CARL_OK);
+    return similarities[0];
+}
+
+/* The same bits, however the host rounds and whatever it takes for 0; and it goes on doing so. */
+static void test_rounding(void) {
+    double nearest = train_a_little();
+    float subnormal = similarity_of_subnormals();
+    CHECK(fesetround(FE_TOWARDZERO) == 0);
+    for (int i = 0; i < 3; i++) CHECK(train_a_little() == nearest);
+    CHECK(fegetround() == FE_TOWARDZERO && fesetround(FE_TONEAREST) == 0);
+#if defined(__x86_64__)
+    unsigned flushed = _mm_getcsr() | 0x8040; /* subnormal results and operands are 0 */
+    _mm_setcsr(flushed);
+    float similarity = similarity_of_subnormals();
+    CHECK(_mm_getcsr() == flushed);
+    _mm_setcsr(flushed & ~0x8040u);
+    CHECK(similarity == subnormal);
+#endif
+    CHECK(subnormal > 0.99f);
+}
+
+static int traps_of_host; /* those that the log function has found */
+
+static void note_traps(carl_log_level level, const char *message, void *context) {
+    (void)level, (void)message, (void)context;
+    traps_of_host = fegetexcept();
+}
+
+/* A host that traps what it takes for mistakes is not ended by the library's arithmetic, and its traps stay. */
+static void test_traps(void) {
+    int traps = FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW;
+    if (feenableexcept(traps) == -1) return; /* the processor has none */
+    train_a_little();
+    carl_trainer *trainer = make(SMALL);
+    CHECK(carl_set_log_callback(note_traps, NULL) == CARL_OK);
+    step_until_warned(trainer);
+    CHECK(traps_of_host == traps && fegetexcept() == traps && fetestexcept(FE_ALL_EXCEPT) == 0);
+    FAILS(carl_trainer_step(trainer, images, 1, NULL, 0, NULL), CARL_INVALID_ARGUMENT, "at least 2");
+    CHECK(fegetexcept() == traps);
+}
+
+/* Threads that were started while the host trapped something work on when it no longer does. */
+static void test_traps_of_threads(void) {
+    if (feenableexcept(FE_ALL_EXCEPT) == -1) return;
+    double rate;
+    CHECK(carl_peak_rate(2, &rate) == CARL_OK);
+    CHECK(fedisableexcept(FE_ALL_EXCEPT) == FE_ALL_EXCEPT);
+    for (int i = 0; i < 10; i++) train_a_little();
+}
+
 /* ---- Patience */
 
 static volatile int32_t flag;
@@ -687,6 +889,7 @@ int main(int argc, char **argv) {
     run("divergence", test_divergence);
     run("variances", test_variances);
     run("long texts", test_long_texts);
+    run("accents", test_accents);
     run("no descriptor", test_descriptors);
     run("file size", test_file_size);
     run("freeing though cancelled", test_freeing_though_cancelled);
@@ -695,9 +898,15 @@ int main(int argc, char **argv) {
     run("fork", test_fork);
     run("locks of forked children", test_locks_of_forked_children);
     run("fork while logging", test_fork_while_logging);
+    run("first call leaves nothing", test_first_call_leaves_nothing);
+    run("rounding", test_rounding);
+    run("traps", test_traps);
+    run("traps of threads", test_traps_of_threads);
     if (!SANITIZED) {
+        run("fork in the first call", test_fork_in_the_first_call);
         run("no threads", test_no_threads);
         run("little room", test_little_room);
+        run("texts in little room", test_texts_in_little_room);
         run("many images", test_many_images);
         for (limit_of_address_space = 200; limit_of_address_space <= 3200; limit_of_address_space *= 4)
             run("memory", test_memory);

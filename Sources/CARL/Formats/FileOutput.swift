@@ -26,6 +26,9 @@ public final class FileOutput {
     /// - Throws: `CARLError.file` with the path and the system's reason, or what `body` throws.
     public static func replace(_ path: String, _ body: (FileOutput) throws -> Void) throws {
         try checkPath(path)
+        if let descriptor = MemoryFile.emptied(path) {
+            return try withoutSizeSignal { try body(FileOutput(descriptor: descriptor, path: path)) }
+        }
         let target: String
         var permissions: mode_t?
         if let resolved = realpath(path, nil) {

@@ -4,7 +4,7 @@ extension JSONValue {
     /// Refused: anything after the value, an object with the same key twice, nesting deeper than 100, numbers beyond
     /// Float64's range, NaN and Infinity, half a surrogate pair, comments and trailing commas.
     /// - Throws: `CARLError.configuration` that names line, column (in characters, both from 1), what was wanted and
-    ///   what was found.
+    ///   what was found; `CARLError.outOfMemory`, as `checkRoom`.
     /// - Complexity: linear in the length of the text.
     public static func parse(_ text: String) throws -> JSONValue {
         var text = text
@@ -18,9 +18,25 @@ extension JSONValue {
 
     /// Reads UTF-8 bytes; other bytes are an error too.
     public static func parse(_ bytes: UnsafeRawBufferPointer) throws -> JSONValue {
+        try checkRoom(forText: bytes.count)
         var parser = JSONParser(bytes)
         return try parser.document()
     }
+
+    /// Looks whether there is memory for what a text of so many bytes can come to, and for what is done with it: Swift,
+    /// which allocates the values, ends the process when it gets none.
+    ///
+    /// - Throws: `CARLError.outOfMemory`.
+    public static func checkRoom(forText bytes: Int) throws {
+        if bytes < shortText { return }
+        let most = try CheckedSize.product(bytes, mostTimes, of: "a text")
+        try SystemMemory.allocate(most, for: "what a text of \(bytes) bytes describes").free()
+    }
+
+    /// Texts as long as usual configurations, which take no more than anything else does.
+    private static let shortText = 1 << 12
+    /// Bytes of memory for a byte of text: objects of one member take most.
+    private static let mostTimes = 64
 }
 
 /// One pass over the bytes, by recursive descent.

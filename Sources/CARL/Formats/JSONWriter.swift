@@ -2,7 +2,8 @@ extension JSONValue {
     /// The value as JSON text.
     ///
     /// Numbers have the fewest digits that read back as the same Float64; whole numbers up to 2^53 have no fraction.
-    /// JSON has no word for infinity and NaN: they become null.
+    /// JSON has no word for infinity and NaN: they become null, and so do arrays and objects within 100 others, which
+    /// could not be read again.
     /// - Parameter pretty: a line for every member and element, indented by two spaces.
     public func serialized(pretty: Bool = false) -> String {
         var writer = JSONWriter(pretty: pretty)
@@ -19,7 +20,8 @@ private struct JSONWriter {
 
     mutating func write(_ value: JSONValue, depth: Int) {
         switch value {
-        case .null: bytes += "null".utf8
+        case .array where depth >= JSONValue.deepest, .object where depth >= JSONValue.deepest, .null:
+            bytes += "null".utf8
         case .bool(let value): bytes += (value ? "true" : "false").utf8
         case .number(let value): write(value)
         case .string(let text): write(text)

@@ -64,6 +64,7 @@ public final class SafetensorsFile {
                 """
             )
         }
+        try JSONValue.checkRoom(forText: Int(length))
         var header = [UInt8](repeating: 0, count: Int(length))
         try header.withUnsafeMutableBytes { try Self.read(descriptor, $0, path) }
         let dataCount = fileSize - 8 - header.count

@@ -10,7 +10,8 @@ public struct SettingsReader {
             throw CARLError.configuration(
                 "\(path.isEmpty ? "the configuration" : path) must be a JSON object, got \(value.kind)")
         }
-        for key in object.keys where !known.contains(key) {
+        // By bytes: Swift would bring a text of accents without end into their order, for each key that is known.
+        for key in object.keys where !known.contains(where: { ByteString($0) == ByteString(key) }) {
             let nearest = JSONValue.nearest(key, in: known).map { "; did you mean \"\($0)\"?" }
             throw CARLError.configuration(
                 "unknown key \"\(path)\(key)\"\(nearest ?? "; known keys are \(known.joined(separator: ", "))")")

@@ -69,15 +69,18 @@ public struct StateTensor: Sendable {
 extension [StateEntry] {
     /// The gradient of a tensor of the state, for a caller who has memory for `count` values.
     func trained(_ name: String, count: Int, of state: [StateEntry]) throws -> StateEntry {
-        if !contains(where: { $0.name == name }), state.contains(where: { $0.name == name }) {
+        if place(name) == nil, state.place(name) != nil {
             throw CARLError.invalidArgument("name: \"\(name)\" is not trained and has no gradient")
         }
         return try named(name, count: count)
     }
 
+    /// By bytes, as keys are.
+    private func place(_ name: String) -> Int? { firstIndex { ByteString($0.name) == ByteString(name) } }
+
     /// The entry of a name, for a caller who has memory for `count` values.
     func named(_ name: String, count: Int) throws -> StateEntry {
-        guard let entry = first(where: { $0.name == name }) else {
+        guard let entry = place(name).map({ self[$0] }) else {
             let hint = JSONValue.nearest(name, in: map(\.name)).map { "; did you mean \"\($0)\"?" } ?? ""
             throw CARLError.invalidArgument("name: there is no tensor \"\(name)\"\(hint)")
         }

@@ -103,7 +103,7 @@ public final class Classifier {
     ///
     /// - Parameters:
     ///   - labels: a class in 0 ..< classes for each image.
-    ///   - indices: places of the images in the caller's data set; nil numbers images as they come.
+    ///   - indices: places of the images in the caller's data set, below 2^40; nil numbers images as they come.
     ///   - epoch: views depend on (seed, epoch, index) alone; 0 when `indices` is nil.
     public func step(
         _ images: [SourceImage], labels: UnsafePointer<Int32>, indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0

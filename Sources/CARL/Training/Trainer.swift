@@ -74,7 +74,7 @@ public final class Trainer {
     /// One step on images: makes the configured views, then `step(views:)`.
     ///
     /// - Parameters:
-    ///   - indices: places of the images in the caller's data set; nil numbers images as they come.
+    ///   - indices: places of the images in the caller's data set, below 2^40; nil numbers images as they come.
     ///   - epoch: views depend on (seed, epoch, index, view) alone; 0 when `indices` is nil.
     public func step(_ images: [SourceImage], indices: UnsafePointer<UInt64>? = nil, epoch: UInt64 = 0) throws
         -> Metrics

@@ -5,12 +5,13 @@ public enum ViewMaker {
     ///
     /// - Parameters:
     ///   - views: one specification a view (`ViewSpec.views` repeats each by its count).
-    ///   - indices: the images' numbers in their data set (nil: `firstIndex` and those that follow); a view depends on
-    ///     (seed, epoch, number, place in `views`) alone.
+    ///   - epoch: below 2^24.
+    ///   - indices: the images' numbers in their data set, below 2^40 (nil: `firstIndex` and those that follow); a view
+    ///     depends on (seed, epoch, number, place in `views`) alone.
     ///   - out: as many pointers as views.
     ///   - crops: gets where each view was cut out, (V, B).
-    /// - Throws: `CARLError.invalidArgument` for images that cannot be, or that differ in channels;
-    ///   `CARLError.configuration` for a specification with a value out of range.
+    /// - Throws: `CARLError.invalidArgument` for images that cannot be, or that differ in channels, and for numbers out of
+    ///   range; `CARLError.configuration` for a specification with a value out of range.
     public static func make(
         _ images: UnsafeBufferPointer<SourceImage>, views: [ViewSpec], seed: UInt64, epoch: UInt64,
         indices: UnsafePointer<UInt64>?,
@@ -19,6 +20,7 @@ public enum ViewMaker {
     ) throws {
         guard let first = images.first, !views.isEmpty else { return }
         try check(images)
+        try checkPlaces(epoch, indices, images.count)
         guard out.count == views.count else {
             throw CARLError.invalidArgument("out: got \(out.count) pointers, want one for each of \(views.count) views")
         }
@@ -78,7 +80,7 @@ public enum ViewMaker {
     /// normalised. `out` is (B, size, size, C).
     ///
     /// - Parameters:
-    ///   - size: 1 ... 4096. crop: above 0, at most 1.
+    ///   - size: 1 ... 4096. crop: 0.05 ... 1, as "evaluation_crop".
     ///   - mean, std: one number, or one a channel.
     /// - Throws: `CARLError.invalidArgument` for these out of range, and for images that cannot be or differ in
     ///   channels.
@@ -93,7 +95,9 @@ public enum ViewMaker {
         guard (1...ViewSpec.largestSize).contains(size) else {
             throw CARLError.invalidArgument("size: got \(size), want 1 to \(ViewSpec.largestSize)")
         }
-        guard crop > 0, crop <= 1 else { throw CARLError.invalidArgument("crop: got \(crop), want above 0, at most 1") }
+        guard (0.05...1).contains(crop) else {
+            throw CARLError.invalidArgument("crop: got \(crop), want 0.05 to 1")
+        }
         for (name, values, good) in [
             ("mean", mean, mean.allSatisfy(\.isFinite)), ("std", std, std.allSatisfy { $0 > 0 }),
         ]
@@ -232,6 +236,17 @@ public enum ViewMaker {
             * Planes.padded(size)
             + GaussianBlur.scratchCount(size: size, radius: blurRadius)
             + Resampling.scratchCount(height: height, width: width, channels: channels, size: size)
+    }
+
+    /// Others would be drawn as those of a smaller epoch or number: see `RandomStream`.
+    private static func checkPlaces(_ epoch: UInt64, _ indices: UnsafePointer<UInt64>?, _ count: Int) throws {
+        guard epoch < 1 << 24 else {
+            throw CARLError.invalidArgument("epoch: got \(epoch), want 0 to \((1 << 24) - 1)")
+        }
+        guard let indices else { return }
+        for i in 0..<count where indices[i] >= 1 << 40 {
+            throw CARLError.invalidArgument("indices[\(i)]: got \(indices[i]), want 0 to \((1 << 40) - 1)")
+        }
     }
 
     private static func check(_ images: UnsafeBufferPointer<SourceImage>) throws {

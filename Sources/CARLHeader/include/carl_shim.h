@@ -26,6 +26,20 @@ void shim_unlock_table(void);
 void shim_lock_log(void);
 void shim_unlock_log(void);
 
+/* The lock under which what is made once for the process is made. No process is forked while another thread holds it;
+ * it may be taken by its own thread again. A forked child finds it free. */
+void shim_lock_first_uses(void);
+void shim_unlock_first_uses(void);
+
+/* Whether everything that is made once has been made: not 0 from `shim_set_warm` on. */
+int shim_is_warm(void);
+void shim_set_warm(void);
+
+/* The floating-point environment that this thread's call was made in, for the caller's log function: see
+ * `carl_float_environment`. */
+uint64_t shim_host_environment(void);
+void shim_set_host_environment(uint64_t environment);
+
 /* Calls body(context) in a new thread and waits for it; in this one when there is none to be had. */
 void shim_run_in_new_thread(void (*body)(void *context), void *context);
 

@@ -63,6 +63,12 @@ import Testing
         }
         #expect(try JSONValue.parse(nested(100)).array?.count == 1)
         #expect(throws: CARLError.self) { try JSONValue.parse(nested(101)) }
+        var deep: JSONValue = []
+        for _ in 0..<99 { deep = .array([deep]) }
+        #expect(deep.serialized() == nested(100))
+        for _ in 0..<5000 { deep = .array([deep]) }
+        #expect(deep.serialized().contains("[null]"))
+        #expect(try JSONValue.parse(deep.serialized()).array?.count == 1)
         #expect(throws: CARLError.self) { try JSONValue.parse(String(repeating: "{\"a\":", count: 1_000_000)) }
         // Quadratic handling of any of these would take minutes.
         let start = monotonicSeconds()

@@ -46,5 +46,6 @@ import Testing
         for count in [0, 1, 2, 1000] {
             #expect(stream.permutation(count).sorted() == (0..<Int32(count)).map { $0 })
         }
+        #expect(stream.permutation(-1).isEmpty && stream.permutation(.min).isEmpty)
     }
 }

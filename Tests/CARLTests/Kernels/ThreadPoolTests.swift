@@ -32,6 +32,19 @@ struct ThreadPoolTests {
         #expect(wrong.value == 0)
     }
 
+    @Test(arguments: [1, 3]) func loopsOfNothingAndScratchOfOthers(_ threads: Int) throws {
+        let compute = try Compute(threads: threads)
+        for count in [0, -1, Int.min] {
+            compute.parallel(count) { _, _ in Issue.record("there was an item") }
+            compute.parallelAhead(count) { _, _, _ in Issue.record("there was an item") }
+            compute.parallelRanges(count) { _, _ in Issue.record("there was a range") }
+        }
+        for users in [-1, threads + 1, .max] {
+            #expect(throws: CARLError.self) { try compute.scratch(4, for: users) }
+        }
+        #expect(try compute.scratch(4, for: threads).count == threads)
+    }
+
     @Test func loopsWithinLoops() {
         let all = Counter()
         ThreadPool.shared.run(4) { _ in ThreadPool.shared.run(5) { _ in all.add() } }

@@ -115,7 +115,8 @@ import Testing
             }
             #expect(refusal.contains("out: got 1"))
             for (size, crop, mean, std) in [
-                (0, 1.0, [Float(0)], [Float(1)]), (8, 0, [0], [1]), (8, .nan, [0], [1]), (8, 2, [0], [1]),
+                (0, 1.0, [Float(0)], [Float(1)]), (8, 0, [0], [1]), (8, 1e-18, [0], [1]), (8, .nan, [0], [1]),
+                (8, 2, [0], [1]),
                 (8, 1, [], [1]), (8, 1, [0, 0], [1]), (8, 1, [0], [0]), (.max, 1, [0], [1]),
             ] {
                 let refusal = Self.refusal {
@@ -138,6 +139,29 @@ import Testing
         }
         for threads in [-1, 1025, .max] {
             #expect(throws: CARLError.self) { try Compute(threads: threads) }
+        }
+    }
+
+    /// Views of other places would be those of a smaller index or epoch.
+    @Test func placesThatCannotBe() throws {
+        let pixels = [UInt8](repeating: 7, count: 64)
+        let trainer = try Self.trainer()
+        let out = try FloatBuffer(1 << 12)
+        try pixels.withUnsafeBufferPointer { pixels in
+            let image = SourceImage(
+                pixels: try #require(pixels.baseAddress), height: 8, width: 8, channels: 1, rowStride: 8)
+            for (indices, epoch, name) in [
+                ([0, 1 << 40], 0, "indices[1]"), ([.max, 1], 0, "indices[0]"), ([0, 1], 1 << 24, "epoch"),
+            ] as [([UInt64], UInt64, String)] {
+                let step = Self.refusal { _ = try trainer.step([image, image], indices: indices, epoch: epoch) }
+                let make = Self.refusal {
+                    try ViewMaker.make(
+                        [image, image], views: [ViewSpec()], seed: 0, epoch: epoch, indices: indices, into: [out.base],
+                        trainer.compute)
+                }
+                #expect(step.hasPrefix("\(name): got") && make.hasPrefix("\(name): got"), "\(step) \(make)")
+            }
+            #expect(try trainer.step([image, image], indices: [0, 1 << 40 - 1], epoch: 1 << 24 - 1).step == 1)
         }
     }
 }

@@ -82,10 +82,10 @@ public struct RandomStream {
         }
     }
 
-    /// A random order of `0 ..< count`, for few numbers.
+    /// A random order of `0 ..< count`, for few numbers, at most 2^31 - 1; of none when `count` is below 1.
     public mutating func permutation(_ count: Int) -> [Int32] {
-        var order = (0..<Int32(count)).map { $0 }
-        for i in stride(from: count - 1, to: 0, by: -1) { order.swapAt(i, below(i + 1)) }
+        var order = (0..<Int32(max(count, 0))).map { $0 }
+        for i in stride(from: order.count - 1, to: 0, by: -1) { order.swapAt(i, below(i + 1)) }
         return order
     }
 

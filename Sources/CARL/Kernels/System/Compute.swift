@@ -104,7 +104,8 @@ public final class Compute {
     ///
     /// Every worker goes through a range of items of its own, then through what others have left.
     public func parallelAhead(_ count: Int, _ body: (_ item: Int, _ next: Int?, _ worker: Int) -> Void) {
-        let workers = max(1, min(workers, count))
+        let workers = min(workers, count)
+        if workers < 1 { return }
         let taken = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: workers)
         for range in 0..<workers {
             (taken + range).initialize(to: Atomic(Self.share(count, range, of: workers).lowerBound))
@@ -188,8 +189,13 @@ public final class Compute {
     ///
     /// - Parameter users: how many; `threads` for the parts of `parallelRanges`, by default those that `parallel`
     ///   numbers.
+    /// - Throws: `CARLError.outOfMemory`; `CARLError.invalidArgument` for other users than 0 ... `threads`.
     public func scratch(_ count: Int, for users: Int? = nil) throws -> [FloatPointer] {
-        try (0..<(users ?? workers)).map { user in
+        let users = users ?? workers
+        guard (0...threads).contains(users) else {
+            throw CARLError.invalidArgument("users: got \(users), want 0 to \(threads)")
+        }
+        return try (0..<users).map { user in
             if let known = scratch[user], known.count >= count { return known.base }
             scratch[user] = nil
             let fresh = try FloatBuffer(count, zeroed: false)

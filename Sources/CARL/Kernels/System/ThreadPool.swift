@@ -66,6 +66,17 @@ final class ThreadPool: @unchecked Sendable {
         pthread_mutex_init(lock, nil)
         pthread_cond_init(left, nil)
         most = max(0, min(ThreadCount.processors, ThreadCount.most) - 1)
+        rehearse()
+    }
+
+    /// Goes the way of a loop with nobody to help and without work: what Swift's runtime makes for it is then there
+    /// before there are threads that could make it while the process is forked.
+    private func rehearse() {
+        let job = Job(0, places: 0) { _ in }
+        post(job)
+        job.work()
+        retire(job)
+        _ = SleepingThread()
     }
 
     // MARK: The pool of the process
@@ -184,8 +195,9 @@ final class ThreadPool: @unchecked Sendable {
         return true
     }
 
-    /// A thread's life.
+    /// A thread's life. Its floating-point environment is none of the thread's that happened to start it.
     private func serve() {
+        carl_set_standard_float_environment()
         let own = SleepingThread()
         pthread_mutex_lock(lock)
         while true {
