@@ -6,8 +6,8 @@ import CARLHeader
 ///
 /// A child that is forked while another thread is in such a first use finds the lock held by a thread that is not
 /// there, and waits for ever. So the first call uses, on the smallest of models, what calls use, while no process is
-/// forked. Nothing of it is seen by the caller. What goes wrong in it goes wrong again, with a message, in the call that
-/// needs it.
+/// forked. Nothing of it is seen by the caller. What goes wrong in it goes wrong again, with a message, in the call
+/// that needs it.
 enum WarmUp {
     static func once() {
         if shim_is_warm() != 0 { return }

@@ -10,8 +10,8 @@ public enum ViewMaker {
     ///     depends on (seed, epoch, number, place in `views`) alone.
     ///   - out: as many pointers as views.
     ///   - crops: gets where each view was cut out, (V, B).
-    /// - Throws: `CARLError.invalidArgument` for images that cannot be, or that differ in channels, and for numbers out of
-    ///   range; `CARLError.configuration` for a specification with a value out of range.
+    /// - Throws: `CARLError.invalidArgument` for images that cannot be, or that differ in channels, and for numbers out
+    ///   of range; `CARLError.configuration` for a specification with a value out of range.
     public static func make(
         _ images: UnsafeBufferPointer<SourceImage>, views: [ViewSpec], seed: UInt64, epoch: UInt64,
         indices: UnsafePointer<UInt64>?,
