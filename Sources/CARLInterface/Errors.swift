@@ -82,7 +82,7 @@ private func outcome(_ flag: UnsafePointer<Int32>?, _ always: Bool, _ body: () t
 }
 
 /// Runs `body` in a process where what is made once has been made, and in the floating-point environment that the
-/// kernels count on. The caller's, with the exceptions that it traps, is there again afterwards, its flags as they were.
+/// kernels count on. The caller's, with what it traps, is there again afterwards, its flags as they were.
 func prepared<Result>(_ body: () -> Result) -> Result {
     let outer = shim_host_environment()
     shim_set_host_environment(carl_get_float_environment())

@@ -113,7 +113,7 @@ def test_two_files_may_know_other_classes(run, photos, tmp_path):
     with pytest.warns(UserWarning, match="the first has no aardvark; the second has no ant") as told:
         assert main(["knn", run, photos, photos, *names, "-k", "1"]) == 0
     assert [str(each.message) for each in told][1:] == [
-        "test_y: aardvark not in train_y, so these samples count as wrong"
+        "labels of TEST: aardvark not in labels of TRAIN, so these samples count as wrong"
     ]
     kept = json.loads((tmp_path / "run" / "evaluation" / "knn.json").read_text())
     assert kept["accuracies"] == {"1": 0.5}  # the bees
