@@ -4,10 +4,9 @@
 
 Each program runs by itself with this interpreter. One whose peer is not installed is left out and named at the end; one
 that fails is named too, the others still run, and the exit status is 1. A "ratio" is how many times the peer takes of
-CARL's time or
-memory: above 1, CARL needs less. --json prints the ratios and everything that the programs found. --save keeps the
-ratios as this kind of processor's baseline, --compare shows what has changed since, and ends with status 1 where a
-ratio fell by more than --tolerance. Without a FILE it is Benchmarks/baselines/PROCESSOR.json.
+CARL's time or memory: above 1, CARL needs less. --json prints the ratios and everything that the programs found.
+--save keeps the ratios as this kind of processor's baseline, --compare shows what has changed since, and ends with
+status 1 where a ratio fell by more than --tolerance. Without a FILE it is Benchmarks/baselines/PROCESSOR.json.
 """
 
 import argparse
