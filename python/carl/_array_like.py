@@ -89,14 +89,18 @@ def label_values(labels: Any, name: str) -> np.ndarray:
     if len(broken):
         place = tuple(broken[0].tolist())
         if np.isnan(array[place]):
-            raise InvalidArgumentError(
-                f"{name}[{', '.join(map(str, place))}]: got nan, a missing label: leave images without a label out"
-            )
+            raise _missing(name, place, array[place].item())
         raise InvalidArgumentError(
             f"{name}[{', '.join(map(str, place))}]: got {array[place]}: the labels are continuous, want whole numbers "
             "or text"
         )
     return array.astype(np.int64)
+
+
+def _missing(name: str, place: tuple[int, ...], got: Any) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"{name}[{', '.join(map(str, place))}]: got {got!r}, a missing label: leave images without a label out"
+    )
 
 
 def listed_values(labels: Any, name: str) -> np.ndarray:
@@ -118,9 +122,7 @@ def listed_values(labels: Any, name: str) -> np.ndarray:
     items = array.ravel().tolist()
     missing = next((place for place, item in enumerate(items) if is_missing(item)), None)
     if missing is not None and array.ndim == 1:
-        raise InvalidArgumentError(
-            f"{name}[{missing}]: got {items[missing]!r}, a missing label: leave images without a label out"
-        )
+        raise _missing(name, (missing,), items[missing])
     kinds: tuple[tuple[Any, Any], ...] = (
         (str, str),
         (bytes, bytes),

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from . import _arrays
-from ._array_like import is_tensor
 from ._c_api import carl_image
-from ._layout import MAX_SIDE, batch_channels_last, channels_last, is_bands_first, refuse_bands_first
+from ._layout import MAX_SIDE, batch_channels_last, channels_last, refuse_bands_first, refuse_one_image
 from .errors import InvalidArgumentError
 
 #: A limit of carl_image in carl.h, checked here as MAX_SIDE is, so that an error names the shape.
@@ -62,16 +61,6 @@ def image_batch(value: Any, name: str = "images") -> np.ndarray:
     array = _arrays.as_array(batch_channels_last(value, name), name)
     shape = image_shape(array.dtype, array.shape, name)
     return array if array.ndim == len(shape) else array[..., None]
-
-
-def refuse_one_image(value: Any, name: str) -> None:
-    """InvalidArgumentError for a tensor of three planes, which is a colour image (C, H, W) more likely than a batch of
-    three gray ones."""
-    if is_tensor(value) and len(value.shape) == 3 and value.shape[0] == 3 and is_bands_first(value.shape):
-        raise InvalidArgumentError(
-            f"{name}: got a tensor of shape {tuple(value.shape)}, which looks like one colour image; want (B, C, H, W) "
-            f"or (B, H, W): pass {name}[None] for one image, {name}[:, None] for three gray ones"
-        )
 
 
 def image_shape(dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> tuple[int, int, int, int]:

@@ -52,3 +52,13 @@ def refuse_bands_first(shape: Sequence[int], name: str) -> None:
         raise InvalidArgumentError(
             f"{name}: got shape {tuple(shape)}, which looks like {got}; want channels last, {want}: use {how}"
         )
+
+
+def refuse_one_image(value: Any, name: str) -> None:
+    """InvalidArgumentError for a tensor of three planes, which is a colour image (C, H, W) more likely than a batch of
+    three gray ones."""
+    if is_tensor(value) and len(value.shape) == 3 and value.shape[0] == 3 and is_bands_first(value.shape):
+        raise InvalidArgumentError(
+            f"{name}: got a tensor of shape {tuple(value.shape)}, which looks like one colour image; want (B, C, H, W) "
+            f"or (B, H, W): pass {name}[None] for one image, {name}[:, None] for three gray ones"
+        )

@@ -169,28 +169,29 @@ class RunFolder:
         self._check_owner()
         replace_file(self.path / "config.json", json.dumps(dict(config), indent=2) + "\n")
 
+    def _add(self, name: str, row: dict[str, Any]) -> None:
+        """A line more of a file."""
+        self._check_owner()
+        self._lines(name).write(json.dumps(row))
+
     def write_metrics(self, metrics: Metrics, epoch: int) -> None:
         if self._is_open:
-            self._check_owner()
-            self._lines("metrics.jsonl").write(json.dumps({**metrics.to_dict(), "epoch": epoch}))
+            self._add("metrics.jsonl", {**metrics.to_dict(), "epoch": epoch})
 
     def write_usage(self, record: Mapping[str, Any]) -> None:
         if self._is_open:
-            self._check_owner()
-            self._lines("usage.jsonl").write(json.dumps(record))
+            self._add("usage.jsonl", dict(record))
 
     def write_broken(self, images: Iterable[tuple[str, str]]) -> None:
         """Adds names and reasons to broken_images.jsonl, those that it does not have."""
-        self._check_owner()
         known = {row["image"] for row in read_broken(self.path)}
         for name, reason in images:
             if name not in known:
-                self._lines(self.broken_images.name).write(json.dumps({"image": name, "reason": reason}))
+                self._add(self.broken_images.name, {"image": name, "reason": reason})
 
     def write_evaluation(self, figures: Mapping[str, Any]) -> None:
         if self._is_open:
-            self._check_owner()
-            self._lines("eval.jsonl").write(json.dumps(dict(figures)))
+            self._add("eval.jsonl", dict(figures))
 
     def last_evaluation(self) -> int | None:
         """The step of the last evaluation that is recorded."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _arrays, _images
 from .._decode import is_gray, to_array
-from .._layout import batch_channels_last, channels_last
+from .._layout import batch_channels_last, channels_last, refuse_one_image
 from .._values import Values
 from .base import Images, ImageSource, whole
 from .items import is_pillow
@@ -25,7 +25,7 @@ class ArraySource(ImageSource):
 
     def __init__(self, array: Any, name: str = "images", labels: Any = None, value_range: Any = None) -> None:
         self._values, self._name = Values(value_range), name
-        _images.refuse_one_image(array, name)
+        refuse_one_image(array, name)
         array = _arrays.as_array(batch_channels_last(array, name), name)
         self._values.check(array.dtype, name)
         shape = _images.image_shape(np.dtype(np.uint8), array.shape, name)

@@ -32,11 +32,7 @@ enum BFloat16Kernel {
                 guard row < rows else { return }
                 let to = c + (row &* ldc &+ first)
                 let from = addend.map { $0 + (row &* distance &+ first) }
-                if taken == half {
-                    storeVector(from.map { loadVector($0) + values } ?? values, to)
-                } else {
-                    for i in 0..<taken { to[i] = from.map { $0[i] + values[i] } ?? values[i] }
-                }
+                storeVector(from.map { loadVector($0, taken) + values } ?? values, to, taken)
             }
         }
     }
