@@ -10,7 +10,8 @@ def has_bfloat16():
 
 
 def describe():
-    """The processor's name, its widest vector instructions, and how many processors this process may use."""
+    """The processor's name, its generation where that is a number alone (AMD's family, Intel's model), its widest vector
+    instructions, and how many processors this process may use."""
     keys = {}
     for line in _text().splitlines():
         key, _, value = line.partition(":")
@@ -18,7 +19,10 @@ def describe():
     flags = keys.get("flags", "").split()
     width = next((flag for flag in ("avx512_bf16", "avx512f", "avx2") if flag in flags), "")
     name = keys.get("model name", "unknown")
-    return " ".join(part for part in (name, width, f"{len(os.sched_getaffinity(0))} processors") if part)
+    family, model = keys.get("cpu family", ""), keys.get("model", "")
+    # All of Intel's are of family 6; AMD's Zen 4 and Zen 5 are 25 and 26, and virtual machines call both "AMD EPYC".
+    generation = f"model {model}" if family == "6" and model else f"family {family}" if family else ""
+    return " ".join(part for part in (name, generation, width, f"{len(os.sched_getaffinity(0))} processors") if part)
 
 
 def _text():

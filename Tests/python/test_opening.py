@@ -223,3 +223,34 @@ def test_a_budget_s_batch_is_at_most_the_set(images):
         warnings.simplefilter("error")
         model = small_model(epochs=None, batch_size=None, budget="5s", prototypes=4).fit(images[:20])
     assert model.config_.batch_size == 20
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({"optimizer": "sgd", "trust_coefficient": 0.01}, "trust_coefficient"),
+        ({"contrast_weight": 0, "contrast_temperature": 0.3}, "contrast_temperature"),
+        ({"objective": "carl", "contrast_temperature": 0.3}, "contrast_temperature"),
+        ({"early_view_size": 8, "early_steps": 0}, "early_view_size"),
+        ({"schedule": "constant", "min_learning_rate": 0.01}, "min_learning_rate"),
+        ({"projector": [16], "projector_activation": "gelu"}, "projector_activation"),
+        ({"feature_views": 2}, "feature_views"),
+        ({"train_encoder": "none", "layer_decay": 0.5}, "layer_decay"),
+        ({"checkpoint_every": 2}, "checkpoint_every"),
+        ({"cache_size": 20}, "cache_size"),
+        ({"on_error": "raise", "max_broken": 0.2}, "max_broken"),
+        ({"encoder": "vit_tiny", "width": 1.0, "patch_size": 6, "stem": "small"}, "stem"),
+    ],
+)
+def test_parameters_without_effect_are_told(images, given, key):
+    with pytest.warns(UserWarning, match=f"^{key}: .* has no effect: "):
+        small_model(epochs=1, **given).fit(images)
+
+
+def test_parameters_with_effect_are_not_told(images, tmp_path):
+    """Nor those at what the default would be."""
+    some = {"optimizer": "lars", "trust_coefficient": 0.01, "contrast_temperature": 0.3, "min_learning_rate": 0.01}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small_model(epochs=2, early_view_size=8, checkpoint_every=2, run_dir=tmp_path / "run", **some).fit(images)
+        small_model(epochs=2, layer_decay=1.0, min_learning_rate=0, schedule="constant", feature_views=8).fit(images)

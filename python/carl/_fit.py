@@ -29,6 +29,7 @@ from ._run_place import check_room
 from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
 from ._training import TrainingLoop
+from ._without_effect import warn_without_effect
 from .budget import Given, Setting, parse_duration, parse_memory
 from .callbacks import as_callbacks
 from .config import TrainerConfig, ViewSpec
@@ -167,6 +168,7 @@ def begin(
         check_length(model.config_, None if per_epoch is None or epochs is None else per_epoch * epochs)
     asked = size if plan is not None and model.batch_size is None else checked_batch_size(model)
     warn_of_sizes(samples_of(source), asked, int(model.config_.prototypes or 0))
+    warn_without_effect(model)
     return position
 
 

@@ -240,7 +240,8 @@ extension Configuration {
 
     /// Keys that vision transformers alone have, with what they are for others.
     private static let transformerKeys: [(String, JSONValue)] = [
-        ("registers", 0), ("drop_path", 0), ("pool", TokenPool.class.json), ("layer_scale", .null),
+        ("patch_size", 16), ("position_grid", 14), ("registers", 0), ("drop_path", 0), ("pool", TokenPool.class.json),
+        ("layer_scale", .null),
     ]
 
     /// This configuration with some keys changed; null takes a key's default.

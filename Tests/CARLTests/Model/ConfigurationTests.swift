@@ -57,7 +57,10 @@ import Testing
     }
 
     /// What only vision transformers have is refused for ResNets, rather than left without effect.
-    @Test(arguments: [#""registers": 3"#, #""drop_path": 0.2"#, #""pool": "mean""#, #""layer_scale": 1e-5"#])
+    @Test(arguments: [
+        #""registers": 3"#, #""drop_path": 0.2"#, #""pool": "mean""#, #""layer_scale": 1e-5"#, #""patch_size": 8"#,
+        #""position_grid": 7"#,
+    ])
     func keysOfTransformers(_ key: String) throws {
         #expect(throws: CARLError.self) { try Configuration(json: #"{"encoder": "resnet18", \#(key)}"#) }
         let made = try Configuration(json: #"{"encoder": "vit_tiny", \#(key)}"#)
@@ -68,10 +71,10 @@ import Testing
     @Test func keysOfTransformersInOldFiles() throws {
         var saved = try Configuration(json: #"{"encoder": "resnet18"}"#).json.object ?? JSONObject()
         (saved["pool"], saved["registers"]) = ("mean", 4)
-        (saved["drop_path"], saved["layer_scale"]) = (0.1, 0.1)
+        (saved["drop_path"], saved["layer_scale"], saved["patch_size"]) = (0.1, 0.1, 8)
         let read = try Configuration(saved: JSONValue.object(saved).serialized())
         #expect(try read == Configuration(json: #"{"encoder": "resnet18"}"#))
-        saved["encoder"] = "vit_tiny"
+        (saved["encoder"], saved["patch_size"]) = ("vit_tiny", 16)
         #expect(try Configuration(saved: JSONValue.object(saved).serialized()).registers == 4)
     }
 
