@@ -173,7 +173,9 @@ def hints(
         while fits > _FEW and estimate.bytes(fits) > free:
             fits //= 2
         less = f"batch_size={fits} takes {memory_text(estimate.bytes(fits))}, " if fits < batch_size else ""
-        found.append(f"more memory than the {memory_text(free)} that are free: {less}recompute=true takes less too")
+        recompute = "" if config.drop_path else "recompute=true takes less too"
+        ways = f"{less}{recompute}".removesuffix(", ") or "smaller views take less"
+        found.append(f"more memory than the {memory_text(free)} that are free: {ways}")
     return found
 
 
