@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -171,6 +172,69 @@ def test_pairs_just_below_the_threshold():
     assert evaluate.near_misses(features[:1]) == [] and len(evaluate.near_misses(features, marks, count=2)) == 2
     with pytest.raises(carl.InvalidArgumentError, match="count: got 0"):
         evaluate.near_misses(features, count=0)
+
+
+def near_rows():
+    """Features (208, 64), the last eight in pairs near one of the first four and not near each other."""
+    values = rows(208, 64, seed=5)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    for place in range(200, 208):
+        first = values[(place - 200) // 2]
+        across = values[place] - values[place] @ first * first
+        values[place] = 0.98 * first + (1 - 0.98**2) ** 0.5 * across / np.linalg.norm(across)
+    return values
+
+
+def test_pairs_of_one_group_are_no_near_misses():
+    features = near_rows()
+    groups = evaluate.duplicates(features)
+    assert [sorted(group.places.tolist()) for group in groups] == [[n, 200 + 2 * n, 201 + 2 * n] for n in range(4)]
+    misses = evaluate.near_misses(features)
+    assert len(misses) == 5
+    for group in groups:
+        assert all(len(set(pair) & set(group.places.tolist())) < 2 for *pair, _ in misses)
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.4, 0.6, 0.9, 0.97])
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_near_misses_are_the_best_pairs_of_all(threshold, count):
+    """Beside all pairs in float64, also of rows with more copies than neighbours are looked at."""
+    features = rows(200, 4, seed=6)
+    centred = features - features.mean(axis=0, dtype=np.float64) * (1 - 4 / 200)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    table = np.triu(unit @ unit.T, 1)
+    for group in evaluate.duplicates(features, threshold=threshold):
+        table[np.ix_(group.places, group.places)] = 0
+    want: list[tuple[int, int]] = []
+    for row, other in np.argwhere((table > 0) & (table < threshold))[
+        np.argsort(-table[(table > 0) & (table < threshold)])
+    ]:
+        if len(want) < count and not {row, other} & {place for pair in want for place in pair}:
+            want.append((row, other))
+    assert [tuple(pair) for *pair, _ in evaluate.near_misses(features, None, threshold, count)] == want
+
+
+def test_equal_rows_have_a_similarity_of_one():
+    features = np.concatenate([rows(50, 64)] * 2)
+    for threshold in (1.0, 1 - 1e-7):
+        groups = evaluate.duplicates(features, threshold=threshold)
+        assert [group.places.tolist() for group in groups] == [[place, 50 + place] for place in range(50)]
+        assert all(value < 0.9 for *_, value in evaluate.near_misses(features, None, threshold))
+
+
+def test_one_search_with_32_neighbours(monkeypatch):
+    """However many copies there are: those of more are looked at by themselves."""
+    asked = []
+    search = evaluate.nearest_neighbours
+    module = sys.modules["carl.evaluate.duplicates"]
+    monkeypatch.setattr(
+        module, "nearest_neighbours", lambda *args, **more: asked.append(args[2]) or search(*args, **more)
+    )
+    copies = np.concatenate([rows(100), np.repeat(rows(1, seed=9), 200, axis=0)])
+    (group,) = evaluate.duplicates(copies)
+    assert len(group.places) == 200 and asked == [32]
+    evaluate.near_misses(copies)
+    assert asked == [32, 32]
 
 
 # ---- Commands

@@ -55,9 +55,8 @@ def add(subparsers: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from .. import evaluate
     from ..errors import InvalidArgumentError
-    from ..evaluate.duplicates import THRESHOLD
+    from ..evaluate.duplicates import PAIRS, THRESHOLD, Copies
     from ..sources.labelled import open_source
     from ._look import look
     from ._outputs import check_csv
@@ -69,12 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = given_model(arguments, arguments.data)
     with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
         seen = look(model, source, fingerprints=True, progress=not arguments.quiet, on_error=arguments.on_error)
-    groups = evaluate.duplicates(seen.features, seen.fingerprints, threshold, threads=arguments.threads)
-    misses = (
-        []
-        if threshold is None
-        else evaluate.near_misses(seen.features, seen.fingerprints, threshold, threads=arguments.threads)
-    )
+    copies = Copies(seen.features, seen.fingerprints, threshold, arguments.threads)
+    groups, misses = copies.groups, copies.misses(PAIRS)
     rows: list[dict[str, Any]] = [
         {
             "kind": group.kind,
