@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -316,6 +317,31 @@ def test_duplicates(run, tmp_path, capsys):
         assert command(run, "duplicates", "--exact", "--json") == 0
     kept = json.loads(capsys.readouterr().out)
     assert [group["kind"] for group in kept["groups"]] == ["exact"] and kept["images"] == 26
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "tar", "broken"])
+@pytest.mark.parametrize("others", [[], ["03.png"]])
+@pytest.mark.parametrize("sheet", [True, False])
+def test_a_query_is_one_image_file(run, tmp_path, capsys, monkeypatch, kind, others, sheet):
+    """Arrays and archives have several: which image was meant would be a guess. Told before the set is embedded."""
+    pixels = np.zeros((2, 24, 24, 3), np.uint8)
+    query = tmp_path / f"query.{'png' if kind == 'broken' else kind}"
+    if kind == "npy":
+        np.save(query, pixels)
+    elif kind == "npz":
+        np.savez(query, images=pixels)
+    elif kind == "tar":
+        with tarfile.open(query, "w") as archive:
+            archive.add(run / "photos" / "03.png", "a.png")
+    else:
+        query.write_bytes((run / "photos" / "03.png").read_bytes()[:60])
+    monkeypatch.setattr("carl.cli._look.look", lambda *args, **more: pytest.fail("the set was embedded"))
+    checkpoint = run / "model.carl"
+    carl.load(run / "run").save(checkpoint)
+    model = run / "run" if sheet else checkpoint
+    assert main(["neighbours", str(model), str(run / "photos"), "--quiet", "--query", str(query), *others]) == 1
+    error = capsys.readouterr().err
+    assert f"--query: cannot read {query}: " in error and "want image files, each of one image" in error
 
 
 @pytest.mark.filterwarnings("ignore:left out an image")
