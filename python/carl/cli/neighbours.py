@@ -51,7 +51,12 @@ def add(subparsers: Any) -> None:
     add_model(parser, "DATA --query IMAGE")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument(
-        "--query", nargs="+", action="extend", required=True, metavar="IMAGE", help="an image file, or its path below DATA"
+        "--query",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="IMAGE",
+        help="an image file, or its path below DATA",
     )
     parser.add_argument("-k", type=positive, help="neighbours of each (default: 10, or all)")
     parser.add_argument(
