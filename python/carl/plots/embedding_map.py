@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import _arrays
 from .._array_like import label_values
 from .._unit_rows import unit_rows
 from ..errors import InvalidArgumentError, missing_package
@@ -30,9 +31,10 @@ def project(features: Any, method: str = "pca", seed: int = 0) -> np.ndarray:
     method: "pca" (built in), "tsne" (needs scikit-learn) or "umap" (needs umap-learn). Rows that are equal but for
     rounding are all at (0, 0).
     """
-    values = matrix("features", features)
+    values = _arrays.feature_array(matrix("features", features), "features", ("N", "D"))
     if len(values) < 3:
         raise InvalidArgumentError(f"features: got {len(values)} rows, want at least 3")
+    seed = _arrays.integer(seed, "seed", 0, 2**32 - 1)
     values = unit_rows(values)
     fit: Callable[[np.ndarray], Any]
     if method == "pca":
@@ -72,7 +74,13 @@ def embedding_map(
     legend; what: they are, in words, for the title, which says how many there are where they are too many for a legend.
     points: (N, 2), from ``project``, to draw the same map twice; `method` then only names it.
     """
-    places = project(features, method, seed) if points is None else check_rows("points", points, len(features), "rows")
+    seed = _arrays.integer(seed, "seed", 0, 2**32 - 1)
+    if points is None:
+        places = project(features, method, seed)
+    else:
+        places = check_rows("points", matrix("points", points), len(features), "rows")
+        if places.shape[1] != 2:
+            raise InvalidArgumentError(f"points: got shape {places.shape}, want ({len(places)}, 2)")
     figure = new_figure(7.6, 5.6)
     axes = figure.subplots()
     note = ""
