@@ -37,7 +37,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument(
         "--threshold",
-        type=float,
+        type=_similarity,
         metavar="S",
         help="similarity to a group's first image from which an image belongs to it (default: 0.97, to be adjusted by "
         "what is printed: the similarities in the groups, and those of the pairs just below)",
@@ -52,6 +52,17 @@ def add(subparsers: Any) -> None:
     add_compute(parser)
     add_json(parser)
     parser.set_defaults(run=run)
+
+
+def _similarity(text: str) -> float:
+    """An argparse type: a cosine similarity from which images are alike."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a cosine similarity above 0 and at most 1, such as 0.9")
+    return value
 
 
 def run(arguments: argparse.Namespace) -> int:

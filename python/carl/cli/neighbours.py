@@ -18,6 +18,7 @@ from .common import (
     add_quiet,
     add_reading,
     add_skip,
+    check_range,
     positive,
     print_json,
     reading_of,
@@ -86,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     reading = reading_of(arguments, model)
     images = _images(queries, model)
     with images, open_source(arguments.data, model.in_channels_, **reading) as source:
+        check_range("-k", arguments.k, len(source))
         asked = _embedded(model, images)
         seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
         own = [_places(seen.names, query) for query in queries]

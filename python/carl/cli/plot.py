@@ -7,7 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_images, add_json, parse_overrides, positive, print_json
+from .common import (
+    DATA_HELP,
+    MODEL_HELP,
+    add_command,
+    add_images,
+    add_json,
+    check_range,
+    parse_overrides,
+    positive,
+    print_json,
+    whole,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,7 +138,7 @@ def _of_neighbours(parser: Any) -> None:
         "--queries", type=positive, default=10, metavar="N", help="rows, drawn at random (default: %(default)s)"
     )
     parser.add_argument("-k", type=positive, help="neighbours in a row (default: 10, or all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the queries (default: %(default)s)")
+    parser.add_argument("--seed", type=whole, default=0, help="of the queries (default: %(default)s)")
     parser.add_argument("--no-names", action="store_true", help="no names above the images")
 
 
@@ -150,9 +161,9 @@ def _of_views(parser: Any) -> None:
         metavar="N",
         help="pixels of a preset's views; default: the run's, or as training would choose",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="default: the run's, or 0")
+    parser.add_argument("--seed", type=whole, metavar="N", help="default: the run's, or 0")
     parser.add_argument(
-        "--epoch", type=int, default=0, metavar="N", help="whose views are shown (default: %(default)s)"
+        "--epoch", type=whole, default=0, metavar="N", help="whose views are shown (default: %(default)s)"
     )
 
 
@@ -243,6 +254,7 @@ def _neighbours(arguments: argparse.Namespace) -> Figure:
 
     seen = _inspection(arguments)
     names = None if arguments.no_names else seen.names
+    check_range("-k", arguments.k, len(seen.images) - 1)
     return plots.neighbours(
         seen.images, seen.features, arguments.queries, arguments.k, seen.labels, arguments.seed, names
     )
