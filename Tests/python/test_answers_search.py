@@ -397,6 +397,7 @@ def test_knn_shows_the_accuracy_of_raw_pixels(run, images, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["raw_pixels"] is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_knn_shows_whitened_features_where_they_can_be_estimated(run, tmp_path, capsys):
     many = np.random.default_rng(1).integers(0, 256, (20 * 64, 12, 12, 3)).astype(np.uint8)
     np.savez(tmp_path / "many.npz", images=many, labels=np.arange(len(many)) % 2)
@@ -406,6 +407,10 @@ def test_knn_shows_whitened_features_where_they_can_be_estimated(run, tmp_path, 
     features = model.transform(many)
     want = evaluate.knn(features, np.arange(len(many)) % 2, features, np.arange(len(many)) % 2, 3, whiten=True)
     assert json.loads(capsys.readouterr().out)["whitened"] == {"3": want.accuracy}
+    pytest.importorskip("matplotlib")
+    assert main(["report", str(run / "run"), "--data", data, "--images", "6"]) == 0
+    page = (run / "run" / "report.html").read_text()
+    assert f"whitened, k = 3: {want.accuracy:.4f}; raw pixels, k = 3: " in page
 
 
 @pytest.mark.parametrize("count", [40, 1100, 1500])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import integer, one_or_several
+from .._classes import shown
 from .._judged import Judged, loaded
 from .._models import load_model
 from .._reading import parse_json
@@ -266,6 +267,16 @@ def told_as(names: Mapping[str, str]) -> Iterator[None]:
     finally:
         for each in met:
             warnings.warn(retold(each.message), each.category, stacklevel=3)
+
+
+def not_classes(labels: np.ndarray, classes: np.ndarray, model: str) -> tuple[np.ndarray, str]:
+    """Which labels, text (N,), are no classes of the classifier at the path `model`, and a text that names them; "" for
+    none. They say nothing about it."""
+    strange = ~np.isin(labels, classes.astype(str))
+    if not strange.any():
+        return strange, ""
+    found = np.unique(labels[strange])
+    return strange, f"labels: {shown(found)} not among the classes of {model}, {shown(classes)}"
 
 
 def add_quiet(parser: Any) -> None:

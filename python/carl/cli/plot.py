@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,6 +15,7 @@ from .common import (
     add_images,
     add_json,
     check_range,
+    not_classes,
     parse_overrides,
     positive,
     print_json,
@@ -237,15 +239,26 @@ def _map(arguments: argparse.Namespace) -> Figure:
 
 
 def _confusion(arguments: argparse.Namespace) -> Figure:
+    import numpy as np
+
     from .. import plots
+    from ..classifier import Classifier
     from ..errors import InvalidArgumentError
     from ..sources.labelled import named
 
     seen = _inspection(arguments)
     if seen.labels is None:
         raise InvalidArgumentError(f"{seen.data} has no labels; name their file with --labels")
-    if seen.predictions is not None:
-        return plots.class_confusion(seen.predictions, named(seen.labels, seen.class_names))
+    if isinstance(seen.model, Classifier):
+        predicted, truth = (
+            np.asarray(each).astype(str) for each in (seen.predictions, named(seen.labels, seen.class_names))
+        )
+        strange, told = not_classes(truth, seen.model.classes_, arguments.source)
+        if strange.all():
+            raise InvalidArgumentError(told)
+        if told:
+            warnings.warn(f"{told}: so their images are left out", UserWarning, stacklevel=2)
+        return plots.class_confusion(predicted[~strange], truth[~strange])
     return plots.confusion(seen.assignments, seen.labels, seen.class_names)
 
 
