@@ -163,9 +163,9 @@ def _of_views(parser: Any) -> None:
         metavar="N",
         help="pixels of a preset's views; default: the run's, or as training would choose",
     )
-    parser.add_argument("--seed", type=whole, metavar="N", help="default: the run's, or 0")
+    parser.add_argument("--seed", type=int, metavar="N", help="default: the run's, or 0")
     parser.add_argument(
-        "--epoch", type=whole, default=0, metavar="N", help="whose views are shown (default: %(default)s)"
+        "--epoch", type=int, default=0, metavar="N", help="whose views are shown (default: %(default)s)"
     )
 
 
