@@ -53,6 +53,15 @@ public enum JSONValue: Equatable, Sendable {
         }
     }
 
+    /// As messages show a value that came from Swift: NaN and infinity, which JSON cannot write, by their names.
+    var shown: String {
+        switch self {
+        case .number(let x) where !x.isFinite: "\(x)"
+        case .array(let values): "[\(values.map(\.shown).joined(separator: ","))]"
+        default: serialized()
+        }
+    }
+
     /// The kind of value with its article, for messages: "a number", "an array", "null".
     public var kind: String {
         switch self {

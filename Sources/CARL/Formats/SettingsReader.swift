@@ -27,7 +27,7 @@ public struct SettingsReader {
     }
 
     func error(_ key: String, _ wanted: String) -> CARLError {
-        .configuration("\"\(path)\(key)\" must be \(wanted), got \(object[key]?.serialized() ?? "nothing")")
+        .configuration("\"\(path)\(key)\" must be \(wanted), got \(object[key]?.shown ?? "nothing")")
     }
 
     func bool(_ key: String) throws -> Bool? {
@@ -55,7 +55,7 @@ public struct SettingsReader {
             let lower =
                 limits.above ? "above \(brief(range.lowerBound)) and at most" : "from \(brief(range.lowerBound)) to"
             throw CARLError.configuration(
-                "\"\(path)\(key)\" must be a number \(lower) \(brief(range.upperBound)), got \(value.serialized())")
+                "\"\(path)\(key)\" must be a number \(lower) \(brief(range.upperBound)), got \(value.shown)")
         }
         return result
     }

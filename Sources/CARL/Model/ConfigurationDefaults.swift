@@ -20,7 +20,7 @@ extension Configuration {
     }
 
     private func refusal(_ key: String, _ wanted: String, _ got: JSONValue) -> CARLError {
-        .configuration("\"\(key)\" must be \(wanted), got \(got.serialized())")
+        .configuration("\"\(key)\" must be \(wanted), got \(got.shown)")
     }
 
     private mutating func resolveEncoder() throws {

@@ -106,7 +106,7 @@ public struct ViewSpec: Equatable, Sendable {
         spec.$mean.setDefault(standard.mean)
         spec.$std.setDefault(standard.std)
         func refuse(_ key: String, _ value: [Float], _ wanted: String) -> CARLError {
-            .configuration("\"\(path)\(key)\" must be \(wanted), got \(value.json.serialized())")
+            .configuration("\"\(path)\(key)\" must be \(wanted), got \(value.json.shown)")
         }
         for (key, values) in [("scale", scale), ("ratio", ratio), ("blur", blur)]
         where values.count != 2 || !(values[0] <= values[1]) {

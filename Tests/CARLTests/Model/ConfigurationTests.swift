@@ -30,6 +30,21 @@ import Testing
         #expect(throws: CARLError.self) { try Trainer(own) }
     }
 
+    /// JSON has no word for NaN; messages have.
+    @Test func whatIsNoNumberIsNamed() throws {
+        var (width, ramp, view) = (Configuration(), Configuration(), ViewSpec())
+        (width.width, ramp.temperature) = (.nan, Ramp(.infinity))
+        view.scale = [.nan, 1]
+        for (call, words) in [
+            ({ _ = try width.resolved() }, "\"width\" must be a number"),
+            ({ _ = try ramp.resolved() }, "\"temperature\""),
+            ({ _ = try ViewSelection.specifications([view]).resolved(size: 8, channels: 3) }, "[nan,1"),
+        ] as [(() throws -> Void, String)] {
+            let message = #expect(throws: CARLError.self) { try call() }.map { "\($0)" } ?? ""
+            #expect(message.contains(words) && (message.contains("nan") || message.contains("inf")), "\(message)")
+        }
+    }
+
     /// Every key is in the schema once, with a sentence, and a default that the key accepts.
     /// What a configuration says is what it holds, before and after it is resolved and when a key is set anew.
     @Test func jsonSaysWhatIsSet() throws {
