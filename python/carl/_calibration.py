@@ -313,7 +313,7 @@ def make_plan(
         if reduced:
             lines.append(f"chosen: {chosen.describe()}, {memory_text(calibration.need(chosen))}")
         return Plan(chosen, changes_of(chosen), lines, spare=spare)
-    size = chosen.batch_size if count is None else min(chosen.batch_size, count)
+    size = chosen.batch_size
     measured = calibration.measure(chosen)
     each = measured.mean_seconds
     left = seconds - (clock() - started)
@@ -325,7 +325,7 @@ def make_plan(
     lines += [
         f"budget of {duration_text(seconds)}: {chosen.describe()}",
         f"measured: {1 / each:.0f} images/s{reads}, so about {_round(images)} images"
-        + (f", {epochs} epochs of {count}" if epochs else "")
+        + (f", {epochs} epochs" + (f" of {count}" if count is not None else "") if epochs else "")
         + f"; {memory_text(calibration.need(chosen))} of memory",
         "why: the first that fits into the memory" if reduced else _reason(pairs, chosen, images, count),
     ]

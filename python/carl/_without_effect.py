@@ -20,10 +20,7 @@ _RULES: tuple[_Rule, ...] = (
         ("stem", "zero_init_residual"),
         lambda _, config: f"encoder {config.encoder!r} has none" if is_transformer(config.encoder) else None,
     ),
-    (
-        ("zero_init_residual",),
-        lambda model, _: None if model.weights is None else "the encoder begins with weights",
-    ),
+    (("zero_init_residual",), lambda model, _: None if model.weights is None else "the encoder begins with weights"),
     (
         ("projector_activation",),
         lambda _, config: "a projector of one layer has none" if len(config.projector or ()) == 1 else None,
@@ -32,14 +29,8 @@ _RULES: tuple[_Rule, ...] = (
         ("layer_decay", "drop_path"),
         lambda _, config: "train_encoder is 'none'" if config.train_encoder == "none" else None,
     ),
-    (
-        ("feature_views",),
-        lambda _, config: None if config.train_encoder == "none" else "train_encoder is not 'none'",
-    ),
-    (
-        ("contrast_temperature",),
-        lambda _, config: None if config.contrast_weight else "contrast_weight is 0",
-    ),
+    (("feature_views",), lambda _, config: None if config.train_encoder == "none" else "train_encoder is not 'none'"),
+    (("contrast_temperature",), lambda _, config: None if config.contrast_weight else "contrast_weight is 0"),
     (
         ("trust_coefficient",),
         lambda _, config: None if config.optimizer == "lars" else f"optimizer {config.optimizer!r} has none",
@@ -48,22 +39,21 @@ _RULES: tuple[_Rule, ...] = (
         ("min_learning_rate",),
         lambda _, config: "the learning rate stays constant" if config.schedule in (None, "constant") else None,
     ),
+    (("early_view_size",), lambda model, _: "early_steps is 0" if model.early_steps == 0 else None),
     (
-        ("early_view_size",),
-        lambda model, _: "early_steps is 0" if model.early_steps == 0 else None,
+        ("batch_size",),
+        lambda model, config: (
+            f"the batches that are given have {config.batch_size} images"
+            if model._position.samples is None and model.batch_size != config.batch_size
+            else None
+        ),
     ),
     (
         ("checkpoint_every",),
         lambda model, _: "there is no run_dir to write checkpoints to" if model.run_dir is None else None,
     ),
-    (
-        ("cache_size",),
-        lambda model, _: "there is no cache" if model.cache is None else None,
-    ),
-    (
-        ("max_broken",),
-        lambda model, _: f"on_error is {model.on_error!r}" if model.on_error != "skip" else None,
-    ),
+    (("cache_size",), lambda model, _: "there is no cache" if model.cache is None else None),
+    (("max_broken",), lambda model, _: f"on_error is {model.on_error!r}" if model.on_error != "skip" else None),
 )
 
 
