@@ -229,7 +229,7 @@ class Calibration:
         others, 0."""
         source = self._source
         if isinstance(source, BatchStream):
-            images = list(source.probe())
+            images = list(source.probe(count, side))
             return [(images * -(-count // len(images)))[:count]], 0.0
         if self._limit is not None and (need := source.decoding_bytes(side)) > self._limit - resident_memory():
             raise InvalidArgumentError(
