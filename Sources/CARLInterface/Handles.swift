@@ -93,7 +93,7 @@ enum Handles {
                 CARL_INVALID_HANDLE, "the \(name) handle is not valid: it was freed, or never came from this library")
         }
         guard entry.object is Object else {
-            throw InterfaceError(CARL_INVALID_HANDLE, "the handle is not that of a \(name)")
+            throw InterfaceError(CARL_INVALID_HANDLE, "the handle is not of the kind \"\(name)\"")
         }
         return entry
     }

@@ -89,7 +89,7 @@ public func carl_retrieval(
 ) -> carl_status {
     guarded {
         let shape = try shape(n, m, dimension)
-        let cutoffs = cutoff_count == 0 ? [] : try numbers(cutoffs, cutoff_count, "cutoff", 1...shape.n)
+        let cutoffs = cutoff_count == 0 ? [] : try numbers(cutoffs, cutoff_count, "cutoffs", 1...shape.n)
         let leaveOneOut = try flag(leave_one_out, "leave_one_out")
         try IdleCompute.call(threads: try size(threads, "threads", 0...1024)) { compute in
             try Retrieval.averagePrecision(

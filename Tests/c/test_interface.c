@@ -403,7 +403,7 @@ static void test_views_and_neighbours(void) {
     cutoff[0] = 4;
     FAILS(
         carl_retrieval(references, labels, 3, query, query_label, 1, 2, cutoff, 1, 0, 1, precision, relevant),
-        CARL_INVALID_ARGUMENT, "cutoff"
+        CARL_INVALID_ARGUMENT, "cutoffs"
     );
     labels[2] = 2;
     FAILS(

@@ -256,6 +256,16 @@ def test_reconfigure_is_exact(images, make_trainer):
 # ---- Memory
 
 
+def test_stochastic_depth_leaves_recompute_out_of_a_choice_for_memory(images, monkeypatch):
+    """The two do not go together; the error is about the memory."""
+    monkeypatch.setattr(_calibration, "resident_memory", lambda: 0)
+    vit = {"encoder": "vit_tiny", "width": None, "stem": None, "patch_size": 6, "batch_size": None}
+    with pytest.raises(carl.InvalidArgumentError, match=r"memory: got 64 MiB, .* a step\) takes .*want at least"):
+        small_model(**vit, drop_path=0.2, memory="64M").fit(images)
+    with pytest.raises(carl.InvalidArgumentError, match=r"memory: got 64 MiB, .* a step, recompute\) takes "):
+        small_model(**vit, memory="64M").fit(images)
+
+
 def test_memory_is_kept_by_smaller_batches_then_recompute(images, monkeypatch):
     source = np.concatenate([images] * 8)
     monkeypatch.setattr(_calibration, "resident_memory", lambda: 0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import carl
-from carl._calibration import default_encoder
+from carl._resolved import default_encoder
 from conftest import small_model
 
 

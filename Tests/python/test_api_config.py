@@ -11,6 +11,8 @@ import pytest
 import carl
 from conftest import SMALL
 
+#: Without views.
+PLAIN = {key: value for key, value in SMALL.items() if key not in ("views", "view_size")}
 FIELDS = {field.name for field in dataclasses.fields(carl.TrainerConfig)}
 
 
@@ -156,3 +158,42 @@ def test_zero_character_is_refused():
         carl.Trainer('{"encoder": "resnet18\0"}')
     with pytest.raises(carl.CARLError):
         carl.Trainer(encoder="resnet18\0")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("given", ["mean", "std", "both"])
+def test_mean_and_std_hold_for_specifications_that_give_none(channels, given):
+    """As for a preset's views: the key's value, then the standard one; a specification's own stands before both."""
+    keys = {"mean": [0.25], "std": [0.75]}
+    keys = keys if given == "both" else {given: keys[given]}
+    own = {"size": 12, "mean": [0.125], "std": [0.5]}
+    config = {**PLAIN, "in_channels": channels, **keys}
+    images = np.random.default_rng(0).integers(0, 256, (5, 12, 12, channels), np.uint8)
+    with (
+        carl.Trainer({**config, "views": [{"size": 12, "count": 2}, own]}) as trainer,
+        carl.Trainer({**config, "views": "weak", "view_size": 12}) as preset,
+    ):
+        views = trainer.config.views
+        standard = carl.expand_views("weak", channels, 12)[0]
+        for key in ("mean", "std"):
+            assert views[0][key] == keys.get(key, standard[key]) and views[1][key] == own[key]
+        with carl.Trainer(trainer.config) as again:
+            assert again.config == trainer.config
+        assert np.array_equal(trainer.embed_images(images), preset.embed_images(images))
+        normalised = (images / np.float32(255) - np.float32(views[0]["mean"])) / np.float32(views[0]["std"])
+        assert np.allclose(trainer.embed_images(images), trainer.embed(normalised), rtol=1e-4, atol=1e-5)
+
+
+def test_another_mean_for_a_model_whose_views_are_specifications(tmp_path):
+    """Takes the place of what all views had; a view's own stays."""
+    own = {"size": 12, "mean": [0.125]}
+    images = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 3), np.uint8)
+    for number, views in enumerate(([{"size": 12, "count": 2}], [own, own])):
+        with carl.Trainer({**PLAIN, "views": views}) as trainer:
+            trainer.save(tmp_path / "model.carl")
+            before = trainer.embed_images(images)
+        with carl.Encoder(tmp_path / "model.carl", mean=[0.5]) as encoder:
+            assert np.array_equal(encoder.embed_images(images), before) == bool(number)
+        trainer = carl.Trainer.resume(tmp_path / "model.carl", mean=[0.5])
+        with trainer:
+            assert trainer.config.views[0]["mean"] == ([0.5] if number == 0 else [0.125])

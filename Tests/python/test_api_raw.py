@@ -235,6 +235,25 @@ def test_state_before_the_first_step(handle):
     assert LIB.carl_trainer_gradient_get(handle, b"prototypes.weight", out.ctypes.data, 48) == STATE
 
 
+def test_a_step_refused_for_its_arguments_leaves_the_gradients(handle):
+    packed = pack_images(np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3), dtype=np.uint8))
+    before, after = np.zeros(48, np.float32), np.ones(48, np.float32)
+    assert LIB.carl_trainer_step(handle, packed.address, 4, None, 0, None) == OK
+    assert LIB.carl_trainer_gradient_get(handle, b"prototypes.weight", before.ctypes.data, 48) == OK
+    assert LIB.carl_trainer_step(handle, packed.address, 1, None, 0, None) == ARGUMENT
+    assert LIB.carl_trainer_gradient_get(handle, b"prototypes.weight", after.ctypes.data, 48) == OK
+    assert before.any() and (before == after).all()
+
+
+def test_texts_that_are_not_utf_8(handle, tmp_path):
+    path = bytes(tmp_path) + b"/caf\xe9.carl"
+    assert LIB.carl_trainer_save(handle, path, None) == ARGUMENT and "path is not valid UTF-8" in message()
+    assert LIB.carl_trainer_resume(path, None, byref(TrainerHandle())) == ARGUMENT and "UTF-8" in message()
+    assert LIB.carl_trainer_create(b'{"caf\xe9": 1}', byref(TrainerHandle())) == ARGUMENT and "UTF-8" in message()
+    assert LIB.carl_trainer_save(handle, bytes(tmp_path) + "/caf\u00e9.carl".encode(), None) == OK
+    assert [file.name for file in tmp_path.iterdir()] == ["caf\u00e9.carl"]
+
+
 def test_garbage_for_json(handle):
     for text in (b"", b"\xff\xfe", b'{"width"', b'{"a":' * 2000, b"\x00"):
         assert LIB.carl_trainer_create(text, byref(TrainerHandle())) in (CONFIG, ARGUMENT), text[:10]

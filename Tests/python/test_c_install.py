@@ -157,8 +157,37 @@ def test_staging_and_other_library_folders(library, tmp_path):
     assert f"{stage}/opt/carl/include" in told and f"{stage}/opt/carl/lib/x86_64-linux-gnu/libcarl.so.{VERSION}" in told
 
 
+@pytest.mark.parametrize("linked", ["lib", "usr/lib"])
+def test_cmake_finds_the_header_where_lib_is_a_link(library, tmp_path, linked):
+    # /lib to /usr/lib, as most systems have it; or the folder of an installation that lies elsewhere.
+    cmake = program("cmake")
+    make("install", f"DESTDIR={tmp_path}", "PREFIX=/usr", library=library)
+    if linked == "lib":
+        (tmp_path / "lib").symlink_to("usr/lib")
+    else:
+        (tmp_path / "usr/lib").rename(tmp_path / "moved")
+        (tmp_path / "usr/lib").symlink_to("../moved")
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.15)\nproject(asking LANGUAGES NONE)\n"
+        f"find_package(Carl REQUIRED PATHS {(tmp_path / linked).parent} NO_DEFAULT_PATH)\n"
+        "get_target_property(folder Carl::carl INTERFACE_INCLUDE_DIRECTORIES)\nmessage(STATUS include=${folder})\n"
+    )
+    told = succeed(cmake, "-B", "build", folder=tmp_path)
+    assert f"include={tmp_path}/usr/include\n" in told
+
+
 @pytest.mark.parametrize(
-    "where", ["LIBDIR=/usr/lib64", "LIBDIR=", "PREFIX=/a&b", "PREFIX=/a|b", "PREFIX=/with space", "PREFIX=here"]
+    "where",
+    [
+        "LIBDIR=/usr/lib64",
+        "LIBDIR=",
+        "LIBDIR=../out",
+        "LIBDIR=lib/../../out",
+        "PREFIX=/a&b",
+        "PREFIX=/a|b",
+        "PREFIX=/with space",
+        "PREFIX=here",
+    ],
 )
 def test_places_that_make_no_installation(library, tmp_path, where):
     given = ["install", f"DESTDIR={tmp_path}", where, f"CARL_PREBUILT_LIBRARY={library}"]
@@ -170,10 +199,11 @@ def test_the_library_for_avx512_comes_and_goes(library, tmp_path):
     both = tmp_path / "both"
     (both / AVX512_FOLDER).mkdir(parents=True)
     shutil.copy(library, both / "libcarl.so")
-    (both / AVX512_FOLDER / "libcarl.so").write_bytes(b"wide")
+    wide = b"\x7fELF, as wide as libcarl.so." + MAJOR.encode()
+    (both / AVX512_FOLDER / "libcarl.so").write_bytes(wide)
     prefix = tmp_path / "usr"
     make("install", f"PREFIX={prefix}", library=both / "libcarl.so")
-    assert files(prefix) == FILES | {WIDE} and (prefix / WIDE).read_bytes() == b"wide"
+    assert files(prefix) == FILES | {WIDE} and (prefix / WIDE).read_bytes() == wide
     make("install", f"PREFIX={prefix}", library=library)
     assert files(prefix) == FILES
 
@@ -194,6 +224,27 @@ def test_uninstall_leaves_what_others_put_there(library, tmp_path):
 def test_wrong_arguments_are_named(tmp_path, arguments, says):
     done = run(program("make"), "install", f"DESTDIR={tmp_path}", "CARL_PREBUILT_LIBRARY=/no", *arguments, folder=ROOT)
     assert done.returncode != 0 and says in done.stderr and not files(tmp_path)
+
+
+@pytest.mark.parametrize("damaged", ["libcarl.so", f"{AVX512_FOLDER}/libcarl.so"])
+@pytest.mark.parametrize("content", [(ROOT / "README.md").read_bytes(), b"", b"\x7fELF of another library"])
+def test_files_that_are_no_library_of_ours_are_not_installed(library, tmp_path, damaged, content):
+    given, stage = tmp_path / "given", tmp_path / "stage"
+    (given / AVX512_FOLDER).mkdir(parents=True)
+    shutil.copy(library, given / "libcarl.so")
+    (given / damaged).write_bytes(content)
+    named = [f"DESTDIR={stage}", f"CARL_PREBUILT_LIBRARY={given / 'libcarl.so'}"]
+    done = run(program("make"), "install", *named, folder=ROOT)
+    assert done.returncode != 0 and f"{given / damaged} is not a libcarl.so.{MAJOR}" in done.stderr
+    assert not stage.exists()
+
+
+@pytest.mark.parametrize("target", ["wheel", "sdist"])
+def test_packing_a_library_built_before_needs_no_swift(library, tmp_path, target):
+    # What make would run where nothing has been made yet.
+    named = [f"BUILD={tmp_path}", "SWIFT=/no/swift", "APT_PACKAGES=no-package"]
+    told = make("--dry-run", target, *named, library=library)
+    assert f"-m build --{target}" in told and "/no/swift" not in told and "no-package" not in told
 
 
 def test_the_soname_is_the_link_s():

@@ -169,6 +169,17 @@ def test_the_c_of_the_page_embeds(tmp_path):
     assert done.stdout.startswith("64 features, the first is ")
 
 
+def test_the_c_of_the_page_is_c_plus_plus_too(tmp_path):
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    (code,) = blocks(page("c-and-swift"), "c")
+    (tmp_path / "embed.cc").write_text(code, encoding="utf-8")
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{ROOT / 'include'}", "-fsyntax-only"]
+    done = subprocess.run([compiler, *flags, "embed.cc"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_swift_of_the_page_is_that_of_the_example():
     example = ROOT / "examples" / "swift"
     files = [example / "Package.swift", *example.rglob("main.swift")]

@@ -85,6 +85,7 @@ def test_onnx_of_every_resnet(onnx, encoder, stem, tmp_path):
         results = outputs(found, images)
         assert list(results) == ["features"]
         assert difference(results["features"], trainer.embed(images)) < TOLERANCE
+        assert outputs(found, images[:0])["features"].shape == (0, trainer.output_width("features"))
 
 
 @pytest.mark.parametrize("size", [16, (40, 24), (8, 72)])
@@ -96,6 +97,7 @@ def test_onnx_of_a_transformer_at_another_size(onnx, name, size, tmp_path):
         height, width = size if isinstance(size, tuple) else (size, size)
         images = floats(2, height, width, 3)
         assert difference(outputs(found, images)["features"], trainer.embed(images)) < TOLERANCE
+        assert outputs(found, images[:0])["features"].shape == (0, trainer.output_width("features"))
         assert found.get_inputs()[0].shape == ["batch", 3, height, width]
         with pytest.raises(carl.InvalidArgumentError, match="size: got 20 x 20, want multiples of 8"):
             export_model(trainer, tmp_path / "b.onnx", size=20)

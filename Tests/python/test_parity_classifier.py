@@ -165,3 +165,32 @@ def test_the_reference_s_gradient_is_that_of_its_loss(rows, classes, smoothing):
     numerical = numeric_gradient(lambda: cross_entropy(logits, labels, smoothing)[0], logits)
     assert np.linalg.norm(gradient - numerical) <= 1e-8 + 1e-7 * np.linalg.norm(gradient)
     assert relative_error(gradient.sum(1) + 1, np.ones(rows)) < 1e-12
+
+
+def test_stochastic_depth_of_a_vision_transformer():
+    """Branches are left out in a classifier's steps as in the trainer's, by its own seed, and not where it predicts."""
+    rng = np.random.default_rng(0)
+    config = dict(encoder="vit_tiny", patch_size=4, position_grid=2, views=[{"size": 8, "count": 2}], drop_path=0.7)
+    with carl.Trainer(**config, prototypes=2, projector=[2], seed=3) as trainer:
+        library = carl.Classifier(trainer, 3, seed=5, learning_rate=0.01, head_learning_rate=0.1)
+    settings = Settings(learning_rate=0.01, head_learning_rate=0.1)
+    with library:
+        library.load_state_dict({"classifier.weight": rng.normal(size=(3, 192)).astype(np.float32)}, strict=False)
+        state = library.state_dict()
+        exact, single, whole = (
+            Classifier(state, settings, dtype, "vit_tiny", drop_path=rate, seed=5)
+            for dtype, rate in ((np.float64, 0.7), (np.float32, 0.7), (np.float64, 0.0))
+        )
+        images = rng.normal(size=(6, 8, 8, 3)).astype(np.float32)
+        for step in range(2):
+            state, labels = library.state_dict(), rng.integers(0, 3, 6)
+            for reference in (exact, single, whole):
+                reference.load(state)
+            loss = library.step_batch(images, labels).loss
+            want, rough, other = (r.forward_backward(images, labels)[0] for r in (exact, single, whole))
+            assert loss == pytest.approx(want, rel=1e-5) and abs(loss - other) > 1e-3
+            gradients = library.gradients()
+            nothing = dict.fromkeys(gradients, 0.0)
+            assert_close(f"step {step}", gradients, single.gradients, exact.gradients, PASS, nothing)
+            for reference in (exact, single, whole):
+                reference.steps += 1

@@ -149,6 +149,26 @@ def test_settings_that_cannot_be(config, words):
     assert all(word in str(error.value) for word in words), error.value
 
 
+@pytest.mark.parametrize("patch, size, local", [(7, 28, 14), (14, 56, 28), (4, 32, 16), (16, 64, 32), (5, 30, 15)])
+def test_smaller_views_of_a_preset_are_whole_patches(patch, size, local):
+    base = {key: value for key, value in BASE.items() if key not in ("views", "position_grid", "patch_size")}
+    with carl.Trainer(base, patch_size=patch, views="multicrop", view_size=size) as trainer:
+        specs = carl.expand_views(trainer.config.views, 3, trainer.config.view_size)
+        assert [spec["size"] for spec in specs] == [size, local]
+        images = np.random.default_rng(0).integers(0, 256, (4, size, size, 3), np.uint8)
+        assert np.isfinite(trainer.step(images).loss)
+        with carl.Trainer(trainer.config) as again:
+            assert again.config == trainer.config
+
+
+def test_views_of_small_images_are_whole_patches():
+    images = np.random.default_rng(0).integers(0, 256, (8, 30, 30, 3), np.uint8)
+    few = dict(encoder="vit_tiny", projector=[8], prototypes=2, batch_size=4, epochs=1, progress=False)
+    assert carl.CARL(**few, patch_size=8).fit(images).config_.view_size == 24
+    with pytest.raises(carl.InvalidArgumentError, match="patch_size: images of 30 pixels have no room for two"):
+        carl.CARL(**few).fit(images)
+
+
 def test_images_whose_sides_are_no_multiples_of_the_patch():
     trainer = carl.Trainer(BASE, views=[{"size": 16, "count": 2}])
     for height, width in ((15, 16), (16, 18), (3, 3)):

@@ -261,3 +261,30 @@ def test_two_that_let_go_and_take_in_turn_never_have_it_at_once(tmp_path):
     for thread in threads:
         thread.join()
     assert set(most) == {1}
+
+
+def test_models_are_saved_again_below_a_folder_that_is_not_utf_8(tmp_path):
+    """By a relative path, also through a link; and a name that begins with a combining accent is in its own folder."""
+    folder = os.path.join(os.fsencode(tmp_path), b"caf\xe9")
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("a file system of UTF-8 names alone")
+    os.symlink("there.carl", os.path.join(folder, b"link.carl"))
+    os.symlink(os.path.join(folder, b"far.carl"), os.path.join(folder, b"absolute.carl"))
+    script = """
+import os
+import carl
+trainer = carl.Trainer(width=0.125, projector=[4], prototypes=2, view_size=12)
+for name in ("model.carl", "link.carl", "absolute.carl", "\u0301.carl", os.path.join("..", "\u0301.carl")):
+    for _ in range(2):
+        trainer.save(name)
+        carl.Trainer.resume(name).close()
+assert sorted(os.listdir(b".")) == sorted(
+    [b"model.carl", b"link.carl", b"absolute.carl", b"there.carl", b"far.carl", "\u0301.carl".encode()]
+)
+assert os.path.islink("link.carl") and os.path.islink("absolute.carl")
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(os.listdir(tmp_path)) == 2

@@ -92,7 +92,10 @@ def test_defaults_of_the_learning_rate(weights, transformer, images):
     given = model_with(weights, layer_decay=0.8).fit(images).config_
     assert given.layer_decay == 0.8 and given.learning_rate == pytest.approx(plain.learning_rate)
     given = model_with(transformer, learning_rate=0.01).fit(images).config_
-    assert (given.learning_rate, given.layer_decay, given.optimizer) == (0.01, 1, plain.optimizer)
+    assert (given.learning_rate, given.layer_decay, given.optimizer) == (0.01, 1, "adamw")
+    given = model_with(transformer, layer_decay=0.8).fit(images).config_
+    assert (given.layer_decay, given.optimizer) == (0.8, "adamw")
+    assert given.learning_rate == pytest.approx(adamw.learning_rate)
     frozen = model_with(weights, train_encoder="none").fit(images).config_
     assert frozen.learning_rate == pytest.approx(plain.learning_rate) and frozen.layer_decay == 1
 
@@ -161,6 +164,29 @@ def test_runs_go_on_without_the_file(weights, images, tmp_path):
     assert np.array_equal(loaded.transform(images), whole.transform(images))
     with pytest.raises(carl.FileError, match="small.safetensors"):
         loaded.fit(images)  # anew, for which the file is needed
+
+
+def test_a_run_goes_on_with_its_own_file_alone(weights, images, tmp_path):
+    other = write_safetensors(tmp_path / "other.safetensors", resnet18(0.125, kernel=3, seed=5))
+    model_with(weights, run_dir=tmp_path / "run").fit(images)
+    model_with(weights, epochs=2, run_dir=tmp_path / "run").fit(images, resume=True)
+    for path in (weights, tmp_path / "moved.safetensors"):
+        model_with(path, epochs=3, run_dir=tmp_path / "run").fit(images, resume=True)
+    with pytest.raises(carl.InvalidArgumentError, match=r"weights: .*other\.safetensors is not the file"):
+        model_with(other, epochs=4, run_dir=tmp_path / "run").fit(images, resume=True)
+    carl.CARL(**QUICK, width=0.125, view_size=16, run_dir=tmp_path / "random").fit(images)
+    with pytest.raises(carl.InvalidArgumentError, match="weights: .* began with random weights"):
+        model_with(weights, epochs=2, run_dir=tmp_path / "random").fit(images, resume=True)
+
+
+def test_views_as_a_list_have_the_file_s_mean(transformer, images):
+    """A frozen encoder's features are the same before and after training."""
+    views = [{"size": 16, "count": 2, "scale": [0.5, 1]}]
+    model = model_with(transformer, views=views, view_size=None, train_encoder="none")
+    before = model.transform(images)
+    model.fit(images)
+    assert [spec["mean"] for spec in model.config_.views] == [[0.5] * 3]
+    assert np.array_equal(model.transform(images), before)
 
 
 def test_damaged_notes_are_an_error(weights, images, tmp_path):

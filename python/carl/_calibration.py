@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from ._encoder_cost import image_cost
 from ._memory import available_memory, resident_memory
 from ._pace import EARLY_UNTIL
 from ._position import steps_per_epoch
-from ._resolved import resolved
+from ._resolved import default_encoder
 from .budget import (
     PASSES,
     PRESENTATIONS,
@@ -92,12 +91,6 @@ class Plan:
     early: float | None = None
     #: Bytes that a limit of memory leaves for images that are kept; None without a limit.
     spare: float | None = None
-
-
-@functools.lru_cache
-def default_encoder(objective: str | None) -> str:
-    """The library's choice where none is given."""
-    return str(resolved({"objective": objective}).encoder)
 
 
 def work_of(config: TrainerConfig, specs: list[ViewSpec]) -> float:
@@ -182,7 +175,10 @@ class Calibration:
         batches, reading = self._read(count, least_side(self._specs(config)), int(config.seed or 0))
         size = early_size(config)
         early_steps = 0 if size is None else 3 + _FEWEST
-        with Trainer(config.replace(batch_size=count, early_view_size=size, early_steps=early_steps)) as trainer:
+        # More steps are measured than a short run has.
+        total = None if config.total_steps is None else config.total_steps + early_steps + _MOST
+        changes = {"batch_size": count, "early_view_size": size, "early_steps": early_steps, "total_steps": total}
+        with Trainer(config.replace(**changes)) as trainer:
             count = self._fewer(trainer, batches[0], 1.0 if size is None else ((config.view_size or size) / size) ** 2)
             batches = [batch[:count] for batch in batches]
             images, few = batches[0], max(2, count // 2)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ._encoder_cost import PATCH
 from ._resolved import is_transformer, resolved
 from .config import TrainerConfig, ViewSpec
 from .view_specs import expand_views
@@ -42,7 +43,7 @@ def early_specs(config: TrainerConfig) -> list[ViewSpec]:
     pixels, becomes smaller in proportion."""
     specs = expand_views(config.views, config.in_channels or 3, config.view_size)
     factor: float = (config.early_view_size or specs[0]["size"]) / specs[0]["size"]
-    multiple = (config.patch_size or 16) if is_transformer(config.encoder) else 1
+    multiple = (config.patch_size or PATCH) if is_transformer(config.encoder) else 1
     single = np.float32(factor)
 
     def small(spec: ViewSpec) -> ViewSpec:

@@ -25,6 +25,8 @@ class Cost:
         return self.operations + _VALUE * self.values
 
 
+#: The library's default of patch_size.
+PATCH = 16
 #: Width and depth of vision transformers.
 _TRANSFORMERS = {"vit_tiny": (192, 12), "vit_small": (384, 12), "vit_base": (768, 12), "vit_large": (1024, 24)}
 
@@ -80,7 +82,6 @@ def image_cost(
     """Of all views of an image. stem: None for the one that the first view's size asks for."""
     specs = list(specs)
     stem = stem or ("small" if specs[0]["size"] < 64 else "imagenet")
-    costs = [
-        (spec["count"], encoder_cost(encoder, stem, width, channels, spec["size"], patch_size or 16)) for spec in specs
-    ]
+    patch = patch_size or PATCH
+    costs = [(spec["count"], encoder_cost(encoder, stem, width, channels, spec["size"], patch)) for spec in specs]
     return Cost(sum(n * cost.operations for n, cost in costs), sum(n * cost.values for n, cost in costs))

@@ -23,8 +23,8 @@ from ._pace import Pace
 from ._parameters import LIMITS
 from ._position import Position, batch_size_for, own_batch_size, refuse_other_images, steps_per_epoch
 from ._pretrained import pretrained, run_config, with_rates, with_weights
-from ._resolved import is_transformer
-from ._resume import read_settings
+from ._resolved import is_transformer, whole_patches
+from ._resume import read_settings, refuse_other_weights
 from ._run_place import check_room
 from ._schedule import Schedule
 from ._signals import Stopping, say_on_stderr
@@ -124,7 +124,7 @@ def trainer_config(model: CARL, source: ImageSource | BatchStream, info: Weights
     if info is not None:
         config = with_weights(config, info, channels)
     if config.view_size is None and (config.views is None or isinstance(config.views, str)):
-        config.view_size = min(typical_side(source), 224)
+        config.view_size = whole_patches(config, min(typical_side(source), 224))
     return config
 
 
@@ -179,7 +179,9 @@ def begin_planned(
     batch_size_for(source, BATCH_SIZE)  # an error for too few images
     config = trainer_config(model, source, info)
     batch_size = own_batch_size(source) or (None if model.batch_size is None else checked_batch_size(model))
-    given = Given(model.view_size, model.width, batch_size, model.recompute, own_views=config.view_size is None)
+    # Stochastic depth does not go with recompute.
+    recompute = False if config.drop_path else model.recompute
+    given = Given(model.view_size, model.width, batch_size, recompute, own_views=config.view_size is None)
     if info is not None or is_transformer(config.encoder):
         given = replace(given, view_size=config.view_size, width=config.width or 1.0)
     standard = Setting(config.view_size, given.width or 1.0, batch_size or BATCH_SIZE, bool(model.recompute))
@@ -222,6 +224,7 @@ def resume_from(
     per_epoch = steps_per_epoch(source, position.batch_size)
     old = trainer.config
     refuse_changes(model.get_params(), notes.get("params", {}), {**vars(old), **read_settings(notes)}, checkpoint)
+    refuse_other_weights(model.weights, notes.get("weights"), checkpoint)
     changes: dict[str, Any] = {"epochs": epochs, "threads": model.threads}
     if model.budget is not None:
         model._pace = _remaining_pace(model, old, notes, checkpoint, started)

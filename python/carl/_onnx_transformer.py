@@ -31,7 +31,9 @@ def transformer(
         kernel_shape=[patch, patch],
         strides=[patch, patch],
     )
-    x = graph.node("Reshape", "patch_embed.flat", x, graph.constant("patch_embed.shape", [0, width, -1], np.int64))
+    # -1 for the number of patches would not be defined of no images.
+    flat = graph.constant("patch_embed.shape", [0, width, grid[0] * grid[1]], np.int64)
+    x = graph.node("Reshape", "patch_embed.flat", x, flat)
     x = graph.node("Transpose", "patch_embed", x, perm=[0, 2, 1])
     # The tokens in front of the patches are the same for all images: rows of zeros there, which the table is added to.
     table, leading = _table(tensors, grid)

@@ -175,7 +175,9 @@ def hints(
             fits //= 2
         smaller = f"batch_size={fits} takes" if own_batch_size(source) is None else f"batches of {fits} images take"
         less = f"{smaller} {memory_text(estimate.bytes(fits))}, " if fits < batch_size else ""
-        found.append(f"more memory than the {memory_text(free)} that are free: {less}recompute=true takes less too")
+        recompute = "" if config.drop_path else "recompute=true takes less too"
+        ways = f"{less}{recompute}".removesuffix(", ") or "smaller views take less"
+        found.append(f"more memory than the {memory_text(free)} that are free: {ways}")
     return found
 
 

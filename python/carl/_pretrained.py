@@ -12,6 +12,7 @@ from .config import TrainerConfig
 from .encoder import Encoder
 from .errors import InvalidArgumentError
 from .trainer import Trainer
+from .view_specs import expand_views
 from .weights import ADAPTED, WeightsInfo, warn_of_notes, weights_config, weights_info, weights_path
 
 if TYPE_CHECKING:
@@ -41,20 +42,23 @@ def with_weights(config: TrainerConfig, info: WeightsInfo, channels: int) -> Tra
 
 
 def with_rates(config: TrainerConfig) -> TrainerConfig:
-    """Defaults of training from weights, for a configuration with its batch size: of ResNets with LARS the usual ones,
-    since slower adaptation was measured to gain nothing (docs/results.md). Others change slowly, the first blocks most
-    slowly."""
-    if config.train_encoder == "none" or config.learning_rate is not None or config.layer_decay is not None:
+    """Defaults of training from weights, for a configuration with its batch size: AdamW for transformers; of ResNets
+    with LARS the usual rates, since slower adaptation was measured to gain nothing (docs/results.md). Others change
+    slowly, the first blocks most slowly."""
+    if config.train_encoder == "none":
         return config
     transformer = is_transformer(config.encoder)
-    optimizer = config.optimizer or ("adamw" if transformer else None)
-    keys = {"objective": config.objective, "optimizer": optimizer, "batch_size": config.batch_size}
+    if transformer and config.optimizer is None:
+        config = config.replace(optimizer="adamw")
+    if config.learning_rate is not None or config.layer_decay is not None:
+        return config
+    keys = {"objective": config.objective, "optimizer": config.optimizer, "batch_size": config.batch_size}
     standard = resolved({**keys, "contrast_weight": config.contrast_weight, "encoder": "resnet18"})
     if standard.optimizer == "lars" and not transformer:
         return config
     decay = DECAY_TRANSFORMER if transformer else DECAY_RESNET
     rate = RATE_SHARE * float(standard.learning_rate or 0)
-    return config.replace(optimizer=optimizer, learning_rate=rate, layer_decay=decay)
+    return config.replace(learning_rate=rate, layer_decay=decay)
 
 
 def pretrained(config: TrainerConfig, info: WeightsInfo | None) -> Trainer:
@@ -115,6 +119,8 @@ class PretrainedEncoder:
         """channels: of the images. InvalidArgumentError where the weights take others."""
         given = {name: getattr(model, name) for name in (*_KEYS, *_OTHER_KEYS) if getattr(model, name) is not None}
         given["in_channels"] = channels
+        if model.views is not None and not isinstance(model.views, str):
+            given["view_size"] = int(expand_views(model.views, channels)[0]["size"])  # that of the fitted model
         file = _identified(weights_path(model.weights))
         key = (file, model.threads, repr(given))
         if self._encoder is None or self._encoder.closed or key != self._key:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._checkpoint import read_header
 from ._early_views import UNDECIDED
 from ._notes import path_from_note
-from ._reading import parse_json
+from ._reading import parse_json, sha256_of
 from .errors import FileError, InvalidArgumentError
+from .weights import weights_path
 
 if TYPE_CHECKING:
     from .estimator import CARL
@@ -50,6 +52,26 @@ def read_settings(notes: Mapping[str, Any]) -> dict[str, Any]:
     if "cache" in stored and stored["cache"] is None:
         found["cache"] = None  # the folder may be another one, but there is none without
     return found
+
+
+def refuse_other_weights(given: Any, noted: Mapping[str, str] | None, checkpoint: str) -> None:
+    """InvalidArgumentError where `given`, the parameter weights of a run that goes on, is not the file that the run
+    began with. A file that is not there any more is as good as none: the checkpoint has all weights.
+
+    noted: the checkpoint's note of the file, None where the run began without one.
+    """
+    if given is None:
+        return
+    path = weights_path(given)
+    if noted is None:
+        raise InvalidArgumentError(
+            f"weights: got {path!r}, but {checkpoint} began with random weights: leave it out, or begin another run"
+        )
+    if os.path.isfile(path) and sha256_of(path) != noted.get("sha256"):
+        raise InvalidArgumentError(
+            f"weights: {path} is not the file that {checkpoint} began with, {noted.get('file')} of SHA-256 "
+            f"{noted.get('sha256')}: leave it out, the checkpoint has all weights"
+        )
 
 
 def _stored(checkpoint: str) -> tuple[dict[str, Any], bool]:

@@ -65,7 +65,8 @@ def warn_without_effect(model: CARL) -> None:
     for keys, rule in _RULES:
         for key in keys:
             value = getattr(model, key)
-            if value == defaults[key] or value == standard.get(key, ...):
+            # A subclass has parameters of its own in the place of CARL's.
+            if key not in defaults or value == defaults[key] or value == standard.get(key, ...):
                 continue
             reason = rule(model, model.config_)
             if reason is not None:

@@ -31,7 +31,7 @@ public enum Retrieval {
     ) throws {
         try NearestNeighbours.checkSizes(n: n, m: m, dimension: dimension, k: 1)
         for cutoff in cutoffs where cutoff < 1 || cutoff > n {
-            throw CARLError.invalidArgument("cutoff is \(cutoff); with \(n) references it must be in 1 ... \(n)")
+            throw CARLError.invalidArgument("cutoffs: got \(cutoff), want numbers in 1 ... \(n), the references")
         }
         guard !leaveOneOut || m == n else {
             throw CARLError.invalidArgument(

@@ -29,10 +29,11 @@ public final class FileOutput {
         if let descriptor = MemoryFile.emptied(path) {
             return try withoutSizeSignal { try body(FileOutput(descriptor: descriptor, path: path)) }
         }
-        let target: String
+        // Bytes: a folder above, or what a link leads to, need not be UTF-8.
+        let target: [CChar]
         var permissions: mode_t?
         if let resolved = realpath(path, nil) {
-            target = String(cString: resolved)
+            target = Array(UnsafeBufferPointer(start: resolved, count: strlen(resolved) + 1))
             free(resolved)
             var status = stat()
             if stat(target, &status) == 0 {
@@ -44,7 +45,8 @@ public final class FileOutput {
         } else {
             target = destination(path)
         }
-        let directory = target.lastIndex(of: "/").map { String(target[...$0]) } ?? "./"
+        let slash = CChar(bitPattern: UInt8(ascii: "/"))
+        let directory = target.lastIndex(of: slash).map { Array(target[...$0]) } ?? Array("./".utf8CString.dropLast())
         let (temporary, descriptor) = try createTemporary(in: directory, for: path)
         var isOpen = true
         do {
@@ -62,7 +64,7 @@ public final class FileOutput {
         }
         // The new name survives a power failure once the directory is on disk too; where that is not possible, nothing
         // is lost.
-        let folder = open(directory, O_RDONLY | O_CLOEXEC)
+        let folder = open(directory + [0], O_RDONLY | O_CLOEXEC)
         if folder >= 0 {
             fsync(folder)
             close(folder)
@@ -70,17 +72,16 @@ public final class FileOutput {
     }
 
     /// Where a symbolic link to a file that is not there yet leads; `path` itself if it is none.
-    private static func destination(_ path: String) -> String {
-        var path = path
+    private static func destination(_ path: String) -> [CChar] {
+        var path = Array(path.utf8CString)
+        let slash = CChar(bitPattern: UInt8(ascii: "/"))
         var target = [CChar](repeating: 0, count: Int(PATH_MAX))
         for _ in 0..<40 {  // links of links, as many as the system follows
             let length = readlink(path, &target, target.count)
             guard length > 0, length < target.count else { break }
-            guard let link = String(validating: target[..<length].lazy.map(UInt8.init(bitPattern:)), as: UTF8.self)
-            else {
-                break
-            }
-            path = link.hasPrefix("/") ? link : (path.lastIndex(of: "/").map { String(path[...$0]) } ?? "") + link
+            let link = target[..<length] + [0]
+            let folder = link.first == slash ? nil : path.lastIndex(of: slash)
+            path = (folder.map { Array(path[...$0]) } ?? []) + link
         }
         return path
     }
@@ -143,12 +144,12 @@ public final class FileOutput {
     }
 
     /// A new file of a name nobody uses, with the permissions of any new file (the umask applies).
-    private static func createTemporary(in directory: String, for path: String) throws -> (
-        name: String, descriptor: Int32
+    private static func createTemporary(in directory: [CChar], for path: String) throws -> (
+        name: [CChar], descriptor: Int32
     ) {
         for _ in 0..<1000 {
             let number = created.wrappingAdd(1, ordering: .relaxed).oldValue
-            let name = "\(directory).carl-\(getpid())-\(number).tmp"
+            let name = directory + ".carl-\(getpid())-\(number).tmp".utf8CString
             let descriptor = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
             if descriptor >= 0 { return (name, descriptor) }
             if errno != EEXIST { break }

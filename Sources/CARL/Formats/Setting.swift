@@ -58,6 +58,12 @@ public struct Setting<Value: SettingValue>: Equatable, Sendable {
     /// A default that depends on other keys: takes effect unless the key was given.
     mutating func setDefault(_ value: Value) { if !isGiven { replace(value) } }
 
+    /// Counts as not given from now on; the value stays until a default takes its place.
+    mutating func withdraw() {
+        replace(wrappedValue)
+        storage.isGiven = false
+    }
+
     /// Another form of the same value, given or not.
     mutating func replaceValue(_ value: Value) { replace(value) }
 

@@ -65,6 +65,7 @@ extension Configuration {
         if case .specifications = views { $views.replaceValue(.specifications(viewSpecs)) }
         $stem.setDefault(viewSize < 64 ? .small : .imagenet)
         if encoder.isTransformer {
+            roundPresetToPatches()
             for spec in viewSpecs where spec.size % patchSize != 0 {
                 throw refusal(
                     "views", "of sizes that are multiples of \"patch_size\", \(patchSize)", .number(Double(spec.size)))
@@ -76,6 +77,19 @@ extension Configuration {
             throw refusal(
                 "views", "a preset or a list that makes 2 to 64 views of an image (it makes \(count))", views.json)
         }
+    }
+
+    /// The smaller views of a preset are multiples of 8 pixels: with other patches they become the nearest whole number
+    /// of patches, and the preset the list of its specifications, which says so wherever views are made.
+    private mutating func roundPresetToPatches() {
+        guard case .preset = views, viewSize % patchSize == 0, viewSpecs.contains(where: { $0.size % patchSize != 0 })
+        else { return }
+        for index in viewSpecs.indices where viewSpecs[index].size % patchSize != 0 {
+            let patches = (Double(viewSpecs[index].size) / Double(patchSize)).rounded()
+            viewSpecs[index].size = max(1, Int(patches)) * patchSize
+        }
+        views = .specifications(viewSpecs)
+        $viewSize.withdraw()
     }
 
     private mutating func resolveEarlyViews() throws {
@@ -244,6 +258,16 @@ extension Configuration {
         ("layer_scale", .null),
     ]
 
+    /// A specification without the mean and deviation that are to change, unless they are its own: a resolved one has
+    /// those of all views too.
+    private func withdrawing(_ spec: ViewSpec, for changed: JSONObject) -> JSONValue {
+        var object = spec.json.object ?? JSONObject()
+        let standard = ViewSpec.statistics(inChannels)
+        if changed["mean"] != nil, spec.mean == mean ?? standard.mean { object["mean"] = nil }
+        if changed["std"] != nil, spec.std == std ?? standard.std { object["std"] = nil }
+        return .object(object)
+    }
+
     /// This configuration with some keys changed; null takes a key's default.
     public func overriding(_ changes: JSONValue) throws -> Configuration {
         guard let changed = changes.object else {
@@ -259,6 +283,10 @@ extension Configuration {
         }
         var members = (json.object ?? JSONObject()).members.filter { changed[$0.key] == nil }.map { ($0.key, $0.value) }
         members += changed.members.map { ($0.key, $0.value) }
+        if changed["views"] == nil, case .specifications(let specs) = views {
+            let views = specs.map { withdrawing($0, for: changed) }
+            members = members.map { $0.0 == "views" ? ($0.0, .array(views)) : $0 }
+        }
         return try Configuration(.object(JSONObject(members)))
     }
 }

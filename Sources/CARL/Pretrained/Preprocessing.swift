@@ -15,8 +15,10 @@ public struct Preprocessing: Equatable, Sendable {
     /// (timm's ResNets of newer recipes crop 0.95 bicubic, MAE and DINO in timm's names use ImageNet's statistics), the
     /// keys are to be given.
     ///
-    /// - Parameter size: what the weights' positions were made for; that of a ResNet follows from its stem.
-    init(_ family: WeightsFamily, size: Int) {
+    /// - Parameters:
+    ///   - size: what the weights' positions were made for; that of a ResNet follows from its stem.
+    ///   - patch: pixels of a patch's side, nil of a ResNet.
+    init(_ family: WeightsFamily, size: Int, patch: Int?) {
         let (mean, std) = ViewSpec.imageNetStatistics
         switch family {
         case .resnet:
@@ -27,8 +29,10 @@ public struct Preprocessing: Equatable, Sendable {
             // timm's supervised vision transformers (augreg) are trained with 0.5 and 0.5.
             self.init(size: size, crop: 0.9, interpolation: .bicubic, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5])
         case .dinov2, .transformersDinov2:
-            // Evaluated at 224 whatever size the positions have: 256 resized, crop of 224, which is 16 patches of 14.
-            self.init(size: 224, crop: 224 / 256, interpolation: .bicubic, mean: mean, std: std)
+            // Positions of 518 pixels are evaluated at 224: 256 resized, crop of 224, which is 16 patches of 14.
+            self.init(
+                size: patch == 14 ? min(size, 224) : size, crop: 224 / 256, interpolation: .bicubic, mean: mean,
+                std: std)
         case .transformersViT:
             self.init(size: size, crop: 1, interpolation: .bilinear, mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5])
         case .torchvisionViT:

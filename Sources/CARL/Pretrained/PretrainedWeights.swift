@@ -72,7 +72,7 @@ public struct PretrainedWeights {
         let architecture = Architecture(
             path: path, family: naming.family, prefix: naming.prefix, sources: sources, pooledFirst: pooledFirst)
         var (keys, size) = try naming.family == .resnet ? architecture.resnet() : architecture.transformer()
-        var preprocessing = Preprocessing(naming.family, size: size)
+        var preprocessing = Preprocessing(naming.family, size: size, patch: keys["patch_size"]?.integer)
         if let note = file.metadata.first(where: { $0.key == WeightsNote.key })?.value {
             do {
                 let said = try WeightsNote.read(note, over: keys, preprocessing)

@@ -40,7 +40,7 @@ struct WeightsNaming: Equatable {
     private static let wrappers: Set<String> = [
         "module", "model", "encoder", "backbone", "resnet", "net", "network", "base_encoder", "encoder_q", "teacher",
         "vit", "dinov2", "dinov2_with_registers", "_orig_mod", "state_dict", "online_encoder", "online_network",
-        "teacher_backbone",
+        "teacher_backbone", "anchor_backbone",
     ]
 
     /// Wrappers of the second of two encoders, in the order in which they are taken where there is no first: MoCo, BYOL
@@ -102,12 +102,13 @@ struct WeightsNaming: Equatable {
         case unknown
     }
 
-    /// What classifies, projects or pools behind the encoder.
+    /// What classifies, projects, pools or decodes behind the encoder, and what stands for patches that are masked.
     private static let heads: Set<String> = [
         "fc", "head", "heads", "head_dist", "classifier", "pooler", "projector", "projection_head", "predictor",
         "prediction_head", "prototypes", "last_layer", "bn", "queue", "queue_ptr", "momentum_projector",
         "momentum_classifier", "projection_head_momentum", "student_head", "teacher_head", "online_classifier",
         "momentum_head", "momentum_predictor", "online_predictor", "target_projector", "dino_loss_func", "loss",
+        "mask_token", "decoder", "local_projection_head",
     ]
 
     /// torchvision's parts of a ResNet, by their numbers in a `Sequential` of all but the last.

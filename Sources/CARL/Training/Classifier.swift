@@ -242,7 +242,9 @@ public final class Classifier {
                 (features.base + first * encoder.features).update(from: computed.base, count: computed.count)
             }
         } else {
-            let forward = try encoder.forward(x, encoderState.memory, compute)
+            var memory = encoderState.memory
+            memory.draws = PassDraws(seed: configuration.seed, step: counters.step)
+            let forward = try encoder.forward(x, memory, compute)
             (pass, features) = (forward, forward.features)
         }
         let gradient = try workspace.takeActivation(like: features)

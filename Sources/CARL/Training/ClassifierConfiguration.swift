@@ -96,6 +96,9 @@ public struct ClassifierConfiguration: Equatable, Sendable {
         guard view.count == 1 else {
             throw reader.error("view", "a specification whose \"count\" is 1: a step sees each image once")
         }
+        guard !encoder.encoder.isTransformer || view.size % encoder.patchSize == 0 else {
+            throw reader.error("view", "of a \"size\" that is a multiple of \"patch_size\", \(encoder.patchSize)")
+        }
         isResolved = true
     }
 

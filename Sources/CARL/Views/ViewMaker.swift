@@ -120,6 +120,7 @@ public enum ViewMaker {
                 scratch: planes.base + Planes.count(size: size, channels: channels))
             let target = out + i * size * size * channels
             for y in stride(from: 0, to: size, by: Planes.rowGroup) {
+                if Cancellation.isRequested { return }
                 resampling.makeRows(y, planes)
                 output.write(
                     planes.group(y), pitch: planes.pitch, planeStride: planes.planeStride,
@@ -184,16 +185,18 @@ public enum ViewMaker {
 
         if !after.isEmpty { for c in 0..<channels { memory.sums[c] = 0 } }
         for y in stride(from: 0, to: size, by: Planes.rowGroup) {
+            if Cancellation.isRequested { return }
             resampling.makeRows(y, planes)
             ColorOperations.apply(before, planes.group(y), planes, means: memory.means)
             if after.isEmpty { complete(y) } else { ColorOperations.addSums(planes.group(y), planes, memory.sums) }
         }
         if !after.isEmpty {
             ColorOperations.means(memory.sums, planes, memory.means)
-            for y in stride(from: 0, to: size, by: Planes.rowGroup) { complete(y) }
+            for y in stride(from: 0, to: size, by: Planes.rowGroup) where !Cancellation.isRequested { complete(y) }
         }
         if let blur, blurs {
             for y in stride(from: 0, to: size, by: Planes.rowGroup) {
+                if Cancellation.isRequested { return }
                 for c in 0..<distinct {
                     for row in 0..<min(Planes.rowGroup, size - y) {
                         blur.makeRow(

@@ -22,8 +22,9 @@ public enum ViewSelection: Equatable, Sendable {
         case .specifications(let specs):
             try specs.enumerated().map {
                 var spec = $1
-                if let mean { spec.$mean.setDefault(mean) }
-                if let std { spec.$std.setDefault(std) }
+                // A default of the specification's own would give way to the standard values.
+                if let mean, !spec.$mean.isGiven { spec.mean = mean }
+                if let std, !spec.$std.isGiven { spec.std = std }
                 return try spec.resolved(channels: channels, path: "views[\($0)].")
             }
         }

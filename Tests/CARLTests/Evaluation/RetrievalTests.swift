@@ -120,10 +120,10 @@ private func averagePrecision(_ relevances: [Bool], cutoff: Int) -> (precision: 
             }
         }
         let rows: [Float] = [1, 0, 0, 1]
-        refused("cutoff is 3; with 2 references") {
+        refused("cutoffs: got 3, want numbers in 1 ... 2") {
             _ = try retrieve(rows, [0, 1], rows, [0, 1], dimension: 2, cutoffs: [1, 3])
         }
-        refused("cutoff is 0") { _ = try retrieve(rows, [0, 1], rows, [0, 1], dimension: 2, cutoffs: [0]) }
+        refused("cutoffs: got 0") { _ = try retrieve(rows, [0, 1], rows, [0, 1], dimension: 2, cutoffs: [0]) }
         refused("got 1 queries and 2 references") {
             _ = try retrieve(rows, [0, 1], [1, 0], [0], dimension: 2, leaveOneOut: true)
         }

@@ -67,6 +67,10 @@ import Testing
         ("net.", "target_encoder.net.", ["online_predictor.0.weight", "online_encoder.projector.0.weight"]),
         ("online_encoder.net.", "target_encoder.net.", ["predictor.0.weight"]),
         ("", "momentum_encoder.", []),
+        (
+            "backbone.vit.", "anchor_backbone.vit.",
+            ["backbone.mask_token", "decoder.decoder_blocks.0.norm1.weight", "local_projection_head.0.weight"]
+        ),
         ("state_dict.module._orig_mod.", "module.encoder_k.", ["module.bn.running_mean"]),
     ])
     func twoEncoders(_ own: String, _ other: String, _ more: [String]) throws {

@@ -34,6 +34,22 @@ import Testing
         return out
     }
 
+    /// DINOv2's own patches of 14 pixels are evaluated at 224, though their positions are of 518; others as they are.
+    @Test(arguments: [(14, 37, 224), (14, 4, 56), (16, 24, 384), (12, 4, 48)])
+    func sizeOfImages(_ patch: Int, _ grid: Int, _ size: Int) throws {
+        let tensors = try WeightsFile.tensors(
+            Trainer(
+                Configuration(
+                    json: """
+                        {"encoder": "vit_tiny", "patch_size": \(patch), "position_grid": \(grid), "layer_scale": 0.1,
+                         "views": [{"size": \(2 * patch), "count": 2}], "projector": [4], "prototypes": 2}
+                        """)))
+        let file = try WeightsFile(Naming.dinov2.tensors(tensors))
+        let weights = try PretrainedWeights(path: file.path)
+        #expect(weights.family == .dinov2 && weights.preprocessing.size == size)
+        #expect(try weights.configuration().viewSpecs[0].size == size)
+    }
+
     @Test(arguments: Naming.allCases) func featuresAreThoseOfTheModel(_ naming: Naming) throws {
         let scaled = naming == .dinov2 || naming == .chunked || naming == .transformersDinov2
         let trainer = try Self.trainer(scaled ? #", "layer_scale": 0.1, "registers": 2"# : "")
@@ -55,8 +71,7 @@ import Testing
         ] as [(String, JSONValue)] {
             #expect(weights.encoderKeys[key] == value, "\(key)")
         }
-        let size = family == .dinov2 || family == .transformersDinov2 ? 224 : 64
-        #expect(weights.preprocessing.size == size)
+        #expect(weights.preprocessing.size == 64)
         let encoder = try Evaluator(weights: file.path, threads: 2)
         #expect(try Self.features(encoder) == Self.features(trainer.evaluator))
         #expect(try Self.features(encoder, size: 96) == Self.features(trainer.evaluator, size: 96))

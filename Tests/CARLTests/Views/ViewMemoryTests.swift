@@ -50,6 +50,42 @@ private final class GuardedBytes {
         }
     }
 
+    /// The flag is the first value that is written: the rows behind it are then left out, in a view with blur, with
+    /// contrast and with neither, and in a whole image.
+    @Test func aViewThatIsCancelledEndsWithItsNextRows() throws {
+        let size = 64
+        let pixels = ViewTests.image(70, 80, 3)
+        let compute = try Compute(threads: 1)
+        var views = [ViewSpec(), ViewSpec(), ViewSpec()]
+        for index in views.indices { views[index].size = size }
+        (views[1].blurProbability, views[2].jitter, views[2].jitterProbability) = (1, [0, 0.5, 0, 0], 1)
+        let out = try FloatBuffer(size * size * 3)
+        try pixels.withUnsafeBufferPointer { pixels in
+            let source = SourceImage(
+                pixels: pixels.baseAddress!, height: 70, width: 80, channels: 3, rowStride: 240)
+            let calls: [() throws -> Void] =
+                views.map { view in
+                    {
+                        try ViewMaker.make(
+                            [source], views: [view], seed: 1, epoch: 0, indices: nil, into: [out.base], compute)
+                    }
+                } + [
+                    {
+                        try ViewMaker.evaluation(
+                            [source], size: size, mean: [0.5], std: [0.25], into: out.base, compute)
+                    }
+                ]
+            for call in calls {
+                out.base.update(repeating: 0, count: out.count)
+                let flag = UnsafeRawPointer(out.base).assumingMemoryBound(to: Int32.self)
+                do { try Cancellation.with(flag, call) } catch CARLError.cancelled {}
+                #expect(out.base[0] != 0 && (out.count / 2..<out.count).allSatisfy { out.base[$0] == 0 })
+                try call()
+                #expect((out.count / 2..<out.count).contains { out.base[$0] != 0 })
+            }
+        }
+    }
+
     /// A part of a larger image, described by its first pixel and the larger image's stride, gives what a copy of it
     /// gives.
     @Test func partsOfAnImageNeedNoCopy() throws {

@@ -7,6 +7,7 @@ import numpy as np
 
 from . import layers, optim
 from .resnet import ResNet
+from .vit import VisionTransformer
 
 STATISTICS = (".running_mean", ".running_var", ".feature_mean", ".feature_deviation")
 
@@ -40,8 +41,19 @@ class Classifier:
     """Starts from a state dict with the library's keys and follows its steps in the given dtype. `kinks` as in the
     trainer's reference."""
 
-    def __init__(self, state, settings, dtype=np.float64, encoder="resnet18", stem="small", kink_margin=None):
+    def __init__(
+        self,
+        state,
+        settings,
+        dtype=np.float64,
+        encoder="resnet18",
+        stem="small",
+        kink_margin=None,
+        drop_path=0.0,
+        seed=0,
+    ):
         self.settings, self.dtype, self.kink_margin, self.network = settings, dtype, kink_margin, (encoder, stem)
+        self.drop_path, self.seed = drop_path, seed
         self.load(state)
         self.optimizer = optim.SGD(settings.momentum, settings.weight_decay)
         self.steps = 0
@@ -50,10 +62,17 @@ class Classifier:
         """Takes parameters and running statistics over; moments stay."""
         self.state = {key: np.array(value, self.dtype) for key, value in state.items()}
 
+    def _encoder(self):
+        if not self.network[0].startswith("vit"):
+            return ResNet(self.state, *self.network)
+        encoder = VisionTransformer(self.state, drop_path=self.drop_path, seed=self.seed)
+        encoder.step = self.steps
+        return encoder
+
     def forward_backward(self, images, labels):
         """(loss, accuracy); gradients are left in `gradients`."""
         state, frozen = self.state, self.settings.freeze_encoder
-        encoder = ResNet(state, *self.network)
+        encoder = self._encoder()
         features, tape = encoder.forward(np.asarray(images, self.dtype), not frozen)
         deviation = state["classifier.feature_deviation"]
         x = (features - state["classifier.feature_mean"]) / deviation
