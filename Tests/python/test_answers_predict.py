@@ -165,6 +165,59 @@ def test_other_commands_understand_a_classifier(place, classifier, tmp_path, cap
         carl.load(classifier)
 
 
+def title_of(figure):
+    return figure.axes[0].get_title(loc="left")
+
+
+def test_classes_are_compared_as_what_they_are():
+    pytest.importorskip("matplotlib")
+    from carl import plots
+
+    numbers = np.array([0, 1, 2, 10])
+    for predicted in (numbers.astype(float), numbers.astype(np.uint8), numbers.astype(object), numbers.tolist()):
+        assert "accuracy 1.000" in title_of(plots.class_confusion(predicted, numbers))
+        assert "accuracy 1.000" in title_of(plots.class_confusion(numbers, predicted))
+    assert "accuracy 1.000" in title_of(plots.class_confusion(numbers[:2] > 0, numbers[:2]))
+    assert "accuracy 1.000" in title_of(plots.class_confusion([True, False], np.array([True, False])))
+    assert "accuracy 1.000" in title_of(plots.class_confusion(np.array([b"a", b"b"]), ["a", "b"]))
+    for wrong, words in (
+        (numbers.astype(str), "predicted: got classes such as '0', labels has such as 0"),
+        (numbers + 0.5, r"predicted\[0\]: got 0.5"),
+        ([1, None, 2, 3], r"predicted\[1\]: got None, a missing label"),
+    ):
+        with pytest.raises(carl.InvalidArgumentError, match=words):
+            plots.class_confusion(wrong, numbers)
+
+
+def test_labels_that_are_no_classes_are_left_out_of_the_picture(place, classifier, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    from carl import plots
+
+    drawn = []
+    draw = plots.class_confusion
+    monkeypatch.setattr(plots, "class_confusion", lambda *each: drawn.append(draw(*each)) or drawn[-1])
+    classes = carl.Classifier.load(classifier).classes_
+    count = len(carl.as_source(str(place / "test")))
+    truth = np.array(["unknown", *np.resize(classes, count - 1)])
+    (tmp_path / "y.txt").write_text("\n".join(map(str, truth)))
+    command = ["plot", "confusion", str(classifier), "--data", str(place / "test"), "--out", str(tmp_path / "a.png")]
+    with pytest.warns(UserWarning, match="labels: unknown not among the classes of .*: so their images are left out"):
+        assert main([*command, "--labels", str(tmp_path / "y.txt")]) == 0
+    assert title_of(drawn[0]).startswith(f"{count - 1} images")
+    names = [label.get_text() for label in drawn[0].axes[0].get_yticklabels()]
+    assert set(names) <= set(map(str, classes))
+
+
+def test_labels_none_of_which_is_a_class_are_refused(place, classifier, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    count = len(carl.as_source(str(place / "test")))
+    (tmp_path / "y.txt").write_text("\n".join((["x", "y"] * count)[:count]))
+    command = ["plot", "confusion", str(classifier), "--data", str(place / "test"), "--out", str(tmp_path / "a.png")]
+    assert main([*command, "--labels", str(tmp_path / "y.txt")]) == 1
+    assert "labels: x, y not among the classes of" in capsys.readouterr().err
+    assert not (tmp_path / "a.png").exists()
+
+
 def test_confusion_of_predicted_against_true(place, classifier, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     from carl import plots

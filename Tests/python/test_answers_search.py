@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -173,6 +175,69 @@ def test_pairs_just_below_the_threshold():
         evaluate.near_misses(features, count=0)
 
 
+def near_rows():
+    """Features (208, 64), the last eight in pairs near one of the first four and not near each other."""
+    values = rows(208, 64, seed=5)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    for place in range(200, 208):
+        first = values[(place - 200) // 2]
+        across = values[place] - values[place] @ first * first
+        values[place] = 0.98 * first + (1 - 0.98**2) ** 0.5 * across / np.linalg.norm(across)
+    return values
+
+
+def test_pairs_of_one_group_are_no_near_misses():
+    features = near_rows()
+    groups = evaluate.duplicates(features)
+    assert [sorted(group.places.tolist()) for group in groups] == [[n, 200 + 2 * n, 201 + 2 * n] for n in range(4)]
+    misses = evaluate.near_misses(features)
+    assert len(misses) == 5
+    for group in groups:
+        assert all(len(set(pair) & set(group.places.tolist())) < 2 for *pair, _ in misses)
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.4, 0.6, 0.9, 0.97])
+@pytest.mark.parametrize("count", [1, 5, 40])
+def test_near_misses_are_the_best_pairs_of_all(threshold, count):
+    """Beside all pairs in float64, also of rows with more copies than neighbours are looked at."""
+    features = rows(200, 4, seed=6)
+    centred = features - features.mean(axis=0, dtype=np.float64) * (1 - 4 / 200)
+    unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    table = np.triu(unit @ unit.T, 1)
+    for group in evaluate.duplicates(features, threshold=threshold):
+        table[np.ix_(group.places, group.places)] = 0
+    want: list[tuple[int, int]] = []
+    for row, other in np.argwhere((table > 0) & (table < threshold))[
+        np.argsort(-table[(table > 0) & (table < threshold)])
+    ]:
+        if len(want) < count and not {row, other} & {place for pair in want for place in pair}:
+            want.append((row, other))
+    assert [tuple(pair) for *pair, _ in evaluate.near_misses(features, None, threshold, count)] == want
+
+
+def test_equal_rows_have_a_similarity_of_one():
+    features = np.concatenate([rows(50, 64)] * 2)
+    for threshold in (1.0, 1 - 1e-7):
+        groups = evaluate.duplicates(features, threshold=threshold)
+        assert [group.places.tolist() for group in groups] == [[place, 50 + place] for place in range(50)]
+        assert all(value < 0.9 for *_, value in evaluate.near_misses(features, None, threshold))
+
+
+def test_one_search_with_32_neighbours(monkeypatch):
+    """However many copies there are: those of more are looked at by themselves."""
+    asked = []
+    search = evaluate.nearest_neighbours
+    module = sys.modules["carl.evaluate.duplicates"]
+    monkeypatch.setattr(
+        module, "nearest_neighbours", lambda *args, **more: asked.append(args[2]) or search(*args, **more)
+    )
+    copies = np.concatenate([rows(100), np.repeat(rows(1, seed=9), 200, axis=0)])
+    (group,) = evaluate.duplicates(copies)
+    assert len(group.places) == 200 and asked == [32]
+    evaluate.near_misses(copies)
+    assert asked == [32, 32]
+
+
 # ---- Commands
 
 
@@ -254,6 +319,31 @@ def test_duplicates(run, tmp_path, capsys):
     assert [group["kind"] for group in kept["groups"]] == ["exact"] and kept["images"] == 26
 
 
+@pytest.mark.parametrize("kind", ["npy", "npz", "tar", "broken"])
+@pytest.mark.parametrize("others", [[], ["03.png"]])
+@pytest.mark.parametrize("sheet", [True, False])
+def test_a_query_is_one_image_file(run, tmp_path, capsys, monkeypatch, kind, others, sheet):
+    """Arrays and archives have several: which image was meant would be a guess. Told before the set is embedded."""
+    pixels = np.zeros((2, 24, 24, 3), np.uint8)
+    query = tmp_path / f"query.{'png' if kind == 'broken' else kind}"
+    if kind == "npy":
+        np.save(query, pixels)
+    elif kind == "npz":
+        np.savez(query, images=pixels)
+    elif kind == "tar":
+        with tarfile.open(query, "w") as archive:
+            archive.add(run / "photos" / "03.png", "a.png")
+    else:
+        query.write_bytes((run / "photos" / "03.png").read_bytes()[:60])
+    monkeypatch.setattr("carl.cli._look.look", lambda *args, **more: pytest.fail("the set was embedded"))
+    checkpoint = run / "model.carl"
+    carl.load(run / "run").save(checkpoint)
+    model = run / "run" if sheet else checkpoint
+    assert main(["neighbours", str(model), str(run / "photos"), "--quiet", "--query", str(query), *others]) == 1
+    error = capsys.readouterr().err
+    assert f"--query: cannot read {query}: " in error and "want image files, each of one image" in error
+
+
 @pytest.mark.filterwarnings("ignore:left out an image")
 def test_outliers(run, tmp_path, capsys):
     assert command(run, "outliers", "-k", 3, "--images", 2, "--out", tmp_path / "o.csv", "--json") == 0
@@ -307,6 +397,7 @@ def test_knn_shows_the_accuracy_of_raw_pixels(run, images, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["raw_pixels"] is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_knn_shows_whitened_features_where_they_can_be_estimated(run, tmp_path, capsys):
     many = np.random.default_rng(1).integers(0, 256, (20 * 64, 12, 12, 3)).astype(np.uint8)
     np.savez(tmp_path / "many.npz", images=many, labels=np.arange(len(many)) % 2)
@@ -316,6 +407,10 @@ def test_knn_shows_whitened_features_where_they_can_be_estimated(run, tmp_path, 
     features = model.transform(many)
     want = evaluate.knn(features, np.arange(len(many)) % 2, features, np.arange(len(many)) % 2, 3, whiten=True)
     assert json.loads(capsys.readouterr().out)["whitened"] == {"3": want.accuracy}
+    pytest.importorskip("matplotlib")
+    assert main(["report", str(run / "run"), "--data", data, "--images", "6"]) == 0
+    page = (run / "run" / "report.html").read_text()
+    assert f"whitened, k = 3: {want.accuracy:.4f}; raw pixels, k = 3: " in page
 
 
 @pytest.mark.parametrize("count", [40, 1100, 1500])

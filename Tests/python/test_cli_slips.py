@@ -356,3 +356,56 @@ def test_a_classifier_of_few_steps_says_so(photos, run, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert main(["linear", *pair, "--epochs", "100"]) == 0
+
+
+WRONG_NUMBERS = [
+    (["duplicates", "RUN", "DATA", "--threshold", "97"], "--threshold: '97' is not a cosine similarity above 0"),
+    (["duplicates", "RUN", "DATA", "--threshold", "nan"], "--threshold: 'nan'"),
+    (["duplicates", "RUN", "DATA", "--threshold", "0"], "--threshold: '0'"),
+    (["outliers", "RUN", "DATA", "-k", "24"], "-k: got 24, want 1 .. 23"),
+    (["neighbours", "RUN", "DATA", "--query", "00.png", "-k", "25"], "-k: got 25, want 1 .. 24"),
+    (["cluster", "RUN", "DATA", "--clusters", "25"], "--clusters: got 25, want 1 .. 24"),
+    (["cluster", "RUN", "DATA", "--clusters", "3", "--seed", "-1"], "--seed: '-1' is not a whole number"),
+    (["cluster", "RUN", "DATA", "--clusters", "3", "--seed", str(2**32)], "--seed: got 4294967296"),
+    (["cluster", "RUN", "SET", "--clusters", "41"], "--clusters: got 41, want 1 .. 40"),
+    (["knn", "RUN", "SET", "SET", "-k", "5", "41"], "-k: got 41, want 1 .. 40"),
+    (["knn", "RUN", "SET", "SET", "--temperature", "-1"], "--temperature: '-1' is not a number of at least 0"),
+    (["knn", "RUN", "SET", "SET", "--temperature", "inf"], "--temperature: 'inf'"),
+    (["retrieval", "RUN", "SET", "-k", "40"], "-k: got 40, want 1 .. 39"),
+    (["retrieval", "RUN", "SET", "SET", "-k", "1", "41"], "-k: got 41, want 1 .. 40"),
+    (["plot", "neighbours", "RUN", "-k", "24"], "-k: got 24, want 1 .. 23"),
+    (["plot", "neighbours", "RUN", "--seed", "-1"], "--seed: '-1' is not a whole number"),
+]
+
+
+@pytest.mark.parametrize(("words", "told"), WRONG_NUMBERS, ids=[" ".join(words) for words, _ in WRONG_NUMBERS])
+def test_wrong_numbers_are_told_before_images_are_embedded(
+    words, told, run, photos, images, tmp_path, monkeypatch, capsys
+):
+    for model in (carl.CARL, carl.Trainer):
+        for method in ("transform", "predict", "embed_images"):
+            if hasattr(model, method):
+                monkeypatch.setattr(model, method, lambda *args, **more: pytest.fail("images were embedded"))
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(40) % 4)
+    places = {"RUN": str(run), "DATA": str(photos), "SET": str(tmp_path / "set.npz")}
+    capsys.readouterr()
+    try:
+        code = main([places.get(word, word) for word in words])
+    except SystemExit as ended:  # an option that says by itself what it takes
+        code = ended.code
+    error = capsys.readouterr().err
+    assert code != 0 and told in error.replace("argument ", "").replace("/--", " --")
+
+
+@pytest.mark.filterwarnings("ignore:left out an image")
+def test_numbers_beyond_the_images_that_can_be_read(run, photos, capsys):
+    for place in range(6):
+        (photos / f"{place:02}.png").write_bytes(b"no image")
+    for words, told in (
+        (["outliers", str(run), str(photos), "-k", "20"], "-k: got 20, want 1 .. 17"),
+        (["cluster", str(run), str(photos), "--clusters", "20"], "--clusters: got 20, want 1 .. 18"),
+        (["neighbours", str(run), str(photos), "--query", "10.png", "-k", "20"], "-k: got 20, want at most 17"),
+        (["plot", "neighbours", str(run), "--data", str(photos), "-k", "20"], "-k: got 20, want 1 .. 17"),
+    ):
+        assert main(words) == 1
+        assert told in capsys.readouterr().err

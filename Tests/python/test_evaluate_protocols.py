@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import carl
-from carl.evaluate import cluster, knn, nearest_neighbours, retrieval
+from carl.evaluate import cluster, knn, linear_probe, nearest_neighbours, retrieval
 from conftest import run_python
 
 
@@ -229,3 +229,32 @@ print(between - before, peak() - between)
 def test_a_probe_refuses_options_of_its_other_method(method, options):
     with pytest.raises(carl.InvalidArgumentError, match=f"{next(iter(options))}: is of method="):
         carl.evaluate.linear_probe("nowhere.carl", None, None, None, None, method=method, **options)
+
+
+# ---- Numbers
+
+
+def test_a_number_may_be_an_array_of_no_dimensions(features):
+    train, labels, test, truth = features
+    assert knn(train, labels, test, truth, np.array(5)).accuracies == knn(train, labels, test, truth, 5).accuracies
+    assert retrieval(train, labels, k=np.array(3)).map_at == retrieval(train, labels, k=3).map_at
+    seeds = [linear_probe(None, *features, method="logistic", seeds=seed).seeds for seed in (np.array(3), 3, range(2))]
+    assert seeds == [[3], [3], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [(1e200, r"train_x: value \S+ at \(0, 0\) is beyond float32"), (1e-200, "train_x: .* 0 as float32")],
+)
+def test_what_float32_has_no_room_for_is_told(features, scale, words):
+    train, labels, test, truth = features
+    for call in (knn, retrieval):
+        with pytest.raises(carl.InvalidArgumentError, match=words):
+            call(scale * train.astype(np.float64), labels, test, truth)
+    tiny = train.astype(np.float64)
+    tiny[:, 1] = 1e-200  # beside others they are 0
+    tiny[7] = 0
+    nearest_neighbours(tiny, k=1)
+    tiny[7, 3] = 1e-200
+    with pytest.raises(carl.InvalidArgumentError, match="references: the values of row 7, 1e-200 at most"):
+        nearest_neighbours(tiny, k=1)

@@ -171,6 +171,22 @@ def test_other_maps(method, package):
     assert plots.project(RANDOM.standard_normal((30, 4)), method).shape == (30, 2)
 
 
+@pytest.mark.parametrize("method", ["pca", "tsne", "umap"])
+def test_a_map_of_equal_features(method):
+    """In a process of its own, which t-SNE may end."""
+    pytest.importorskip({"pca": "numpy", "tsne": "sklearn", "umap": "umap"}[method])
+    done = run_python(
+        "import numpy as np\n"
+        "from carl import plots\n"
+        "scales = np.random.default_rng(0).uniform(1, 2, (50, 1))\n"
+        "for rows in (np.ones((3, 4)), np.ones((50, 4)), np.zeros((10, 4)), scales * np.ones((50, 512))):\n"
+        f"    points = plots.project(rows, {method!r})\n"
+        "    assert points.shape == (len(rows), 2) and not points.any(), points\n"
+        "plots.embedding_map(np.ones((5, 2)))"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_confusion_is_a_staircase():
     figure = plots.confusion([7, 7, 2, 2, 2], [1, 1, 0, 0, 1], ["a", "b"])
     np.testing.assert_allclose(figure.axes[0].images[0].get_array(), [[2 / 3, 1 / 3], [0, 1]])

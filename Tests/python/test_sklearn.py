@@ -11,6 +11,7 @@ import pytest
 
 import carl
 from carl._classifier_parameters import CONFIG_KEYS
+from carl.inspection import Inspection
 from conftest import small_model
 
 
@@ -291,6 +292,20 @@ def test_output_by_configuration(sklearn, model, images):
         assert isinstance(model.transform(images), pandas.DataFrame)
         model.set_output(transform="default")
         assert isinstance(model.transform(images), np.ndarray)
+
+
+def test_reports_under_a_configuration_for_tables(sklearn, images, labels, tmp_path):
+    pytest.importorskip("pandas")
+    pytest.importorskip("matplotlib")
+    np.savez(tmp_path / "data.npz", images=images, labels=labels)
+    trained = small_model(run_dir=tmp_path / "run").fit(str(tmp_path / "data.npz"))
+    classifier_of(trained).fit(images, labels).save(tmp_path / "c.carl")
+    with sklearn.config_context(transform_output="pandas"):
+        for path in (tmp_path / "run", tmp_path / "c.carl"):
+            seen = Inspection(path, str(tmp_path / "data.npz"))
+            for values in (seen.features, seen.logits, seen.probabilities, seen.assignments):
+                assert type(values) is np.ndarray and len(values) == len(images)
+        carl.report.write(tmp_path / "run")
 
 
 def test_output_of_the_classifier(model, images, labels):

@@ -67,6 +67,22 @@ def test_features_that_cannot_be_whitened():
         fitted.transform(np.ones((5, 3), np.float32))
 
 
+def test_what_cannot_be_whitened_is_named():
+    rng = np.random.default_rng(4)
+    train, test, labels = spread(rng, 60, 4), spread(rng, 20, 4), np.arange(60) % 2
+    equal = np.full((60, 4), 0.1, np.float32)
+    tiny = train * np.float32(1e-39)
+    for references, queries, words in (
+        (equal, test, "train_x: all 60 rows are alike"),
+        (tiny, tiny[:20], "train_x: vary by .* too little for float32"),
+        (train * np.float32(1e-20), test * np.float32(1e30), "test_x: row 0 is beyond float32 when whitened"),
+    ):
+        with pytest.raises(carl.InvalidArgumentError, match=f"^{words}"):
+            carl.evaluate.knn(references, labels, queries, whiten=True)
+    with pytest.raises(carl.InvalidArgumentError, match="features: row 0 is beyond float32 when whitened"):
+        Whitening().fit(train * np.float32(1e-20)).transform(test * np.float32(1e30))
+
+
 def test_features_far_from_zero_keep_their_digits():
     values = np.round(8 * np.random.default_rng(0).normal(size=(60, 3))) / 8  # which float32 has at 1e6 too
     whitened = Whitening().fit_transform(values)

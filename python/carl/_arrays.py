@@ -74,6 +74,12 @@ def integer(value: Any, name: str, low: int, high: int) -> int:
     return number
 
 
+def one_or_several(value: Any) -> list[Any]:
+    """A number, or each of several."""
+    several = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes)) and np.ndim(value) > 0
+    return list(value) if several else [value]
+
+
 def c_integer(value: Any, name: str, least: int = 0) -> int:
     """`value` as an int of at least `least` that a C int32_t holds; how large it may be, the library checks."""
     number = integer(value, name, -(2**63), 2**31 - 1)
@@ -147,15 +153,36 @@ def float_array(value: Any, name: str, shape: Sequence[str | int], *, finite: bo
 
 def feature_array(value: Any, name: str, shape: Sequence[str | int]) -> np.ndarray:
     """``float_array`` of features, which come from files and other packages as any real numbers, raw pixels too: what
-    is no float32 is rounded to it."""
+    is no float32 is rounded to it. Values beyond its range are an error, and so is a row that it would make 0."""
     array = as_array(value, name)
     if array.dtype.kind not in "fiub":
         hint = ": convert with .astype(numpy.float32)" if array.dtype.kind in "OV" else ""
         raise InvalidArgumentError(f"{name}: got dtype {array.dtype}, want real numbers{hint}")
-    if array.dtype != np.float32:
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
-    return float_array(array, name, shape)
+    if array.dtype == np.float32:
+        return float_array(array, name, shape)
+    with np.errstate(over="ignore", under="ignore"):
+        single = array.astype(np.float32)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 4:
+        _check_rounded(array, single, name)
+    return float_array(single, name, shape)
+
+
+def _check_rounded(array: np.ndarray, single: np.ndarray, name: str) -> None:
+    """Errors for what rounding to float32 has made infinite, and for rows that it has made 0."""
+    beyond = np.isinf(single) & np.isfinite(array)
+    if beyond.any():
+        place = tuple(int(i) for i in np.argwhere(beyond)[0])
+        raise InvalidArgumentError(
+            f"{name}: value {array[place]} at {place} is beyond float32, want finite numbers up to 3.4e38: scale them"
+        )
+    if array.ndim == 2:
+        empty = np.flatnonzero(~single.any(axis=1))
+        lost = empty[array[empty].any(axis=1)]
+        if len(lost):
+            raise InvalidArgumentError(
+                f"{name}: the values of row {lost[0]}, {np.abs(array[lost[0]]).max()} at most, are 0 as float32: scale "
+                "them"
+            )
 
 
 def float_batch(value: Any, name: str, channels: int | None = None, *, finite: bool = True) -> np.ndarray:

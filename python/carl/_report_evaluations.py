@@ -9,7 +9,7 @@ from . import _report_page as page
 
 #: The figures of a protocol that its line shows, in this order; those of several k are told apart by it.
 _FIGURES: dict[str, dict[str, str]] = {
-    "knn": {"accuracies": "accuracy, k =", "raw_pixels": "raw pixels, k ="},
+    "knn": {"accuracies": "accuracy, k =", "whitened": "whitened, k =", "raw_pixels": "raw pixels, k ="},
     "retrieval": {"map": "mAP", "map_at": "mAP @", "precision_at": "precision @", "recall_at": "recall @"},
     "cluster": {"nmi": "NMI", "ami": "AMI", "ari": "ARI", "accuracy": "accuracy", "purity": "purity"},
     "linear": {"accuracy": "accuracy", "std": "±", "top5": "top-5"},

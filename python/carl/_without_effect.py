@@ -64,9 +64,9 @@ def warn_without_effect(model: CARL) -> None:
     standard: dict[str, Any] = {"layer_decay": 1, "drop_path": 0, "min_learning_rate": 0}
     for keys, rule in _RULES:
         for key in keys:
-            value = getattr(model, key)
-            # A subclass has parameters of its own in the place of CARL's.
-            if key not in defaults or value == defaults[key] or value == standard.get(key, ...):
+            # A subclass may leave parameters out.
+            value = getattr(model, key, None)
+            if value is None or value == defaults.get(key) or value == standard.get(key, ...):
                 continue
             reason = rule(model, model.config_)
             if reason is not None:

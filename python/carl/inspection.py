@@ -215,15 +215,19 @@ class Inspection:
 
     @cached_property
     def features(self) -> np.ndarray:
-        return self.model.transform(self._for_model)
+        return self._outputs("features")
 
     @cached_property
     def logits(self) -> np.ndarray:
-        return self.model.transform(self._for_model, "logits")
+        return self._outputs("logits")
 
     @cached_property
     def probabilities(self) -> np.ndarray:
-        return self.model.transform(self._for_model, "probabilities")
+        return self._outputs("probabilities")
+
+    def _outputs(self, output: str) -> np.ndarray:
+        """A plain array, also where scikit-learn is configured for tables."""
+        return self.model._rows(self._for_model, output)[0]
 
     @cached_property
     def assignments(self) -> np.ndarray:

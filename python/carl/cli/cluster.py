@@ -17,10 +17,13 @@ from .common import (
     add_quiet,
     add_reading,
     add_skip,
+    check_range,
     labelled,
     positive,
     print_json,
     reading_of,
+    told_as,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +71,7 @@ def add(subparsers: Any) -> None:
         metavar="N",
         help="of k-means (default: as many as there are labels; without labels the root of half the number of images)",
     )
-    parser.add_argument("--seed", type=int, help="of k-means (default: 0)")
+    parser.add_argument("--seed", type=whole, help="of k-means (default: 0)")
     parser.add_argument(
         "--out", metavar="FILE", help="of the groups: a .csv file, cluster, name, similarity to its mean"
     )
@@ -85,11 +88,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.no_labels and arguments.labels is not None:
         raise InvalidArgumentError("--no-labels: contradicts --labels: leave one of them out")
+    check_range("--seed", arguments.seed, 2**32 - 1, 0)
     check_csv(arguments.out, model=model_path(arguments), data=(arguments.data,))
     model, judged = given_judged(arguments, arguments.data)
     reading = reading_of(arguments, model)
     source, labels, _ = open_labelled(arguments.data, arguments.labels, model.in_channels_, **reading)
     with source:
+        check_range("--clusters", arguments.clusters, len(source))
         if labels is None or arguments.no_labels:
             if arguments.seed is not None and _of_prototypes(arguments):
                 raise InvalidArgumentError(
@@ -108,6 +113,7 @@ def _compare(arguments: argparse.Namespace, model: Any, judged: Judged, reading:
     from .. import evaluate
 
     images, labels, _ = labelled(arguments.data, arguments.labels, model.in_channels_, reading, arguments.on_error)
+    check_range("--clusters", arguments.clusters, len(images))
     judged.add("images", arguments.data, arguments.labels, images)
     results = {}
     if arguments.weights is None:
@@ -158,7 +164,8 @@ def _show_groups(arguments: argparse.Namespace, model: Any, source: ImageSource)
     else:
         method = "k-means"
         clusters = arguments.clusters or max(2, round((count / 2) ** 0.5))
-        assigned = evaluate.k_means(seen.features, clusters, seed=arguments.seed or 0)
+        with told_as({"clusters": "--clusters"}):  # fewer can be read
+            assigned = evaluate.k_means(seen.features, clusters, seed=arguments.seed or 0)
     groups = _groups(seen, assigned)
     if arguments.out:
         write_csv(

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import integer, one_or_several
+from .._classes import shown
 from .._judged import Judged, loaded
 from .._models import load_model
 from .._reading import parse_json
@@ -203,6 +205,35 @@ def positive(text: str) -> int:
     return number
 
 
+def number(text: str) -> float:
+    """An argparse type: a finite number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
+    return value
+
+
+def whole(text: str) -> int:
+    """An argparse type: a whole number of at least 0."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return value
+
+
+def check_range(option: str, given: int | Sequence[int] | None, most: int, least: int = 1) -> None:
+    """InvalidArgumentError for an option's number, or several, that is not within least .. most, which is known once
+    the images are opened: told before they are embedded."""
+    for each in [] if given is None else one_or_several(given):
+        integer(each, option, least, most)
+
+
 def labelled(
     path: str, labels: str | None, channels: int | None, reading: Mapping[str, Any], on_error: str
 ) -> tuple[ImageSource, np.ndarray, list[str] | None]:
@@ -214,8 +245,8 @@ def labelled(
             f"{path} has no labels: want class folders, an .npz with labels, an IDX file with its labels beside it, or "
             "an option that names a file of labels"
         )
-    whole, places = readable(source, path, on_error)
-    return whole, values if places is None else values[places], names
+    read, places = readable(source, path, on_error)
+    return read, values if places is None else values[places], names
 
 
 @contextmanager
@@ -236,6 +267,16 @@ def told_as(names: Mapping[str, str]) -> Iterator[None]:
     finally:
         for each in met:
             warnings.warn(retold(each.message), each.category, stacklevel=3)
+
+
+def not_classes(labels: np.ndarray, classes: np.ndarray, model: str) -> tuple[np.ndarray, str]:
+    """Which labels, text (N,), are no classes of the classifier at the path `model`, and a text that names them; "" for
+    none. They say nothing about it."""
+    strange = ~np.isin(labels, classes.astype(str))
+    if not strange.any():
+        return strange, ""
+    found = np.unique(labels[strange])
+    return strange, f"labels: {shown(found)} not among the classes of {model}, {shown(classes)}"
 
 
 def add_quiet(parser: Any) -> None:

@@ -37,7 +37,7 @@ def add(subparsers: Any) -> None:
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument(
         "--threshold",
-        type=float,
+        type=_similarity,
         metavar="S",
         help="similarity to a group's first image from which an image belongs to it (default: 0.97, to be adjusted by "
         "what is printed: the similarities in the groups, and those of the pairs just below)",
@@ -54,10 +54,20 @@ def add(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def _similarity(text: str) -> float:
+    """An argparse type: a cosine similarity from which images are alike."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a cosine similarity above 0 and at most 1, such as 0.9")
+    return value
+
+
 def run(arguments: argparse.Namespace) -> int:
-    from .. import evaluate
     from ..errors import InvalidArgumentError
-    from ..evaluate.duplicates import THRESHOLD
+    from ..evaluate.duplicates import PAIRS, THRESHOLD, Copies
     from ..sources.labelled import open_source
     from ._look import look
     from ._outputs import check_csv
@@ -69,12 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = given_model(arguments, arguments.data)
     with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
         seen = look(model, source, fingerprints=True, progress=not arguments.quiet, on_error=arguments.on_error)
-    groups = evaluate.duplicates(seen.features, seen.fingerprints, threshold, threads=arguments.threads)
-    misses = (
-        []
-        if threshold is None
-        else evaluate.near_misses(seen.features, seen.fingerprints, threshold, threads=arguments.threads)
-    )
+    copies = Copies(seen.features, seen.fingerprints, threshold, arguments.threads)
+    groups, misses = copies.groups, copies.misses(PAIRS)
     rows: list[dict[str, Any]] = [
         {
             "kind": group.kind,

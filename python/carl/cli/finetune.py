@@ -4,7 +4,8 @@ import argparse
 import re
 from typing import Any
 
-from .supervised import FINETUNE, add_protocol, add_save, check_save, label_part, number, opened, options_of, show
+from .common import number
+from .supervised import FINETUNE, add_protocol, add_save, check_save, label_part, opened, options_of, show
 
 
 def add(subparsers: Any) -> None:

@@ -11,7 +11,9 @@ from .common import (
     add_compute,
     add_json,
     add_quiet,
+    check_range,
     labelled_pair,
+    number,
     positive,
     print_table,
     reading_of,
@@ -47,7 +49,7 @@ def add(subparsers: Any) -> None:
     add_labelled_pair(parser)
     parser.add_argument("-k", type=positive, nargs="+", help="neighbours, one or several numbers (default: 20, or all)")
     parser.add_argument(
-        "--temperature", type=float, default=0.07, help="of the vote; 0 for equal votes (default: %(default)s)"
+        "--temperature", type=number, default=0.07, help="of the vote; 0 for equal votes (default: %(default)s)"
     )
     parser.add_argument(
         "--no-baseline", action="store_true", help="leave out the accuracies of whitened features and of raw pixels"
@@ -66,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     train, train_y, test, test_y, names = labelled_pair(
         arguments, model.in_channels_, reading_of(arguments, model), judged
     )
+    check_range("-k", arguments.k, len(train))
     train_y, test_y = named(train_y, names), named(test_y, names)
     judge = {"k": arguments.k, "temperature": arguments.temperature, "threads": arguments.threads}
     shown = not arguments.quiet

@@ -3,8 +3,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ._weights import add_model, given_model, model_path
 from .common import (
@@ -15,11 +18,18 @@ from .common import (
     add_quiet,
     add_reading,
     add_skip,
+    check_range,
     positive,
     print_json,
     reading_of,
 )
 
+if TYPE_CHECKING:
+    from ..sources import FileSource, ImageSource
+    from ._look import Looked
+
+#: What was found for a query: places and similarities.
+_Found = list[tuple[int, float]]
 #: Pixels of the shorter side from which on images of the sheet are read at half of their size.
 _SIDE = 128
 
@@ -42,7 +52,12 @@ def add(subparsers: Any) -> None:
     add_model(parser, "DATA --query IMAGE")
     parser.add_argument("data", metavar="DATA", help=DATA_HELP)
     parser.add_argument(
-        "--query", nargs="+", action="extend", required=True, metavar="IMAGE", help="a path, or a path below DATA"
+        "--query",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="IMAGE",
+        help="an image file, or its path below DATA",
     )
     parser.add_argument("-k", type=positive, help="neighbours of each (default: 10, or all)")
     parser.add_argument(
@@ -69,22 +84,25 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         check_output(arguments.out, model=model_path(arguments), data=(arguments.data, *queries))
     model = given_model(arguments, arguments.data)
-    with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
+    reading = reading_of(arguments, model)
+    images = _images(queries, model)
+    with images, open_source(arguments.data, model.in_channels_, **reading) as source:
+        check_range("-k", arguments.k, len(source))
+        asked = _embedded(model, images)
         seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
         own = [_places(seen.names, query) for query in queries]
         most = len(seen.names) - max(len(places) for places in own)
         k = min(10, most) if arguments.k is None else arguments.k
         if k > most:
             raise InvalidArgumentError(f"-k: got {arguments.k}, want at most {most}: so many other images there are")
-        asked = model.transform(queries)
         near, similarities = evaluate.nearest_neighbours(
             seen.features, asked, min(len(seen.names), k + max(map(len, own))), threads=arguments.threads
         )
-        found = []
+        found: list[_Found] = []
         for row, places in enumerate(own):
             kept = [column for column, place in enumerate(near[row]) if place not in places][:k]
             found.append([(int(near[row, column]), float(similarities[row, column])) for column in kept])
-        sheet = _sheet(arguments, model, source, queries, seen, found)
+        sheet = _sheet(arguments, source, images, seen, found)
     if arguments.json:
         rows = [
             {"query": query, "neighbours": [{"name": seen.names[place], "similarity": value} for place, value in each]}
@@ -111,6 +129,25 @@ def _query(item: str, data: str) -> str:
     raise FileError(f"--query: {item}: no such image, neither from here nor below {data}")
 
 
+def _images(queries: list[str], model: Any) -> FileSource:
+    """The queries as images, one a file. Files of arrays and archives, which have several, are none."""
+    from ..sources import FileSource
+
+    channels = model.in_channels_ if model.in_channels_ in (1, 3) else None
+    return FileSource(queries, channels, value_range=model.value_range)
+
+
+def _embedded(model: Any, images: FileSource) -> np.ndarray:
+    """Features of the queries; FileError for what is no image file."""
+    from ..errors import FileError
+
+    try:
+        features: np.ndarray = model.transform(images)
+    except FileError as error:
+        raise FileError(f"--query: {error}; want image files, each of one image") from error
+    return features
+
+
 def _places(names: list[str], query: str) -> set[int]:
     """Where the query's own file is among the images."""
     real = os.path.realpath(query)
@@ -123,41 +160,28 @@ def _places(names: list[str], query: str) -> set[int]:
 
 
 def _sheet(
-    arguments: argparse.Namespace,
-    model: Any,
-    source: Any,
-    queries: list[str],
-    seen: Any,
-    found: list[list[tuple[int, float]]],
+    arguments: argparse.Namespace, source: ImageSource, images: FileSource, seen: Looked, found: list[_Found]
 ) -> Path | None:
     """The contact sheet's file; None where there is none."""
-    import numpy as np
-
     from .. import plots
     from .._judged import facts_or_none, note_picture
     from ..errors import MissingPackageError
     from ..runs import is_run_folder
-    from ..sources import FileSource
 
     run = Path(model_path(arguments)).expanduser()
     of_run = is_run_folder(run)
     if not arguments.out and not of_run:
         return None
     place = Path(arguments.out) if arguments.out else run / "plots" / "query.png"
-    images: Any = FileSource(
-        queries, model.in_channels_ if model.in_channels_ in (1, 3) else None, value_range=model.value_range
-    )
-    with images:
-        shown = images.read_each(np.arange(len(queries)), _SIDE)
     rows = [
         plots.SheetRow(
             image,
-            source.read_each(np.array([seen.places[place] for place, _ in each]), _SIDE),
+            _shown(source, [seen.places[place] for place, _ in each]),
             [value for _, value in each],
             query,
             [seen.names[place] for place, _ in each],
         )
-        for image, query, each in zip(shown, queries, found)
+        for image, query, each in zip(_shown(images, range(len(images))), images.paths, found)
     ]
     try:
         file = plots.save(plots.contact_sheet(rows), place)
@@ -169,3 +193,12 @@ def _sheet(
     if of_run:
         note_picture(run, file, facts_or_none(run))
     return file
+
+
+def _shown(source: ImageSource, places: Sequence[int]) -> Any:
+    """Images of the sheet; an error for one that cannot be read any more."""
+    images: Any = source.read_each(np.array(places), _SIDE)
+    for image in images:
+        if isinstance(image, BaseException):
+            raise image
+    return images

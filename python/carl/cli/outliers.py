@@ -12,9 +12,11 @@ from .common import (
     add_quiet,
     add_reading,
     add_skip,
+    check_range,
     positive,
     print_json,
     reading_of,
+    told_as,
 )
 
 
@@ -57,9 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     check_csv(arguments.out, model=model_path(arguments), data=(arguments.data,))
     model = given_model(arguments, arguments.data)
     with open_source(arguments.data, model.in_channels_, **reading_of(arguments, model)) as source:
+        check_range("-k", arguments.k, len(source) - 1)
         seen = look(model, source, progress=not arguments.quiet, on_error=arguments.on_error)
     k = min(10, max(1, len(seen.features) - 1)) if arguments.k is None else arguments.k
-    scores = evaluate.outliers(seen.features, k, threads=arguments.threads)
+    with told_as({"k": "-k"}):  # fewer can be read
+        scores = evaluate.outliers(seen.features, k, threads=arguments.threads)
     order = scores.argsort(kind="stable")
     if arguments.out:
         write_csv(arguments.out, ["name", "similarity"], ([seen.names[place], str(scores[place])] for place in order))

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .common import DATA_HELP, MODEL_HELP, add_command, add_images, add_json, parse_overrides, positive, print_json
+from .common import (
+    DATA_HELP,
+    MODEL_HELP,
+    add_command,
+    add_images,
+    add_json,
+    check_range,
+    not_classes,
+    parse_overrides,
+    positive,
+    print_json,
+    whole,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -127,7 +140,7 @@ def _of_neighbours(parser: Any) -> None:
         "--queries", type=positive, default=10, metavar="N", help="rows, drawn at random (default: %(default)s)"
     )
     parser.add_argument("-k", type=positive, help="neighbours in a row (default: 10, or all)")
-    parser.add_argument("--seed", type=int, default=0, help="of the queries (default: %(default)s)")
+    parser.add_argument("--seed", type=whole, default=0, help="of the queries (default: %(default)s)")
     parser.add_argument("--no-names", action="store_true", help="no names above the images")
 
 
@@ -226,15 +239,26 @@ def _map(arguments: argparse.Namespace) -> Figure:
 
 
 def _confusion(arguments: argparse.Namespace) -> Figure:
+    import numpy as np
+
     from .. import plots
+    from ..classifier import Classifier
     from ..errors import InvalidArgumentError
     from ..sources.labelled import named
 
     seen = _inspection(arguments)
     if seen.labels is None:
         raise InvalidArgumentError(f"{seen.data} has no labels; name their file with --labels")
-    if seen.predictions is not None:
-        return plots.class_confusion(seen.predictions, named(seen.labels, seen.class_names))
+    if isinstance(seen.model, Classifier):
+        predicted, truth = (
+            np.asarray(each).astype(str) for each in (seen.predictions, named(seen.labels, seen.class_names))
+        )
+        strange, told = not_classes(truth, seen.model.classes_, arguments.source)
+        if strange.all():
+            raise InvalidArgumentError(told)
+        if told:
+            warnings.warn(f"{told}: so their images are left out", UserWarning, stacklevel=2)
+        return plots.class_confusion(predicted[~strange], truth[~strange])
     return plots.confusion(seen.assignments, seen.labels, seen.class_names)
 
 
@@ -243,6 +267,7 @@ def _neighbours(arguments: argparse.Namespace) -> Figure:
 
     seen = _inspection(arguments)
     names = None if arguments.no_names else seen.names
+    check_range("-k", arguments.k, len(seen.images) - 1)
     return plots.neighbours(
         seen.images, seen.features, arguments.queries, arguments.k, seen.labels, arguments.seed, names
     )

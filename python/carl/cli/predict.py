@@ -14,6 +14,7 @@ from .common import (
     add_reading,
     compute_of,
     hint_at_on_error,
+    not_classes,
     print_json,
     print_table,
     reading_of,
@@ -54,7 +55,6 @@ def add(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
-    from .._classes import shown
     from .._features import check_table, write_predictions
     from .._models import load_model
     from ..classifier import Classifier
@@ -81,16 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
     predicted = np.where(found, model.classes_[np.where(found, shares.argmax(axis=1), 0)].astype(str), "")
     truth = None if labels is None else named(labels, class_names).astype(str)
     write_predictions(arguments.out, names, predicted, shares, model.classes_.astype(str), truth)
-    # Labels that are no classes of the model say nothing about it.
-    known = None if truth is None else found & np.isin(truth, model.classes_.astype(str))
+    known = None
+    if truth is not None:
+        strange, told = not_classes(truth[found], model.classes_, arguments.model)
+        known = found.copy()
+        known[found] = ~strange
+        if told:
+            what = "so they are left out of the accuracy" if known.any() else "so nothing is compared"
+            warnings.warn(f"{told}: {what}", UserWarning, stacklevel=2)
     judged = known is not None and bool(known.any())
-    if truth is not None and known is not None and (strange := np.unique(truth[found & ~known])).size:
-        what = "so they are left out of the accuracy" if judged else "so nothing is compared"
-        warnings.warn(
-            f"labels: {shown(strange)} not among the classes of {arguments.model}, {shown(model.classes_)}: {what}",
-            UserWarning,
-            stacklevel=2,
-        )
     accuracy = float(np.mean(predicted[known] == truth[known])) if judged and truth is not None else None
     counts = {str(name): int(np.count_nonzero(predicted == str(name))) for name in model.classes_}
     if arguments.json:

@@ -13,6 +13,7 @@ from .common import (
     add_quiet,
     add_reading,
     add_skip,
+    check_range,
     labelled,
     labelled_pair,
     positive,
@@ -67,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.query_labels:
             raise InvalidArgumentError("--query-labels: there are no QUERIES")
         images, labels, _ = labelled(arguments.data, arguments.labels, model.in_channels_, reading, arguments.on_error)
+        check_range("-k", arguments.k, len(images) - 1)
         judged.add("images", arguments.data, arguments.labels, images)
         features = model.transform(images, progress=shown)
         with told_as(_NAMES):
@@ -74,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         sets = [("images", arguments.data, arguments.labels), ("queries", arguments.queries, arguments.query_labels)]
         images, labels, queries, truth, _ = labelled_pair(arguments, model.in_channels_, reading, judged, sets)
+        check_range("-k", arguments.k, len(images))
         features, asked = model.transform(images, progress=shown), model.transform(queries, progress=shown)
         with told_as(_NAMES):
             result = evaluate.retrieval(features, labels, asked, truth, arguments.k, threads=arguments.threads)

@@ -17,9 +17,11 @@ from .common import (
     add_quiet,
     compute_of,
     labelled_pair,
+    number,
     positive,
     print_table,
     reading_of,
+    whole,
 )
 
 if TYPE_CHECKING:
@@ -42,28 +44,6 @@ def label_part(text: str) -> dict[str, Any]:
     raise argparse.ArgumentTypeError(
         f"{text!r} is not a share such as 1% or 0.01, nor a number a class such as 60/class"
     )
-
-
-def number(text: str) -> float:
-    """An argparse type: a finite number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
-    return value
-
-
-def whole(text: str) -> int:
-    """An argparse type: a whole number of at least 0."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return value
 
 
 #: Steps below which a classifier is hardly trained.

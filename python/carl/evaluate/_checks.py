@@ -77,8 +77,7 @@ def cutoffs(k: Any, most: int, standard: Sequence[int]) -> list[int]:
     are no more."""
     if k is None:
         return list(dict.fromkeys(min(each, max(1, most)) for each in standard))
-    several = isinstance(k, (Sequence, np.ndarray)) and not isinstance(k, (str, bytes))
-    counts = [_arrays.integer(each, "k", 1, most) for each in (k if several else [k])]
+    counts = [_arrays.integer(each, "k", 1, most) for each in _arrays.one_or_several(k)]
     if not counts:
         raise InvalidArgumentError("k: is empty")
     if len(counts) > 1024:

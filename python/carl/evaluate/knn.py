@@ -150,8 +150,8 @@ def knn(
     temperature = _arrays.real(temperature, "temperature", 0.0)
     counts = cutoffs(k, len(references), (20,))
     if whiten:
-        whitening = Whitening().fit(references)
-        references, queries = whitening.transform(references), whitening.transform(queries)
+        whitening = Whitening()._fit(references, "train_x")
+        references, queries = whitening._whitened(references, "train_x"), whitening._whitened(queries, "test_x")
     # Labels may be any numbers: the vote needs them to be 0 .. classes - 1.
     names, places = np.unique(labels, return_inverse=True)
     places = np.ascontiguousarray(places.reshape(-1), dtype=np.int64)

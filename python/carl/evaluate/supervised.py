@@ -151,8 +151,7 @@ def figures(
 
 def seed_list(seeds: Any) -> list[int]:
     """One seed or several, all different."""
-    several = isinstance(seeds, (Sequence, np.ndarray, range)) and not isinstance(seeds, (str, bytes))
-    found = [_arrays.integer(seed, "seeds", 0, 2**53) for seed in (seeds if several else [seeds])]
+    found = [_arrays.integer(seed, "seeds", 0, 2**53) for seed in _arrays.one_or_several(seeds)]
     if not found or len(set(found)) != len(found):
         raise InvalidArgumentError(f"seeds: got {found}, want one or several different numbers")
     return found

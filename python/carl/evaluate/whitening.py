@@ -36,9 +36,11 @@ class Whitening:
 
     def fit(self, features: Any, y: Any = None) -> Whitening:
         """features: numbers (N, D), N at least 2. y is ignored."""
-        rows = _arrays.feature_array(features, "features", ("N", "D"))
+        return self._fit(_arrays.feature_array(features, "features", ("N", "D")), "features")
+
+    def _fit(self, rows: np.ndarray, name: str) -> Whitening:
         if len(rows) < 2:
-            raise InvalidArgumentError(f"features: got {len(rows)} row, want at least 2 to tell how they vary")
+            raise InvalidArgumentError(f"{name}: got {len(rows)} row, want at least 2 to tell how they vary")
         mean = rows.mean(axis=0, dtype=np.float64)
         covariance = np.zeros((rows.shape[1], rows.shape[1]))
         for first in range(0, len(rows), ROWS):
@@ -48,10 +50,15 @@ class Whitening:
         variances, directions = np.linalg.eigh(covariance)
         variances = np.maximum(variances, 0)
         floor = self.shrinkage * float(variances.mean())
-        if not floor > 0:
-            raise InvalidArgumentError(f"features: all {len(rows)} rows are alike: there is nothing to scale")
+        if not floor > 0 or np.array_equal(rows.min(axis=0), rows.max(axis=0)):
+            raise InvalidArgumentError(f"{name}: all {len(rows)} rows are alike: there is nothing to scale")
         # In the features' own directions (ZCA), so that whitened features stay near what they were.
-        self.matrix_ = (directions * (variances + floor) ** -0.5 @ directions.T).astype(np.float32)
+        matrix = directions * (variances + floor) ** -0.5 @ directions.T
+        if np.abs(matrix).max() > np.finfo(np.float32).max:
+            raise InvalidArgumentError(
+                f"{name}: vary by {variances.mean() ** 0.5:.1e} alone, too little for float32: scale them"
+            )
+        self.matrix_ = matrix.astype(np.float32)
         self.mean_ = mean
         return self
 
@@ -59,11 +66,20 @@ class Whitening:
         """float32 (M, D)."""
         if self.matrix_ is None or self.mean_ is None:
             raise NotFittedError("this Whitening is not fitted yet: call fit with features first")
-        rows = _arrays.feature_array(features, "features", ("M", len(self.mean_)))
+        return self._whitened(_arrays.feature_array(features, "features", ("M", len(self.mean_))), "features")
+
+    def _whitened(self, rows: np.ndarray, name: str) -> np.ndarray:
+        assert self.matrix_ is not None
         whitened = np.empty(rows.shape, np.float32)
         for first in range(0, len(rows), ROWS):
-            centred = (rows[first : first + ROWS] - self.mean_).astype(np.float32)
-            np.matmul(centred, self.matrix_, out=whitened[first : first + ROWS])
+            with np.errstate(over="ignore", invalid="ignore"):
+                centred = (rows[first : first + ROWS] - self.mean_).astype(np.float32)
+                part = np.matmul(centred, self.matrix_, out=whitened[first : first + ROWS])
+            if not np.isfinite(part).all():
+                row = first + int(np.flatnonzero(~np.isfinite(part).all(axis=1))[0])
+                raise InvalidArgumentError(
+                    f"{name}: row {row} is beyond float32 when whitened: it is that far from the features fitted to"
+                )
         return whitened
 
     def fit_transform(self, features: Any, y: Any = None) -> np.ndarray:

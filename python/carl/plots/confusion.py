@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._array_like import label_values
 from ..errors import InvalidArgumentError
 from ..evaluate import confusion as confusion_table
 from .figures import dress, new_figure
@@ -68,11 +69,21 @@ def class_confusion(predicted: Any, labels: Any) -> Figure:
     """What a classifier makes of each class: a row a label, a column a predicted class, the shares of the row's images.
     A good classifier has a dark diagonal.
 
-    predicted, labels: integers or text (N,), of the same kind.
+    predicted, labels: whole numbers, bools or text (N,), text against text.
     """
-    guessed, truth = np.asarray(predicted).astype(str), np.asarray(labels).astype(str)
+    guessed, truth = label_values(predicted, "predicted"), label_values(labels, "labels")
     if guessed.ndim != 1 or truth.shape != guessed.shape or len(truth) == 0:
         raise InvalidArgumentError(f"predicted: got shape {guessed.shape}, labels {truth.shape}, want (N,) of both")
+    kinds = guessed.dtype.kind, truth.dtype.kind
+    if not set(kinds) <= set("iubU"):
+        raise InvalidArgumentError(f"predicted: got {guessed.dtype}, labels {truth.dtype}, want whole numbers or text")
+    if kinds[0] != kinds[1]:
+        if "U" in kinds:
+            raise InvalidArgumentError(
+                f"predicted: got classes such as {guessed[0].item()!r}, labels has such as {truth[0].item()!r}"
+            )
+        guessed, truth = guessed.astype(np.int64), truth.astype(np.int64)
+    guessed, truth = guessed.astype(str), truth.astype(str)
     classes = np.unique(np.concatenate([guessed, truth]))
     if all(name.isdecimal() for name in classes):
         classes = classes[np.argsort(classes.astype(int))]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import _arrays
 from .._array_like import label_values
 from .._unit_rows import unit_rows
 from ..errors import InvalidArgumentError, missing_package
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 METHODS = ("pca", "tsne", "umap")
 _TITLES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+#: Distance up to which rows of length 1 differ by rounding alone.
+_EQUAL = 1e-6
 #: With more categories than this a legend tells nothing.
 _MOST_NAMED = 20
 
@@ -25,29 +28,34 @@ _MOST_NAMED = 20
 def project(features: Any, method: str = "pca", seed: int = 0) -> np.ndarray:
     """float (N, 2): features, (N, D), divided by their l2 norm, in the plane.
 
-    method: "pca" (built in), "tsne" (needs scikit-learn) or "umap" (needs umap-learn).
+    method: "pca" (built in), "tsne" (needs scikit-learn) or "umap" (needs umap-learn). Rows that are equal but for
+    rounding are all at (0, 0).
     """
-    values = matrix("features", features)
+    values = _arrays.feature_array(matrix("features", features), "features", ("N", "D"))
     if len(values) < 3:
         raise InvalidArgumentError(f"features: got {len(values)} rows, want at least 3")
+    seed = _arrays.integer(seed, "seed", 0, 2**32 - 1)
     values = unit_rows(values)
+    fit: Callable[[np.ndarray], Any]
     if method == "pca":
-        return _principal(values)
-    if method == "tsne":
+        fit = _principal
+    elif method == "tsne":
         try:
             from sklearn.manifold import TSNE
         except ImportError:
             raise missing_package("method 'tsne'", "scikit-learn") from None
-        return np.asarray(
-            TSNE(perplexity=min(30.0, (len(values) - 1) / 3), init="pca", random_state=seed).fit_transform(values)
-        )
-    if method == "umap":
+        fit = TSNE(perplexity=min(30.0, (len(values) - 1) / 3), init="pca", random_state=seed).fit_transform
+    elif method == "umap":
         try:
             from umap import UMAP
         except ImportError:
             raise missing_package("method 'umap'", "umap-learn") from None
-        return np.asarray(UMAP(n_neighbors=min(15, len(values) - 1), random_state=seed, n_jobs=1).fit_transform(values))
-    raise InvalidArgumentError(f"method: got {method!r}, want one of {', '.join(METHODS)}")
+        fit = UMAP(n_neighbors=min(15, len(values) - 1), random_state=seed, n_jobs=1).fit_transform
+    else:
+        raise InvalidArgumentError(f"method: got {method!r}, want one of {', '.join(METHODS)}")
+    if np.linalg.norm(values - values[0], axis=1).max() <= _EQUAL:
+        return np.zeros((len(values), 2))  # t-SNE would divide by their spread, and scikit-learn's end the process
+    return np.asarray(fit(values))
 
 
 def embedding_map(
@@ -66,7 +74,13 @@ def embedding_map(
     legend; what: they are, in words, for the title, which says how many there are where they are too many for a legend.
     points: (N, 2), from ``project``, to draw the same map twice; `method` then only names it.
     """
-    places = project(features, method, seed) if points is None else check_rows("points", points, len(features), "rows")
+    seed = _arrays.integer(seed, "seed", 0, 2**32 - 1)
+    if points is None:
+        places = project(features, method, seed)
+    else:
+        places = check_rows("points", matrix("points", points), len(features), "rows")
+        if places.shape[1] != 2:
+            raise InvalidArgumentError(f"points: got shape {places.shape}, want ({len(places)}, 2)")
     figure = new_figure(7.6, 5.6)
     axes = figure.subplots()
     note = ""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import _arrays, _images
+from .._array_like import column_items, is_array_like
 from .._writing import make_folder, replacing
 from ..errors import InvalidArgumentError, missing_package
 from ..history import History
@@ -95,12 +97,18 @@ def legend_below(axes: Any) -> None:
     axes.figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
 
 
-def show_image(axes: Any, image: Any) -> None:
-    """An image (H, W) or (H, W, C) of bytes without axes. Of a number of channels other than 1, 3 or 4 the first is
-    shown."""
-    array = np.asarray(image)
-    if array.ndim == 3 and array.shape[2] not in (3, 4):
-        array = array[..., 0]
+def pictures(images: Any) -> list[np.ndarray] | np.ndarray:
+    """Images that a plot was given, a batch or a list of any sizes, each as uint8 (H, W, C)."""
+    items = column_items(images)
+    images = images if items is None else items
+    if isinstance(images, (list, tuple)):
+        return [_images.one_image(image, f"images[{place}]") for place, image in enumerate(images)]
+    return _images.image_batch(images)
+
+
+def show_image(axes: Any, image: np.ndarray) -> None:
+    """An image (H, W, C) of bytes without axes. Of a number of channels other than 3 or 4 the first is shown."""
+    array = image if image.shape[2] in (3, 4) else image[..., 0]
     axes.imshow(array, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     blank(axes)
 
@@ -167,7 +175,11 @@ def check_rows(name: str, given: Any, count: int, what: str) -> np.ndarray:
 
 def matrix(name: str, given: Any) -> np.ndarray:
     """A finite float array (N, D) with N and D of at least 1."""
-    array = np.asarray(given, dtype=float)
+    found = _arrays.as_array(given, name) if is_array_like(given) else given
+    try:
+        array = np.asarray(found, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"{name}: want numbers (N, D): {error}") from None
     if array.ndim != 2 or 0 in array.shape:
         raise InvalidArgumentError(f"{name}: got shape {array.shape}, want (N, D), neither of them 0")
     if not np.isfinite(array).all():
@@ -175,15 +187,19 @@ def matrix(name: str, given: Any) -> np.ndarray:
     return array
 
 
-def chosen(name: str, given: Sequence[int], count: int, what: str) -> np.ndarray:
+def how_many(name: str, given: Any) -> int | None:
+    """The number, at least 1, where one was given; None where there are several, for ``chosen``."""
+    return _arrays.c_integer(given, name, 1) if hasattr(given, "__index__") and np.ndim(given) == 0 else None
+
+
+def chosen(name: str, given: Any, count: int, what: str) -> np.ndarray:
     """Some of 0 .. count - 1, at least one, as an array of integers; `what` they are."""
-    array = np.asarray(list(given))
-    if len(array) == 0 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= count:
+    try:
+        array = np.asarray(list(given))
+    except TypeError:
+        raise InvalidArgumentError(
+            f"{name}: got {given!r}, want a whole number, or several from 0 to {count - 1}"
+        ) from None
+    if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= count:
         raise InvalidArgumentError(f"{name}: got {list(given)}, want {what} from 0 to {count - 1}")
     return array
-
-
-def at_least_one(name: str, given: int) -> int:
-    if given < 1:
-        raise InvalidArgumentError(f"{name}: got {given}, want at least 1")
-    return int(given)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import _arrays
 from ..errors import InvalidArgumentError
 from ..sources.order import evenly_spaced
-from .figures import at_least_one, chosen, headline, matrix, new_figure, show_image
+from .figures import chosen, headline, how_many, matrix, new_figure, pictures, show_image
 from .names import drawn
 
 if TYPE_CHECKING:
@@ -28,17 +29,20 @@ def gallery(
 ) -> Figure:
     """The nearest images of some prototypes, one row each.
 
-    images: uint8 (N, H, W), (N, H, W, C) or a list. logits: (N, K), their similarities to the prototypes.
+    images: uint8 (N, H, W) or (N, H, W, C), a tensor (N, C, H, W), or a list. logits: (N, K), their similarities to the
+        prototypes.
     prototypes: which ones; or how many: those with most images, evenly spaced down the ranking.
     nearest: images in a row. names: of the K, where they are a classifier's classes.
     """
     values = matrix("logits", logits)
+    nearest = _arrays.c_integer(nearest, "nearest", 1)
     if names is not None and len(names) != values.shape[1]:
         raise InvalidArgumentError(f"names: got {len(names)}, logits has {values.shape[1]} columns")
     if len(images) != len(values):
         raise InvalidArgumentError(f"images: got {len(images)}, logits has {len(values)} rows")
     amounts = np.bincount(values.argmax(axis=1), minlength=values.shape[1])
     rows = _chosen(amounts, prototypes)
+    images = pictures(images)
     nearest = min(nearest, len(values))
     titles, fonts = drawn(str(prototype if names is None else names[int(prototype)]) for prototype in rows)
     beside = max(1.0, 0.3 + _SIGN * max(map(len, titles)))
@@ -64,8 +68,8 @@ def gallery(
 
 
 def _chosen(amounts: np.ndarray, prototypes: int | Sequence[int]) -> np.ndarray:
-    if isinstance(prototypes, (int, np.integer)):
-        wanted = at_least_one("prototypes", prototypes)
+    wanted = how_many("prototypes", prototypes)
+    if wanted is not None:
         ranking = np.argsort(-amounts, kind="stable")[: max(1, np.count_nonzero(amounts))]
         return np.asarray(ranking[evenly_spaced(len(ranking), wanted)])
     return chosen("prototypes", prototypes, len(amounts), "numbers")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import _arrays, _images
 from .._shown import ShownFields
 from ..errors import InvalidArgumentError
 from ..evaluate import nearest_neighbours
-from .figures import COLOURS, at_least_one, check_rows, chosen, headline, matrix, new_figure, show_image
+from .figures import COLOURS, check_rows, chosen, headline, how_many, matrix, new_figure, pictures, show_image
 from .names import drawn
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def contact_sheet(rows: Sequence[SheetRow], title: str = "Nearest neighbours by 
     figure = new_figure(max(3.0, width * columns + 0.5), height * len(rows) + 0.5)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for place, row in enumerate(rows):
-        show_image(grid[place, 0], row.image)
+        show_image(grid[place, 0], _images.one_image(row.image, f"rows[{place}].image"))
         _frame(grid[place, 0], "#000000")
         _title(grid[place, 0], "query" if place == 0 or named else "", row.name)
         for column in range(1, columns):
@@ -53,7 +54,7 @@ def contact_sheet(rows: Sequence[SheetRow], title: str = "Nearest neighbours by 
             if column > len(row.found):
                 axes.axis("off")
                 continue
-            show_image(axes, row.found[column - 1])
+            show_image(axes, _images.one_image(row.found[column - 1], f"rows[{place}].found[{column - 1}]"))
             name = row.names[column - 1] if row.names else ""
             _title(axes, f"{row.similarities[column - 1]:.2f}", name)
             if row.other and row.other[column - 1]:
@@ -74,27 +75,27 @@ def neighbours(
     """A sheet with a query image at the left of each row, followed by its `k` nearest neighbours by cosine similarity;
     None for 10, or all others.
 
-    images: uint8 (N, H, W), (N, H, W, C) or a list. features: (N, D). queries: places of images, or how many to draw
-    with `seed`. labels: (N,), integers or text; neighbours with another label than the query's get an orange frame.
-    names: of the images, such as their paths, to be written above them.
+    images: uint8 (N, H, W) or (N, H, W, C), a tensor (N, C, H, W), or a list. features: (N, D). queries: places of
+    images, or how many to draw with `seed`, at least 0. labels: (N,), integers or text; neighbours with another label
+    than the query's get an orange frame. names: of the images, such as their paths, to be written above them.
     """
-    values = matrix("features", features).astype(np.float32)
+    values = _arrays.feature_array(matrix("features", features), "features", ("N", "D"))
     count = len(values)
     if len(images) != count:
         raise InvalidArgumentError(f"images: got {len(images)}, features has {count} rows")
     if count < 2:
         raise InvalidArgumentError("features: want at least 2 rows")
-    k = min(10, count - 1) if k is None else k
-    if not 1 <= k < count:
-        raise InvalidArgumentError(f"k: got {k}, want from 1 to {count - 1}, one less than there are images")
+    k = min(10, count - 1) if k is None else _arrays.integer(k, "k", 1, count - 1)
+    seed = _arrays.integer(seed, "seed", 0, 2**63 - 1)
     classes = None if labels is None else check_rows("labels", labels, count, "images")
     if names is not None and len(names) != count:
         raise InvalidArgumentError(f"names: got {len(names)}, features has {count} rows")
-    if isinstance(queries, (int, np.integer)):
-        wanted = at_least_one("queries", queries)
+    wanted = how_many("queries", queries)
+    if wanted is not None:
         rows = np.sort(np.random.default_rng(seed).choice(count, min(wanted, count), replace=False))
     else:
         rows = chosen("queries", queries, count, "places")
+    images = pictures(images)
     found, similarities = nearest_neighbours(values, values[rows], k + 1)
     sheet = []
     for row, query in enumerate(rows):

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _images
 from ..view_specs import expand_views
 from ..views import make_views
-from .figures import new_figure, show_image
+from .figures import new_figure, pictures, show_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,9 +33,9 @@ def views(
 ) -> Figure:
     """A contact sheet: an image at the left of each row, followed by the views that training makes of it.
 
-    images: uint8 (N, H, W), (N, H, W, C) or a list of images of any sizes. spec: the configuration key ``views``;
-    view_size: of a preset. note: a line of the text below. seed, epoch, indices (places in the data set): those of
-    training show the very views that it used.
+    images: uint8 (N, H, W) or (N, H, W, C), a tensor (N, C, H, W), or a list of images of any sizes. spec: the
+    configuration key ``views``; view_size: of a preset. note: a line of the text below. seed, epoch, indices (places in
+    the data set): those of training show the very views that it used.
 
     The views are as the encoder gets them but that the normalisation is undone. Below stands with which probabilities
     and ranges they were made.
@@ -44,7 +44,8 @@ def views(
     specs = expand_views(spec, packed.channels, view_size)
     made = make_views(images, specs, seed, epoch=epoch, indices=indices)
     columns = [each for each in specs for _ in range(int(each["count"]))]
-    rows = len(packed)
+    shown = pictures(images)
+    rows = len(shown)
     width = max(4.5, _CELL * (1 + len(columns)) + 0.5)
     legends = [
         part
@@ -54,7 +55,7 @@ def views(
     figure = new_figure(width, _CELL * 1.02 * rows + 0.6 + 0.14 * len(legends))
     grid = figure.subplots(rows, 1 + len(columns), squeeze=False)
     for row in range(rows):
-        show_image(grid[row, 0], images[row])
+        show_image(grid[row, 0], shown[row])
         for column, (batch, each) in enumerate(zip(made, columns), start=1):
             show_image(grid[row, column], denormalised(batch[row], each))
     grid[0, 0].set_title("image", fontsize=7, pad=3)
