@@ -107,6 +107,42 @@ def test_it_says_what_it_chose(images, monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("changes", [{"train_encoder": "none"}, {"weights": True}, {"value_range": (0, 255)}])
+def test_the_result_can_be_had_again_from_the_file(images, monkeypatch, tmp_path, changes):
+    """By config.json, which knows the weights and how the images are read; `config_` has the trainer's keys alone."""
+    if "weights" in changes:
+        small_model(epochs=1, run_dir=tmp_path / "first").fit(images)
+        changes = {"weights": tmp_path / "first" / "exported" / "encoder.safetensors", "stem": None}
+    if "value_range" in changes:
+        images = images.astype(np.float32)
+    model = budgeted(monkeypatch, run_dir=tmp_path / "run", **changes).fit(images)
+    again = carl.CARL(**json.loads((tmp_path / "run" / "config.json").read_text()), progress=False).fit(images)
+    assert again.budget is None and same_state(model.trainer_, again.trainer_)
+
+
+def test_batches_of_the_callers_are_planned_with_their_size(images, monkeypatch, capsys):
+    batches = [images[:10], images[10:]]
+    model = budgeted(monkeypatch, progress=True).fit(batches)
+    assert model.config_.batch_size == 10 and model.config_.total_steps == model.trainer_.step_count > NO_TRAINING
+    shown = capsys.readouterr().err
+    assert "10 images a step" in shown and " epochs;" in shown and "None" not in shown
+    assert same_state(carl.CARL(**vars(model.config_), progress=False).fit(batches).trainer_, model.trainer_)
+    with pytest.raises(carl.InvalidArgumentError, match="fewer than 10 steps are no training"):
+        budgeted(monkeypatch, step=0.2).fit([images])
+
+
+@pytest.mark.parametrize("budget", [7, 9, 10.5])
+def test_calls_at_the_ends_of_epochs_count(images, monkeypatch, budget):
+    """An epoch and what is called behind it take a second each."""
+
+    class Slow(carl.Callback):
+        def on_epoch(self, model, epoch):
+            model._clock.now += 1
+
+    model = budgeted(monkeypatch, step=0.1, budget=budget, batch_size=2, callbacks=Slow()).fit(images)
+    assert budget - 1.11 < model._kept_budget["spent"] < budget + 0.11
+
+
 def test_calibration_leaves_no_trace(images, monkeypatch, no_leak):
     seen = []
     model = budgeted(monkeypatch, callbacks=lambda model, metrics: seen.append(metrics.step)).fit(images)
@@ -245,6 +281,15 @@ def test_memory_is_kept_by_smaller_batches_then_recompute(images, monkeypatch):
         carl.InvalidArgumentError, match=r"memory: got 3 MiB, and the smallest setting .* want at least"
     ):
         small_model(epochs=1, memory="3M").fit(source)
+
+
+def test_memory_counts_the_batches_that_are_given(images, monkeypatch):
+    source = np.concatenate([images] * 16)
+    monkeypatch.setattr(_calibration, "resident_memory", lambda: 0)
+    with pytest.raises(carl.InvalidArgumentError, match="320 images a step, recompute.* want at least"):
+        small_model(epochs=1, batch_size=None, memory="20M").fit([source])
+    model = small_model(epochs=1, batch_size=None, memory="20M").fit([source[:64], source[64:128]])
+    assert model.config_.batch_size == 64 and model.trainer_.last_metrics.memory_bytes < 20 << 20
 
 
 @pytest.mark.parametrize("early", [None, 0])

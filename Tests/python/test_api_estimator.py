@@ -483,13 +483,14 @@ def test_an_iterable_of_batches(images):
 
 def test_a_generator_lasts_one_epoch(images):
     with pytest.warns(UserWarning, match="learning rate stays constant"):
-        model = small_model(epochs=1).fit(images[start : start + 10] for start in range(0, 40, 10))
+        model = small_model(epochs=1, batch_size=10).fit(images[start : start + 10] for start in range(0, 40, 10))
     assert len(model.history_) == 4
     with pytest.raises(carl.InvalidArgumentError, match="epochs: got 2"):
         small_model(epochs=2).fit(images[start : start + 10] for start in range(0, 40, 10))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        small_model(epochs=1, total_steps=4).fit(images[start : start + 10] for start in range(0, 40, 10))
+        batches = (images[start : start + 10] for start in range(0, 40, 10))
+        small_model(epochs=1, batch_size=10, total_steps=4).fit(batches)
 
 
 def test_streams_resume_within_an_epoch(images, tmp_path):

@@ -89,6 +89,9 @@ def test_a_run_larger_than_the_memory_names_a_smaller_batch(monkeypatch):
     source = carl.as_source(np.zeros((40, 12, 12, 3), np.uint8))
     (line,) = _opening.hints(source, config(), 64, 10, _opening.Estimate(0.0, 0.001, 100.0, 50.0))
     assert "batch_size=16" in line and "recompute=true" in line
+    own = carl.as_source([np.zeros((64, 12, 12, 3), np.uint8)])  # whose size no parameter changes
+    (line,) = _opening.hints(own, config(), 64, 10, _opening.Estimate(0.0, 0.001, 100.0, 50.0))
+    assert "batches of 16 images take" in line and "batch_size" not in line
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ class Calibration:
         others, 0."""
         source = self._source
         if isinstance(source, BatchStream):
-            images = list(source.probe())
+            images = list(source.probe(count, side))
             return [(images * -(-count // len(images)))[:count]], 0.0
         if self._limit is not None and (need := source.decoding_bytes(side)) > self._limit - resident_memory():
             raise InvalidArgumentError(
@@ -309,7 +309,7 @@ def make_plan(
         if reduced:
             lines.append(f"chosen: {chosen.describe()}, {memory_text(calibration.need(chosen))}")
         return Plan(chosen, changes_of(chosen), lines, spare=spare)
-    size = chosen.batch_size if count is None else min(chosen.batch_size, count)
+    size = chosen.batch_size
     measured = calibration.measure(chosen)
     each = measured.mean_seconds
     left = seconds - (clock() - started)
@@ -321,7 +321,7 @@ def make_plan(
     lines += [
         f"budget of {duration_text(seconds)}: {chosen.describe()}",
         f"measured: {1 / each:.0f} images/s{reads}, so about {_round(images)} images"
-        + (f", {epochs} epochs of {count}" if epochs else "")
+        + (f", {epochs} epochs" + (f" of {count}" if count is not None else "") if epochs else "")
         + f"; {memory_text(calibration.need(chosen))} of memory",
         "why: the first that fits into the memory" if reduced else _reason(pairs, chosen, images, count),
     ]

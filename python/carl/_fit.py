@@ -21,7 +21,7 @@ from ._notes import refuse_changes, saved_notes
 from ._opening import describe_run, full_steps, hints, length_of, measure
 from ._pace import Pace
 from ._parameters import LIMITS
-from ._position import Position, batch_size_for, steps_per_epoch
+from ._position import Position, batch_size_for, own_batch_size, refuse_other_images, steps_per_epoch
 from ._pretrained import pretrained, run_config, with_rates, with_weights
 from ._resolved import is_transformer, whole_patches
 from ._resume import read_settings, refuse_other_weights
@@ -178,7 +178,7 @@ def begin_planned(
     """``begin`` with what the budget and the memory allow; what to tell of it."""
     batch_size_for(source, BATCH_SIZE)  # an error for too few images
     config = trainer_config(model, source, info)
-    batch_size = None if model.batch_size is None else checked_batch_size(model)
+    batch_size = own_batch_size(source) or (None if model.batch_size is None else checked_batch_size(model))
     # Stochastic depth does not go with recompute.
     recompute = False if config.drop_path else model.recompute
     given = Given(model.view_size, model.width, batch_size, recompute, own_views=config.view_size is None)
@@ -220,10 +220,7 @@ def resume_from(
     if "position" not in notes:
         raise InvalidStateError(f"{checkpoint} was not written by CARL.fit: its place in the data is not known")
     position = Position.from_notes(notes["position"])
-    if position.samples != samples_of(source):
-        raise InvalidArgumentError(
-            f"images: got {samples_of(source)}, the checkpoint {checkpoint} was made with {position.samples}"
-        )
+    refuse_other_images(source, position, checkpoint)
     per_epoch = steps_per_epoch(source, position.batch_size)
     old = trainer.config
     refuse_changes(model.get_params(), notes.get("params", {}), {**vars(old), **read_settings(notes)}, checkpoint)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _images
 from .errors import InvalidArgumentError
 from .sources import BatchStream, ImageSource
 from .sources.broken import BrokenImages
@@ -25,17 +24,12 @@ def samples_of(source: ImageSource | BatchStream) -> int | None:
 
 
 def channels_of(source: ImageSource | BatchStream) -> int:
-    """The images' channels; a stream's are those of its first item."""
-    return (
-        _images.pack_images(source.probe(), "images").channels if isinstance(source, BatchStream) else source.channels
-    )
+    """The images' channels; a stream's are those of its first images."""
+    return source.channels
 
 
 def typical_side(source: ImageSource | BatchStream) -> int:
-    """Pixels of the shorter side of a typical image; of a stream the median over its first item."""
-    if isinstance(source, BatchStream):
-        records = _images.pack_images(source.probe(), "images").records
-        return int(np.median(np.minimum(records["height"], records["width"])))
+    """Pixels of the shorter side of a typical image; of a stream the median over its first ones."""
     return source.side
 
 

@@ -13,6 +13,7 @@ from ._calibration import work_of
 from ._early_views import UNDECIDED, early_specs, early_steps_left
 from ._input import channels_of, samples_of, typical_side
 from ._memory import available_memory
+from ._position import own_batch_size
 from .budget import Given, duration_text, memory_text, rungs
 from .config import TrainerConfig
 from .errors import CARLError
@@ -143,7 +144,7 @@ def _reading(source: ImageSource | BatchStream, config: TrainerConfig) -> float:
 
 def _some_images(source: ImageSource | BatchStream, config: TrainerConfig, count: int) -> list[Any]:
     if isinstance(source, BatchStream):
-        return list(source.probe()[:count])
+        return list(source.probe(count, _least_side(config)))
     found: Any = source.read_each(evenly_spaced(len(source), count), _least_side(config))
     return [image for image in found if not isinstance(image, BaseException)]
 
@@ -172,7 +173,8 @@ def hints(
         fits = batch_size
         while fits > _FEW and estimate.bytes(fits) > free:
             fits //= 2
-        less = f"batch_size={fits} takes {memory_text(estimate.bytes(fits))}, " if fits < batch_size else ""
+        smaller = f"batch_size={fits} takes" if own_batch_size(source) is None else f"batches of {fits} images take"
+        less = f"{smaller} {memory_text(estimate.bytes(fits))}, " if fits < batch_size else ""
         recompute = "" if config.drop_path else "recompute=true takes less too"
         ways = f"{less}{recompute}".removesuffix(", ") or "smaller views take less"
         found.append(f"more memory than the {memory_text(free)} that are free: {ways}")

@@ -75,7 +75,7 @@ class Pace:
         all_read: int | None = None,
         kept: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Before the first step. upcoming: counts of checkpoints and evaluations after steps first < s <= last.
+        """Before the first step. upcoming: how often each kind of work ``aside`` is done after steps first < s <= last.
         all_read: the step after which every image has been read once; None where that changes nothing. kept: the share,
         0 .. 1, of the images read so far that will not be waited for again."""
         self._upcoming, self._all_read, self._kept = upcoming, all_read, kept

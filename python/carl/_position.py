@@ -27,13 +27,33 @@ class Position:
         return cls(**{key: notes[key] for key in ("epoch", "batch", "samples", "batch_size") if key in notes})
 
 
+def own_batch_size(source: ImageSource | BatchStream) -> int | None:
+    """The images of a batch that the caller has made; None where batches are made here."""
+    return source.batch_size if isinstance(source, BatchStream) else None
+
+
 def batch_size_for(source: ImageSource | BatchStream, batch_size: int) -> int:
-    """The batch size used: the whole set where it is smaller than one batch."""
+    """The batch size used: a stream's own; the whole set where it is smaller than one batch."""
     if isinstance(source, BatchStream):
-        return batch_size
+        return own_batch_size(source) or batch_size
     if len(source) < 2:
         raise InvalidArgumentError(f"images: got {len(source)}, want at least 2")
     return min(batch_size, len(source))
+
+
+def refuse_other_images(source: ImageSource | BatchStream, position: Position, checkpoint: str) -> None:
+    """InvalidArgumentError for another number of images, or batches of another size, than a run has gone through: its
+    place in the data counts batches."""
+    samples = None if isinstance(source, BatchStream) else len(source)
+    if position.samples != samples:
+        raise InvalidArgumentError(
+            f"images: got {samples}, the checkpoint {checkpoint} was made with {position.samples}"
+        )
+    own = own_batch_size(source)
+    if own is not None and own != position.batch_size:
+        raise InvalidArgumentError(
+            f"images: got batches of {own}, the checkpoint {checkpoint} was made with batches of {position.batch_size}"
+        )
 
 
 def steps_per_epoch(source: ImageSource | BatchStream, batch_size: int) -> int | None:

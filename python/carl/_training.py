@@ -215,8 +215,9 @@ class TrainingLoop:
             position.epoch, position.batch = finished + 1, 0
 
         shielded(advance)
-        for callback in self._callbacks:
-            callback.on_epoch(self._model, finished)
+        with self._aside("callback"):
+            for callback in self._callbacks:
+                callback.on_epoch(self._model, finished)
         if self._schedule.after_epoch(position.epoch):
             self._evaluate()
         if self._frozen is None or time.monotonic() - self._saved > _SAVED:  # whose epochs may take less than a file
@@ -271,17 +272,21 @@ class TrainingLoop:
         return self._epochs if self._pace is None else int(self._model.config_.epochs or self._epochs)
 
     def _upcoming(self, first: int, last: int) -> dict[str, int]:
-        """How often there is a checkpoint and an evaluation after steps first < s <= last."""
+        """How often there is a checkpoint, an evaluation and a call at an epoch's end after steps first < s <= last."""
 
         def multiples(every: int | None) -> int:
             return last // every - first // every if every else 0
+
+        def ends(every: int | None) -> int:  # of epochs, with one behind the first step, whose work is still to come
+            return last // every - max(0, first - 1) // every if every else 0
 
         schedule, evaluated = self._schedule, self._evaluation is not None
         per_epoch = self._per_epoch
         epochs = per_epoch * schedule.epochs if per_epoch and schedule.epochs else None
         return {
-            "save": (multiples(per_epoch) + multiples(self._checkpoint_every)) if self._run is not None else 0,
-            "evaluation": (multiples(schedule.steps) + multiples(epochs)) if evaluated else 0,
+            "save": (ends(per_epoch) + multiples(self._checkpoint_every)) if self._run is not None else 0,
+            "evaluation": (multiples(schedule.steps) + ends(epochs)) if evaluated else 0,
+            "callback": ends(per_epoch),
         }
 
     def _aside(self, kind: str) -> AbstractContextManager[None]:
@@ -319,14 +324,14 @@ class TrainingLoop:
             if self._judged is None or self._frozen is None:  # whose features do not change
                 self._judged = self._evaluation.judge(self._trainer)
             figures = {"step": step, "epoch": done, **self._judged}
-        self._model.evaluations_.append(figures)
-        if self._run is not None:
-            self._run.write_evaluation(figures)
-        text = describe_evaluation(figures)
-        self._log(f"step {step}: {text}")
-        self._progress.note(text)
-        for callback in self._callbacks:
-            callback.on_evaluation(self._model, figures)
+            self._model.evaluations_.append(figures)
+            if self._run is not None:
+                self._run.write_evaluation(figures)
+            text = describe_evaluation(figures)
+            self._log(f"step {step}: {text}")
+            self._progress.note(text)
+            for callback in self._callbacks:
+                callback.on_evaluation(self._model, figures)
 
     def _sync(self) -> None:
         # The trainer's own counter is right even where Ctrl-C came between a step and what follows it.

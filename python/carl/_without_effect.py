@@ -41,6 +41,14 @@ _RULES: tuple[_Rule, ...] = (
     ),
     (("early_view_size",), lambda model, _: "early_steps is 0" if model.early_steps == 0 else None),
     (
+        ("batch_size",),
+        lambda model, config: (
+            f"the batches that are given have {config.batch_size} images"
+            if model._position.samples is None and model.batch_size != config.batch_size
+            else None
+        ),
+    ),
+    (
         ("checkpoint_every",),
         lambda model, _: "there is no run_dir to write checkpoints to" if model.run_dir is None else None,
     ),

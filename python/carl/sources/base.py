@@ -20,7 +20,7 @@ from .threads import Workers
 Images = np.ndarray | list[np.ndarray]
 
 #: Images looked at to learn the channels and the typical size of a set.
-_LOOKED_AT = 16
+LOOKED_AT = 16
 #: As many of them at a time: they are read at full size.
 _AT_ONCE = 4
 
@@ -118,7 +118,7 @@ class ImageSource(ABC):
     def _probe(self) -> tuple[int, int]:
         found: tuple[int, int] | None = getattr(self, "_probed", None)
         if found is None:
-            looked_at = self.shapes(evenly_spaced(len(self), _LOOKED_AT))
+            looked_at = self.shapes(evenly_spaced(len(self), LOOKED_AT))
             shapes: list[Any] = [shape for shape in looked_at if not isinstance(shape, BaseException)]
             errors = [error for error in looked_at if isinstance(error, BaseException)]
             if not shapes and not errors:
@@ -178,7 +178,7 @@ class DecodedSource(ImageSource):
 
     def _sample(self) -> list[Any]:
         """Headers of a few images, errors among them."""
-        return self._headers(evenly_spaced(len(self), _LOOKED_AT))
+        return self._headers(evenly_spaced(len(self), LOOKED_AT))
 
     def _headers(self, places: np.ndarray) -> list[Any]:
         """Headers of these images, each looked at once, with errors in the places of broken ones."""

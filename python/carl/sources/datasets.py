@@ -14,7 +14,17 @@ from .._values import Values
 from ..errors import FileError, InvalidArgumentError
 from ._labels import numbered
 from .base import DecodedSource
-from .items import IMAGE_COLUMNS, LABEL_COLUMNS, header_of_item, image_column, image_of, is_image, is_single, to_pixels
+from .items import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    header_of_item,
+    image_column,
+    image_of,
+    is_batch,
+    is_image,
+    is_single,
+    to_pixels,
+)
 
 
 def is_table(images: Any) -> bool:
@@ -38,7 +48,14 @@ def is_map_style(images: Any) -> bool:
     if is_image(image) or is_single(item):
         return True
     # torch's sets of single images cannot be iterated, but by number; (C, H, W) of many channels looks like a batch.
-    return not hasattr(images, "__iter__") and len(getattr(image, "shape", ())) == 3
+    if hasattr(images, "__iter__"):
+        return False
+    if isinstance(image, list) and is_batch(image):
+        raise InvalidArgumentError(
+            f"images: item 0 of the {type(images).__name__} is a list of {len(image)} images; want one image an item, "
+            "with others behind it in a tuple: (image, mask)"
+        )
+    return len(getattr(image, "shape", ())) == 3
 
 
 class TableSource(DecodedSource):

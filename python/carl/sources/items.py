@@ -91,12 +91,33 @@ def is_batch(value: Any) -> bool:
     return _is_array(value) and len(value.shape) in (3, 4) and not is_image(value)
 
 
+def _is_row(value: Any, rows: int) -> bool:
+    """Whether one of the `rows` elements of a list is an image with what belongs to it, rather than a batch."""
+    if isinstance(value, Mapping):
+        return True
+    if not isinstance(value, (list, tuple)) or not value or not is_image(value[0]):
+        return False
+    # Of images alone: (photo, mask), or all the photos of a batch.
+    pair = isinstance(value, tuple) and len({_kind(image) for image in value}) > 1 and len(value) <= max(2, rows)
+    return pair or not is_batch(value)
+
+
+def _are_views(first: Any, second: Any) -> bool:
+    """Whether both are batches, of as many images of one kind."""
+    if _is_array(first) and _is_array(second):
+        return len(first.shape) in (3, 4) and not is_image(first) and _kind(first) == _kind(second)
+    if not (isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)) and len(first) == len(second)):
+        return False
+    return is_batch(list(first)) and is_batch(list(second)) and _kind(first[0]) == _kind(second[0])
+
+
 def image_of(item: Any, name: str, single: bool = False) -> Any:
-    """The image, or images, of an item: itself, the first of a tuple (image, label), or a column of a dict.
+    """The image, or images, of an item: itself, the first of a tuple (image, label), or a column of a dict; of a list
+    of such tuples and dicts the images of all.
 
     Of a tuple of several images, such as (photo, mask), the first one too. InvalidArgumentError where they are of one
-    kind, and so may be a batch, and for several views of one image; single: items are one image each, so a tuple is no
-    batch.
+    kind, and so may be a batch, and for several views of one image, or of the images of a batch; single: items are one
+    image each, so a tuple is no batch.
     """
     if isinstance(item, tuple) and is_batch(item):
         if not single and len({_kind(image) for image in item}) == 1:
@@ -109,8 +130,16 @@ def image_of(item: Any, name: str, single: bool = False) -> Any:
         return item
     if isinstance(item, Mapping):
         return item[image_column(item, name)]
+    if isinstance(item, list) and item and all(_is_row(row, len(item)) for row in item):
+        found = [image_of(row, f"{name}[{place}]", single=True) for place, row in enumerate(item)]
+        return found if len(found) > 1 else found[0]
     if isinstance(item, (list, tuple)) and item:
         first = item[0]
+        if len(item) > 1 and _are_views(first, item[1]):
+            raise InvalidArgumentError(
+                f"{name}: got several batches of images of one kind, which look like views of the same images; want "
+                "the images alone, or with labels behind them: views are made here"
+            )
         if isinstance(first, (list, tuple)) and is_batch(first):
             if len(item) > 1 and _is_number(item[1]):
                 raise InvalidArgumentError(
