@@ -38,7 +38,7 @@ import Testing
         for (call, words) in [
             ({ _ = try width.resolved() }, "\"width\" must be a number"),
             ({ _ = try ramp.resolved() }, "\"temperature\""),
-            ({ _ = try ViewSelection.specifications([view]).resolved(size: 8, channels: 3) }, "[nan,1"),
+            ({ _ = try ViewSelection.specifications([view]).resolved(size: 8, channels: 3) }, "scale"),
         ] as [(() throws -> Void, String)] {
             let message = #expect(throws: CARLError.self) { try call() }.map { "\($0)" } ?? ""
             #expect(message.contains(words) && (message.contains("nan") || message.contains("inf")), "\(message)")
