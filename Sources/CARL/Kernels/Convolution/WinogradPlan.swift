@@ -21,11 +21,15 @@ struct WinogradPlan {
     private static let tilesPerWeightGradientStage = 192
     private static let fewTiles = 192
     private static let manyFilters = 100_000
+    /// Filters up to which all of them are near for each of few tiles, so that no thread needs what another transformed.
+    private static let nearFilters = 64 * 64
     /// Filters up to which each thread sums a weight gradient of its own.
     static let fewFilters = 128 * 256
 
     init<Algorithm>(_ shape: ConvolutionShape, _ grid: WinogradGrid<Algorithm>) {
-        let staged = shape.inChannels * shape.outChannels >= Self.manyFilters || grid.tiles < Self.fewTiles
+        let filters = shape.inChannels * shape.outChannels
+        let staged =
+            filters >= Self.manyFilters || (grid.tiles < Self.fewTiles && filters > Self.nearFilters)
         // For the sake of an even load there are eight parts that are not staged at least, and four of a small image's.
         let rows: Int
         if staged {

@@ -76,8 +76,9 @@ public final class Compute {
         }
     }
 
-    /// Runs `body(item, worker)` for every item in `0 ..< count`; items are handed out as threads become free. Once the
-    /// call is cancelled, items that have not begun are left out (see `Cancellation`).
+    /// Runs `body(item, worker)` for every item in `0 ..< count`: every worker goes through a range of items of its own,
+    /// then through what others have left. Once the call is cancelled, items that have not begun are left out (see
+    /// `Cancellation`).
     ///
     /// Results must not depend on which worker takes an item; `worker` in `0 ..< workers` only selects scratch memory.
     public func parallel(_ count: Int, _ body: (_ item: Int, _ worker: Int) -> Void) {
@@ -89,40 +90,21 @@ public final class Compute {
             }
             return
         }
-        let next = Atomic<Int>(0)
+        let ranges = WorkerRanges([count], workers: workers)
         ThreadPool.shared.run(workers) { worker in
-            while !Cancellation.isRequested {
-                let item = next.wrappingAdd(1, ordering: .relaxed).oldValue
-                if item >= count { break }
-                body(item, worker)
-            }
+            ranges.forEach(worker: worker) { item, _ in if !Cancellation.isRequested { body(item, worker) } }
         }
     }
 
     /// As `parallel`, telling `body` which item its worker most likely takes afterwards, if any, so that memory for it
     /// can be prefetched.
-    ///
-    /// Every worker goes through a range of items of its own, then through what others have left.
     public func parallelAhead(_ count: Int, _ body: (_ item: Int, _ next: Int?, _ worker: Int) -> Void) {
         let workers = min(workers, count)
         if workers < 1 { return }
-        let taken = UnsafeMutablePointer<Atomic<Int>>.allocate(capacity: workers)
-        for range in 0..<workers {
-            (taken + range).initialize(to: Atomic(Self.share(count, range, of: workers).lowerBound))
-        }
-        defer {
-            taken.deinitialize(count: workers)
-            taken.deallocate()
-        }
-        parallel(workers) { own, worker in
-            for i in 0..<workers {
-                let range = (own + i) % workers
-                let end = Self.share(count, range, of: workers).upperBound
-                while !Cancellation.isRequested {
-                    let item = taken[range].wrappingAdd(1, ordering: .relaxed).oldValue
-                    if item >= end { break }
-                    body(item, i == 0 && item + 1 < end ? item + 1 : nil, worker)
-                }
+        let ranges = WorkerRanges([count], workers: workers)
+        ThreadPool.shared.run(workers) { worker in
+            ranges.forEach(worker: worker) { item, next in
+                if !Cancellation.isRequested { body(item, next, worker) }
             }
         }
     }
@@ -133,23 +115,20 @@ public final class Compute {
     /// One call for many phases spares waking threads for each: a thread that runs out of items waits, awake, for those
     /// that other threads are at. It never waits for a thread that has not begun.
     public func parallelPhases(_ counts: [Int], _ body: (_ phase: Int, _ item: Int, _ worker: Int) -> Void) {
-        var starts = [0]
-        for count in counts { starts.append(starts[starts.count - 1] + count) }
-        let total = starts[counts.count]
-        let next = Atomic<Int>(0)
+        let workers = min(workers, counts.max() ?? 0)
+        let ranges = WorkerRanges(counts, workers: workers)
         let done = Atomic<Int>(0)
-        starts.withUnsafeBufferPointer { starts in
-            parallel(min(workers, counts.max() ?? 0)) { worker, _ in
-                var phase = 0
-                while true {
-                    let ticket = next.wrappingAdd(1, ordering: .relaxed).oldValue
-                    if ticket >= total { break }
-                    while ticket >= starts[phase + 1] { phase += 1 }
-                    Self.wait { done.load(ordering: .acquiring) >= starts[phase] }
-                    // Tickets are counted to the end even then, so that nobody waits for one that is left out.
-                    if !Cancellation.isRequested { body(phase, ticket - starts[phase], worker) }
+        parallel(workers) { worker, _ in
+            var before = 0
+            for phase in 0..<counts.count {
+                // All of these are taken, by threads that have begun.
+                Self.wait { done.load(ordering: .acquiring) >= before }
+                ranges.forEach(phase, worker: worker) { item, _ in
+                    // Items are counted even where they are left out, so that nobody waits for one.
+                    if !Cancellation.isRequested { body(phase, item, worker) }
                     done.wrappingAdd(1, ordering: .releasing)
                 }
+                before += counts[phase]
             }
         }
     }

@@ -19,7 +19,8 @@ final class ThreadPool: @unchecked Sendable {
         let places: Int
         var body: ((_ iteration: Int) -> Void)?
         let cancellation = Cancellation.current
-        let next = Atomic<Int>(0)
+        /// The first iteration is the caller's.
+        let next = Atomic<Int>(1)
         /// Threads that have joined, and those of them still at work. Changed under the pool's lock.
         var joined = 0
         let active = Atomic<Int>(0)
@@ -31,6 +32,13 @@ final class ThreadPool: @unchecked Sendable {
         }
 
         var hasRoom: Bool { joined < places && next.load(ordering: .relaxed) < iterations }
+
+        /// What the caller does: always the same iteration first, so that it comes upon its own data again.
+        @inline(never)
+        func lead() {
+            if iterations > 0 { body?(0) }
+            work()
+        }
 
         /// Takes iterations until none is left. The body is let go when this returns.
         @inline(never)
@@ -74,7 +82,7 @@ final class ThreadPool: @unchecked Sendable {
     private func rehearse() {
         let job = Job(0, places: 0) { _ in }
         post(job)
-        job.work()
+        job.lead()
         retire(job)
         _ = SleepingThread()
     }
@@ -126,7 +134,7 @@ final class ThreadPool: @unchecked Sendable {
         withoutActuallyEscaping(body) { body in
             let job = Job(iterations, places: places, body)
             post(job)
-            job.work()
+            job.lead()
             retire(job)
         }
     }
