@@ -76,9 +76,9 @@ public final class Compute {
         }
     }
 
-    /// Runs `body(item, worker)` for every item in `0 ..< count`: every worker goes through a range of items of its own,
-    /// then through what others have left. Once the call is cancelled, items that have not begun are left out (see
-    /// `Cancellation`).
+    /// Runs `body(item, worker)` for every item in `0 ..< count`: every worker goes through a range of items of its
+    /// own, then through what others have left. Once the call is cancelled, items that have not begun are left out
+    /// (see `Cancellation`).
     ///
     /// Results must not depend on which worker takes an item; `worker` in `0 ..< workers` only selects scratch memory.
     public func parallel(_ count: Int, _ body: (_ item: Int, _ worker: Int) -> Void) {
