@@ -21,7 +21,8 @@ struct WinogradPlan {
     private static let tilesPerWeightGradientStage = 192
     private static let fewTiles = 192
     private static let manyFilters = 100_000
-    /// Filters up to which all of them are near for each of few tiles, so that no thread needs what another transformed.
+    /// Filters up to which all of them are near for each part of few tiles: no thread then needs what another one has
+    /// transformed.
     private static let nearFilters = 64 * 64
     /// Filters up to which each thread sums a weight gradient of its own.
     static let fewFilters = 128 * 256
