@@ -98,6 +98,8 @@ static void test_life(const char *config) {
     CHECK(needed > 100);
     CHECK(carl_classifier_free(copy) == CARL_OK);
     FAILS(carl_classifier_load(path, "{\"classes\": 9}", &copy), CARL_INVALID_CONFIG, "classes");
+    FAILS(carl_classifier_load(path, "{\"classes\": null}", &copy), CARL_INVALID_CONFIG, "classes");
+    FAILS(carl_classifier_load(path, "{\"from_scratch\": true}", &copy), CARL_INVALID_CONFIG, "from_scratch");
     CHECK(copy == NULL);
     carl_encoder *encoder = NULL;
     FAILS(carl_encoder_load(path, 1, &encoder), CARL_FILE_ERROR, "holds a classifier");

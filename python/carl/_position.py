@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ._input import samples_of
 from .errors import InvalidArgumentError
 from .sources import BatchStream, ImageSource
 
@@ -44,7 +45,7 @@ def batch_size_for(source: ImageSource | BatchStream, batch_size: int) -> int:
 def refuse_other_images(source: ImageSource | BatchStream, position: Position, checkpoint: str) -> None:
     """InvalidArgumentError for another number of images, or batches of another size, than a run has gone through: its
     place in the data counts batches."""
-    samples = None if isinstance(source, BatchStream) else len(source)
+    samples = samples_of(source)
     if position.samples != samples:
         raise InvalidArgumentError(
             f"images: got {samples}, the checkpoint {checkpoint} was made with {position.samples}"

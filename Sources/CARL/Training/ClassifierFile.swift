@@ -37,9 +37,9 @@ enum ClassifierFile {
         guard let changes = overrides.object else {
             throw CARLError.configuration("overrides must be a JSON object, got \(overrides.kind)")
         }
-        // The weights are the file's, whatever they began as.
-        for key in ClassifierConfiguration.structuralKeys + ["from_scratch"]
-        where changes[key].map({ $0 != .null && $0 != standing.json[key] }) ?? false {
+        // The weights are the file's, whatever they began as; null asks for nothing else.
+        let fixed = ClassifierConfiguration.structuralKeys + (changes["from_scratch"] == .null ? [] : ["from_scratch"])
+        for key in fixed where changes[key].map({ $0 != standing.json[key] }) ?? false {
             throw CARLError.configuration(
                 "\"\(key)\" cannot be changed: the saved classifier has \(standing.json[key]?.serialized() ?? "none")")
         }

@@ -6,9 +6,9 @@ import argparse
 import json
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from ..estimator import CARL, load
 from ..sources import ImageSource
 from ..sources.labelled import aligned, open_labelled
 from ..sources.subset import readable
+
+_Number = TypeVar("_Number", int, float)
 
 DATA_HELP = (
     "an image, a folder of images (flat, or one sub-folder a class) or of tar archives, an .npy, .npz, .tar or CIFAR "
@@ -194,37 +196,31 @@ def refuse_options(params: Mapping[str, Any]) -> None:
             raise ConfigurationError(f"{key} is not a parameter of the command line: see {see}")
 
 
+def argument(text: str, kind: Callable[[str], _Number], is_good: Callable[[_Number], bool], wanted: str) -> _Number:
+    """The number of an argparse type, which says what is wanted where the text is none or not a good one."""
+    try:
+        value = kind(text)
+        good = is_good(value)
+    except ValueError:
+        good = False
+    if not good:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value
+
+
 def positive(text: str) -> int:
     """An argparse type: a whole number above 0."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return number
+    return argument(text, int, lambda value: value >= 1, "a whole number above 0")
 
 
 def number(text: str) -> float:
     """An argparse type: a finite number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 0")
-    return value
+    return argument(text, float, lambda value: 0 <= value < float("inf"), "a number of at least 0")
 
 
 def whole(text: str) -> int:
     """An argparse type: a whole number of at least 0."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
-    return value
+    return argument(text, int, lambda value: value >= 0, "a whole number of at least 0")
 
 
 def check_range(option: str, given: int | Sequence[int] | None, most: int, least: int = 1) -> None:

@@ -12,6 +12,7 @@ from .common import (
     add_quiet,
     add_reading,
     add_skip,
+    argument,
     print_json,
     reading_of,
 )
@@ -56,13 +57,8 @@ def add(subparsers: Any) -> None:
 
 def _similarity(text: str) -> float:
     """An argparse type: a cosine similarity from which images are alike."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a cosine similarity above 0 and at most 1, such as 0.9")
-    return value
+    wanted = "a cosine similarity above 0 and at most 1, such as 0.9"
+    return argument(text, float, lambda value: 0 < value <= 1, wanted)
 
 
 def run(arguments: argparse.Namespace) -> int:
